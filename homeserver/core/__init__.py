@@ -1,0 +1,1 @@
+"""The Matrix protocol as pure functions and tables: no IO, no clock, no randomness, no logging."""

@@ -1,0 +1,64 @@
+"""Background tasks that can't die unseen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from homeserver.runtime.clock import Clock
+
+log = structlog.get_logger()
+
+
+class Tasks:
+    """Runs coroutines beside the requests, keeps hold of them, and ends them at shutdown.
+
+    `forever` restarts its task when it fails, after a wait that doubles up to a minute: a background task never dies silently.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def start(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Runs it once. A failure is logged."""
+        task = asyncio.get_running_loop().create_task(self._once(coroutine, name), name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    def forever(self, work: Callable[[], Awaitable[None]], *, name: str) -> asyncio.Task[None]:
+        """Runs `work` again and again until shutdown."""
+        task = asyncio.get_running_loop().create_task(self._again(work, name), name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def stop(self) -> None:
+        """Cancels whatever still runs and waits for it."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _once(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        try:
+            await coroutine
+        except Exception:
+            log.exception("task_failed", task=name)
+
+    async def _again(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        wait_s = 0.1
+        while True:
+            started = self._clock.monotonic_s()
+            try:
+                await work()
+            except Exception:
+                log.exception("task_failed", task=name, retry_in_s=wait_s)
+                if self._clock.monotonic_s() - started > 60:
+                    wait_s = 0.1
+                await self._clock.sleep(wait_s)
+                wait_s = min(wait_s * 2, 60.0)
