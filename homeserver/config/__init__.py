@@ -1,0 +1,56 @@
+"""Every option with its sentence: one schema gives validation, `hansa config show` and the reference page."""
+
+from homeserver.config.options import Secret
+from homeserver.config.problems import ConfigError, Problem
+from homeserver.config.reading import Loaded, load_config, read_config
+from homeserver.config.schema import (
+    Appservices,
+    Config,
+    Contact,
+    Database,
+    Federation,
+    Limits,
+    Listener,
+    Log,
+    Media,
+    Password,
+    Presence,
+    RateLimit,
+    RateLimits,
+    Registration,
+    Rooms,
+    Sessions,
+    ThumbnailSize,
+    TrustedKeyServer,
+    Turn,
+    WellKnown,
+)
+
+__all__ = [
+    "Appservices",
+    "Config",
+    "ConfigError",
+    "Contact",
+    "Database",
+    "Federation",
+    "Limits",
+    "Listener",
+    "Loaded",
+    "Log",
+    "Media",
+    "Password",
+    "Presence",
+    "Problem",
+    "RateLimit",
+    "RateLimits",
+    "Registration",
+    "Rooms",
+    "Secret",
+    "Sessions",
+    "ThumbnailSize",
+    "TrustedKeyServer",
+    "Turn",
+    "WellKnown",
+    "load_config",
+    "read_config",
+]

@@ -1,0 +1,97 @@
+"""What options must be together, and defaults that depend on others."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from itertools import chain
+
+from homeserver.config.schema import Config, Listener
+
+Trail = tuple[str | int, ...]
+# Where, what is wrong, what to do.
+Broken = tuple[Trail, str, str]
+
+
+def settle(config: Config, given: Collection[Trail]) -> Config:
+    """The same with the defaults that depend on other options, unless those were given."""
+    if ("registration", "mode") not in given and config.is_local:
+        config = replace(config, registration=replace(config.registration, mode="open"))
+    if ("log", "format") not in given and sys.stderr.isatty():
+        config = replace(config, log=replace(config.log, format="console"))
+    return config
+
+
+def broken_rules(config: Config) -> Iterator[Broken]:
+    """All rules over several options that don't hold."""
+    return chain(_listeners(config), _registration(config), _others(config))
+
+
+def _listeners(config: Config) -> Iterator[Broken]:
+    if not any("client" in listener.apis for listener in config.listeners):
+        yield ("listeners",), "no listener serves `client`", "add `client` to the `apis` of one listener"
+    places = Counter((listener.bind, listener.port) for listener in config.listeners if listener.port)
+    for index, listener in enumerate(config.listeners):
+        trail = ("listeners", index)
+        yield from _listener(listener, trail)
+        if places[listener.bind, listener.port] > 1:
+            message = f"`listeners[{index}]`: two listeners share {listener.bind}:{listener.port}"
+            yield (*trail, "port"), message, "give each a port of its own, or join their `apis`"
+
+
+def _listener(listener: Listener, trail: Trail) -> Iterator[Broken]:
+    name = f"`listeners[{trail[-1]}]`"
+    if (listener.tls_certificate_path is None) != (listener.tls_private_key_path is None):
+        hint = "give `tls_certificate_path` and `tls_private_key_path`, or neither"
+        yield trail, f"{name} has half of what TLS needs", hint
+    if "metrics" in listener.apis and set(listener.apis) - {"metrics", "health"}:
+        hint = "give `metrics` a listener of its own, on an address that only your monitoring reaches"
+        yield (*trail, "apis"), f"{name} serves `metrics` beside what strangers reach", hint
+    if not listener.apis:
+        yield (*trail, "apis"), f"{name} serves nothing", "name its `apis`, or remove it"
+
+
+def _registration(config: Config) -> Iterator[Broken]:
+    registration = config.registration
+    if registration.mode == "open" and not config.is_local and not registration.open_to_strangers:
+        yield (
+            ("registration", "mode"),
+            "`registration.mode` is `open` on a server that others can reach",
+            'write `mode = "token"`, or `open_to_strangers = true` if spammers shall be welcome too',
+        )
+    if registration.terms_version is not None and registration.terms_url is None:
+        yield ("registration", "terms_version"), "`registration.terms_version` has no text", "give `terms_url` too"
+    secret = registration.shared_secret
+    if secret is not None and len(secret.reveal()) < 8:
+        yield (
+            ("registration", "shared_secret"),
+            "`registration.shared_secret` is too short to be one",
+            "use a random one, for example from `openssl rand -hex 32`",
+        )
+
+
+def _others(config: Config) -> Iterator[Broken]:
+    database = config.database
+    if database.pool_size_min > database.pool_size_max:
+        yield (
+            ("database", "pool_size_min"),
+            f"`database.pool_size_min` ({database.pool_size_min}) is above `pool_size_max` ({database.pool_size_max})",
+            "raise `pool_size_max`, or lower `pool_size_min`",
+        )
+    if config.password.memory_kib < 8 * config.password.parallelism:
+        yield (
+            ("password", "memory_kib"),
+            "`password.memory_kib` is less than 8 for each of `parallelism`",
+            f"write `memory_kib = {8 * config.password.parallelism}` or more",
+        )
+    if config.turn.uris and config.turn.shared_secret is None:
+        yield ("turn", "uris"), "`turn.uris` needs `turn.shared_secret`", "give the secret that the TURN server knows"
+    for index, contact in enumerate(config.well_known.support_contacts):
+        if contact.email_address is None and contact.matrix_id is None:
+            yield (
+                ("well_known", "support_contacts", index),
+                f"`well_known.support_contacts[{index}]` can't be reached",
+                "give `email_address`, `matrix_id` or both",
+            )

@@ -1,0 +1,1 @@
+"""The journal: one sequence of positions over all that clients, peers and indexers must hear of."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, migrations, and one module per table with its SQL in sight."""

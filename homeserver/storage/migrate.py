@@ -1,0 +1,83 @@
+"""Numbered migrations, forward only: one SQL file each, applied once, in order, each in a transaction of its own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+from homeserver.storage.database import Database, Reader
+
+# Held while migrating, so that two processes that start at once don't both do it.
+_LOCK = 0x48414E5341
+
+_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+
+_CREATE = """
+    CREATE TABLE IF NOT EXISTS migrations (
+        number integer PRIMARY KEY,
+        name text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now()
+    )
+"""
+_APPLIED = "SELECT number FROM migrations ORDER BY number"
+_RECORD = "INSERT INTO migrations (number, name) VALUES ($1, $2)"
+_ENCODING = "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate FROM pg_database WHERE datname = current_database()"
+
+
+class WrongDatabase(Exception):
+    """The database can't be used as it is: the text says why and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    number: int
+    name: str
+    sql: str
+
+
+def known_migrations() -> list[Migration]:
+    """The migrations of this program, in order."""
+    found = []
+    for file in resources.files("homeserver.storage.migrations").iterdir():
+        match = _NAME.fullmatch(file.name)
+        if match:
+            found.append(Migration(int(match[1]), match[2], file.read_text("utf-8")))
+    return sorted(found, key=lambda migration: migration.number)
+
+
+async def applied_migrations(db: Reader) -> list[int]:
+    """The numbers of the migrations that this database has had."""
+    if await db.fetchval("SELECT to_regclass('migrations')") is None:
+        return []
+    return [row["number"] for row in await db.fetch(_APPLIED)]
+
+
+async def migrate(db: Database) -> list[Migration]:
+    """Brings the schema up to date, and gives what was applied.
+
+    Raises WrongDatabase for an encoding or collation other than UTF8 and C, and for a schema newer than this program.
+    """
+    row = await db.fetchrow(_ENCODING)
+    if row is not None and (row["encoding"] != "UTF8" or row["datcollate"] not in ("C", "C.UTF-8", "POSIX")):
+        raise WrongDatabase(
+            f"the database has encoding {row['encoding']} and collation {row['datcollate']}; "
+            "make it with: CREATE DATABASE hansa ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0"
+        )
+    known = known_migrations()
+    async with db.transaction() as tx:
+        await tx.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await tx.execute(_CREATE)
+    done = []
+    for migration in known:
+        async with db.transaction() as tx:
+            await tx.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            applied = await applied_migrations(tx)
+            if applied and applied[-1] > known[-1].number:
+                raise WrongDatabase(f"the schema is at {applied[-1]}, this program knows {known[-1].number}: run a newer one")
+            if migration.number in applied:
+                continue
+            await tx.execute(migration.sql)
+            await tx.execute(_RECORD, migration.number, migration.name)
+            done.append(migration)
+    return done

@@ -1,0 +1,1 @@
+"""The only HTTP in Hansa: endpoint descriptions, routing, auth, limits, error answers."""

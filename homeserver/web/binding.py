@@ -1,0 +1,133 @@
+"""From a handler's signature to the values it is called with: path, query and body parsed into types.
+
+Built once per endpoint at start; a call then costs one dictionary and the parsing itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+import msgspec
+import orjson
+
+from homeserver.core import canonical_json
+from homeserver.core.errors import BadJson, InvalidParam, MatrixError, MissingParam, NotJson
+from homeserver.core.identifiers import (
+    DeviceId,
+    EventId,
+    RoomAlias,
+    RoomId,
+    ServerName,
+    UserId,
+    parse_event_id,
+    parse_room_alias,
+    parse_room_id,
+    parse_server_name,
+    parse_user_id,
+)
+from homeserver.web.endpoint import Caller, Endpoint, Handler, Request
+
+PATH_SEGMENT_BYTES_MAX = 1024
+_PARAMETER = re.compile(r"\{([a-z_]+)\}")
+_MISSING_FIELD = re.compile(r"missing required field `([^`]+)`")
+
+
+def _plain(value: str) -> str:
+    if "\x00" in value:
+        raise InvalidParam("a path must not hold NUL")
+    return value
+
+
+_PATH_PARSERS: Mapping[Any, Callable[[str], Any]] = {
+    RoomId: parse_room_id,
+    UserId: parse_user_id,
+    RoomAlias: parse_room_alias,
+    EventId: parse_event_id,
+    ServerName: parse_server_name,
+    DeviceId: lambda value: DeviceId(_plain(value)),
+}
+
+
+class Binding:
+    """What one handler wants, and how to get it out of a request."""
+
+    __slots__ = ("_body", "_path", "_query", "wants_body", "wants_caller", "wants_request")
+
+    def __init__(self, declared: Endpoint, handler: Handler) -> None:
+        hints = get_type_hints(handler)
+        names = [name for name in inspect.signature(handler).parameters]
+        in_path = set(_PARAMETER.findall(declared.paths[0]))
+        self.wants_caller = "caller" in names
+        self.wants_request = "request" in names
+        self.wants_body = "body" in names
+        self._query = hints.get("query")
+        self._body: Any = hints.get("body")
+        self._path = {name: _PATH_PARSERS.get(hints.get(name), _plain) for name in in_path & set(names)}
+        unknown = set(names) - in_path - {"caller", "request", "body", "query"}
+        if unknown:
+            raise TypeError(f"{handler.__qualname__}: nothing gives the parameters {sorted(unknown)}")
+
+    def arguments(
+        self, path: Mapping[str, str], query: Mapping[str, str], caller: Caller | None, request: Request
+    ) -> dict[str, Any]:
+        """All arguments but the body. Raises MatrixError for what doesn't parse."""
+        arguments: dict[str, Any] = {name: parse(path[name]) for name, parse in self._path.items()}
+        if self.wants_caller:
+            arguments["caller"] = caller
+        if self.wants_request:
+            arguments["request"] = request
+        if self._query is not None:
+            arguments["query"] = parse_query(self._query, query)
+        return arguments
+
+    def parse_body(self, data: bytes) -> Any:
+        """The body as the handler wants it. An empty body counts as an empty object."""
+        return parse_json(data or b"{}", self._body)
+
+
+def parse_json(data: bytes, wanted: Any) -> Any:
+    """A JSON body as a struct or a plain object, strictly: UTF-8, no NaN, no lone surrogates, bounded depth.
+
+    Raises NotJson (no JSON), BadJson (the wrong type), MissingParam (a required field isn't there).
+    """
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        if "depth limit" in str(error):
+            raise BadJson(f"JSON may be nested at most {canonical_json.DEPTH_MAX} deep") from None
+        raise NotJson("the body is not valid JSON") from None
+    if not isinstance(value, dict):
+        raise BadJson("the body must be a JSON object")
+    if len(data) > 2 * canonical_json.DEPTH_MAX and canonical_json.nesting_of(data) > canonical_json.DEPTH_MAX:
+        raise BadJson(f"JSON may be nested at most {canonical_json.DEPTH_MAX} deep")
+    if wanted is None or getattr(wanted, "__origin__", wanted) is dict:
+        return value
+    try:
+        return msgspec.convert(value, wanted, strict=True)
+    except msgspec.ValidationError as error:
+        raise as_matrix_error(error) from None
+
+
+def parse_query(wanted: type[Any], query: Mapping[str, str]) -> Any:
+    """Query parameters as a struct: numbers and booleans are read from their text. Raises MatrixError."""
+    for value in query.values():
+        if "\x00" in value:
+            raise InvalidParam("a query parameter must not hold NUL")
+    try:
+        return msgspec.convert(dict(query), wanted, strict=False)
+    except msgspec.ValidationError as error:
+        missing = _MISSING_FIELD.search(str(error))
+        if missing:
+            raise MissingParam(f"the query parameter {missing[1]} is missing") from None
+        raise InvalidParam(f"query: {error}") from None
+
+
+def as_matrix_error(error: msgspec.ValidationError) -> MatrixError:
+    """The spec's error for a body that doesn't have the shape an endpoint wants."""
+    missing = _MISSING_FIELD.search(str(error))
+    if missing:
+        return MissingParam(f"the field {missing[1]} is missing")
+    return BadJson(str(error))

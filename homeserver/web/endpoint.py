@@ -1,0 +1,130 @@
+"""How an endpoint is described. The description is data: routing, auth, limits, coverage and tests read one list."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from homeserver.core.identifiers import DeviceId, UserId
+
+Json = dict[str, Any]
+
+
+class Access(Enum):
+    """Who may call. Default-deny: an endpoint without one can't be declared."""
+
+    NONE = "none"
+    OPTIONAL = "optional"  # a token is checked where one is sent
+    USER = "user"  # users with an account; guests get M_GUEST_ACCESS_FORBIDDEN
+    GUEST = "guest"  # users and guests
+    ADMIN = "admin"  # server administrators
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Whoever a valid access token stands for, and where the request came from."""
+
+    user_id: UserId
+    device_id: DeviceId | None = None
+    is_guest: bool = False
+    is_admin: bool = False
+    # Identifies the access token (never the token itself): sessions are ended by it.
+    token_id: int = 0
+    appservice_id: str | None = None
+    # May still log out, but not read or write. spec: client-server-api/#account-suspension
+    is_suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One operation of an API. `path` is as the spec writes it, in snake_case braces: `/rooms/{room_id}/ban`."""
+
+    method: str
+    paths: tuple[str, ...]
+    access: Access
+    spec: str
+    limit: str | None = None
+    body_bytes_max: int | None = None  # None: the server's usual limit for JSON bodies
+    timeout_s: float | None = 60.0  # None: the endpoint bounds its own time (long polls, transfers)
+    while_suspended: bool = True
+    raw_body: bool = False  # the handler reads `request.stream()` itself
+    name: str = field(default="", compare=False)
+
+
+Handler = Callable[..., Awaitable[Any]]
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
+
+def endpoint(
+    method: str,
+    *paths: str,
+    access: Access,
+    spec: str,
+    limit: str | None = None,
+    body_bytes_max: int | None = None,
+    timeout_s: float | None = 60.0,
+    while_suspended: bool = True,
+    raw_body: bool = False,
+) -> Callable[[HandlerT], HandlerT]:
+    """Declares a method as the endpoint of these paths.
+
+    The method's parameters say what it wants, by name or annotated type: `caller: Caller`, `request: Request`,
+    `body: SomeStruct` (or `Json`: any JSON object), `query: SomeStruct`, and each `{name}` of the path (annotate as `RoomId`, `UserId`,
+    `RoomAlias`, `EventId`, `str`…; it is parsed as such, else the spec's M_INVALID_PARAM).
+    It returns a JSON object, a msgspec struct, or an `Answer`. `limit` names the rate limit's action.
+    """
+    declared = Endpoint(
+        method, paths, access, spec, limit, body_bytes_max, timeout_s, while_suspended, raw_body
+    )
+
+    def declare(handler: HandlerT) -> HandlerT:
+        known = list(getattr(handler, "__endpoints__", ()))
+        handler.__endpoints__ = [declared, *known]  # type: ignore[attr-defined]
+        return handler
+
+    return declare
+
+
+def endpoints_of(part: object) -> Iterable[tuple[Endpoint, Handler]]:
+    """The endpoints that an object's methods declare, with the bound methods."""
+    for name in dir(type(part)):
+        function = getattr(type(part), name, None)
+        for declared in getattr(function, "__endpoints__", ()):
+            yield declared, getattr(part, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is more than a 200 with a JSON object."""
+
+    body: bytes | AsyncIterator[bytes] = b"{}"
+    status: int = 200
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Request(Protocol):
+    """What a handler may ask of the request beyond its parsed parts."""
+
+    @property
+    def address(self) -> str:
+        """The client's IP address; behind a trusted proxy, the one that proxy names."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def raw_query(self) -> Mapping[str, str]: ...
+
+    @property
+    def path(self) -> str:
+        """The path as it was sent, percent-encoded."""
+        ...
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body in pieces, for endpoints with `raw_body`. Raises TooLarge past the endpoint's limit."""
+        ...

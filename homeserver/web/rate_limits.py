@@ -1,0 +1,51 @@
+"""Rate limits by user or address and action: a token bucket each, kept as one number. Memory is bounded."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from homeserver.core.errors import LimitExceeded
+from homeserver.runtime.clock import Clock
+
+BUCKETS_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """`burst` at once, then `per_second`."""
+
+    per_second: float
+    burst: int
+
+
+class RateLimiter:
+    """Counts per (action, key). An action without a limit passes."""
+
+    def __init__(self, limits: Mapping[str, RateLimit], clock: Clock) -> None:
+        self._limits = dict(limits)
+        self._clock = clock
+        # The time at which each bucket is full again (the "theoretical arrival time" of GCRA).
+        self._full_at: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def check(self, action: str, key: str, *, cost: float = 1.0) -> None:
+        """Takes `cost` from the bucket. Raises LimitExceeded, with the wait, if it doesn't hold that much."""
+        limit = self._limits.get(action)
+        if limit is None:
+            return
+        now = self._clock.monotonic_s()
+        bucket = (action, key)
+        full_at = max(self._full_at.get(bucket, now), now)
+        after = full_at + cost / limit.per_second
+        wait_s = after - now - limit.burst / limit.per_second
+        if wait_s > 1e-9:
+            raise LimitExceeded(f"too many requests of the kind {action!r}", retry_after_ms=int(wait_s * 1000) + 1)
+        self._full_at[bucket] = after
+        self._full_at.move_to_end(bucket)
+        if len(self._full_at) > BUCKETS_MAX:
+            self._full_at.popitem(last=False)
+
+    def forget(self, action: str, key: str) -> None:
+        """Fills the bucket, as after a log-in that succeeded."""
+        self._full_at.pop((action, key), None)

@@ -1,0 +1,318 @@
+"""From an HTTP request to an endpoint's answer: route, name the caller, limit, parse, call, answer.
+
+`except Exception` stands here once: whatever an endpoint lets through is our fault, a 500 without details, and logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+import orjson
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from homeserver.core.errors import (
+    Forbidden,
+    LimitExceeded,
+    MatrixError,
+    MissingToken,
+    TooLarge,
+    Unavailable,
+)
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.ids import Randomness
+from homeserver.web.binding import Binding
+from homeserver.web.endpoint import Access, Answer, Caller, Endpoint, Handler, endpoints_of
+from homeserver.web.rate_limits import RateLimiter
+from homeserver.web.router import Router
+
+log = structlog.get_logger()
+
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "X-Requested-With, Content-Type, Authorization, Date",
+    "Access-Control-Expose-Headers": "ETag, Location",
+}
+_JSON_HEADERS = {**CORS, "Content-Type": "application/json", "Cache-Control": "no-store"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebLimits:
+    """What one request or caller may use of the server."""
+
+    body_bytes_max: int = 1024 * 1024
+    body_seconds_max: float = 30.0
+    header_bytes_max: int = 16 * 1024
+    open_requests_per_user_max: int = 100
+    keepalive_s: float = 60.0
+
+
+class Authenticator(Protocol):
+    """Names the holder of an access token. Implemented by accounts."""
+
+    async def authenticate(self, token: str, request: HttpRequest) -> Caller:
+        """Raises UnknownToken (with soft_logout where the session can be refreshed)."""
+        ...
+
+
+class RequestMetrics(Protocol):
+    """Told of each request's end. Implemented by runtime.metrics."""
+
+    def request_ended(self, endpoint: str, method: str, status: int, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    declared: Endpoint
+    handler: Handler
+    binding: Binding
+
+
+class HttpRequest:
+    """The request as handlers and the authenticator see it."""
+
+    __slots__ = ("_limit", "_raw", "_seconds", "address")
+
+    def __init__(self, raw: web.BaseRequest, address: str, body_bytes_max: int, seconds: float) -> None:
+        self._raw = raw
+        self.address = address
+        self._limit = body_bytes_max
+        self._seconds = seconds
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._raw.headers
+
+    @property
+    def raw_query(self) -> Mapping[str, str]:
+        return self._raw.rel_url.query
+
+    @property
+    def path(self) -> str:
+        return self._raw.rel_url.raw_path
+
+    def access_token(self) -> str | None:
+        """From the Authorization header, or the query string that older clients use."""
+        header = self._raw.headers.get("Authorization")
+        if header is not None:
+            scheme, _, token = header.partition(" ")
+            return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+        if "access_token" in self._raw.rel_url.raw_query_string:
+            return self._raw.rel_url.query.get("access_token")
+        return None
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        size = self._raw.content_length or 0
+        if size > self._limit:
+            raise TooLarge(f"the body may have {self._limit} bytes")
+        received = 0
+        async for piece in self._raw.content.iter_chunked(65_536):
+            received += len(piece)
+            if received > self._limit:
+                raise TooLarge(f"the body may have {self._limit} bytes")
+            yield piece
+
+    async def body(self) -> bytes:
+        """The whole body. Raises TooLarge; MatrixError (408) when it comes too slowly."""
+        raw = self._raw
+        if not raw.body_exists:
+            return b""
+        size = raw.content_length
+        if size is not None and size > self._limit:
+            raise TooLarge(f"the body may have {self._limit} bytes")
+        try:
+            async with asyncio.timeout(self._seconds):
+                return b"".join([piece async for piece in self.stream()])
+        except TimeoutError:
+            raise MatrixError("the body came too slowly", status=408) from None
+
+
+class WebServer:
+    """Serves the endpoints that it was given. One for each set of listeners with the same APIs."""
+
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        clock: Clock,
+        randomness: Randomness,
+        metrics: RequestMetrics,
+        *,
+        authenticator: Authenticator | None = None,
+        limits: WebLimits | None = None,
+        trusted_proxies: Iterable[str] = (),
+    ) -> None:
+        self._authenticator = authenticator
+        self._limiter = limiter
+        self._clock = clock
+        self._randomness = randomness
+        self._metrics = metrics
+        self._limits = limits or WebLimits()
+        self._router: Router[_Route] = Router()
+        self._open: Counter[str] = Counter()
+        self._trusted = [ipaddress.ip_network(network) for network in trusted_proxies]
+        self._runner: web.ServerRunner | None = None
+        self.endpoints: list[Endpoint] = []
+
+    def add(self, *parts: object) -> None:
+        """Takes up the endpoints that these objects' methods declare."""
+        for part in parts:
+            for declared, handler in endpoints_of(part):
+                route = _Route(declared, handler, Binding(declared, handler))
+                for path in declared.paths:
+                    self._router.add(declared.method, path, route)
+                self.endpoints.append(declared)
+
+    async def start(self, binds: Iterable[tuple[str, int, ssl.SSLContext | None]]) -> list[tuple[str, int]]:
+        """Listens on each (address, port, TLS); port 0 chooses one. The addresses it listens on."""
+        server = web.Server(
+            self._handle,
+            access_log=None,
+            keepalive_timeout=self._limits.keepalive_s,
+            max_line_size=self._limits.header_bytes_max,
+            max_field_size=self._limits.header_bytes_max,
+            auto_decompress=False,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=10.0)
+        await self._runner.setup()
+        for address, port, tls in binds:
+            await web.TCPSite(self._runner, address, port, ssl_context=tls, backlog=1024).start()
+        return [(bound[0], bound[1]) for bound in self._runner.addresses]
+
+    async def stop(self) -> None:
+        """Stops listening and lets open requests end, ten seconds at most."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
+        started = self._clock.monotonic_s()
+        name = "unknown"
+        try:
+            if raw.method == "OPTIONS":
+                return web.Response(status=204, headers=CORS)
+            raw_path = raw.rel_url.raw_path
+            route, path = self._router.find(raw.method, _as_sent(raw, raw_path))
+            name = route.declared.name or route.declared.paths[0]
+            answer = await self._call(route, path, raw)
+            response = await _respond(raw, answer)
+        except MatrixError as error:
+            if error.http_status >= 500:
+                log.warning("request_refused", endpoint=name, status=error.http_status, error=error.message)
+            response = _error(error)
+        except asyncio.CancelledError:
+            raise
+        except (ConnectionError, HttpProcessingError):
+            raise
+        except Exception:
+            log.exception("request_failed", endpoint=name, method=raw.method)
+            response = _error(MatrixError("internal server error", status=500))
+        seconds = self._clock.monotonic_s() - started
+        self._metrics.request_ended(name, raw.method, response.status, seconds)
+        log.debug("request_handled", endpoint=name, method=raw.method, status=response.status, seconds=seconds)
+        return response
+
+    async def _call(self, route: _Route, path: Mapping[str, str], raw: web.BaseRequest) -> Any:
+        declared = route.declared
+        limit = declared.body_bytes_max or self._limits.body_bytes_max
+        request = HttpRequest(raw, self._address(raw), limit, self._limits.body_seconds_max)
+        caller = await self._caller(declared, request)
+        who = caller.user_id if caller else request.address
+        if declared.limit is not None:
+            self._limiter.check(declared.limit, who)
+        if self._open[who] >= self._limits.open_requests_per_user_max:
+            raise LimitExceeded("too many requests at once", retry_after_ms=1000)
+        self._open[who] += 1
+        try:
+            async with asyncio.timeout(declared.timeout_s):
+                arguments = route.binding.arguments(path, _query(raw), caller, request)
+                if route.binding.wants_body:
+                    arguments["body"] = route.binding.parse_body(await request.body())
+                return await route.handler(**arguments)
+        except TimeoutError:
+            raise Unavailable("the request took too long") from None
+        finally:
+            self._open[who] -= 1
+            if not self._open[who]:
+                del self._open[who]
+
+    async def _caller(self, declared: Endpoint, request: HttpRequest) -> Caller | None:
+        access = declared.access
+        if access is Access.NONE:
+            return None
+        token = request.access_token()
+        if not token:
+            if access is Access.OPTIONAL:
+                return None
+            raise MissingToken("an access token is needed")
+        assert self._authenticator is not None
+        caller = await self._authenticator.authenticate(token, request)
+        if caller.is_guest and access not in (Access.GUEST, Access.OPTIONAL):
+            raise Forbidden("guests may not do this", errcode="M_GUEST_ACCESS_FORBIDDEN")
+        if access is Access.ADMIN and not caller.is_admin:
+            raise Forbidden("only server administrators may do this")
+        if caller.is_suspended and not declared.while_suspended:
+            raise Forbidden("this account is suspended", errcode="M_USER_SUSPENDED")
+        return caller
+
+    def _address(self, raw: web.BaseRequest) -> str:
+        peer = raw.remote or "unknown"
+        if not self._trusted:
+            return peer
+        hops = [hop.strip() for hop in raw.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+        address = peer
+        while hops and self._is_trusted(address):
+            address = hops.pop()
+        return address
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._trusted)
+
+
+def _as_sent(raw: web.BaseRequest, raw_path: str) -> str:
+    """The path before any normalisation: `raw.path` of the request line, without its query."""
+    sent = raw.raw_path if hasattr(raw, "raw_path") else raw_path
+    return sent.partition("?")[0]
+
+
+def _query(raw: web.BaseRequest) -> Mapping[str, str]:
+    return raw.rel_url.query if raw.rel_url.raw_query_string else {}
+
+
+async def _respond(raw: web.BaseRequest, answer: Any) -> web.StreamResponse:
+    if isinstance(answer, Answer):
+        headers = {**CORS, "Content-Type": answer.content_type, **answer.headers}
+        if isinstance(answer.body, bytes):
+            return web.Response(body=answer.body, status=answer.status, headers=headers)
+        return await _stream(raw, answer, headers)
+    if isinstance(answer, dict):
+        return web.Response(body=orjson.dumps(answer), headers=_JSON_HEADERS)
+    return web.Response(body=msgspec.json.encode(answer), headers=_JSON_HEADERS)
+
+
+async def _stream(raw: web.BaseRequest, answer: Answer, headers: Mapping[str, str]) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    await response.prepare(raw)
+    assert not isinstance(answer.body, bytes)
+    async for piece in answer.body:
+        await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+def _error(error: MatrixError) -> web.Response:
+    headers = dict(_JSON_HEADERS)
+    if isinstance(error, LimitExceeded):
+        headers["Retry-After"] = str(-(-error.retry_after_ms // 1000))
+    return web.Response(body=orjson.dumps(error.body()), status=error.http_status, headers=headers)
