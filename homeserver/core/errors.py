@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 
@@ -116,6 +116,14 @@ class RuleBroken(Exception):
         super().__init__(f"{reason} (rule {rule})")
         self.rule = rule
         self.reason = reason
+
+
+class MissingEvents(Exception):
+    """A pure function wants events that it wasn't given: load these ids and call it again."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.ids = frozenset(ids)
+        super().__init__(f"{len(self.ids)} events are missing")
 
 
 class RemoteFault(Exception):

@@ -25,7 +25,8 @@ _SERVER_NAME = re.compile(
     r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,230})(?::\d{1,5})?", re.ASCII
 )
 _LOCAL_LOCALPART = re.compile(r"[a-z0-9._=/+-]+", re.ASCII)
-_HISTORICAL_LOCALPART = re.compile(r"[\x21-\x39\x3b-\x7e]*", re.ASCII)
+# What peers may still use: anything but a colon, NUL and lone surrogates. spec: appendices/#historical-user-ids
+_HISTORICAL_LOCALPART = re.compile("[^:\x00\ud800-\udfff]*")
 _OPAQUE = re.compile(r"[0-9A-Za-z._~-]+", re.ASCII)
 _BASE64URL_43 = re.compile(r"[0-9A-Za-z_-]{43}", re.ASCII)
 
