@@ -83,7 +83,7 @@ def option(
     check: Check | None = None,
     default_text: str | None = None,
 ) -> T:
-    """A field of a section. `check` says what is wrong with a value; `default_text` describes a default that depends."""
+    """A field of a section. `check` says what is wrong with a value; `default_text` describes one that depends."""
     return field(default=default, metadata={_RULE: Rule(sentence, low, high, check, default_text)})
 
 
