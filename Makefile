@@ -1,0 +1,49 @@
+# What people type. Each target sets up what it needs; nothing is installed outside this folder.
+.PHONY: help run test check test-deep bench lock docs format clean
+
+PY := .venv/bin/python
+FAST := not slow and not deep and not peer and not clients
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: ## start Hansa on localhost:8008, with its own database, data in ./data
+	@scripts/bootstrap runtime
+	@exec .venv/bin/hansa run
+
+test: check ## all tests but the long proofs: real PostgreSQL, real clients, Synapse as oracle
+	@scripts/bootstrap peer clients
+	$(PY) -m pytest --durations=15
+
+check: ## format, lint, types, import rules, rules about the source, fast tests; under a minute
+	@scripts/bootstrap dev
+	.venv/bin/ruff format --check --quiet .
+	.venv/bin/ruff check --quiet .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache >/dev/null || .venv/bin/lint-imports --no-cache
+	$(PY) -m pytest -q --no-header -m "$(FAST)" tests/test_repository.py tests/core
+
+test-deep: ## the long proofs: differential tests, crashes, fuzzing
+	@scripts/bootstrap dev peer clients
+	$(PY) -m pytest -m deep --durations=15
+
+bench: ## the inner loops, one result line each
+	@scripts/bootstrap dev
+	$(PY) -m bench
+
+format: ## format and sort imports
+	@scripts/bootstrap dev
+	.venv/bin/ruff check --quiet --fix-only .
+	.venv/bin/ruff format --quiet .
+
+docs: ## write the pages that are made from the code
+	@scripts/bootstrap dev
+	$(PY) -m scripts.write_docs
+
+lock: ## choose versions anew and write them with their hashes into requirements/
+	@scripts/bootstrap dev
+	scripts/lock
+
+clean: ## remove environments and caches; ./data stays
+	rm -rf .venv .venv-peer tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist *.egg-info .import_linter_cache
