@@ -1,0 +1,71 @@
+"""Fixtures for every test, and what a missing part means: a skip with its reason, in CI a failure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from homeserver.storage.database import Database
+from tests.kit.postgres import PostgresForTests, running_postgres
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PEER_PYTHON = REPOSITORY / ".venv-peer" / "bin" / "python"
+CLIENT_MODULES = REPOSITORY / "tests" / "clients" / "node_modules"
+
+# The same examples in every run: CI says yes or no for a reason. Deep tests raise their own numbers.
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repeatable")
+
+
+def _missing(marker: str) -> str | None:
+    """Why tests with this marker can't run here, and what to type; nothing when they can."""
+    if marker == "peer" and not PEER_PYTHON.exists():
+        return "the environment of the peer is missing: type `scripts/bootstrap peer`"
+    if marker == "clients" and not (shutil.which("node") and CLIENT_MODULES.exists()):
+        return "node or the clients are missing: install node, then type `scripts/bootstrap clients`"
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in ("peer", "clients"):
+        if item.get_closest_marker(marker) and (reason := _missing(marker)) is not None:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"{reason} (in CI nothing is skipped)", pytrace=False)
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresForTests]:
+    """The server of this run. Most tests want `database_dsn`."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+async def database_dsn(postgres: PostgresForTests) -> AsyncIterator[str]:
+    """A database with the newest schema that no other test sees."""
+    async with postgres.fresh() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def empty_database_dsn(postgres: PostgresForTests) -> AsyncIterator[str]:
+    """A database without any table that no other test sees."""
+    async with postgres.empty() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def database(database_dsn: str) -> AsyncIterator[Database]:
+    """Connections to a database with the newest schema."""
+    pool = await Database.connect(database_dsn, size_min=1, size_max=4)
+    try:
+        yield pool
+    finally:
+        await pool.close()

@@ -1,0 +1,1 @@
+"""Builders, fakes and real parts for tests."""
