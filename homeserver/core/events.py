@@ -36,6 +36,7 @@ class Event:
     """
 
     __slots__ = (
+        "_canonical",
         "auth_event_ids",
         "content",
         "depth",
@@ -52,6 +53,7 @@ class Event:
 
     def __init__(self, version: RoomVersion, pdu: dict[str, Any], event_id: EventId) -> None:
         """Takes a PDU whose form is known to be right: ours, a stored one, or one that passed `parse_pdu`."""
+        self._canonical: bytes | None = None
         self.version = version
         self.pdu = pdu
         self.event_id = event_id
@@ -103,8 +105,10 @@ class Event:
 
     @property
     def canonical(self) -> bytes:
-        """The PDU as it is stored and sent to peers: canonical JSON, signatures included."""
-        return canonical_json.encode(self.pdu)
+        """The PDU as it is stored and sent to peers: canonical JSON, signatures included. Encoded once."""
+        if self._canonical is None:
+            self._canonical = canonical_json.encode(self.pdu)
+        return self._canonical
 
     def redacted(self) -> Event:
         """This event with its content redacted; the id stays the same."""

@@ -1,0 +1,178 @@
+"""A room as its writer sees it, and how drafts extend it: values in, values out."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from immutables import Map
+
+from homeserver.core.auth_rules import CREATE, auth_keys, check_auth
+from homeserver.core.errors import BadJson, InvalidEvent, RuleBroken
+from homeserver.core.events import (
+    DEPTH_MAX,
+    EVENT_BYTES_MAX,
+    Draft,
+    Event,
+    StateKey,
+    reference_hash,
+    references,
+    sign_event,
+    signed_form,
+)
+from homeserver.core.identifiers import ID_BYTES_MAX, EventId, RoomId
+from homeserver.core.room_versions import EventIdFormat, RoomVersion
+from homeserver.core.signing import Signer
+
+Known = Map[StateKey, Event | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A forward extremity: the id, and the reference hash (base64) where the room version writes it."""
+
+    event_id: EventId
+    digest: str = ""
+
+    @classmethod
+    def of(cls, event: Event) -> Head:
+        if event.version.event_id_format is not EventIdFormat.IN_EVENT:
+            return cls(event.event_id)
+        return cls(event.event_id, digest_of(event))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomHead:
+    """Where a room's graph ends and what is known of the state there.
+
+    `known` maps a key to its state event, or to None where it is known that there is none; a key that isn't in it has not been
+    looked up. `room_id` is None until the create event gives it (version 12).
+    """
+
+    version: RoomVersion
+    room_id: RoomId | None
+    heads: tuple[Head, ...]
+    depth: int
+    known: Known
+
+    def with_event(self, event: Event) -> RoomHead:
+        """The room once this event is its only forward extremity."""
+        known = self.known.set(event.key, event) if event.is_state else self.known
+        return RoomHead(
+            version=self.version,
+            room_id=event.room_id,
+            heads=(Head.of(event),),
+            depth=max(self.depth, event.depth),
+            known=known,
+        )
+
+    def knowing(self, found: Iterable[tuple[StateKey, Event | None]]) -> RoomHead:
+        """The same room with more of its state looked up."""
+        return replace(self, known=self.known.update(dict(found)))
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A draft that would set what is already set: no event is made, `event` stands for it."""
+
+    event: Event
+
+
+Outcome = Event | Unchanged | RuleBroken | InvalidEvent
+
+
+def empty_room(version: RoomVersion, room_id: RoomId | None) -> RoomHead:
+    """A room before its create event."""
+    return RoomHead(version=version, room_id=room_id, heads=(), depth=0, known=Map())
+
+
+def wanted_keys(version: RoomVersion, draft: Draft) -> set[StateKey]:
+    """The state that `extend` must know for this draft."""
+    keys = set(
+        auth_keys(
+            version, type=draft.type, sender=draft.sender, state_key=draft.state_key, content=draft.content
+        )
+    )
+    if draft.type != CREATE[0]:
+        keys.add(CREATE)
+    if draft.state_key is not None:
+        keys.add((draft.type, draft.state_key))
+    return keys
+
+
+def extend(
+    room: RoomHead, drafts: Sequence[Draft], signer: Signer, new_event_id: Callable[[], EventId]
+) -> tuple[RoomHead, list[Outcome]]:
+    """The room after these drafts, and what became of each. A refused draft changes nothing."""
+    outcomes: list[Outcome] = []
+    for draft in drafts:
+        try:
+            outcome = _unchanged(room, draft) or _make(room, draft, signer, new_event_id)
+        except (RuleBroken, InvalidEvent) as refusal:
+            outcomes.append(refusal)
+            continue
+        if isinstance(outcome, Event):
+            room = room.with_event(outcome)
+        outcomes.append(outcome)
+    return room, outcomes
+
+
+def _unchanged(room: RoomHead, draft: Draft) -> Unchanged | None:
+    if draft.state_key is None:
+        return None
+    current = room.known.get((draft.type, draft.state_key))
+    if current is None or current.sender != draft.sender or current.content != draft.content:
+        return None
+    return Unchanged(current)
+
+
+def _make(room: RoomHead, draft: Draft, signer: Signer, new_event_id: Callable[[], EventId]) -> Event:
+    _check_sizes(draft)
+    state = {key: event for key in wanted_keys(room.version, draft) if (event := room.known[key]) is not None}
+    keys = auth_keys(
+        room.version, type=draft.type, sender=draft.sender, state_key=draft.state_key, content=draft.content
+    )
+    auth_events = [Head.of(state[key]) for key in keys if key in state]
+    pdu: dict[str, Any] = {
+        "type": draft.type,
+        "sender": draft.sender,
+        "content": draft.content,
+        "origin_server_ts": draft.origin_server_ts,
+        "depth": min(room.depth + 1, DEPTH_MAX),
+        "prev_events": references(room.version, [(head.event_id, head.digest) for head in room.heads]),
+        "auth_events": references(room.version, [(head.event_id, head.digest) for head in auth_events]),
+    }
+    if room.room_id is not None:
+        pdu["room_id"] = room.room_id
+    if draft.state_key is not None:
+        pdu["state_key"] = draft.state_key
+    if draft.redacts is not None and not room.version.redacts_in_content:
+        pdu["redacts"] = draft.redacts
+    if room.version.event_id_format is EventIdFormat.IN_EVENT:
+        pdu["event_id"] = new_event_id()
+        pdu["origin"] = signer.server_name
+    try:
+        event = sign_event(room.version, pdu, signer)
+        size = len(event.canonical)
+    except BadJson as error:
+        raise InvalidEvent(error.message) from None
+    if size > EVENT_BYTES_MAX:
+        raise InvalidEvent(f"an event may have {EVENT_BYTES_MAX} bytes, this one would have {size}")
+    check_auth(event, state)
+    return event
+
+
+def _check_sizes(draft: Draft) -> None:
+    for name, value in (("type", draft.type), ("state_key", draft.state_key or "")):
+        if len(value.encode()) > ID_BYTES_MAX:
+            raise InvalidEvent(f"{name} may have {ID_BYTES_MAX} bytes")
+        if "\x00" in value:
+            raise InvalidEvent(f"{name} must not hold NUL")
+
+
+def digest_of(event: Event) -> str:
+    """An event's reference hash as versions 1 and 2 write it beside its id."""
+    digest = reference_hash(signed_form(event.version, event.pdu))
+    return base64.b64encode(digest).rstrip(b"=").decode("ascii")

@@ -1,0 +1,276 @@
+"""The table `events`: every event that this server has, with its place in its room."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from homeserver.core import canonical_json
+from homeserver.core.events import Event
+from homeserver.core.identifiers import DeviceId, EventId
+from homeserver.core.room_versions import ROOM_VERSIONS
+from homeserver.storage.database import Reader, Row, Tx
+
+REJECTED = 1
+SOFT_FAILED = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """A row to be written. `nid` is the journal position."""
+
+    nid: int
+    room_nid: int
+    ordering: int | None
+    event: Event
+    state_nid: int | None
+    replaces: int | None = None
+    key_nid: int | None = None
+    flags: int = 0
+    device_id: DeviceId | None = None
+    txn_id: str | None = None
+    txn_key: UUID | None = None
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event with what the database knows of it. `event` is the redacted form once it was redacted."""
+
+    nid: int
+    room_nid: int
+    ordering: int | None
+    event: Event
+    state_nid: int | None
+    replaces: int | None
+    redacted_by: int | None
+    flags: int
+    device_id: DeviceId | None
+    txn_id: str | None
+    size_bytes: int
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether clients may ever see it: neither rejected nor soft-failed nor outside of the timeline."""
+        return self.flags == 0 and self.ordering is not None
+
+
+_INSERT = """
+    INSERT INTO events (
+        event_nid, room_nid, ordering, depth, origin_server_ts, state_nid, replaces, key_nid, flags,
+        event_id, sender, device_id, txn_id, txn_key, json
+    )
+    SELECT * FROM unnest(
+        $1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+        $8::integer[], $9::smallint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::bytea[]
+    )
+"""
+
+_COLUMNS = """
+    e.event_nid, e.room_nid, e.ordering, e.state_nid, e.replaces, e.redacted_by, e.flags, e.event_id, e.device_id,
+    e.txn_id, e.json, r.version
+"""
+
+_BY_NIDS = f"SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_nid) WHERE e.event_nid = ANY($1::bigint[])"
+
+_BY_IDS = f"SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_nid) WHERE e.event_id = ANY($1::text[])"
+
+_NEWEST = f"""
+    SELECT {_COLUMNS} FROM unnest($1::bigint[]) AS wanted(nid)
+    CROSS JOIN LATERAL (
+        SELECT * FROM events WHERE room_nid = wanted.nid AND ordering IS NOT NULL ORDER BY ordering DESC LIMIT 1
+    ) e
+    JOIN rooms r ON r.room_nid = e.room_nid
+"""
+
+_NEWEST_POSITIONS = """
+    SELECT wanted.nid AS room_nid, e.ordering AS position FROM unnest($1::bigint[]) AS wanted(nid)
+    CROSS JOIN LATERAL (
+        SELECT ordering FROM events WHERE room_nid = wanted.nid AND ordering IS NOT NULL ORDER BY ordering DESC LIMIT 1
+    ) e
+"""
+
+_BACKWARDS = """
+    SELECT event_nid FROM events
+    WHERE room_nid = $1 AND ordering < $2 AND ordering > $3 AND flags = 0 ORDER BY ordering DESC LIMIT $4
+"""
+
+_FORWARDS = """
+    SELECT event_nid FROM events
+    WHERE room_nid = $1 AND ordering > $2 AND ordering < $3 AND flags = 0 ORDER BY ordering LIMIT $4
+"""
+
+_WINDOWS = """
+    SELECT wanted.nid AS room_nid, e.event_nid FROM unnest($1::bigint[], $2::bigint[]) AS wanted(nid, after)
+    CROSS JOIN LATERAL (
+        SELECT event_nid, ordering FROM events
+        WHERE room_nid = wanted.nid AND ordering > wanted.after AND ordering <= $3 AND flags = 0
+        ORDER BY ordering DESC LIMIT $4
+    ) e
+    ORDER BY e.ordering
+"""
+
+_BY_TXN_KEYS = "SELECT txn_key, event_id FROM events WHERE txn_key = ANY($1::uuid[])"
+
+_STATE_CHANGES = """
+    SELECT DISTINCT ON (e.room_nid, e.key_nid) e.room_nid, e.key_nid, e.event_nid
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS wanted(nid, after, upto)
+    JOIN events e ON e.room_nid = wanted.nid AND e.ordering > wanted.after AND e.ordering <= wanted.upto
+    WHERE e.key_nid IS NOT NULL AND e.flags = 0
+    ORDER BY e.room_nid, e.key_nid, e.ordering DESC
+"""
+
+_STATE_HISTORY = """
+    SELECT room_nid, key_nid, ordering, event_nid FROM events
+    WHERE room_nid = ANY($1::bigint[]) AND key_nid = ANY($2::integer[]) AND ordering IS NOT NULL AND flags = 0
+    ORDER BY room_nid, ordering
+"""
+
+_NEAREST_AFTER = """
+    SELECT event_nid FROM events WHERE room_nid = $1 AND ordering IS NOT NULL AND flags = 0 AND origin_server_ts >= $2
+    ORDER BY origin_server_ts, ordering LIMIT 1
+"""
+
+_NEAREST_BEFORE = """
+    SELECT event_nid FROM events WHERE room_nid = $1 AND ordering IS NOT NULL AND flags = 0 AND origin_server_ts <= $2
+    ORDER BY origin_server_ts DESC, ordering DESC LIMIT 1
+"""
+
+_SET_REDACTED = """
+    UPDATE events SET redacted_by = by.nid FROM unnest($1::bigint[], $2::bigint[]) AS by(target, nid)
+    WHERE event_nid = by.target AND redacted_by IS NULL
+"""
+
+_AFTER_POSITION = """
+    SELECT event_nid FROM events WHERE event_nid > $1 AND event_nid <= $2 AND ordering IS NOT NULL AND flags = 0
+    ORDER BY event_nid LIMIT $3
+"""
+
+
+def insert_arguments(events: Sequence[NewEvent]) -> list[list[object]]:
+    """The arguments of INSERT: a list for each column."""
+    return [
+        [e.nid for e in events],
+        [e.room_nid for e in events],
+        [e.ordering for e in events],
+        [e.event.depth for e in events],
+        [e.event.origin_server_ts for e in events],
+        [e.state_nid for e in events],
+        [e.replaces for e in events],
+        [e.key_nid for e in events],
+        [e.flags for e in events],
+        [e.event.event_id for e in events],
+        [e.event.sender for e in events],
+        [e.device_id for e in events],
+        [e.txn_id for e in events],
+        [e.txn_key for e in events],
+        [e.json for e in events],
+    ]
+
+
+INSERT = _INSERT
+
+
+async def insert(tx: Tx, events: Sequence[NewEvent]) -> None:
+    await tx.execute(_INSERT, *insert_arguments(events))
+
+
+async def by_nids(db: Reader, nids: Collection[int]) -> list[StoredEvent]:
+    """These events, in no order; those that aren't there are left out."""
+    return [_stored(row) for row in await db.fetch(_BY_NIDS, list(nids))]
+
+
+async def by_ids(db: Reader, event_ids: Collection[EventId]) -> list[StoredEvent]:
+    return [_stored(row) for row in await db.fetch(_BY_IDS, list(event_ids))]
+
+
+async def newest(db: Reader, room_nids: Collection[int]) -> list[StoredEvent]:
+    """The newest event of each room's timeline."""
+    return [_stored(row) for row in await db.fetch(_NEWEST, list(room_nids))]
+
+
+async def newest_positions(db: Reader, room_nids: Collection[int]) -> dict[int, int]:
+    """Room → position of its newest event. One index look-up a room."""
+    return {row["room_nid"]: row["position"] for row in await db.fetch(_NEWEST_POSITIONS, list(room_nids))}
+
+
+async def backwards(db: Reader, room_nid: int, *, before: int, after: int, limit: int) -> list[int]:
+    """Event nids with after < ordering < before, newest first."""
+    return [row["event_nid"] for row in await db.fetch(_BACKWARDS, room_nid, before, after, limit)]
+
+
+async def forwards(db: Reader, room_nid: int, *, after: int, before: int, limit: int) -> list[int]:
+    """Event nids with after < ordering < before, oldest first."""
+    return [row["event_nid"] for row in await db.fetch(_FORWARDS, room_nid, after, before, limit)]
+
+
+async def windows(db: Reader, after: dict[int, int], *, upto: int, limit: int) -> dict[int, list[int]]:
+    """For each room (room nid → position) the newest `limit` events in (position, upto], oldest first."""
+    found: dict[int, list[int]] = {nid: [] for nid in after}
+    for row in await db.fetch(_WINDOWS, list(after), list(after.values()), upto, limit):
+        found[row["room_nid"]].append(row["event_nid"])
+    return found
+
+
+async def by_txn_keys(db: Reader, keys: Collection[UUID]) -> dict[UUID, EventId]:
+    """The events that these transactions made."""
+    return {row["txn_key"]: EventId(row["event_id"]) for row in await db.fetch(_BY_TXN_KEYS, list(keys))}
+
+
+async def state_changes(db: Reader, spans: dict[int, tuple[int, int]]) -> dict[int, dict[int, int]]:
+    """For each room (room nid → (after, upto]): key nid → the newest state event set within."""
+    found: dict[int, dict[int, int]] = {nid: {} for nid in spans}
+    rows = await db.fetch(
+        _STATE_CHANGES, list(spans), [after for after, _ in spans.values()], [upto for _, upto in spans.values()]
+    )
+    for row in rows:
+        found[row["room_nid"]][row["key_nid"]] = row["event_nid"]
+    return found
+
+
+async def state_history(
+    db: Reader, room_nids: Collection[int], key_nids: Collection[int]
+) -> list[tuple[int, int, int, int]]:
+    """(room nid, key nid, ordering, event nid) of each time one of these keys was set, by room and in order."""
+    rows = await db.fetch(_STATE_HISTORY, list(room_nids), list(key_nids))
+    return [(row["room_nid"], row["key_nid"], row["ordering"], row["event_nid"]) for row in rows]
+
+
+async def nearest(db: Reader, room_nid: int, timestamp_ms: int, *, forwards_in_time: bool) -> int | None:
+    """The event nearest to a time by its sender's clock."""
+    sql = _NEAREST_AFTER if forwards_in_time else _NEAREST_BEFORE
+    nid: int | None = await db.fetchval(sql, room_nid, timestamp_ms)
+    return nid
+
+
+async def set_redacted(tx: Tx, redactions: dict[int, int]) -> None:
+    """Marks events (target nid → redaction's nid) as redacted."""
+    await tx.execute(_SET_REDACTED, list(redactions), list(redactions.values()))
+
+
+async def after_position(db: Reader, after: int, upto: int, limit: int) -> list[int]:
+    """Timeline events with after < position <= upto in the order of the journal: for consumers that catch up."""
+    return [row["event_nid"] for row in await db.fetch(_AFTER_POSITION, after, upto, limit)]
+
+
+def _stored(row: Row) -> StoredEvent:
+    json: bytes = row["json"]
+    event = Event(ROOM_VERSIONS[row["version"]], canonical_json.decode(json), EventId(row["event_id"]))
+    if row["redacted_by"] is not None:
+        event = event.redacted()
+    return StoredEvent(
+        nid=row["event_nid"],
+        room_nid=row["room_nid"],
+        ordering=row["ordering"],
+        event=event,
+        state_nid=row["state_nid"],
+        replaces=row["replaces"],
+        redacted_by=row["redacted_by"],
+        flags=row["flags"],
+        device_id=row["device_id"],
+        txn_id=row["txn_id"],
+        size_bytes=len(json),
+    )
+
+

@@ -1,0 +1,82 @@
+"""The table `memberships`: who is what in which room now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.storage.database import Reader, Row, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipRow:
+    room_nid: int
+    user_id: UserId
+    membership: str
+    event_nid: int
+    is_forgotten: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UserRoom:
+    """A room that a user has or had to do with."""
+
+    room_id: RoomId
+    room_nid: int
+    membership: str
+    event_nid: int
+    is_forgotten: bool
+
+
+_UPSERT = """
+    INSERT INTO memberships (room_nid, user_id, membership, event_nid)
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
+    ON CONFLICT (room_nid, user_id) DO UPDATE SET
+        membership = excluded.membership, event_nid = excluded.event_nid,
+        is_forgotten = memberships.is_forgotten AND excluded.membership IN ('leave', 'ban')
+"""
+_OF_ROOMS = "SELECT room_nid, user_id, membership, event_nid, is_forgotten FROM memberships WHERE room_nid = ANY($1::bigint[])"
+_OF_USER = """
+    SELECT r.room_id, m.room_nid, m.membership, m.event_nid, m.is_forgotten
+    FROM memberships m JOIN rooms r USING (room_nid) WHERE m.user_id = $1
+"""
+_FORGET = """
+    UPDATE memberships SET is_forgotten = true WHERE room_nid = $1 AND user_id = $2 AND membership IN ('leave', 'ban')
+"""
+
+
+async def upsert(tx: Tx, rows: Sequence[MembershipRow]) -> None:
+    """`rows` must name each (room, user) once."""
+    await tx.execute(
+        _UPSERT,
+        [row.room_nid for row in rows],
+        [row.user_id for row in rows],
+        [row.membership for row in rows],
+        [row.event_nid for row in rows],
+    )
+
+
+async def of_rooms(db: Reader, room_nids: Collection[int]) -> list[MembershipRow]:
+    return [_membership(row) for row in await db.fetch(_OF_ROOMS, list(room_nids))]
+
+
+async def of_user(db: Reader, user_id: UserId) -> list[UserRoom]:
+    """All rooms of a user, left and forgotten ones too. One index scan."""
+    return [
+        UserRoom(
+            RoomId(row["room_id"]), row["room_nid"], row["membership"], row["event_nid"], row["is_forgotten"]
+        )
+        for row in await db.fetch(_OF_USER, user_id)
+    ]
+
+
+async def forget(tx: Tx, room_nid: int, user_id: UserId) -> bool:
+    """Whether there was a room to forget: only one that the user has left."""
+    return (await tx.execute(_FORGET, room_nid, user_id)) != "UPDATE 0"
+
+
+def _membership(row: Row) -> MembershipRow:
+    return MembershipRow(
+        row["room_nid"], UserId(row["user_id"]), row["membership"], row["event_nid"], row["is_forgotten"]
+    )

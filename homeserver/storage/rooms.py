@@ -1,0 +1,70 @@
+"""The table `rooms`: the rooms that this server knows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.core.room_versions import ROOM_VERSIONS, RoomVersion
+from homeserver.storage.database import Reader, Row, Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomRow:
+    """`forward_extremities` and `state_nid` are None while the newest event says both."""
+
+    nid: int
+    room_id: RoomId
+    version: RoomVersion
+    creator: UserId
+    is_published: bool
+    forward_extremities: Sequence[int] | None
+    state_nid: int | None
+
+
+_COLUMNS = "room_nid, room_id, version, creator, is_published, forward_extremities, state_nid"
+_INSERT = "INSERT INTO rooms (room_nid, room_id, version, creator, is_published) VALUES ($1, $2, $3, $4, $5)"
+_BY_IDS = f"SELECT {_COLUMNS} FROM rooms WHERE room_id = ANY($1::text[])"
+_BY_NIDS = f"SELECT {_COLUMNS} FROM rooms WHERE room_nid = ANY($1::bigint[])"
+_SET_PUBLISHED = "UPDATE rooms SET is_published = $2 WHERE room_id = $1"
+_PUBLISHED = f"SELECT {_COLUMNS} FROM rooms WHERE is_published ORDER BY room_nid"
+_SET_HEADS = "UPDATE rooms SET forward_extremities = $2, state_nid = $3 WHERE room_nid = $1"
+
+
+async def insert(tx: Tx, room: RoomRow) -> None:
+    await tx.execute(_INSERT, room.nid, room.room_id, room.version.id, room.creator, room.is_published)
+
+
+async def by_ids(db: Reader, room_ids: Collection[RoomId]) -> list[RoomRow]:
+    return [_room(row) for row in await db.fetch(_BY_IDS, list(room_ids))]
+
+
+async def by_nids(db: Reader, nids: Collection[int]) -> list[RoomRow]:
+    return [_room(row) for row in await db.fetch(_BY_NIDS, list(nids))]
+
+
+async def published(db: Reader) -> list[RoomRow]:
+    """The rooms of the directory, oldest first."""
+    return [_room(row) for row in await db.fetch(_PUBLISHED)]
+
+
+async def set_published(tx: Tx, room_id: RoomId, is_published: bool) -> None:
+    await tx.execute(_SET_PUBLISHED, room_id, is_published)
+
+
+async def set_heads(tx: Tx, room_nid: int, extremities: Sequence[int] | None, state_nid: int | None) -> None:
+    """Where the room's graph goes on, when that is not just its newest event."""
+    await tx.execute(_SET_HEADS, room_nid, list(extremities) if extremities is not None else None, state_nid)
+
+
+def _room(row: Row) -> RoomRow:
+    return RoomRow(
+        nid=row["room_nid"],
+        room_id=RoomId(row["room_id"]),
+        version=ROOM_VERSIONS[row["version"]],
+        creator=UserId(row["creator"]),
+        is_published=row["is_published"],
+        forward_extremities=row["forward_extremities"],
+        state_nid=row["state_nid"],
+    )
