@@ -1,0 +1,180 @@
+"""The command line: data to standard output, the rest to standard error; exit 0, 1 (failed) or 2 (misused).
+
+Imports that take time stand in the commands, so that `--help` and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import get_completion_class
+
+from homeserver.config import Config, ConfigError, Loaded, read_config
+from homeserver.config.pages import as_json, in_force, reference_page
+
+T = TypeVar("T")
+
+DEFAULT_FILE = Path("hansa.toml")
+_MARKS = {"ok": "ok      ", "warning": "warning ", "failed": "FAILED  ", "skipped": "skipped "}
+
+
+class Failed(Exception):
+    """A command that can't do its work: what is wrong, and what to type."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Misused(Failed):
+    """The same for what was typed wrongly: exit 2."""
+
+
+class _Group(click.Group):
+    """A group that keeps the examples' lines and names the nearest command."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            near = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
+            hint = f"did you mean `{ctx.command_path} {near[0]}`?" if near else f"type `{ctx.command_path} --help`"
+            raise Misused(f"`{ctx.command_path} {name}` is not a command", hint)
+        return super().resolve_command(ctx, args)
+
+
+def main() -> None:
+    """The entry point `hansa`."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Runs one command and gives its exit code; errors become `error:` and `hint:` on standard error."""
+    try:
+        code = hansa.main(arguments, prog_name="hansa", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except ConfigError as error:
+        for problem in error.problems:
+            _say_error(f"{problem.where}: {problem.message}" if problem.where else problem.message, problem.hint)
+        return 1
+    except Failed as error:
+        _say_error(error.message, error.hint)
+        return 2 if isinstance(error, Misused) else 1
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "hansa"
+        _say_error(error.format_message(), f"type `{path} --help`")
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        _say_error("stopped", "type the command again to go on")
+        return 1
+
+
+def _say_error(message: str, hint: str) -> None:
+    click.echo(f"error: {message}\nhint: {hint}", err=True)
+
+
+def _examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_examples("hansa run", "hansa --config /etc/hansa.toml config check", "hansa user create --admin alice"),
+)
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="HANSA_CONFIG",
+    help="Configuration file (TOML). Default: hansa.toml here, if there is one.",
+)
+@click.version_option(package_name="hansa", message="%(prog)s %(version)s")
+@click.pass_context
+def hansa(ctx: click.Context, file: Path | None) -> None:
+    """Hansa, a Matrix homeserver with memory."""
+    ctx.obj = file
+
+
+def loaded_config(ctx: click.Context) -> Loaded:
+    """The configuration that this call of the program names. Raises ConfigError."""
+    file = ctx.obj
+    if file is None and DEFAULT_FILE.exists():
+        file = DEFAULT_FILE
+    return read_config(file, os.environ)
+
+
+def _config(ctx: click.Context) -> Config:
+    return loaded_config(ctx).config
+
+
+def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs one command's coroutine. What the database can't do becomes an error with a hint."""
+    from homeserver.core.errors import MatrixError, Unavailable
+    from homeserver.storage.migrate import WrongDatabase
+
+    try:
+        return asyncio.run(coroutine)
+    except Unavailable as error:
+        raise Failed(error.message, "type `hansa doctor`") from None
+    except MatrixError as error:
+        raise Failed(error.message, "correct the value and type the command again") from None
+    except WrongDatabase as error:
+        raise Failed(str(error), "type `hansa doctor`") from None
+
+
+json_option: Callable[[Any], Any] = click.option("--json", "as_data", is_flag=True, help="Print data for programs.")
+
+
+def _print_data(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@hansa.group("config", cls=_Group, epilog=_examples("hansa config check", "hansa config show --json"))
+def config_group() -> None:
+    """Look at the configuration."""
+
+
+@config_group.command("check")
+@click.pass_context
+def config_check(ctx: click.Context) -> None:
+    """Say whether the configuration can be used, and what is wrong."""
+    config = _config(ctx)
+    click.echo(f"the configuration of {config.server_name} can be used", err=True)
+
+
+@config_group.command("show", epilog="JSON: one object, its keys as in the TOML file; secrets are `<secret>`.")
+@json_option
+@click.pass_context
+def config_show(ctx: click.Context, as_data: bool) -> None:
+    """Print every value in force, and where it was given."""
+    loaded = loaded_config(ctx)
+    if as_data:
+        _print_data(as_json(loaded.config))
+    else:
+        click.echo(in_force(loaded), nl=False)
+
+
+@config_group.command("docs")
+def config_docs() -> None:
+    """Print the reference of all options (Markdown)."""
+    click.echo(reference_page(), nl=False)
+
+
+@hansa.command("completion", epilog=_examples('eval "$(hansa completion bash)"'))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a shell."""
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(hansa, {}, "hansa", "_HANSA_COMPLETE").source())

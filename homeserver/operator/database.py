@@ -1,0 +1,101 @@
+"""The database as an operator sees it: which migrations it has, and whether its settings keep what we acknowledge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from homeserver.operator.findings import Finding, failed, warning, well
+from homeserver.runtime.clock import Clock
+from homeserver.storage.database import Reader
+from homeserver.storage.migrate import applied_migrations, known_migrations
+
+_VERSION_MIN = 140_000
+_SKEW_MS_MAX = 5_000
+
+_SETTINGS = """
+    SELECT current_setting('server_version_num')::int AS version,
+           current_setting('server_version') AS version_text,
+           current_setting('fsync') AS fsync,
+           current_setting('synchronous_commit') AS synchronous_commit,
+           current_setting('full_page_writes') AS full_page_writes,
+           current_setting('data_checksums') AS data_checksums,
+           current_setting('max_connections')::int AS max_connections,
+           (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()) AS encoding,
+           (SELECT datcollate FROM pg_database WHERE datname = current_database()) AS collation,
+           pg_database_size(current_database()) AS size_bytes,
+           (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationState:
+    """One migration and whether this database has had it."""
+
+    number: int
+    name: str
+    applied: bool
+
+
+async def migration_states(db: Reader) -> list[MigrationState]:
+    """Every migration this program knows, and those that only a newer program knows."""
+    applied = set(await applied_migrations(db))
+    known = known_migrations()
+    states = [MigrationState(step.number, step.name, step.number in applied) for step in known]
+    newer = sorted(applied - {step.number for step in known})
+    return [*states, *(MigrationState(number, "of a newer program", True) for number in newer)]
+
+
+async def database_findings(db: Reader, clock: Clock, pool_size_max: int) -> list[Finding]:
+    """Version, encoding, durability, schema and clock. Raises Unavailable."""
+    row = await db.fetchrow(_SETTINGS)
+    assert row is not None
+    settings = dict(row.items())
+    findings = [*_server(settings, pool_size_max), *_durability(settings), _schema(await migration_states(db))]
+    skew_ms = abs(clock.now_ms() - settings["now_ms"])
+    if skew_ms > _SKEW_MS_MAX:
+        hint = "switch on time synchronisation on both machines: `timedatectl set-ntp true`"
+        findings.append(failed("clock", f"this machine and the database differ by {skew_ms / 1000:.0f} s", hint))
+    return findings
+
+
+def _server(settings: Mapping[str, object], pool_size_max: int) -> Iterator[Finding]:
+    version = settings["version"]
+    text = f"PostgreSQL {settings['version_text']}, {int(str(settings['size_bytes'])) // 1024 // 1024} MiB"
+    if isinstance(version, int) and version < _VERSION_MIN:
+        yield failed("database", text, f"use PostgreSQL {_VERSION_MIN // 10_000} or newer")
+    else:
+        yield well("database", text)
+    if settings["encoding"] != "UTF8" or settings["collation"] not in ("C", "C.UTF-8", "POSIX"):
+        yield failed(
+            "collation",
+            f"encoding {settings['encoding']}, collation {settings['collation']}: system updates break indexes",
+            "make it with: CREATE DATABASE hansa ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
+        )
+    connections = settings["max_connections"]
+    if isinstance(connections, int) and connections < pool_size_max + 3:
+        hint = "raise `max_connections` there, or lower `database.pool_size_max`"
+        yield failed("connections", f"it takes {connections} connections, we may open {pool_size_max}", hint)
+
+
+def _durability(settings: Mapping[str, object]) -> Iterator[Finding]:
+    lossy = [name for name in ("fsync", "synchronous_commit", "full_page_writes") if settings[name] == "off"]
+    if lossy:
+        hint = "; ".join(f"ALTER SYSTEM SET {name} = on" for name in lossy)
+        yield failed("durability", f"{', '.join(lossy)} is off: a power failure loses what was acknowledged", hint)
+    else:
+        yield well("durability", "what is acknowledged survives a power failure")
+    if settings["data_checksums"] == "off":
+        hint = "stop PostgreSQL and type `pg_checksums --enable`"
+        yield warning("checksums", "pages have no checksums: damage of the disk is found late", hint)
+
+
+def _schema(states: list[MigrationState]) -> Finding:
+    missing = [state.number for state in states if not state.applied]
+    newer = [state.number for state in states if state.name == "of a newer program"]
+    if newer:
+        return failed("schema", f"the schema is at {newer[-1]}, newer than this program", "run the newer Hansa again")
+    if missing:
+        hint = "type `hansa db migrate`; the server does it at its next start as well"
+        return warning("schema", f"{len(missing)} of {len(states)} migrations are missing", hint)
+    return well("schema", f"at {states[-1].number if states else 0}, the newest")
