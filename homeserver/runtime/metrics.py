@@ -60,6 +60,19 @@ class Metrics:
         """A gauge that is read when it is asked for: `read` gives the value for each value of the label."""
         self._registry.register(_Watched(name, sentence, label, read))
 
+    def watch_consumers(self, lag: Reading) -> None:
+        """How many positions of the journal each consumer is behind, by its name."""
+        self.watch("hansa_consumer_lag_positions", "Positions a consumer has not seen yet.", "consumer", lag)
+
+    def watch_database(self, size: Callable[[], tuple[int, int]]) -> None:
+        """The pool's connections: all that are open, and the idle ones among them."""
+
+        def read() -> Mapping[str, float]:
+            opened, idle = size()
+            return {"open": opened, "idle": idle}
+
+        self.watch("hansa_database_connections", "Connections to the database.", "state", read)
+
     def request_ended(self, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Counts one request. `endpoint` is the declared name, `unknown` for none."""
         key = (endpoint, method if method in _METHODS else "other", status)
