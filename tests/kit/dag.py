@@ -72,9 +72,15 @@ def make_event(
         if version.redacts_in_content:
             pdu["content"]["redacts"] = pdu.pop("redacts")
     if version.event_id_format is EventIdFormat.IN_EVENT:
-        pdu["event_id"] = event_id or f"${type}-{sender}-{state_key}-{depth}-{ts}:{domain_of(sender)}"
+        pdu["event_id"] = event_id or _name(type, sender, state_key, depth, ts)
     pdu["hashes"] = {"sha256": content_hash(pdu)}
     return Event(version, pdu, event_id_of(version, pdu))
+
+
+def _name(type: str, sender: str, state_key: str | None, depth: int, ts: int) -> str:
+    """An event id that says what the event is, with the one colon that it must have."""
+    said = f"{type}-{sender}-{state_key}-{depth}-{ts}".replace(":", "-")
+    return f"${said}:{domain_of(sender)}"
 
 
 def make_create(version: RoomVersion, sender: str = ALICE, **content: Any) -> Event:
