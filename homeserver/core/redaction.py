@@ -8,7 +8,7 @@ from homeserver.core.room_versions import ALL_CONTENT, RoomVersion
 
 
 def redact(version: RoomVersion, pdu: dict[str, Any]) -> dict[str, Any]:
-    """The redacted copy of a PDU, in which only what the room version keeps is left. Shares no mutable part it changes."""
+    """The redacted copy of a PDU, in which only what the room version keeps is left. Changes nothing it was given."""
     kept = {key: value for key, value in pdu.items() if key in version.kept_top_level}
     content = pdu.get("content")
     kept["content"] = redacted_content(version, str(pdu.get("type")), content if isinstance(content, dict) else {})
