@@ -5,6 +5,7 @@ asks for, `resolve`. `resolve_states` does all of it where everything is in memo
 """
 
 from homeserver.core.errors import MissingEvents
+from homeserver.core.state_resolution.chain_cover import ChainCover, Link, Place, Range, Reach
 from homeserver.core.state_resolution.resolution import resolve, resolve_states
 from homeserver.core.state_resolution.sets import (
     AuthOf,
@@ -17,7 +18,12 @@ from homeserver.core.state_resolution.sets import (
 
 __all__ = [
     "AuthOf",
+    "ChainCover",
+    "Link",
     "MissingEvents",
+    "Place",
+    "Range",
+    "Reach",
     "StateIds",
     "auth_difference",
     "conflicted_subgraph",

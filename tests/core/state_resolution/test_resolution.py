@@ -165,6 +165,7 @@ def test_version_12_replays_what_lies_between_conflicted_events(version: RoomVer
     assert room.merged(forged, honest)[EVES] == (out if is_reset else back)[EVES]
 
 
+@pytest.mark.slow
 @EVERY_MODERN
 def test_long_chains_are_walked_without_recursion(version: RoomVersion) -> None:
     """Thousands of power level events, each citing the one before."""
@@ -202,6 +203,7 @@ def test_unknown_events_are_asked_for() -> None:
     assert missing.value.ids == {one[TOPIC], other[TOPIC]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [V1, V2, V6, V12], ids=lambda version: f"v{version.id}")
 @settings(max_examples=40)
 @given(seed=st.integers(0, 10**6))
@@ -238,6 +240,7 @@ def test_loading_only_what_is_asked_for_gives_the_same(version: RoomVersion, see
             pytest.fail("twenty rounds of loading")
 
 
+@pytest.mark.slow
 @EVERY_VERSION
 @settings(max_examples=10)
 @given(seed=st.integers(0, 10**6), order=st.randoms(use_true_random=False))
@@ -252,6 +255,7 @@ def test_the_order_of_the_states_does_not_matter(version: RoomVersion, seed: int
         assert resolve_states(version, [merged, merged], room.events, rejected=room.rejected) == merged
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(seed=st.integers(0, 10**6))
 def test_sets_equal_their_definitions(seed: int) -> None:
