@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -178,3 +179,109 @@ def completion(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     click.echo(found(hansa, {}, "hansa", "_HANSA_COMPLETE").source())
+
+
+@hansa.command("run", epilog=_examples("hansa run", "HANSA_SERVER_NAME=example.org hansa run"))
+@click.pass_context
+def run(ctx: click.Context) -> None:
+    """Run the server until Ctrl-C or SIGTERM."""
+    import uvloop
+
+    from homeserver import app
+    from homeserver.core.errors import Unavailable
+    from homeserver.operator.welcome import welcome
+    from homeserver.runtime.logging import configure_logging
+    from homeserver.storage.migrate import WrongDatabase
+
+    config = _config(ctx)
+    configure_logging(format=config.log.format, level=config.log.level, value_chars_max=config.log.value_chars_max)
+
+    def ready(first_start: bool) -> None:
+        click.echo(welcome(config, first_start=first_start), err=True)
+
+    try:
+        uvloop.run(app.run(config, ready=ready))
+    except WrongDatabase as error:
+        raise Failed(str(error), "type `hansa doctor`") from None
+    except Unavailable as error:
+        raise Failed(f"{error.message}: {error.__cause__}", "start PostgreSQL, or type `hansa doctor`") from None
+    except OSError as error:
+        raise Failed(
+            str(error), "another program may use the port: change `listeners`, or type `hansa doctor`"
+        ) from None
+
+
+@hansa.command(
+    "doctor", epilog="JSON: a list of {check, verdict, message, hint}; verdict is ok, warning, failed or skipped."
+)
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, as_data: bool) -> int:
+    """Look at configuration, folders, keys, database, names and clock, and say what to do."""
+    from homeserver.operator.doctor import examine
+    from homeserver.operator.findings import Finding
+    from homeserver.runtime.clock import SystemClock
+    from homeserver.runtime.probes import SystemProbes
+
+    config = _config(ctx)
+
+    async def look() -> list[Finding]:
+        found = []
+        async for finding in examine(config, SystemProbes(), SystemClock()):
+            found.append(finding)
+            if not as_data:
+                click.echo(f"{_MARKS[finding.verdict]} {finding.check}: {finding.message}")
+                if finding.hint:
+                    click.echo(f"         hint: {finding.hint}")
+        return found
+
+    found = _wait(look())
+    if as_data:
+        _print_data([asdict(finding) for finding in found])
+    return int(any(finding.verdict == "failed" for finding in found))
+
+
+@hansa.group("db", cls=_Group, epilog=_examples("hansa db status", "hansa db migrate"))
+def db_group() -> None:
+    """Look after the database's schema."""
+
+
+@db_group.command("status", epilog="JSON: a list of {number, name, applied}.")
+@json_option
+@click.pass_context
+def db_status(ctx: click.Context, as_data: bool) -> None:
+    """List the migrations and whether this database has had them."""
+    from homeserver.operator.database import MigrationState, connected, migration_states
+    from homeserver.runtime.clock import SystemClock
+
+    config = _config(ctx)
+
+    async def look() -> list[MigrationState]:
+        async with connected(config, SystemClock()) as db:
+            return await migration_states(db)
+
+    states = _wait(look())
+    if as_data:
+        _print_data([asdict(state) for state in states])
+        return
+    for state in states:
+        click.echo(f"{state.number:04}  {'applied' if state.applied else 'missing'}  {state.name}")
+
+
+@db_group.command("migrate")
+@click.pass_context
+def db_migrate(ctx: click.Context) -> None:
+    """Apply the migrations that are missing. The server does it at its start as well."""
+    from homeserver.operator.database import connected
+    from homeserver.runtime.clock import SystemClock
+    from homeserver.storage.migrate import Migration, migrate
+
+    config = _config(ctx)
+
+    async def apply() -> list[Migration]:
+        async with connected(config, SystemClock()) as db:
+            return await migrate(db)
+
+    for migration in _wait(apply()):
+        click.echo(f"applied {migration.number:04} {migration.name}", err=True)
+    click.echo("the schema is up to date", err=True)

@@ -10,6 +10,7 @@ from functools import cache
 
 import pytest
 
+from homeserver.config import RateLimits
 from tests.kit.source import PRODUCT, ROOT, Module, dotted, files, modules, modules_of_tests, product_modules
 
 FUNCTION_LINES_MAX = 70
@@ -180,6 +181,19 @@ def test_pure_modules_are_pure() -> None:
                     yield f"{module.place(node)}: calls {dotted(node.func)}"
 
     report(findings(), "a pure module is functions of values: let the caller load and tell, and pass values in")
+
+
+def test_limits_of_endpoints_are_options() -> None:
+    def findings() -> Iterator[str]:
+        for module in product_modules():
+            for node in module.functions():
+                for mark in node.decorator_list:
+                    if isinstance(mark, ast.Call) and _last(mark.func) == "endpoint":
+                        named = [ast.literal_eval(word.value) for word in mark.keywords if word.arg == "limit"]
+                        if named and named[0] is not None and named[0] not in RateLimits.__slots__:
+                            yield f"{module.place(node)}: there is no limit `{named[0]}`"
+
+    report(findings(), "add it to RateLimits in homeserver/config/schema.py and type `make docs`")
 
 
 def test_endpoint_modules_are_strangers() -> None:
@@ -380,13 +394,11 @@ def test_locks_pin_every_package_with_its_hash() -> None:
 
 
 def test_server_and_tests_have_the_same_versions() -> None:
-    dev = _locked("dev")
+    def versions(name: str) -> set[str]:
+        return {pin.partition(";")[0].strip() for pin in _locked(name)}
+
     report(
-        (
-            f"requirements/runtime.txt: {pin} is another version in dev.txt"
-            for pin in _locked("runtime")
-            if pin not in dev
-        ),
+        (f"requirements/runtime.txt: {pin} is not in dev.txt" for pin in sorted(versions("runtime") - versions("dev"))),
         "type `make lock`",
     )
 

@@ -1,13 +1,16 @@
-"""The database as an operator sees it: which migrations it has, and whether its settings keep what we acknowledge."""
+"""The database as an operator sees it: reaching it, its migrations, and whether it keeps what we acknowledge."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from homeserver.config import Config
 from homeserver.operator.findings import Finding, failed, warning, well
 from homeserver.runtime.clock import Clock
-from homeserver.storage.database import Reader
+from homeserver.storage.database import Database, Reader
+from homeserver.storage.embedded import EmbeddedPostgres
 from homeserver.storage.migrate import applied_migrations, known_migrations
 
 _VERSION_MIN = 140_000
@@ -35,6 +38,40 @@ class MigrationState:
     number: int
     name: str
     applied: bool
+
+
+@asynccontextmanager
+async def reachable_dsn(config: Config, clock: Clock) -> AsyncIterator[str]:
+    """How to reach the database: yours, or Hansa's own. That one is started for the while if it doesn't run."""
+    if config.database.dsn is not None:
+        yield config.database.dsn.reveal()
+        return
+    own = EmbeddedPostgres(config.database.embedded_path, clock)
+    running = own.running_dsn()
+    if running is not None:
+        yield running
+        return
+    dsn = await own.start()
+    try:
+        yield dsn
+    finally:
+        await own.stop()
+
+
+@asynccontextmanager
+async def connected(config: Config, clock: Clock) -> AsyncIterator[Database]:
+    """A few connections to it. Raises Unavailable or WrongDatabase."""
+    async with reachable_dsn(config, clock) as dsn:
+        db = await Database.connect(dsn, size_min=1, size_max=2)
+        try:
+            yield db
+        finally:
+            await db.close()
+
+
+def own_database_exists(config: Config, clock: Clock) -> bool:
+    """False before the first start with Hansa's own database: there is nothing to look at yet."""
+    return config.database.dsn is not None or EmbeddedPostgres(config.database.embedded_path, clock).exists
 
 
 async def migration_states(db: Reader) -> list[MigrationState]:
@@ -81,7 +118,7 @@ def _server(settings: Mapping[str, object], pool_size_max: int) -> Iterator[Find
 def _durability(settings: Mapping[str, object]) -> Iterator[Finding]:
     lossy = [name for name in ("fsync", "synchronous_commit", "full_page_writes") if settings[name] == "off"]
     if lossy:
-        hint = "; ".join(f"ALTER SYSTEM SET {name} = on" for name in lossy)
+        hint = f"switch on in postgresql.conf: {', '.join(lossy)}"
         yield failed("durability", f"{', '.join(lossy)} is off: a power failure loses what was acknowledged", hint)
     else:
         yield well("durability", "what is acknowledged survives a power failure")

@@ -34,8 +34,8 @@ def _data_dir(path: Path) -> Finding:
         )
     if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
         return failed("data folder", f"{path} can't be written", f"give it to this user: chown $(id -u) {path}")
-    if stat.S_IMODE(path.stat().st_mode) & 0o007:
-        return warning("data folder", f"{path} can be opened by every user of this machine", f"type `chmod 750 {path}`")
+    if stat.S_IMODE(path.stat().st_mode) & 0o006:
+        return warning("data folder", f"every user of this machine can look into {path}", f"type `chmod o-rw {path}`")
     return well("data folder", f"{path} can be written")
 
 

@@ -107,7 +107,8 @@ class EmbeddedPostgres:
             await self._clock.sleep(0.05)
 
     async def _prepare(self) -> None:
-        self._path.mkdir(parents=True, exist_ok=True)
+        for folder in (*reversed(self._path.parents), self._path):
+            folder.mkdir(mode=0o700, exist_ok=True)
         self._path.chmod(0o700)
         if self._owner is not None:
             os.chown(self._path, self._owner.pw_uid, self._owner.pw_gid)
