@@ -47,8 +47,8 @@ class Head:
 class RoomHead:
     """Where a room's graph ends and what is known of the state there.
 
-    `known` maps a key to its state event, or to None where it is known that there is none; a key that isn't in it has not been
-    looked up. `room_id` is None until the create event gives it (version 12).
+    `known` maps a key to its state event, or to None where it is known that there is none; a key that isn't in it has
+    not been looked up. `room_id` is None until the create event gives it (version 12).
     """
 
     version: RoomVersion
@@ -91,9 +91,7 @@ def empty_room(version: RoomVersion, room_id: RoomId | None) -> RoomHead:
 def wanted_keys(version: RoomVersion, draft: Draft) -> set[StateKey]:
     """The state that `extend` must know for this draft."""
     keys = set(
-        auth_keys(
-            version, type=draft.type, sender=draft.sender, state_key=draft.state_key, content=draft.content
-        )
+        auth_keys(version, type=draft.type, sender=draft.sender, state_key=draft.state_key, content=draft.content)
     )
     if draft.type != CREATE[0]:
         keys.add(CREATE)
@@ -130,6 +128,9 @@ def _unchanged(room: RoomHead, draft: Draft) -> Unchanged | None:
 
 def _make(room: RoomHead, draft: Draft, signer: Signer, new_event_id: Callable[[], EventId]) -> Event:
     _check_sizes(draft)
+    content = draft.content
+    if draft.redacts is not None and room.version.redacts_in_content:
+        content = {**content, "redacts": draft.redacts}
     state = {key: event for key in wanted_keys(room.version, draft) if (event := room.known[key]) is not None}
     keys = auth_keys(
         room.version, type=draft.type, sender=draft.sender, state_key=draft.state_key, content=draft.content
@@ -138,7 +139,7 @@ def _make(room: RoomHead, draft: Draft, signer: Signer, new_event_id: Callable[[
     pdu: dict[str, Any] = {
         "type": draft.type,
         "sender": draft.sender,
-        "content": draft.content,
+        "content": content,
         "origin_server_ts": draft.origin_server_ts,
         "depth": min(room.depth + 1, DEPTH_MAX),
         "prev_events": references(room.version, [(head.event_id, head.digest) for head in room.heads]),

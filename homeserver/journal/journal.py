@@ -153,5 +153,3 @@ class Journal:
             block = await self._db.fetchval(_NEXT_BLOCK)
             self._next = block * BLOCK + 1
             self._end = (block + 1) * BLOCK
-
-

@@ -53,7 +53,7 @@ def _as_unavailable() -> Any:
         raise Unavailable("the database can't be used right now") from error
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[type-arg]
+class _Connection(asyncpg.Connection):
     """Given back to the pool without a round trip: nothing here leaves state behind on a connection."""
 
     def get_reset_query(self) -> str:

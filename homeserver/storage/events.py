@@ -272,5 +272,3 @@ def _stored(row: Row) -> StoredEvent:
         txn_id=row["txn_id"],
         size_bytes=len(json),
     )
-
-

@@ -36,13 +36,27 @@ _UPSERT = """
         membership = excluded.membership, event_nid = excluded.event_nid,
         is_forgotten = memberships.is_forgotten AND excluded.membership IN ('leave', 'ban')
 """
-_OF_ROOMS = "SELECT room_nid, user_id, membership, event_nid, is_forgotten FROM memberships WHERE room_nid = ANY($1::bigint[])"
+_OF_ROOMS = """
+    SELECT room_nid, user_id, membership, event_nid, is_forgotten FROM memberships WHERE room_nid = ANY($1::bigint[])
+"""
 _OF_USER = """
     SELECT r.room_id, m.room_nid, m.membership, m.event_nid, m.is_forgotten
     FROM memberships m JOIN rooms r USING (room_nid) WHERE m.user_id = $1
 """
 _FORGET = """
     UPDATE memberships SET is_forgotten = true WHERE room_nid = $1 AND user_id = $2 AND membership IN ('leave', 'ban')
+"""
+_SHARING = """
+    SELECT DISTINCT theirs.user_id FROM memberships mine
+    JOIN memberships theirs ON theirs.room_nid = mine.room_nid AND theirs.membership = 'join'
+    WHERE mine.user_id = $1 AND mine.membership = 'join' AND theirs.user_id <> $1
+"""
+_SHARE_ROOM = """
+    SELECT EXISTS (
+        SELECT FROM memberships mine
+        JOIN memberships theirs ON theirs.room_nid = mine.room_nid AND theirs.membership = 'join'
+        WHERE mine.user_id = $1 AND mine.membership = 'join' AND theirs.user_id = $2
+    )
 """
 
 
@@ -64,11 +78,18 @@ async def of_rooms(db: Reader, room_nids: Collection[int]) -> list[MembershipRow
 async def of_user(db: Reader, user_id: UserId) -> list[UserRoom]:
     """All rooms of a user, left and forgotten ones too. One index scan."""
     return [
-        UserRoom(
-            RoomId(row["room_id"]), row["room_nid"], row["membership"], row["event_nid"], row["is_forgotten"]
-        )
+        UserRoom(RoomId(row["room_id"]), row["room_nid"], row["membership"], row["event_nid"], row["is_forgotten"])
         for row in await db.fetch(_OF_USER, user_id)
     ]
+
+
+async def users_sharing(db: Reader, user_id: UserId) -> list[UserId]:
+    """Whoever is joined to a room with this user."""
+    return [UserId(row["user_id"]) for row in await db.fetch(_SHARING, user_id)]
+
+
+async def share_room(db: Reader, user_id: UserId, other: UserId) -> bool:
+    return bool(await db.fetchval(_SHARE_ROOM, user_id, other))
 
 
 async def forget(tx: Tx, room_nid: int, user_id: UserId) -> bool:

@@ -22,7 +22,9 @@ _CREATE = """
 """
 _APPLIED = "SELECT number FROM migrations ORDER BY number"
 _RECORD = "INSERT INTO migrations (number, name) VALUES ($1, $2)"
-_ENCODING = "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate FROM pg_database WHERE datname = current_database()"
+_ENCODING = (
+    "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate FROM pg_database WHERE datname = current_database()"
+)
 
 
 class WrongDatabase(Exception):
@@ -74,7 +76,9 @@ async def migrate(db: Database) -> list[Migration]:
             await tx.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
             applied = await applied_migrations(tx)
             if applied and applied[-1] > known[-1].number:
-                raise WrongDatabase(f"the schema is at {applied[-1]}, this program knows {known[-1].number}: run a newer one")
+                raise WrongDatabase(
+                    f"the schema is at {applied[-1]}, this program knows {known[-1].number}: run a newer one"
+                )
             if migration.number in applied:
                 continue
             await tx.execute(migration.sql)

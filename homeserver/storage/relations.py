@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId
@@ -40,7 +41,7 @@ def relation_of(event: Event, event_nid: int, room_nid: int) -> Relation | None:
     return Relation(event_nid, room_nid, EventId(target), rel_type, event.type, event.sender, kept_key)
 
 
-def _is_storable(value: object) -> bool:
+def _is_storable(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value.encode()) <= _KEY_BYTES_MAX and "\x00" not in value
 
 

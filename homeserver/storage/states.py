@@ -125,7 +125,5 @@ async def lines(db: Reader, state_nids: Collection[int]) -> dict[int, Line]:
     """The lines of these states. log2(n) index look-ups each."""
     found: dict[int, list[StateRow]] = {}
     for row in await db.fetch(_LINES, list(state_nids)):
-        found.setdefault(row["wanted"], []).append(
-            StateRow(row["state_nid"], row["index"], row["base"], row["delta"])
-        )
+        found.setdefault(row["wanted"], []).append(StateRow(row["state_nid"], row["index"], row["base"], row["delta"]))
     return {nid: Line(tuple(rows)) for nid, rows in found.items()}

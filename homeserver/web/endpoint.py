@@ -75,9 +75,7 @@ def endpoint(
     `RoomAlias`, `EventId`, `str`…; it is parsed as such, else the spec's M_INVALID_PARAM).
     It returns a JSON object, a msgspec struct, or an `Answer`. `limit` names the rate limit's action.
     """
-    declared = Endpoint(
-        method, paths, access, spec, limit, body_bytes_max, timeout_s, while_suspended, raw_body
-    )
+    declared = Endpoint(method, paths, access, spec, limit, body_bytes_max, timeout_s, while_suspended, raw_body)
 
     def declare(handler: HandlerT) -> HandlerT:
         known = list(getattr(handler, "__endpoints__", ()))
@@ -125,6 +123,6 @@ class Request(Protocol):
         """The path as it was sent, percent-encoded."""
         ...
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    def stream(self) -> AsyncIterator[bytes]:
         """The body in pieces, for endpoints with `raw_body`. Raises TooLarge past the endpoint's limit."""
         ...

@@ -1,0 +1,185 @@
+"""Group commit: the batches of many rooms in one PostgreSQL transaction, so that one fsync pays for many events.
+
+While a transaction is under way, the batches that arrive wait and form the next one; a lone batch waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import asyncpg
+
+from homeserver.core.errors import Unavailable
+from homeserver.core.events import StateKey
+from homeserver.core.identifiers import EventId
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.tasks import Tasks
+from homeserver.storage import events, memberships, relations, rooms, state_keys, states
+from homeserver.storage.database import Database, Tx
+from homeserver.storage.events import NewEvent
+from homeserver.storage.memberships import MembershipRow
+from homeserver.storage.relations import Relation
+from homeserver.storage.rooms import RoomRow
+from homeserver.storage.states import StateRow
+
+EVENTS_PER_TRANSACTION_MAX = 1_000
+# A restart of PostgreSQL is waited out this long before writers are told that it is away.
+WAIT_FOR_DATABASE_S = 20.0
+
+_IS_WRITTEN = "SELECT EXISTS (SELECT FROM events WHERE event_nid = $1)"
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """What one room's writer wants written, all or nothing."""
+
+    events: list[NewEvent] = field(default_factory=list)
+    states: list[StateRow] = field(default_factory=list)
+    state_keys: Mapping[StateKey, int] = field(default_factory=dict)
+    memberships: Mapping[tuple[int, str], MembershipRow] = field(default_factory=dict)
+    relations: list[Relation] = field(default_factory=list)
+    redactions: Mapping[int, int] = field(default_factory=dict)
+    new_room: RoomRow | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is nothing but rows of `events`: then it needs no transaction of several statements."""
+        return not (
+            self.states or self.state_keys or self.memberships or self.relations or self.redactions or self.new_room
+        )
+
+
+class RepeatedTransactions(Exception):
+    """Some events of a batch were sent before under the same transaction ids: nothing of the batch was written."""
+
+    def __init__(self, event_ids: Mapping[UUID, EventId]) -> None:
+        super().__init__("transaction ids that were used before")
+        self.event_ids = event_ids
+
+
+class Committer:
+    """Writes batches and answers each when it is durable."""
+
+    def __init__(self, db: Database, tasks: Tasks, clock: Clock) -> None:
+        self._clock = clock
+        self._db = db
+        self._tasks = tasks
+        self._waiting: list[tuple[Batch, asyncio.Future[None]]] = []
+        self._is_writing = False
+
+    async def commit(self, batch: Batch) -> None:
+        """Returns when the batch is durable.
+
+        Raises RepeatedTransactions (nothing written), Unavailable (unknown whether it was written: the database went
+        away), or whatever else the database refuses.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((batch, done))
+        if not self._is_writing:
+            self._is_writing = True
+            self._tasks.start(self._write_all(), name="committer")
+        await done
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                group = self._next_group()
+                await self._write_group(group)
+        finally:
+            self._is_writing = False
+
+    def _next_group(self) -> list[tuple[Batch, asyncio.Future[None]]]:
+        count = size = 0
+        for batch, _ in self._waiting:
+            size += len(batch.events)
+            if count and size > EVENTS_PER_TRANSACTION_MAX:
+                break
+            count += 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        return group
+
+    async def _write_group(self, group: Sequence[tuple[Batch, asyncio.Future[None]]]) -> None:
+        try:
+            await self._write_surely([batch for batch, _ in group])
+        except Exception as error:
+            if len(group) == 1:
+                _fail(group[0][1], await self._explained(group[0][0], error))
+                return
+            # One of them is at fault: write each alone, so that it fails alone.
+            for member in group:
+                await self._write_group([member])
+            return
+        for _, done in group:
+            if not done.done():
+                done.set_result(None)
+
+    async def _explained(self, batch: Batch, error: Exception) -> Exception:
+        if isinstance(error, asyncpg.UniqueViolationError) and "txn_key" in str(error.constraint_name):
+            keys = [event.txn_key for event in batch.events if event.txn_key is not None]
+            try:
+                return RepeatedTransactions(await events.by_txn_keys(self._db, keys))
+            except Exception as other:
+                return other
+        return error
+
+    async def _write_surely(self, batches: Sequence[Batch]) -> None:
+        """Writes, and waits out a database that goes away: whether it had committed is looked up before trying again."""
+        deadline = self._clock.monotonic_s() + WAIT_FOR_DATABASE_S
+        while True:
+            try:
+                await self._write(batches)
+                return
+            except Unavailable:
+                while self._clock.monotonic_s() < deadline:
+                    await self._clock.sleep(0.1)
+                    try:
+                        if await self._is_written(batches):
+                            return
+                        break
+                    except Unavailable:
+                        continue
+                else:
+                    raise
+
+    async def _is_written(self, batches: Sequence[Batch]) -> bool:
+        first = next(event.nid for batch in batches for event in batch.events)
+        return bool(await self._db.fetchval(_IS_WRITTEN, first))
+
+    async def _write(self, batches: Sequence[Batch]) -> None:
+        rows = [event for batch in batches for event in batch.events]
+        if all(batch.is_plain for batch in batches):
+            await self._db.execute(events.INSERT, *events.insert_arguments(rows))
+            return
+        async with self._db.transaction() as tx:
+            await _write_all_tables(tx, batches, rows)
+
+
+async def _write_all_tables(tx: Tx, batches: Sequence[Batch], rows: list[NewEvent]) -> None:
+    for batch in batches:
+        if batch.new_room is not None:
+            await rooms.insert(tx, batch.new_room)
+    keys = {key: nid for batch in batches for key, nid in batch.state_keys.items()}
+    if keys:
+        await state_keys.insert(tx, keys)
+    if rows:
+        await events.insert(tx, rows)
+    new_states = [row for batch in batches for row in batch.states]
+    if new_states:
+        await states.insert(tx, new_states)
+    members = {key: row for batch in batches for key, row in batch.memberships.items()}
+    if members:
+        await memberships.upsert(tx, list(members.values()))
+    new_relations = [relation for batch in batches for relation in batch.relations]
+    if new_relations:
+        await relations.insert(tx, new_relations)
+    redactions = {target: nid for batch in batches for target, nid in batch.redactions.items()}
+    if redactions:
+        await events.set_redacted(tx, redactions)
+
+
+def _fail(done: asyncio.Future[None], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)

@@ -1,0 +1,352 @@
+"""The rooms that are in memory: where each ends, what is known of its state, and who is in it.
+
+A `Room` is a value. The room writer replaces it after each commit; everybody else reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+from immutables import Map
+
+from homeserver.core.events import Event, StateKey
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.core.room import Head, RoomHead
+from homeserver.core.room_versions import RoomVersion
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.storage import events, memberships, rooms, states
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+from homeserver.storage.rooms import RoomRow
+from homeserver.storage.states import Line, StateMap
+
+log = structlog.get_logger()
+
+ROOMS_MAX = 5_000
+MEMBERS_MAX = 2_000_000
+STATE_PAIRS_MAX = 2_000_000
+# Lines longer than this are unpacked in a thread: about 5 ms of work.
+_UNPACK_INLINE_BYTES = 100_000
+
+# State that nearly every use of a room asks for: loaded with it.
+USUAL_KEYS: tuple[StateKey, ...] = tuple(
+    ("m.room." + name, "")
+    for name in (
+        "create power_levels join_rules history_visibility guest_access name topic avatar canonical_alias encryption "
+        "tombstone"
+    ).split()
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """One room at one moment.
+
+    `head.known` holds some of its state as events, `nids` their numbers; `line` leads to all of it as numbers.
+    `members` has every membership there is; `newest` is the timeline's newest place, `nid` the room's number.
+    """
+
+    nid: int
+    head: RoomHead
+    line: Line
+    nids: Map[StateKey, int]
+    members: Map[UserId, str]
+    joined: int
+    newest: int
+
+    @property
+    def room_id(self) -> RoomId:
+        assert self.head.room_id is not None
+        return self.head.room_id
+
+    @property
+    def version(self) -> RoomVersion:
+        return self.head.version
+
+    def known_state(self, event_type: str, state_key: str = "") -> Event | None:
+        """A state event that is known: one of USUAL_KEYS, or one that was asked for before."""
+        return self.head.known.get((event_type, state_key))
+
+    def membership(self, user_id: UserId) -> str | None:
+        return self.members.get(user_id)
+
+    def joined_members(self) -> list[UserId]:
+        return [user_id for user_id, membership in self.members.items() if membership == "join"]
+
+
+class Rooms:
+    """Loads rooms and keeps those in use. One query per kind of thing, for however many rooms."""
+
+    def __init__(self, db: Database, event_store: EventStore, numbers: StateNumbers) -> None:
+        self._db = db
+        self._events = event_store
+        self._numbers = numbers
+        self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
+        self._members_held = 0
+        self._pinned: Counter[RoomId] = Counter()
+        self._loading: dict[RoomId, asyncio.Future[None]] = {}
+        self._maps: OrderedDict[int, StateMap] = OrderedDict()
+        self._pairs_held = 0
+
+    # --- whole rooms
+
+    def resident(self, room_id: RoomId) -> Room | None:
+        """The room if it is in memory."""
+        return self._rooms.get(room_id)
+
+    async def get(self, room_id: RoomId) -> Room | None:
+        """The room as of the last commit, or None if this server doesn't know it."""
+        room = self._rooms.get(room_id)
+        if room is not None:
+            self._rooms.move_to_end(room_id)
+            return room
+        return (await self.get_many([room_id])).get(room_id)
+
+    async def get_many(self, room_ids: Collection[RoomId]) -> dict[RoomId, Room]:
+        """These rooms; unknown ones are left out. Five queries at most."""
+        found = {room_id: room for room_id in room_ids if (room := self._rooms.get(room_id)) is not None}
+        missing = [room_id for room_id in room_ids if room_id not in found]
+        awaited = [self._loading[room_id] for room_id in missing if room_id in self._loading]
+        own = [room_id for room_id in missing if room_id not in self._loading]
+        if own:
+            found.update(await self._load_once(own))
+        for other in awaited:
+            await asyncio.wait([other])
+        if awaited:
+            found.update({r: room for r in missing if (room := self._rooms.get(r)) is not None})
+        return found
+
+    def put(self, room: Room, changes: Mapping[int, int]) -> None:
+        """Takes in the room as it is after a commit that made these changes of state. For the room writer alone."""
+        old = self._rooms.get(room.room_id)
+        if old is not None:
+            self._members_held -= len(old.members)
+            map_before = self._maps.get(old.line.nid)
+            if map_before is not None and changes:
+                self._keep_map(room.line.nid, map_before.update(changes))
+        self._rooms[room.room_id] = room
+        self._rooms.move_to_end(room.room_id)
+        self._members_held += len(room.members)
+        self._evict()
+
+    def drop(self, room_id: RoomId) -> None:
+        """Forgets what is in memory of a room, when it isn't known whether that is still true."""
+        room = self._rooms.pop(room_id, None)
+        if room is not None:
+            self._members_held -= len(room.members)
+
+    def pin(self, room_id: RoomId) -> None:
+        """Keeps a room in memory while it is being written."""
+        self._pinned[room_id] += 1
+
+    def unpin(self, room_id: RoomId) -> None:
+        self._pinned[room_id] -= 1
+        if self._pinned[room_id] <= 0:
+            del self._pinned[room_id]
+
+    # --- state
+
+    async def state_map(self, room: Room) -> StateMap:
+        """All of a room's state as numbers: key nid → event nid."""
+        return (await self.maps_of_lines([room.line]))[room.line.nid]
+
+    async def maps(self, state_nids: Collection[int]) -> dict[int, StateMap]:
+        """States of the past by number. One query for those that aren't in memory."""
+        found = {nid: found_map for nid in state_nids if (found_map := self._maps.get(nid)) is not None}
+        missing = [nid for nid in state_nids if nid not in found]
+        if missing:
+            lines = await states.lines(self._db, missing)
+            found.update(await self.maps_of_lines(list(lines.values())))
+        return found
+
+    async def maps_of_lines(self, lines: Iterable[Line]) -> dict[int, StateMap]:
+        found: dict[int, StateMap] = {}
+        for line in lines:
+            known = self._maps.get(line.nid)
+            if known is None:
+                if sum(len(row.delta) for row in line.rows) > _UNPACK_INLINE_BYTES:
+                    known = await asyncio.to_thread(line.state)
+                else:
+                    known = line.state()
+                self._keep_map(line.nid, known)
+            found[line.nid] = known
+        return found
+
+    async def with_known(self, room: Room, keys: Collection[StateKey]) -> Room:
+        """The room with these keys looked up. Three queries at most, none when all are known."""
+        missing = [key for key in keys if key not in room.head.known]
+        if not missing:
+            return room
+        numbers = await self._numbers.find(missing)
+        state_map = await self.state_map(room) if numbers else {}
+        nids = {key: nid for key, number in numbers.items() if (nid := state_map.get(number)) is not None}
+        stored = await self._events.by_nids(list(nids.values()))
+        found = {key: stored[nid].event for key, nid in nids.items() if nid in stored}
+        known = replace(
+            room,
+            head=room.head.knowing((key, found.get(key)) for key in missing),
+            nids=room.nids.update({key: nids[key] for key in found}),
+        )
+        if self._rooms.get(room.room_id) is room:
+            self._rooms[room.room_id] = known
+        return known
+
+    async def state_event(self, room_id: RoomId, event_type: str, state_key: str = "") -> Event | None:
+        """A room's current state event, or None."""
+        room = await self.get(room_id)
+        if room is None:
+            return None
+        key = (event_type, state_key)
+        return (await self.with_known(room, [key])).head.known.get(key)
+
+    async def full_state(self, room: Room) -> list[StoredEvent]:
+        """All current state events of a room."""
+        state_map = await self.state_map(room)
+        return list((await self._events.by_nids(list(state_map.values()))).values())
+
+    async def event(self, event_id: str) -> Event | None:
+        """An event by its id, wherever it is; no check of who may see it."""
+        stored = await self._events.by_id(event_id)  # type: ignore[arg-type]
+        return stored.event if stored else None
+
+    # --- members
+
+    async def membership(self, room_id: RoomId, user_id: UserId) -> str | None:
+        room = await self.get(room_id)
+        return room.members.get(user_id) if room else None
+
+    async def joined_members(self, room_id: RoomId) -> Collection[UserId]:
+        room = await self.get(room_id)
+        return room.joined_members() if room else []
+
+    async def rooms_of(self, user_id: UserId) -> list[memberships.UserRoom]:
+        """All rooms that a user is or was in, as of now. One index scan."""
+        return await memberships.of_user(self._db, user_id)
+
+    async def joined_rooms(self, user_id: UserId) -> frozenset[RoomId]:
+        return frozenset(room.room_id for room in await self.rooms_of(user_id) if room.membership == "join")
+
+    async def users_sharing(self, user_id: UserId) -> set[UserId]:
+        """Whoever is joined to a room that this user is joined to, without the user. One query."""
+        return set(await memberships.users_sharing(self._db, user_id))
+
+    async def share_room(self, user_id: UserId, other: UserId) -> bool:
+        """Whether both are joined to some room."""
+        return await memberships.share_room(self._db, user_id, other)
+
+    # --- inside
+
+    async def _load_once(self, room_ids: list[RoomId]) -> dict[RoomId, Room]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for room_id in room_ids:
+            self._loading[room_id] = done
+        try:
+            loaded = await self._load(room_ids)
+            for room_id, room in loaded.items():
+                if room_id not in self._rooms:
+                    self._rooms[room_id] = room
+                    self._members_held += len(room.members)
+            self._evict(keep=set(loaded))
+            return {room_id: self._rooms.get(room_id, room) for room_id, room in loaded.items()}
+        finally:
+            for room_id in room_ids:
+                del self._loading[room_id]
+            done.set_result(None)
+
+    async def _load(self, room_ids: list[RoomId]) -> dict[RoomId, Room]:
+        rows = await rooms.by_ids(self._db, room_ids)
+        if not rows:
+            return {}
+        nids = [row.nid for row in rows]
+        newest = {stored.room_nid: stored for stored in await events.newest(self._db, nids)}
+        members: dict[int, dict[UserId, str]] = {nid: {} for nid in nids}
+        for member in await memberships.of_rooms(self._db, nids):
+            members[member.room_nid][member.user_id] = member.membership
+        heads = await self._events.by_nids({nid for row in rows for nid in row.forward_extremities or ()})
+        state_nids = {row.nid: _state_after(row, newest[row.nid]) for row in rows if row.nid in newest}
+        lines = await states.lines(self._db, set(state_nids.values()))
+        usual = await self._usual_state({nid: lines[state] for nid, state in state_nids.items()})
+        return {
+            row.room_id: _assemble(
+                row,
+                newest[row.nid],
+                [heads[nid] for nid in row.forward_extremities or ()],
+                lines[state_nids[row.nid]],
+                usual[row.nid],
+                members[row.nid],
+            )
+            for row in rows
+            if row.nid in newest
+        }
+
+    async def _usual_state(self, lines: Mapping[int, Line]) -> dict[int, dict[StateKey, StoredEvent]]:
+        numbers = await self._numbers.find(USUAL_KEYS)
+        maps = await self.maps_of_lines(lines.values())
+        wanted = {
+            room_nid: {key: nid for key, number in numbers.items() if (nid := maps[line.nid].get(number)) is not None}
+            for room_nid, line in lines.items()
+        }
+        stored = await self._events.by_nids({nid for nids in wanted.values() for nid in nids.values()})
+        return {
+            room_nid: {key: stored[nid] for key, nid in nids.items() if nid in stored}
+            for room_nid, nids in wanted.items()
+        }
+
+    def _keep_map(self, nid: int, state_map: StateMap) -> None:
+        if nid in self._maps:
+            return
+        self._maps[nid] = state_map
+        self._pairs_held += len(state_map) + 1
+        while self._pairs_held > STATE_PAIRS_MAX and len(self._maps) > 1:
+            _, dropped = self._maps.popitem(last=False)
+            self._pairs_held -= len(dropped) + 1
+
+    def _evict(self, keep: Collection[RoomId] = ()) -> None:
+        if len(self._rooms) <= ROOMS_MAX and self._members_held <= MEMBERS_MAX:
+            return
+        for room_id in list(self._rooms):
+            if len(self._rooms) <= ROOMS_MAX and self._members_held <= MEMBERS_MAX:
+                return
+            if room_id not in self._pinned and room_id not in keep:
+                self._members_held -= len(self._rooms.pop(room_id).members)
+
+
+def _state_after(row: RoomRow, newest: StoredEvent) -> int:
+    if row.state_nid is not None:
+        return row.state_nid
+    if newest.event.is_state:
+        return newest.nid
+    assert newest.state_nid is not None
+    return newest.state_nid
+
+
+def _assemble(
+    row: RoomRow,
+    newest: StoredEvent,
+    heads: list[StoredEvent],
+    line: Line,
+    usual: Mapping[StateKey, StoredEvent],
+    members: dict[UserId, str],
+) -> Room:
+    ends = [stored.event for stored in heads] or [newest.event]
+    known: Map[StateKey, Event | None] = Map(dict.fromkeys(USUAL_KEYS))
+    return Room(
+        nid=row.nid,
+        head=RoomHead(
+            version=row.version,
+            room_id=row.room_id,
+            heads=tuple(Head.of(event) for event in ends),
+            depth=max(event.depth for event in ends),
+            known=known.update({key: stored.event for key, stored in usual.items()}),
+        ),
+        line=line,
+        nids=Map({key: stored.nid for key, stored in usual.items()}),
+        members=Map(members),
+        joined=sum(1 for membership in members.values() if membership == "join"),
+        newest=newest.ordering or 0,
+    )

@@ -1,0 +1,228 @@
+"""The only place that extends a room. One writer a room at a time; it takes all commands that wait as one batch."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from homeserver.core.errors import NotFound, Unavailable
+from homeserver.core.events import Draft, Event
+from homeserver.core.identifiers import DeviceId, EventId, RoomId, UserId
+from homeserver.core.room_versions import RoomVersion
+from homeserver.journal.journal import Entry, Journal
+from homeserver.rooms.building import Built, Made, Sender, WriteSteps
+from homeserver.rooms.committer import Committer, RepeatedTransactions
+from homeserver.rooms.residents import Room, Rooms
+from homeserver.runtime.tasks import Tasks
+
+BATCH_DRAFTS_MAX = 100
+WAITING_PER_ROOM_MAX = 2_000
+TRANSACTIONS_REMEMBERED_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A client's transaction id: the same device repeating it on the same path gets the same event.
+
+    `scope` tells paths apart: room, kind of request, event type.
+    """
+
+    user_id: UserId
+    device_id: DeviceId | None
+    txn_id: str
+    scope: str
+
+    @property
+    def key(self) -> UUID:
+        parts = "\x00".join((self.user_id, self.device_id or "", self.scope, self.txn_id))
+        return UUID(bytes=hashlib.sha256(parts.encode("utf-8", "surrogatepass")).digest()[:16])
+
+
+@dataclass(slots=True, eq=False)
+class _Command:
+    drafts: Sequence[Draft]
+    sender: Sender | None
+    done: asyncio.Future[list[Event]]
+
+    def answer(self, events: list[Event]) -> None:
+        if not self.done.done():
+            self.done.set_result(events)
+
+    def refuse(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class RoomWriter:
+    """Extends rooms with drafts, durably."""
+
+    def __init__(self, rooms: Rooms, steps: WriteSteps, committer: Committer, journal: Journal, tasks: Tasks) -> None:
+        self._rooms = rooms
+        self._steps = steps
+        self._committer = committer
+        self._journal = journal
+        self._tasks = tasks
+        self._waiting: dict[RoomId, list[_Command]] = {}
+        self._recent: OrderedDict[UUID, EventId] = OrderedDict()
+
+    async def send(self, room_id: RoomId, draft: Draft, transaction: Transaction | None = None) -> Event:
+        """The event that this draft became; the same one as before for a repeated transaction.
+
+        Raises NotFound for a room that isn't here, Forbidden where the auth rules refuse, TooLarge and MatrixError for
+        an event that can't be, Unavailable when the database is away.
+        """
+        sender = None
+        if transaction is not None:
+            sender = Sender(transaction.device_id, transaction.txn_id, transaction.key)
+        return (await self._enqueue(room_id, [draft], sender))[0]
+
+    async def send_all(self, room_id: RoomId, drafts: Sequence[Draft]) -> list[Event]:
+        """The events of these drafts, written together, or none of them. Raises as `send`."""
+        return await self._enqueue(room_id, drafts, None)
+
+    async def create(self, version: RoomVersion, room_id: RoomId | None, drafts: Sequence[Draft]) -> Room:
+        """A new room of these drafts, the create event first. `room_id` is None where the create event gives it."""
+        head, made = self._steps.make_new(version, room_id, drafts)
+        if made.refusal is not None:
+            raise made.refusal
+        position = await self._journal.open(len(drafts))
+        entries: Sequence[Entry] = ()
+        try:
+            built = await self._steps.build(None, head, [(made, None)], position, {})
+            entries = await self._commit(built)
+        finally:
+            self._journal.close(position, entries)
+        return built.room
+
+    async def _enqueue(self, room_id: RoomId, drafts: Sequence[Draft], sender: Sender | None) -> list[Event]:
+        done: asyncio.Future[list[Event]] = asyncio.get_running_loop().create_future()
+        command = _Command(drafts, sender, done)
+        waiting = self._waiting.get(room_id)
+        if waiting is None:
+            self._waiting[room_id] = [command]
+            self._tasks.start(self._write_room(room_id), name="room_writer")
+        elif len(waiting) >= WAITING_PER_ROOM_MAX:
+            raise Unavailable("this room is being written to faster than it can take")
+        else:
+            waiting.append(command)
+        return await done
+
+    async def _write_room(self, room_id: RoomId) -> None:
+        """Batch after batch until nothing waits; then the room has no writer."""
+        self._rooms.pin(room_id)
+        try:
+            while self._waiting[room_id]:
+                taken = self._take(room_id)
+                try:
+                    await self._write_batch(room_id, taken)
+                except Exception as error:
+                    for command in taken:
+                        command.refuse(error)
+        finally:
+            for command in self._waiting.pop(room_id):
+                command.refuse(Unavailable("the server is stopping"))
+            self._rooms.unpin(room_id)
+
+    def _take(self, room_id: RoomId) -> list[_Command]:
+        waiting = self._waiting[room_id]
+        count = size = 0
+        for command in waiting:
+            size += len(command.drafts)
+            if count and size > BATCH_DRAFTS_MAX:
+                break
+            count += 1
+        self._waiting[room_id] = waiting[count:]
+        return waiting[:count]
+
+    async def _write_batch(self, room_id: RoomId, taken: list[_Command]) -> None:
+        room = await self._rooms.get(room_id)
+        if room is None:
+            raise NotFound("this server doesn't know the room")
+        fresh = await self._answer_repeats(taken)
+        while fresh:
+            try:
+                await self._write(room, fresh)
+                return
+            except RepeatedTransactions as repeats:
+                for key, event_id in repeats.event_ids.items():
+                    self._remember(key, event_id)
+                still = await self._answer_repeats(fresh)
+                if len(still) == len(fresh):
+                    raise Unavailable("a transaction id is in use") from None
+                fresh = still
+
+    async def _answer_repeats(self, commands: list[_Command]) -> list[_Command]:
+        """Answers those whose transaction was done before, lets twins share one answer; gives the others."""
+        fresh: list[_Command] = []
+        first_of: dict[UUID, _Command] = {}
+        for command in commands:
+            key = command.sender.key if command.sender else None
+            if key is None:
+                fresh.append(command)
+            elif key in self._recent:
+                event = await self._rooms.event(self._recent[key])
+                if event is None:
+                    command.refuse(NotFound("the event is gone"))
+                else:
+                    command.answer([event])
+            elif key in first_of:
+                first_of[key].done.add_done_callback(_same_answer(command))
+            else:
+                first_of[key] = command
+                fresh.append(command)
+        return fresh
+
+    async def _write(self, room: Room, commands: list[_Command]) -> None:
+        room, head, made = await self._steps.make(room, [command.drafts for command in commands])
+        new = sum(len(result.new) for result in made)
+        if new:
+            targets = await self._steps.targets([draft for command in commands for draft in command.drafts])
+            senders = [command.sender for command in commands]
+            position = await self._journal.open(new)
+            entries: Sequence[Entry] = ()
+            try:
+                built = await self._steps.build(room, head, list(zip(made, senders, strict=True)), position, targets)
+                entries = await self._commit(built)
+            finally:
+                self._journal.close(position, entries)
+        for command, result in zip(commands, made, strict=True):
+            self._settle(command, result)
+
+    def _settle(self, command: _Command, made: Made) -> None:
+        if made.refusal is not None:
+            command.refuse(made.refusal)
+            return
+        if command.sender is not None:
+            self._remember(command.sender.key, made.events[0].event_id)
+        command.answer(made.events)
+
+    async def _commit(self, built: Built) -> list[Entry]:
+        try:
+            await self._committer.commit(built.batch)
+        except Unavailable:
+            self._rooms.drop(built.room.room_id)  # it may have been written all the same: read it again
+            raise
+        self._steps.committed(built)
+        return [Entry(written.stored.nid, "event", built.room.room_id, (), written) for written in built.written]
+
+    def _remember(self, key: UUID, event_id: EventId) -> None:
+        self._recent[key] = event_id
+        if len(self._recent) > TRANSACTIONS_REMEMBERED_MAX:
+            self._recent.popitem(last=False)
+
+
+def _same_answer(command: _Command) -> Callable[[asyncio.Future[list[Event]]], None]:
+    """Lets a command have the answer of its twin."""
+
+    def answer(twin: asyncio.Future[list[Event]]) -> None:
+        error = twin.exception()
+        if error is None:
+            command.answer(twin.result())
+        elif isinstance(error, Exception):
+            command.refuse(error)
+
+    return answer
