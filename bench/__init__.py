@@ -1,0 +1,1 @@
+"""The inner loops, measured: one result line each. `python -m bench [names]`."""
