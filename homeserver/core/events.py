@@ -12,7 +12,17 @@ from typing import Any
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import BadJson, InvalidEvent
-from homeserver.core.identifiers import ID_BYTES_MAX, EventId, RoomId, UserId, is_event_id, is_room_id, is_user_id
+from homeserver.core.identifiers import (
+    ID_BYTES_MAX,
+    EventId,
+    RoomId,
+    UserId,
+    domain_of,
+    is_event_id,
+    is_room_id,
+    is_server_name,
+    is_user_id,
+)
 from homeserver.core.redaction import redact
 from homeserver.core.room_versions import EventIdFormat, RoomVersion
 from homeserver.core.signing import Signer, encode_base64, encode_base64url
@@ -107,7 +117,7 @@ class Event:
     def canonical(self) -> bytes:
         """The PDU as it is stored and sent to peers: canonical JSON, signatures included. Encoded once."""
         if self._canonical is None:
-            self._canonical = canonical_json.encode(self.pdu)
+            self._canonical = _encode(self.version, self.pdu)
         return self._canonical
 
     def redacted(self) -> Event:
@@ -129,16 +139,46 @@ class Draft:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def content_hash(pdu: Mapping[str, Any]) -> str:
-    """spec: server-server-api/#calculating-the-content-hash-for-an-event"""
+def _encode(version: RoomVersion, value: Any) -> bytes:
+    """Canonical bytes; before version 6 a room may hold floats, which deployed servers write in their own way."""
+    return canonical_json.encode(value) if version.strict_canonical_json else canonical_json.encode_lenient(value)
+
+
+def content_hash(pdu: Mapping[str, Any], version: RoomVersion | None = None) -> str:
+    """The base64 hash of all but `hashes`, `signatures` and `unsigned`. `version` matters only where floats may occur.
+
+    spec: server-server-api/#calculating-the-content-hash-for-an-event
+    """
     covered = {key: value for key, value in pdu.items() if key not in _NOT_HASHED}
-    return encode_base64(hashlib.sha256(canonical_json.encode(covered)).digest())
+    encoded = canonical_json.encode(covered) if version is None else _encode(version, covered)
+    return encode_base64(hashlib.sha256(encoded).digest())
+
+
+def is_content_intact(version: RoomVersion, pdu: Mapping[str, Any]) -> bool:
+    """Whether the PDU's content hash is right. Where it isn't, the event is used in its redacted form.
+
+    spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
+    """
+    hashes = pdu.get("hashes")
+    return isinstance(hashes, dict) and hashes.get("sha256") == content_hash(pdu, version)
+
+
+def parse_pdu(version: RoomVersion, pdu: Any) -> Event:
+    """The event that a PDU from outside says, redacted where its content hash is wrong, without the peer's `unsigned`.
+
+    Raises InvalidEvent. Signatures and authorisation are checked elsewhere. Cost: an encoding or three.
+    """
+    check_form(version, pdu)
+    kept = {key: value for key, value in pdu.items() if key != "unsigned"}
+    if not is_content_intact(version, kept):
+        kept = redact(version, kept)
+    return Event(version, kept, event_id_of(version, kept))
 
 
 def signed_form(version: RoomVersion, pdu: dict[str, Any]) -> bytes:
     """The bytes that an event's signatures cover and, from version 3 on, that its id is the hash of."""
     kept = redact(version, pdu)
-    return canonical_json.encode({key: value for key, value in kept.items() if key not in _NOT_SIGNED})
+    return _encode(version, {key: value for key, value in kept.items() if key not in _NOT_SIGNED})
 
 
 def reference_hash(signed: bytes) -> bytes:
@@ -159,13 +199,12 @@ def event_id_of(version: RoomVersion, pdu: dict[str, Any], signed: bytes | None 
 def sign_event(version: RoomVersion, pdu: dict[str, Any], signer: Signer) -> Event:
     """The finished event of a PDU that has all but hashes and signatures. Changes `pdu`, which becomes the event's.
 
-    Raises InvalidEvent if it is larger than the spec allows.
+    Checks nothing: what it was made from has been checked.
     """
-    pdu["hashes"] = {"sha256": content_hash(pdu)}
+    pdu["hashes"] = {"sha256": content_hash(pdu, version)}
     signed = signed_form(version, pdu)
     pdu["signatures"] = {signer.server_name: {signer.key_id: signer.signature(signed)}}
-    event = Event(version, pdu, event_id_of(version, pdu, signed))
-    return event
+    return Event(version, pdu, event_id_of(version, pdu, signed))
 
 
 def references(version: RoomVersion, events: Sequence[tuple[EventId, str]]) -> list[Any]:
@@ -183,11 +222,13 @@ def check_form(version: RoomVersion, pdu: Any) -> None:
     if not isinstance(pdu, dict):
         raise InvalidEvent("a PDU must be an object")
     _check_fields(version, pdu)
-    _check_references(version, pdu)
+    _check_ids(version, pdu)
+    for key, most in (("prev_events", PREV_EVENTS_MAX), ("auth_events", AUTH_EVENTS_MAX)):
+        _check_references(version, pdu, key, most)
     try:
-        if version.strict_canonical_json:
-            canonical_json.check_values(pdu)
-        size = len(canonical_json.encode({key: value for key, value in pdu.items() if key != "unsigned"}))
+        covered = {key: value for key, value in pdu.items() if key != "unsigned"}
+        canonical_json.check_values(covered, lenient=not version.strict_canonical_json)
+        size = len(_encode(version, covered))
     except BadJson as error:
         raise InvalidEvent(error.message) from None
     if size > EVENT_BYTES_MAX:
@@ -195,28 +236,40 @@ def check_form(version: RoomVersion, pdu: Any) -> None:
 
 
 def _check_fields(version: RoomVersion, pdu: dict[str, Any]) -> None:
-    for key in ("type", "sender"):
-        _check_short_string(pdu, key)
+    _check_short_string(pdu, "type")
     if "state_key" in pdu:
         _check_short_string(pdu, "state_key")
-    if not is_user_id(pdu["sender"]):
-        raise InvalidEvent("sender is no user id")
     if not isinstance(pdu.get("content"), dict):
         raise InvalidEvent("content must be an object")
-    for key, lowest in (("depth", 0), ("origin_server_ts", canonical_json.INT_MIN)):
+    # rooms/v6/#canonical-json: "the depth limit has been reduced in this room version"
+    deepest = canonical_json.INT_MAX if version.strict_canonical_json else canonical_json.LENIENT_INT_MAX
+    for key, lowest, highest in (("depth", 0, deepest), ("origin_server_ts", -DEPTH_MAX, DEPTH_MAX)):
         value = pdu.get(key)
-        if type(value) is not int or not lowest <= value <= canonical_json.INT_MAX:
-            raise InvalidEvent(f"{key} must be an integer within {lowest} and 2^53-1")
+        if type(value) is not int or not lowest <= value <= highest:
+            raise InvalidEvent(f"{key} must be an integer within {lowest} and {highest}")
+    hashes = pdu.get("hashes")
+    if not isinstance(hashes, dict) or not isinstance(hashes.get("sha256"), str):
+        raise InvalidEvent("hashes must be an object with sha256")
+    signatures = pdu.get("signatures")
+    if not isinstance(signatures, dict) or not all(isinstance(keys, dict) for keys in signatures.values()):
+        raise InvalidEvent("signatures must be an object of objects")
+
+
+def _check_ids(version: RoomVersion, pdu: dict[str, Any]) -> None:
+    if not is_user_id(pdu.get("sender")):
+        raise InvalidEvent("sender is no user id")
+    room_id = str(pdu.get("room_id"))
     is_create = pdu["type"] == "m.room.create" and pdu.get("state_key") == ""
     if version.room_id_from_create_event and is_create:
         if "room_id" in pdu:
             raise InvalidEvent("a create event of this room version has no room_id")
-    elif not is_room_id(pdu.get("room_id")):
-        raise InvalidEvent("room_id is no room id")
-    if version.event_id_format is EventIdFormat.IN_EVENT and not is_event_id(pdu.get("event_id")):
-        raise InvalidEvent("event_id is no event id")
-    if not isinstance(pdu.get("hashes", {}), dict) or not isinstance(pdu.get("signatures", {}), dict):
-        raise InvalidEvent("hashes and signatures must be objects")
+    elif not is_room_id(room_id) or version.room_id_from_create_event == (":" in room_id):
+        raise InvalidEvent("room_id is no room id of this room version")
+    if version.event_id_format is EventIdFormat.IN_EVENT:
+        event_id = str(pdu.get("event_id"))
+        # The server that it names has to sign the event.
+        if not is_event_id(event_id) or not is_server_name(domain_of(event_id)):
+            raise InvalidEvent("event_id is no event id of this room version")
 
 
 def _check_short_string(pdu: dict[str, Any], key: str) -> None:
@@ -225,17 +278,18 @@ def _check_short_string(pdu: dict[str, Any], key: str) -> None:
         raise InvalidEvent(f"{key} must be a string")
     if len(value.encode("utf-8", "surrogatepass")) > ID_BYTES_MAX:
         raise InvalidEvent(f"{key} may have {ID_BYTES_MAX} bytes")
+    if "\x00" in value:
+        raise InvalidEvent(f"{key} can't have NUL")
 
 
-def _check_references(version: RoomVersion, pdu: dict[str, Any]) -> None:
-    for key, most in (("prev_events", PREV_EVENTS_MAX), ("auth_events", AUTH_EVENTS_MAX)):
-        entries = pdu.get(key)
-        if not isinstance(entries, list) or len(entries) > most:
-            raise InvalidEvent(f"{key} must be a list of at most {most}")
-        for entry in entries:
-            if version.event_id_format is EventIdFormat.IN_EVENT:
-                if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[1], dict):
-                    raise InvalidEvent(f"{key} must hold [event id, hashes] pairs")
-                entry = entry[0]
-            if not is_event_id(entry):
-                raise InvalidEvent(f"{key} must hold event ids")
+def _check_references(version: RoomVersion, pdu: dict[str, Any], key: str, most: int) -> None:
+    entries = pdu.get(key)
+    if not isinstance(entries, list) or len(entries) > most:
+        raise InvalidEvent(f"{key} must be a list of at most {most}")
+    for entry in entries:
+        if version.event_id_format is EventIdFormat.IN_EVENT:
+            if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[1], dict):
+                raise InvalidEvent(f"{key} must hold [event id, hashes] pairs")
+            entry = entry[0]
+        if not is_event_id(entry):
+            raise InvalidEvent(f"{key} must hold event ids")

@@ -14,7 +14,7 @@ from homeserver.core.globs import WholeGlob, WordGlob, Words, fold
 from homeserver.core.property_paths import Path, parse_path, value_at
 
 OWN_USER_ID = "\ud800user_id"
-"""Stands in server-default rules where a user's copy has the own user id. No text from outside can equal it."""
+"""Stands in server-default rules where a user's copy has the own user id. No text from outside is equal."""
 
 _BODY: Path = ("content", "body")
 _DEFAULT_NOTIFICATION_LEVEL = 50
@@ -26,7 +26,7 @@ class EventView:
     __slots__ = ("_folded", "_properties", "_seen", "_strings", "_words", "room_id", "sender", "settled")
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
-        """`properties` has the keys of a client event: type, sender, room_id, content, and state_key if there is one."""
+"""Stands in server-default rules where the user's own id belongs. No text from outside equals it."""
         self._properties = properties
         self.sender: str = properties["sender"]
         self.room_id: str = properties["room_id"]
@@ -218,7 +218,7 @@ class _SenderMayNotify:
 
 
 def _level(value: object) -> int:
-    """A notification level, also as a string, which rooms before version 10 may have. spec: client-server-api/#mroompower_levels"""
+    """A notification level, which rooms before version 10 may also write as a string."""
     if type(value) is int:
         return value
     if isinstance(value, str) and len(value) <= 16 and value.strip().lstrip("+-").isdecimal() and value.isascii():

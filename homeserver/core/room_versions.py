@@ -84,9 +84,7 @@ class RoomVersion:
 
 V1 = RoomVersion(id="1")
 V2 = replace(V1, id="2", state_resolution=StateResolution.V2)
-V3 = replace(
-    V2, id="3", event_id_format=EventIdFormat.HASH_BASE64, redaction_auth_by_event_id_domain=False
-)
+V3 = replace(V2, id="3", event_id_format=EventIdFormat.HASH_BASE64, redaction_auth_by_event_id_domain=False)
 V4 = replace(V3, id="4", event_id_format=EventIdFormat.HASH_BASE64URL)
 V5 = replace(V4, id="5", key_validity_enforced=True)
 V6 = replace(
