@@ -14,7 +14,7 @@ from homeserver.core.globs import WholeGlob, WordGlob, Words, fold
 from homeserver.core.property_paths import Path, parse_path, value_at
 
 OWN_USER_ID = "\ud800user_id"
-"""Stands in server-default rules where a user's copy has the own user id. No text from outside is equal."""
+"""Stands in server-default rules where the user's own id belongs. No text from outside equals it."""
 
 _BODY: Path = ("content", "body")
 _DEFAULT_NOTIFICATION_LEVEL = 50
@@ -26,7 +26,7 @@ class EventView:
     __slots__ = ("_folded", "_properties", "_seen", "_strings", "_words", "room_id", "sender", "settled")
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
-"""Stands in server-default rules where the user's own id belongs. No text from outside equals it."""
+        """`properties` has the keys of a client event: type, sender, room_id, content, perhaps state_key."""
         self._properties = properties
         self.sender: str = properties["sender"]
         self.room_id: str = properties["room_id"]
