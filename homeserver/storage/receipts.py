@@ -88,9 +88,7 @@ async def advance(db: Database, receipts: Sequence[Receipt]) -> list[Receipt]:
     return [receipt for receipt in receipts if (receipt.receipt_type, receipt.thread_id) in moved]
 
 
-async def of_rooms(
-    db: Reader, room_ids: Collection[RoomId], since: int, upto: int, viewer: UserId
-) -> list[Receipt]:
+async def of_rooms(db: Reader, room_ids: Collection[RoomId], since: int, upto: int, viewer: UserId) -> list[Receipt]:
     """What `viewer` may see in these rooms, written in (since, upto], in order: private receipts only their own."""
     return [_receipt(row) for row in await db.fetch(_OF_ROOMS, list(room_ids), since, upto, viewer)]
 

@@ -1,0 +1,1 @@
+"""Typing, receipts and presence: what users do rather than say."""

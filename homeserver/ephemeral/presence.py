@@ -1,0 +1,257 @@
+"""Who is online: kept in memory, told once a tick to those who share a room and sync now.
+
+spec: client-server-api/#presence
+
+Cost: a sync adds no query unless somebody's presence changed; a tick makes one query and one journal position for all
+changes together, so however many users come and go, each syncing client is woken once a tick.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from homeserver.core.errors import Forbidden, InvalidParam
+from homeserver.core.identifiers import UserId
+from homeserver.journal.journal import Entry, Journal
+from homeserver.runtime.clock import Clock
+from homeserver.storage import presence as table
+from homeserver.storage.database import Database
+from homeserver.storage.presence import PresenceRow
+
+ONLINE, UNAVAILABLE, OFFLINE = "online", "unavailable", "offline"
+STATES = (ONLINE, UNAVAILABLE, OFFLINE)
+STATUS_BYTES_MAX = 512
+# How recent the last activity is while a user counts as currently active; then no further updates are sent.
+ACTIVE_S = 60.0
+USERS_MAX = 50_000
+# At most so many changed users are told in a tick, to at most so many syncing ones.
+CHANGED_PER_TICK_MAX = 500
+WOKEN_PER_TICK_MAX = 5_000
+TICK_S = 1.0
+_USERS_AT_ONCE = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresenceTimes:
+    """Whether there is presence at all, and after how long users count as away."""
+
+    enabled: bool = True
+    idle_after_s: float = 300.0
+    offline_after_s: float = 60.0
+
+
+class Sharing(Protocol):
+    """Who shares a room with whom. Implemented by rooms.residents."""
+
+    async def share_room(self, user_id: UserId, other: UserId) -> bool: ...
+
+
+@dataclass(slots=True)
+class _User:
+    state: str = OFFLINE
+    status_msg: str | None = None
+    last_active_ms: int = 0
+    active_until_s: float = 0.0
+    idle_at_s: float = 0.0
+    offline_at_s: float = 0.0
+    told_active: bool = False
+    position: int = 0
+
+
+class Presence:
+    """States of users, set by hand or by what they do."""
+
+    def __init__(self, db: Database, journal: Journal, sharing: Sharing, clock: Clock, times: PresenceTimes) -> None:
+        self._db = db
+        self._journal = journal
+        self._sharing = sharing
+        self._clock = clock
+        self._times = times
+        self._users: OrderedDict[UserId, _User] = OrderedDict()
+        self._online: dict[UserId, None] = {}  # everyone who isn't offline
+        self._dirty: dict[UserId, None] = {}
+        self._told: OrderedDict[UserId, int] = OrderedDict()  # position of the last change told, the newest last
+        # What was told up to here may no longer be in `_told`.
+        self._told_after = 0
+
+    # --- what users do
+
+    async def set(self, user_id: UserId, state: str, status_msg: str | None = None) -> None:
+        """Sets it by hand. Raises InvalidParam for an unknown state or a status message that is too long."""
+        if state not in STATES:
+            raise InvalidParam(f"presence must be one of {', '.join(STATES)}")
+        if status_msg is not None:
+            if len(status_msg.encode()) > STATUS_BYTES_MAX:
+                raise InvalidParam(f"status_msg may have {STATUS_BYTES_MAX} bytes")
+            if "\x00" in status_msg:
+                raise InvalidParam("status_msg must not hold NUL")
+        if not self._times.enabled:
+            return
+        user = await self._known(user_id)
+        if status_msg != user.status_msg:
+            user.status_msg = status_msg
+            self._dirty[user_id] = None
+            await table.upsert(self._db, PresenceRow(user_id, status_msg, self._clock.now_ms()))
+        user.offline_at_s = self._clock.monotonic_s() + self._times.offline_after_s
+        if state == ONLINE:
+            self._bump(user_id, user)
+        self._enter(user_id, user, state)
+
+    async def seen(self, user_id: UserId, state: str, for_s: float = 0.0) -> None:
+        """Notes a /sync with this `set_presence`; `for_s` is how long it may go on waiting. `offline` notes nothing."""
+        if not self._times.enabled or state not in (ONLINE, UNAVAILABLE):
+            return
+        user = self._users.get(user_id) or await self._known(user_id)
+        now = self._clock.monotonic_s()
+        user.offline_at_s = max(user.offline_at_s, now + for_s + self._times.offline_after_s)
+        if state == UNAVAILABLE:
+            self._enter(user_id, user, UNAVAILABLE)
+        elif user.state == OFFLINE:
+            self._bump(user_id, user)
+            self._enter(user_id, user, ONLINE)
+
+    def active(self, user_id: UserId) -> None:
+        """Notes that a user who is connected did something: sent an event, a receipt, a typing notice."""
+        user = self._users.get(user_id)
+        if user is None or user.state == OFFLINE:
+            return
+        self._bump(user_id, user)
+        if user.state == UNAVAILABLE:
+            self._enter(user_id, user, ONLINE)
+
+    # --- what others see
+
+    async def get(self, user_id: UserId, viewer: UserId) -> dict[str, Any]:
+        """A user's presence. Raises Forbidden, for unknown users too, unless the two share a room."""
+        if user_id != viewer and not await self._sharing.share_room(viewer, user_id):
+            raise Forbidden("you are not allowed to see this user's presence")
+        if not self._times.enabled:
+            return {"presence": OFFLINE}
+        return self._content(await self._known(user_id))
+
+    async def changes(self, user_id: UserId, since: int, upto: int) -> list[dict[str, Any]]:
+        """`m.presence` events of what was told in (since, upto] about the user and those who share a room.
+
+        With since=0: of everyone of them who isn't offline. At most one query, none if nothing changed.
+        """
+        if not self._times.enabled:
+            return []
+        if since == 0 or since < self._told_after:
+            candidates = list(self._online)
+        else:
+            candidates = []
+            for changed, position in reversed(self._told.items()):
+                if position <= since:
+                    break
+                if position <= upto:
+                    candidates.append(changed)
+        others = [candidate for candidate in candidates if candidate != user_id]
+        shown = await table.sharing_among(self._db, [user_id], others) if others else set()
+        return [
+            {"type": "m.presence", "sender": who, "content": self._content(user)}
+            for who in candidates
+            if (who in shown or who == user_id) and (user := self._users.get(who)) is not None
+        ]
+
+    # --- time
+
+    async def run(self) -> None:
+        """One round of a background task: waits a tick, then looks who went idle or offline, and tells changes."""
+        await self._clock.sleep(TICK_S)
+        await self.tick()
+
+    async def tick(self) -> None:
+        if not self._told_after:
+            self._told_after = self._journal.visible  # what earlier processes told is not known here
+        now = self._clock.monotonic_s()
+        for count, user_id in enumerate(list(self._online), start=1):
+            user = self._users[user_id]
+            if count % _USERS_AT_ONCE == 0:
+                await self._clock.sleep(0)
+            if user.offline_at_s <= now:
+                self._enter(user_id, user, OFFLINE)
+            elif user.state == ONLINE and user.idle_at_s <= now:
+                self._enter(user_id, user, UNAVAILABLE)
+            elif user.told_active and user.active_until_s <= now:
+                user.told_active = False
+                self._dirty[user_id] = None
+        changed = list(self._dirty)[:CHANGED_PER_TICK_MAX]
+        if changed:
+            await self._tell(changed)
+        self._forget_old()
+
+    def hear(self, entries: Sequence[Entry]) -> None:
+        """A journal listener: who sends an event or a public receipt is active (a private one must tell nobody)."""
+        for entry in entries:
+            if entry.kind == "event":
+                self.active(entry.payload.event.sender)
+            elif entry.kind == "receipt" and entry.room_id is not None:
+                for user_id in entry.user_ids:
+                    self.active(user_id)
+
+    async def _tell(self, changed: Collection[UserId]) -> None:
+        for user_id in changed:
+            self._dirty.pop(user_id, None)
+        listening = list(self._online)[-WOKEN_PER_TICK_MAX:]
+        concerned = await table.sharing_among(self._db, changed, listening) if listening else set()
+        position = await self._journal.open()
+        for user_id in changed:
+            user = self._users.get(user_id)
+            if user is not None:
+                user.position = position
+                user.told_active = user.state == ONLINE and user.active_until_s > self._clock.monotonic_s()
+            self._told[user_id] = position
+            self._told.move_to_end(user_id)
+        while len(self._told) > USERS_MAX:
+            self._told_after = self._told.popitem(last=False)[1]
+        woken = tuple(concerned.union(user_id for user_id in changed if user_id in self._online))
+        self._journal.close(position, [Entry(position, "presence", None, woken)])
+
+    # --- inside
+
+    async def _known(self, user_id: UserId) -> _User:
+        user = self._users.get(user_id)
+        if user is None:
+            row = (await table.by_users(self._db, [user_id])).get(user_id)
+            user = self._users.get(user_id) or _User()
+            if row is not None:
+                user.status_msg, user.last_active_ms = row.status_msg, max(row.last_active_ms, user.last_active_ms)
+            self._users[user_id] = user
+        self._users.move_to_end(user_id)
+        return user
+
+    def _bump(self, user_id: UserId, user: _User) -> None:
+        now = self._clock.monotonic_s()
+        user.last_active_ms = self._clock.now_ms()
+        user.idle_at_s = now + self._times.idle_after_s
+        user.active_until_s = now + ACTIVE_S
+        if not user.told_active and user.state == ONLINE:
+            self._dirty[user_id] = None
+
+    def _enter(self, user_id: UserId, user: _User, state: str) -> None:
+        if user.state == state:
+            return
+        user.state = state
+        self._dirty[user_id] = None
+        if state == OFFLINE:
+            self._online.pop(user_id, None)
+        else:
+            self._online[user_id] = None
+
+    def _content(self, user: _User) -> dict[str, Any]:
+        content: dict[str, Any] = {"presence": user.state}
+        if user.last_active_ms:
+            content["last_active_ago"] = max(0, self._clock.now_ms() - user.last_active_ms)
+        if user.status_msg is not None:
+            content["status_msg"] = user.status_msg
+        if user.state == ONLINE:
+            content["currently_active"] = user.active_until_s > self._clock.monotonic_s()
+        return content
+
+    def _forget_old(self) -> None:
+        for user_id in list(self._users)[: max(0, len(self._users) - USERS_MAX)]:
+            if user_id not in self._online and user_id not in self._dirty:
+                del self._users[user_id]

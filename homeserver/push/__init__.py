@@ -1,0 +1,1 @@
+"""Push rules, unread counts and pushers."""

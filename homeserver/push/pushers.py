@@ -1,0 +1,165 @@
+"""Where users want their notifications pushed. spec: client-server-api/#post_matrixclientv3pushersset"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from homeserver.core.errors import InvalidParam, MissingParam
+from homeserver.core.identifiers import DeviceId, UserId
+from homeserver.journal.journal import Journal
+from homeserver.storage import pushers as table
+from homeserver.storage.database import Database
+from homeserver.storage.pushers import PusherRow
+
+PUSHERS_PER_USER_MAX = 100
+PUSHKEY_BYTES_MAX = 512
+APP_ID_CHARS_MAX = 64
+TEXT_BYTES_MAX = 512
+DATA_BYTES_MAX = 8_192
+GATEWAY_PATH = "/_matrix/push/v1/notify"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pusher:
+    """One place that notifications go to."""
+
+    app_id: str
+    pushkey: str
+    kind: str
+    app_display_name: str
+    device_display_name: str
+    lang: str
+    data: dict[str, Any]
+    profile_tag: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The spec's form of it, as GET /pushers gives it."""
+        body: dict[str, Any] = {
+            "app_id": self.app_id,
+            "pushkey": self.pushkey,
+            "kind": self.kind,
+            "app_display_name": self.app_display_name,
+            "device_display_name": self.device_display_name,
+            "lang": self.lang,
+            "data": self.data,
+        }
+        if self.profile_tag is not None:
+            body["profile_tag"] = self.profile_tag
+        return body
+
+
+def parse_pusher(
+    *,
+    app_id: str,
+    pushkey: str,
+    kind: str,
+    app_display_name: str | None,
+    device_display_name: str | None,
+    lang: str | None,
+    data: dict[str, Any] | None,
+    profile_tag: str | None,
+) -> Pusher:
+    """Raises MissingParam and InvalidParam for what no pusher may be."""
+    check_key(app_id, pushkey)
+    given = {
+        "app_display_name": app_display_name,
+        "device_display_name": device_display_name,
+        "lang": lang,
+        "data": data,
+    }
+    missing = [name for name, value in given.items() if value is None]
+    if missing or app_display_name is None or device_display_name is None or lang is None or data is None:
+        raise MissingParam("Missing parameters: " + ", ".join(missing))
+    texts = {"app_display_name": app_display_name, "device_display_name": device_display_name, "lang": lang}
+    for name, text in {**texts, "profile_tag": profile_tag or ""}.items():
+        if len(text.encode()) > TEXT_BYTES_MAX:
+            raise InvalidParam(f"{name} may have {TEXT_BYTES_MAX} bytes")
+    if kind != "http":
+        raise InvalidParam("kind must be http or null: this server sends no email")
+    _check_data(data)
+    return Pusher(app_id=app_id, pushkey=pushkey, kind=kind, data=data, profile_tag=profile_tag, **texts)
+
+
+def check_key(app_id: str, pushkey: str) -> None:
+    """Raises InvalidParam for an app id or key that the spec doesn't allow."""
+    if not app_id or len(app_id) > APP_ID_CHARS_MAX or "\x00" in app_id:
+        raise InvalidParam(f"app_id must have 1 to {APP_ID_CHARS_MAX} characters")
+    if not pushkey or len(pushkey.encode()) > PUSHKEY_BYTES_MAX or "\x00" in pushkey:
+        raise InvalidParam(f"pushkey must have 1 to {PUSHKEY_BYTES_MAX} bytes")
+
+
+def _check_data(data: dict[str, Any]) -> None:
+    url = data.get("url")
+    if url is None:
+        raise MissingParam("data.url is missing")
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        has_place = parts is not None and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        parts, has_place = None, False
+    if parts is None or not has_place or parts.scheme != "https" or parts.path != GATEWAY_PATH:
+        raise InvalidParam(f"data.url must be an HTTPS URL with the path {GATEWAY_PATH}")
+    if parts.username or parts.password or parts.fragment:
+        raise InvalidParam("data.url must hold neither a user name nor a fragment")
+    if data.get("format") not in (None, "event_id_only"):
+        raise InvalidParam("data.format must be event_id_only, or absent")
+    if len(orjson.dumps(data)) > DATA_BYTES_MAX:
+        raise InvalidParam(f"data may have {DATA_BYTES_MAX} bytes")
+
+
+class Pushers:
+    """A user's pushers."""
+
+    def __init__(self, db: Database, journal: Journal) -> None:
+        self._db = db
+        self._journal = journal
+
+    async def of_user(self, user_id: UserId) -> list[Pusher]:
+        return [_pusher(row) for row in await table.of_user(self._db, user_id)]
+
+    async def set(self, user_id: UserId, device_id: DeviceId | None, pusher: Pusher, *, append: bool) -> None:
+        """Adds or changes a pusher; unless `append`, the same app id and key are taken from other users.
+
+        Raises InvalidParam when the user has too many.
+        """
+        description = pusher.as_json()
+        del description["app_id"], description["pushkey"]
+        row = PusherRow(
+            user_id=user_id,
+            app_id=pusher.app_id,
+            pushkey=pusher.pushkey,
+            device_id=device_id,
+            description=orjson.dumps(description),
+        )
+        async with self._journal.write() as write:
+            await table.lock(write.tx, user_id)
+            others = await table.count_others(write.tx, user_id, pusher.app_id, pusher.pushkey)
+            if others >= PUSHERS_PER_USER_MAX:
+                raise InvalidParam(f"a user may have {PUSHERS_PER_USER_MAX} pushers")
+            taken: list[UserId] = []
+            if not append:
+                taken = await table.delete_of_others(write.tx, user_id, pusher.app_id, pusher.pushkey)
+            await table.upsert(write.tx, row)
+            write.publish("pushers", user_ids=[user_id, *taken])
+
+    async def delete(self, user_id: UserId, app_id: str, pushkey: str) -> None:
+        """Removes one; that it wasn't there is no error."""
+        check_key(app_id, pushkey)
+        async with self._journal.write() as write:
+            await table.delete(write.tx, user_id, app_id, pushkey)
+            write.publish("pushers", user_ids=[user_id])
+
+    async def devices_gone(self, user_id: UserId, device_ids: list[DeviceId]) -> None:
+        """Removes what these devices had set, once they are logged out."""
+        async with self._journal.write() as write:
+            await table.delete_of_devices(write.tx, user_id, device_ids)
+            write.publish("pushers", user_ids=[user_id])
+
+
+def _pusher(row: PusherRow) -> Pusher:
+    described: dict[str, Any] = orjson.loads(row.description)
+    return Pusher(app_id=row.app_id, pushkey=row.pushkey, **described)

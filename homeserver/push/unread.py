@@ -1,0 +1,448 @@
+"""Counts of unread events, by user, room and thread. spec: client-server-api/#receiving-notifications
+
+A consumer of the journal: `hear` runs as a listener, before clients are woken, so that a sync that shows an event
+counts it. An event costs one evaluation of the default rules for its whole room, and one for each user whom it mentions
+or who has rules of their own. Nothing is written per member: places go to the database in batches, with the cursor,
+and what came after the cursor is counted again at start.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from homeserver.core.auth_rules import PowerLevels
+from homeserver.core.events import Event
+from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
+from homeserver.core.push_rules import Actions, Compiled, EventView
+from homeserver.journal.journal import Entry, Journal
+from homeserver.push.rulesets import PushRulesets
+from homeserver.push.tallies import MAIN, POSITIONS_MAX, Places, RoomTally, UnreadCounts
+from homeserver.rooms.residents import Room
+from homeserver.rooms.threads import relation
+from homeserver.runtime.clock import Clock
+from homeserver.storage import events, receipts, unread
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+from homeserver.storage.receipts import Receipt
+from homeserver.storage.unread import EVERYONE, REDACTED, Mark, Page
+
+log = structlog.get_logger()
+
+FLUSH_S = 3.0
+TALLIES_MAX = 20_000
+THREADED_MAX = 50_000
+# Members with rules of their own who are asked at once; the rest of a huge room follows a moment later.
+ASKED_AT_ONCE = 500
+CATCH_UP_EVENTS = 500
+# After so many events that notified nobody the cursor is written all the same.
+CURSOR_EVENTS = 1_000
+_MESSAGES = frozenset({"m.room.message", "m.room.encrypted"})
+# No user id: it can't be written in JSON.
+_NOBODY = UserId("\ud800")
+
+
+class Rooms(Protocol):
+    """Rooms by id. Implemented by rooms.residents."""
+
+    async def get_many(self, room_ids: Collection[RoomId]) -> dict[RoomId, Room]: ...
+
+
+class _Asking:
+    """One event, put to the rules of those in its room."""
+
+    def __init__(self, room: Room, stored: StoredEvent, thread_id: str) -> None:
+        self.room = room
+        self.position = stored.nid
+        self.thread_id = thread_id
+        self.event = stored.event
+        self._view = EventView.of(stored.event)
+        create = room.known_state("m.room.create")
+        levels = room.known_state("m.room.power_levels")
+        self._levels: Mapping[str, Any] | None = levels.content if levels else None
+        self._power: float = PowerLevels(create, levels).user(stored.event.sender) if create else 0
+
+    def actions(self, rules: Compiled, user_id: UserId) -> Actions | None:
+        member = self.room.known_state("m.room.member", user_id)
+        name = member.content.get("displayname") if member else None
+        return rules.actions(
+            self._view,
+            user_id=user_id,
+            display_name=name if isinstance(name, str) else None,
+            member_count=self.room.joined,
+            sender_power=self._power,
+            power_levels=self._levels,
+        )
+
+
+class Unread:
+    """Counts, and the places of the events that notified."""
+
+    def __init__(
+        self,
+        db: Database,
+        journal: Journal,
+        rooms: Rooms,
+        rulesets: PushRulesets,
+        clock: Clock,
+        server_name: ServerName,
+    ) -> None:
+        self._db = db
+        self._journal = journal
+        self._rooms = rooms
+        self._rulesets = rulesets
+        self._clock = clock
+        self._server_name = server_name
+        self._tallies: OrderedDict[RoomId, RoomTally] = OrderedDict()
+        self._threaded: OrderedDict[EventId, str] = OrderedDict()  # events in threads → the root
+        self._heard = 0
+        self._uncounted = 0  # events since the cursor was written
+        self._places: list[tuple[RoomTally, int, UserId, str, bool, int]] = []
+        self._marks: dict[tuple[int, UserId, str], int] = {}
+        self._trims: dict[int, int] = {}
+        self._late: list[tuple[_Asking, RoomTally, list[UserId]]] = []
+
+    # --- what others ask
+
+    async def counts(self, user_id: UserId, room_ids: Collection[RoomId]) -> dict[RoomId, UnreadCounts]:
+        """What the user has unread in these rooms. From memory; three queries for all rooms that aren't there yet."""
+        tallies = await self._loaded(user_id, room_ids)
+        since = self._rulesets.custom.get(user_id)
+        return {room_id: tally.counts(user_id, since) for room_id, tally in tallies.items()}
+
+    async def newest(
+        self, user_id: UserId, room_ids: Collection[RoomId], before: int, limit: int, *, only_highlights: bool
+    ) -> list[tuple[int, bool]]:
+        """(place, whether it was read) of the newest events that notified the user, newest first."""
+        since = self._rulesets.custom.get(user_id)
+        found: list[tuple[int, bool]] = []
+        for tally in (await self._loaded(user_id, room_ids)).values():
+            reading = tally.reading(user_id)
+            places = tally.newest(user_id, since, before, limit, only_highlights)
+            found.extend((place, place <= reading.upto(_thread_at(tally, user_id, place))) for place in places)
+        return sorted(found, reverse=True)[:limit]
+
+    # --- life
+
+    async def start(self) -> None:
+        """Counts what was written after the last flush of an earlier run. Call it before anybody can write."""
+        upto = self._journal.visible
+        cursor = await unread.cursor(self._db)
+        if cursor is not None:
+            while nids := await events.after_position(self._db, cursor, upto, CATCH_UP_EVENTS):
+                await self._catch_up(await events.by_nids(self._db, nids))
+                cursor = nids[-1]
+        self._heard = max(self._heard, upto)
+        await self.flush()
+
+    async def run(self) -> None:
+        """One round of a background task: waits a moment, then writes what is new."""
+        await self._clock.sleep(FLUSH_S)
+        await self.flush()
+
+    def hear(self, entries: Sequence[Entry]) -> None:
+        """A journal listener: counts events, takes in receipts."""
+        for entry in entries:
+            try:
+                if entry.kind == "event":
+                    written = entry.payload
+                    self._count(written.room, written.stored, written.membership_before)
+                    if written.redacts is not None:
+                        self._redact(written.room, written.redacts.nid)
+                elif entry.kind == "receipt" and isinstance(entry.payload, tuple):
+                    for receipt in entry.payload:
+                        self._receipt(receipt)
+            except Exception:
+                log.exception("unread_count_failed", room_id=entry.room_id, position=entry.position)
+            self._heard = entry.position
+
+    async def flush(self) -> None:
+        """Writes new places and marks with the cursor, in one transaction."""
+        await self._ask_late()
+        if not (self._places or self._marks or self._trims or self._uncounted >= CURSOR_EVENTS):
+            return
+        self._uncounted = 0
+        upto, places, marks, trims = self._heard, self._places, self._marks, self._trims
+        self._places, self._marks, self._trims = [], {}, {}
+        pages = _pages(places)
+        try:
+            async with self._db.transaction() as tx:
+                if pages:
+                    await unread.insert_pages(tx, pages)
+                if marks:
+                    await unread.upsert_marks(tx, [Mark(*key, position) for key, position in marks.items()])
+                if trims:
+                    await unread.trim(tx, trims)
+                await unread.set_cursor(tx, upto)
+        except BaseException:
+            self._places[:0] = places
+            self._marks = {**marks, **self._marks}
+            self._trims = {**trims, **self._trims}
+            raise
+        for tally, *_ in places:
+            tally.unsaved -= 1
+        self._evict()
+
+    # --- counting
+
+    def _count(self, room: Room, stored: StoredEvent, membership_before: str | None) -> None:
+        event = stored.event
+        self._uncounted += 1
+        if not stored.is_shown or stored.ordering != stored.nid:
+            return
+        tally = self._tally(room.room_id, stored.nid - 1)
+        if event.type == "m.room.member" and event.state_key is not None:
+            self._member(room, tally, event, stored.nid, membership_before)
+        thread_id = self._thread_of(event)
+        if self._is_local(event.sender) and (event.type in _MESSAGES or (thread_id and event.type != "m.room.member")):
+            self._mark(room, tally, event.sender, thread_id or MAIN, stored.nid)
+        asking = _Asking(room, stored, thread_id or MAIN)
+        everyone = asking.actions(self._rulesets.default, _NOBODY)
+        shared = (everyone.notify, everyone.highlight) if everyone else (False, False)
+        self._note(asking, tally, EVERYONE, shared, (False, False))
+        for user_id in _mentioned(event):
+            if user_id not in self._rulesets.custom and self._is_local(user_id) and room.membership(user_id) == "join":
+                self._ask(asking, tally, user_id, self._rulesets.default, shared)
+        custom = self._custom_members(room, tally)
+        self._ask_custom(asking, tally, custom[:ASKED_AT_ONCE])
+        if len(custom) > ASKED_AT_ONCE:
+            self._late.append((asking, tally, custom[ASKED_AT_ONCE:]))
+
+    def _ask_custom(self, asking: _Asking, tally: RoomTally, user_ids: Sequence[UserId]) -> None:
+        absent = []
+        for user_id in user_ids:
+            rules = self._rulesets.compiled(user_id)
+            if rules is None:
+                absent.append(user_id)
+            else:
+                self._ask(asking, tally, user_id, rules, (False, False))
+        if absent:
+            self._late.append((asking, tally, absent))
+
+    async def _ask_late(self) -> None:
+        """Asks the rules of those who were left: too many at once, or not in memory."""
+        while self._late:
+            asking, tally, user_ids = self._late.pop(0)
+            for start in range(0, len(user_ids), ASKED_AT_ONCE):
+                part = user_ids[start : start + ASKED_AT_ONCE]
+                for user_id, rules in (await self._rulesets.compile_many(part)).items():
+                    self._ask(asking, tally, user_id, rules, (False, False))
+                await self._clock.sleep(0)
+
+    def _ask(
+        self, asking: _Asking, tally: RoomTally, user_id: UserId, rules: Compiled, counted: tuple[bool, bool]
+    ) -> None:
+        actions = asking.actions(rules, user_id)
+        if actions is not None and actions.notify:
+            self._note(asking, tally, user_id, (True, actions.highlight), counted)
+
+    def _note(
+        self, asking: _Asking, tally: RoomTally, user_id: UserId, wanted: tuple[bool, bool], counted: tuple[bool, bool]
+    ) -> None:
+        """Keeps the place where it isn't `counted` already for everyone: (notifies, highlights)."""
+        for is_highlight in (False, True):
+            if wanted[is_highlight] and not counted[is_highlight]:
+                places = tally.shared if user_id == EVERYONE else tally.places_of(user_id)
+                places.add(asking.thread_id, asking.position, is_highlight=is_highlight)
+                tally.unsaved += 1
+                self._places.append((tally, asking.room.nid, user_id, asking.thread_id, is_highlight, asking.position))
+                self._trim(tally, places, asking.room.nid)
+
+    def _trim(self, tally: RoomTally, places: Places, room_nid: int) -> None:
+        """Keeps a room's places bounded: past the cap the older half goes, for everybody."""
+        main = places.notified.get(MAIN)
+        if main is not None and len(main) > POSITIONS_MAX:
+            floor = main[len(main) // 2]
+        elif len(places.notified) % 256 == 0 and places.size() > POSITIONS_MAX:
+            every = sorted(position for found in places.notified.values() for position in found)
+            floor = every[len(every) // 2]
+        else:
+            return
+        tally.shared.drop_upto(floor)
+        for personal in tally.personal.values():
+            personal.drop_upto(floor)
+        self._trims[room_nid] = floor
+
+    def _member(self, room: Room, tally: RoomTally, event: Event, position: int, before: str | None) -> None:
+        user_id = UserId(event.state_key or "")
+        if not self._is_local(user_id):
+            return
+        if event.membership == "join" and before != "join":
+            tally.reading(user_id).join(position)
+            self._marks[room.nid, user_id, ""] = position
+            if user_id in self._rulesets.custom and user_id not in tally.custom:
+                tally.custom.append(user_id)
+        elif event.membership != "join":
+            tally.readings.pop(user_id, None)
+            tally.personal.pop(user_id, None)
+            tally.loaded_of.discard(user_id)
+            if user_id in tally.custom:
+                tally.custom.remove(user_id)
+
+    def _mark(self, room: Room, tally: RoomTally, user_id: UserId, thread_id: str, position: int) -> None:
+        """Who sends an event has read its thread up to there."""
+        tally.reading(user_id).advance(thread_id, position)
+        self._marks[room.nid, user_id, thread_id] = position
+
+    def _receipt(self, receipt: Receipt) -> None:
+        tally = self._tallies.get(receipt.room_id)
+        reading = tally.readings.get(receipt.user_id) if tally else None
+        if reading is not None:
+            reading.advance(receipt.thread_id, receipt.event_ordering)
+
+    def _redact(self, room: Room, position: int) -> None:
+        """A redacted event no longer counts; written down, because pages that hold it may be in the database."""
+        tally = self._tally(room.room_id, self._heard)
+        tally.remove(position)
+        tally.unsaved += 1
+        self._places.append((tally, room.nid, REDACTED, MAIN, False, position))
+
+    def _thread_of(self, event: Event) -> str | None:
+        """The event's thread; None where it is related to an event that may be in one."""
+        related = relation(event)
+        if related is None:
+            return MAIN
+        rel_type, target = related
+        thread_id = target if rel_type == "m.thread" else self._threaded.get(EventId(target))
+        if thread_id is not None:
+            self._threaded[event.event_id] = thread_id
+            if len(self._threaded) > THREADED_MAX:
+                self._threaded.popitem(last=False)
+        return thread_id
+
+    def _custom_members(self, room: Room, tally: RoomTally) -> list[UserId]:
+        """Local members with rules of their own. Worked out anew when somebody becomes such a user."""
+        if tally.custom_generation != self._rulesets.generation:
+            custom = self._rulesets.custom
+            if len(custom) < len(room.members):
+                tally.custom = [user_id for user_id in custom if room.members.get(user_id) == "join"]
+            else:
+                tally.custom = [user_id for user_id in room.joined_members() if user_id in custom]
+            tally.custom_generation = self._rulesets.generation
+        return tally.custom
+
+    def _is_local(self, user_id: UserId) -> bool:
+        return domain_of(user_id) == self._server_name
+
+    # --- memory
+
+    def _tally(self, room_id: RoomId, complete_after: int) -> RoomTally:
+        tally = self._tallies.get(room_id)
+        if tally is None:
+            tally = self._tallies[room_id] = RoomTally(room_id, complete_after)
+        return tally
+
+    def _evict(self) -> None:
+        excess = len(self._tallies) - TALLIES_MAX
+        for room_id in list(self._tallies)[: max(0, excess)]:
+            if not self._tallies[room_id].unsaved:
+                del self._tallies[room_id]
+
+    async def _loaded(self, user_id: UserId, room_ids: Collection[RoomId]) -> dict[RoomId, RoomTally]:
+        tallies = {room_id: self._tally(room_id, self._heard) for room_id in room_ids}
+        missing: list[RoomId] = []
+        for room_id, tally in tallies.items():
+            self._tallies.move_to_end(room_id)
+            # Made before the queries run: what is heard meanwhile goes to them.
+            if not (tally.is_loaded and tally.reading(user_id).is_loaded and user_id in tally.loaded_of):
+                missing.append(room_id)
+        if missing:
+            pages = await unread.pages(self._db, missing, [EVERYONE, REDACTED, user_id])
+            marks = await unread.marks(self._db, missing, user_id)
+            for receipt in await receipts.own(self._db, user_id, missing):
+                tallies[receipt.room_id].reading(user_id).advance(receipt.thread_id, receipt.event_ordering)
+            for mark in marks:
+                _take_mark(tallies, mark)
+            _take_pages(tallies, pages, user_id)
+        return tallies
+
+    async def _catch_up(self, stored: Sequence[StoredEvent]) -> None:
+        """Counts events of an earlier run: what was said is in the database, what it replaced too."""
+        rooms = await self._rooms.get_many({one.event.room_id for one in stored})
+        replaced = await events.by_nids(self._db, [one.replaces for one in stored if one.replaces])
+        before = {one.nid: one.event.membership for one in replaced}
+        targets = [EventId(target) for one in stored if (target := one.event.redacts)]
+        redacted = {one.redacted_by: one for one in await events.by_ids(self._db, targets)} if targets else {}
+        for one in sorted(stored, key=_place):
+            room = rooms.get(one.event.room_id)
+            if room is not None:
+                if one.redacted_by is None:
+                    self._count(room, one, before.get(one.replaces or 0))
+                if one.nid in redacted:
+                    self._redact(room, redacted[one.nid].nid)
+            self._heard = one.nid
+            await self._clock.sleep(0)
+
+
+def _place(stored: StoredEvent) -> int:
+    return stored.nid
+
+
+def _mentioned(event: Event) -> set[UserId]:
+    mentions = event.content.get("m.mentions")
+    user_ids = mentions.get("user_ids") if isinstance(mentions, dict) else None
+    if not isinstance(user_ids, list):
+        return set()
+    return {UserId(user_id) for user_id in user_ids if isinstance(user_id, str) and user_id != event.sender}
+
+
+def _pages(places: Sequence[tuple[RoomTally, int, UserId, str, bool, int]]) -> list[Page]:
+    grouped: dict[tuple[int, UserId, str, bool], list[int]] = {}
+    for _, room_nid, user_id, thread_id, is_highlight, position in places:
+        grouped.setdefault((room_nid, user_id, thread_id, is_highlight), []).append(position)
+    return [
+        Page(
+            room_nid=room_nid,
+            user_id=user_id,
+            thread_id=thread_id,
+            is_highlight=is_highlight,
+            positions=array("q", sorted(positions)),
+        )
+        for (room_nid, user_id, thread_id, is_highlight), positions in grouped.items()
+    ]
+
+
+def _take_mark(tallies: Mapping[RoomId, RoomTally], mark: Mark) -> None:
+    assert mark.room_id is not None
+    reading = tallies[mark.room_id].reading(mark.user_id)
+    if mark.thread_id:
+        reading.advance(mark.thread_id, mark.position)
+    else:
+        reading.join(mark.position)
+
+
+def _take_pages(tallies: Mapping[RoomId, RoomTally], pages: Sequence[Page], user_id: UserId) -> None:
+    """Puts what was read before what is in memory: once for the room, once for the user."""
+    joined: dict[tuple[RoomId, UserId, str, bool], array[int]] = {}
+    for page in pages:
+        assert page.room_id is not None
+        key = (page.room_id, page.user_id, page.thread_id, page.is_highlight)
+        joined.setdefault(key, array("q")).extend(page.positions)
+    touched: dict[RoomId, array[int]] = {}
+    for (room_id, owner, thread_id, is_highlight), positions in joined.items():
+        tally = tallies[room_id]
+        if owner == REDACTED:
+            touched[room_id] = positions
+        elif owner == EVERYONE and not tally.is_loaded:
+            tally.shared.put_before(thread_id, is_highlight, positions, tally.complete_after)
+        elif owner == user_id and user_id not in tally.loaded_of:
+            tally.places_of(user_id).put_before(thread_id, is_highlight, positions, tally.complete_after)
+    for room_id, tally in tallies.items():
+        for position in touched.get(room_id, ()):
+            tally.remove(position)
+        tally.is_loaded = True
+        tally.loaded_of.add(user_id)
+        tally.reading(user_id).is_loaded = True
+
+
+def _thread_at(tally: RoomTally, user_id: UserId, position: int) -> str:
+    """The thread of the event at this place."""
+    for places in (tally.shared, tally.personal.get(user_id)):
+        for thread_id, found in places.notified.items() if places else ():
+            if thread_id != MAIN and position in found:
+                return thread_id
+    return MAIN
