@@ -34,9 +34,12 @@ class NewEvent:
     json: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class StoredEvent:
-    """An event with what the database knows of it. `event` is the redacted form once it was redacted."""
+    """An event with what the database knows of it: a value, but for `rendered`, where its client form is kept.
+
+    `event` is the redacted form once it was redacted.
+    """
 
     nid: int
     room_nid: int
@@ -49,6 +52,7 @@ class StoredEvent:
     device_id: DeviceId | None
     txn_id: str | None
     size_bytes: int
+    rendered: tuple[bytes, bytes] | None = None
 
     @property
     def is_shown(self) -> bool:

@@ -1,0 +1,128 @@
+"""Events as clients get them. spec: client-server-api/#room-event-format
+
+An event is serialised once; what differs between viewers (age, transaction id, membership) is spliced in between bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from homeserver.core.events import Event
+from homeserver.core.identifiers import DeviceId, UserId
+from homeserver.rooms.event_store import EventStore
+from homeserver.runtime.clock import Clock
+from homeserver.storage.events import StoredEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks, and from which device: it alone sees its transaction ids."""
+
+    user_id: UserId
+    device_id: DeviceId | None = None
+
+
+class ClientEvents:
+    """Renders events for clients."""
+
+    def __init__(self, event_store: EventStore, clock: Clock) -> None:
+        self._events = event_store
+        self._clock = clock
+
+    async def render(
+        self,
+        stored: Sequence[StoredEvent],
+        viewer: Viewer,
+        *,
+        with_room_id: bool,
+        membership: str | Mapping[int, str] | None = None,
+    ) -> list[orjson.Fragment]:
+        """Each event's JSON, in the same order, to be put into an answer as it is.
+
+        `membership` is the viewer's at these events (one for all, or by event number), shown in `unsigned`.
+        At most one query, for the events that these replace or were redacted by; none for what was rendered before.
+        """
+        await self._prepare(stored)
+        now = self._clock.now_ms()
+        return [orjson.Fragment(self._splice(event, viewer, now, with_room_id, membership)) for event in stored]
+
+    async def _prepare(self, stored: Sequence[StoredEvent]) -> None:
+        fresh = [event for event in stored if event.rendered is None]
+        if not fresh:
+            return
+        wanted = {nid for event in fresh for nid in (event.replaces, event.redacted_by) if nid is not None}
+        others = await self._events.by_nids(wanted) if wanted else {}
+        for event in fresh:
+            event.rendered = _halves(
+                event.event,
+                others.get(event.replaces) if event.replaces is not None else None,
+                others.get(event.redacted_by) if event.redacted_by is not None else None,
+            )
+
+    def _splice(
+        self,
+        stored: StoredEvent,
+        viewer: Viewer,
+        now: int,
+        with_room_id: bool,
+        membership: str | Mapping[int, str] | None,
+    ) -> bytes:
+        assert stored.rendered is not None
+        event = stored.event
+        head, unsigned = stored.rendered
+        room = b'"room_id":' + orjson.dumps(event.room_id) + b"," if with_room_id else b""
+        own = b'"age":%d' % max(0, now - event.origin_server_ts)
+        if stored.txn_id is not None and stored.device_id == viewer.device_id and event.sender == viewer.user_id:
+            own += b',"transaction_id":' + orjson.dumps(stored.txn_id)
+        if membership is not None:
+            value = membership if isinstance(membership, str) else membership.get(stored.nid)
+            if value is not None:
+                own += b',"membership":' + orjson.dumps(value)
+        return head + room + b'"unsigned":{' + unsigned + own + b"}}"
+
+
+def _halves(event: Event, replaced: StoredEvent | None, redaction: StoredEvent | None) -> tuple[bytes, bytes]:
+    """All before `unsigned` (with a comma at its end), and what `unsigned` begins with (likewise)."""
+    unsigned: dict[str, Any] = {}
+    if replaced is not None:
+        unsigned["prev_content"] = replaced.event.content
+        unsigned["prev_sender"] = replaced.event.sender
+        unsigned["replaces_state"] = replaced.event.event_id
+    if redaction is not None:
+        unsigned["redacted_because"] = {**_fields(redaction.event), "room_id": event.room_id, "unsigned": {}}
+    head = orjson.dumps(_fields(event))[:-1] + b","
+    return head, orjson.dumps(unsigned)[1:-1] + (b"," if unsigned else b"")
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    """The event's fields but for room_id and unsigned."""
+    content = event.content
+    fields: dict[str, Any] = {
+        "content": content,
+        "event_id": event.event_id,
+        "origin_server_ts": event.origin_server_ts,
+        "sender": event.sender,
+        "type": event.type,
+    }
+    if event.state_key is not None:
+        fields["state_key"] = event.state_key
+    redacts = event.redacts
+    if redacts is not None and event.type == "m.room.redaction":
+        # Both places, whatever the room version: clients of either kind find it. spec: rooms/v11/#redactions
+        fields["redacts"] = redacts
+        fields["content"] = {**content, "redacts": redacts}
+    return fields
+
+
+def stripped(event: Event) -> dict[str, Any]:
+    """A state event as those outside of the room get it. spec: client-server-api/#stripped-state"""
+    return {
+        "content": event.content,
+        "sender": event.sender,
+        "state_key": event.state_key,
+        "type": event.type,
+    }

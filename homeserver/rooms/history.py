@@ -1,0 +1,175 @@
+"""Reading a room's past: pages, the surroundings of an event, the state at a point. All through the read gate.
+
+A place in a timeline is an integer: what lies *before* place n are the events with ordering < n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from homeserver.core.errors import Forbidden, NotFound
+from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.read_gate import ReadGate
+from homeserver.rooms.residents import Room, Rooms
+from homeserver.storage import events
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+from homeserver.storage.states import StateMap
+
+FIRST_PLACE = -(2**62)
+LAST_PLACE = 2**62
+# A page looks at so many events at most before it answers with what it has; the client then asks on.
+SCANNED_MAX = 2_000
+
+Wanted = Callable[[StoredEvent], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events in the order asked for. `end` is the place to go on from, or None at the end of what there is."""
+
+    events: list[StoredEvent]
+    start: int
+    end: int | None
+
+
+class History:
+    """Reads rooms for a viewer."""
+
+    def __init__(self, db: Database, rooms: Rooms, event_store: EventStore, gate: ReadGate) -> None:
+        self._db = db
+        self._rooms = rooms
+        self._events = event_store
+        self._gate = gate
+
+    async def room_for(self, viewer: UserId, room_id: RoomId) -> Room:
+        """The room, for somebody who is or was in it, or could read it as a stranger.
+
+        Raises Forbidden alike for rooms that don't exist and those that the viewer has nothing to do with.
+        """
+        room = await self._rooms.get(room_id)
+        if room is None:
+            raise Forbidden("you are not in this room")
+        if room.membership(viewer) == "join":
+            return room
+        timeline = (await self._gate.timelines(viewer, [room]))[room_id]
+        if not timeline.visible_ranges():
+            raise Forbidden("you are not in this room")
+        return room
+
+    async def page(
+        self,
+        viewer: UserId,
+        room: Room,
+        *,
+        start: int | None,
+        backwards: bool,
+        limit: int,
+        stop: int | None = None,
+        wanted: Wanted | None = None,
+    ) -> Page:
+        """Up to `limit` visible events from place `start` on. Queries by hundreds of events, not by one."""
+        place = start if start is not None else (room.newest + 1 if backwards else FIRST_PLACE)
+        first, found, scanned = place, list[StoredEvent](), 0
+        while len(found) < limit and scanned < SCANNED_MAX:
+            batch = min(max(limit - len(found), 20), 500)
+            nids = await self._nids(room, place, stop, batch, backwards=backwards)
+            stored = await self._events.by_nids(nids)
+            ordered = [stored[nid] for nid in nids if nid in stored]
+            visible = {event.nid: event for event in await self._gate.filter(viewer, room, ordered)}
+            for event in ordered:
+                scanned += 1
+                place = _place(event) if backwards else _place(event) + 1
+                seen = visible.get(event.nid)
+                if seen is not None and (wanted is None or wanted(seen)):
+                    found.append(seen)
+                    if len(found) == limit:
+                        break
+            if len(nids) < batch:
+                ended = len(found) < limit or await self._is_end(room, place, stop, backwards=backwards)
+                return Page(found, first, None if ended else place)
+        return Page(found, first, place)
+
+    async def around(
+        self, viewer: UserId, room: Room, event_id: EventId, *, limit: int, wanted: Wanted | None = None
+    ) -> tuple[StoredEvent, Page, Page]:
+        """An event with the pages before it (newest first) and after it. Raises NotFound if it isn't visible."""
+        event = await self.event(viewer, room, event_id)
+        place = _place(event)
+        before = await self.page(viewer, room, start=place, backwards=True, limit=(limit + 1) // 2, wanted=wanted)
+        after = await self.page(viewer, room, start=place + 1, backwards=False, limit=limit // 2, wanted=wanted)
+        return event, before, after
+
+    async def event(self, viewer: UserId, room: Room, event_id: EventId) -> StoredEvent:
+        """One event as the viewer may see it. Raises NotFound alike if it isn't there or isn't theirs to see."""
+        stored = await self._events.by_id(event_id)
+        visible = await self._gate.filter(viewer, room, [stored]) if stored is not None else []
+        if not visible:
+            raise NotFound("there is no such event, or you may not see it")
+        return visible[0]
+
+    async def state_after(self, stored: StoredEvent) -> StateMap:
+        """All state after an event, as numbers."""
+        nid = stored.nid if stored.event.is_state else stored.state_nid
+        assert nid is not None
+        return (await self._rooms.maps([nid]))[nid]
+
+    async def state_at(self, room: Room, place: int) -> StateMap:
+        """All state after the events before a place."""
+        if place > room.newest:
+            return await self._rooms.state_map(room)
+        nids = await events.backwards(self._db, room.nid, before=place, after=FIRST_PLACE, limit=1)
+        if not nids:
+            raise NotFound("nothing happened in the room before that")
+        return await self.state_after((await self._events.by_nids(nids))[nids[0]])
+
+    async def state_for(self, viewer: UserId, room: Room) -> list[StoredEvent]:
+        """The state that a viewer gets: the current one, or that at their leaving. Raises Forbidden."""
+        membership = room.membership(viewer)
+        visibility = room.known_state("m.room.history_visibility")
+        if membership == "join" or (visibility and visibility.content.get("history_visibility") == "world_readable"):
+            return await self._rooms.full_state(room)
+        left = await self._left_with(viewer, room) if membership in ("leave", "ban") else None
+        if left is None:
+            raise Forbidden("you are not in this room")
+        state = await self.state_after(left)
+        return list((await self._events.by_nids(list(state.values()))).values())
+
+    async def nearest(self, viewer: UserId, room: Room, timestamp_ms: int, *, later: bool) -> StoredEvent:
+        """The visible event nearest to a time, in one direction. Raises NotFound."""
+        nid = await events.nearest(self._db, room.nid, timestamp_ms, forwards_in_time=later)
+        if nid is not None:
+            stored = (await self._events.by_nids([nid]))[nid]
+            page = await self._gate.filter(viewer, room, [stored])
+            if page:
+                return page[0]
+        raise NotFound("there is no event in that direction")
+
+    async def _left_with(self, viewer: UserId, room: Room) -> StoredEvent | None:
+        """The event with which somebody who was in the room left it."""
+        known = await self._rooms.with_known(room, [("m.room.member", viewer)])
+        nid = known.nids.get(("m.room.member", viewer))
+        if nid is None:
+            return None
+        stored = (await self._events.by_nids([nid])).get(nid)
+        if stored is None or stored.replaces is None:
+            return None
+        before = (await self._events.by_nids([stored.replaces])).get(stored.replaces)
+        return stored if before is not None and before.event.membership == "join" else None
+
+    async def _nids(self, room: Room, place: int, stop: int | None, limit: int, *, backwards: bool) -> Sequence[int]:
+        if backwards:
+            low = stop - 1 if stop is not None else FIRST_PLACE
+            return await events.backwards(self._db, room.nid, before=place, after=low, limit=limit)
+        high = stop if stop is not None else LAST_PLACE
+        return await events.forwards(self._db, room.nid, after=place - 1, before=high, limit=limit)
+
+    async def _is_end(self, room: Room, place: int, stop: int | None, *, backwards: bool) -> bool:
+        return not await self._nids(room, place, stop, 1, backwards=backwards)
+
+
+def _place(event: StoredEvent) -> int:
+    assert event.ordering is not None
+    return event.ordering
