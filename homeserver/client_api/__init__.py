@@ -1,0 +1,1 @@
+"""Endpoints for clients, one module per section of the spec: parse, call, answer."""
