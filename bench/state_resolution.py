@@ -86,13 +86,17 @@ class Fork:
             if len({state.get(key) for state in self.branches}) > 1
         }
         sets = [{state[key] for key in conflicted if key in state} for state in self.branches]
-        difference = self.cover.auth_difference(sets, shared=(self.base[("m.room.join_rules", "")],))
+        difference = self.cover.difference_of_states(sets, self._is_shared)
         if self.version.state_resolution is StateResolution.V2_1:
             difference |= conflicted_subgraph(sets[0] | sets[1], lambda name: self.events[name].auth_event_ids)
         contended = {event_id for ids in conflicted.values() for event_id in ids} | difference
         keys = wanted_unconflicted_keys(self.version, [self.events[event_id] for event_id in contended])
         wanted = {key: self.base[key] for key in keys if key in self.base and key not in conflicted}
         return resolve(self.version, wanted, conflicted, difference, self.events)
+
+    def _is_shared(self, event_id: EventId) -> bool:
+        key = self.events[event_id].key
+        return all(state.get(key) == event_id for state in self.branches)
 
 
 def run() -> None:

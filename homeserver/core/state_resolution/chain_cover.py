@@ -9,7 +9,7 @@ places and links can be kept in tables as they come.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -49,12 +49,13 @@ Reach = Mapping[int, int]
 class ChainCover:
     """The places and links of the events that it was given; in memory a few dozen bytes an event."""
 
-    __slots__ = ("_direct", "_events", "_links", "_places")
+    __slots__ = ("_direct", "_events", "_incoming", "_links", "_places")
 
     def __init__(self) -> None:
         self._places: dict[EventId, Place] = {}
         self._events: dict[int, list[EventId]] = {}
         self._links: dict[int, list[Link]] = {}
+        self._incoming: dict[int, dict[int, list[Place]]] = {}
         # The furthest number of another chain that a chain already has a link to: shorter links add nothing.
         self._direct: dict[int, dict[int, int]] = {}
 
@@ -144,6 +145,40 @@ class ChainCover:
         """As the function of this name: by one look at each link between the chains, not by a walk over the events."""
         return self.events_in(self.differences([self.reach(ids) for ids in sets], common=self.reach(shared)))
 
+    def difference_of_states(
+        self, conflicted_sets: Sequence[Iterable[EventId]], is_shared: Callable[[EventId], bool]
+    ) -> set[EventId]:
+        """The auth difference of whole states, given their conflicted events and which events all of them have.
+
+        Costs nothing for what the states agree on, however much that is: only what the conflict reaches is looked at,
+        and of the events that cite it as many as it takes to find one that all states have.
+        """
+        found = self.differences([self.reach(ids) for ids in conflicted_sets])
+        return {event_id for event_id in self.events_in(found) if not self._leads_to(event_id, is_shared)}
+
+    def _leads_to(self, event_id: EventId, is_target: Callable[[EventId], bool]) -> bool:
+        """Whether the event is in the auth chain of some event of this kind, or is one itself."""
+        seen: dict[int, int] = {}
+        waiting = [iter((self.place(event_id),))]
+        while waiting:
+            place = next(waiting[-1], None)
+            if place is None:
+                waiting.pop()
+                continue
+            events = self._events[place.chain]
+            end = seen.get(place.chain, len(events) + 1)
+            if place.number < end:
+                seen[place.chain] = place.number
+                if any(is_target(later) for later in events[place.number - 1 : end - 1]):
+                    return True
+                waiting.append(self._citing(place.chain, range(place.number, end)))
+        return False
+
+    def _citing(self, chain: int, numbers: Iterable[int]) -> Iterator[Place]:
+        """The places of other chains that have a link to one of these numbers of this chain."""
+        incoming = self._incoming[chain]
+        return (place for number in numbers for place in incoming.get(number, ()))
+
     def _put(self, event_id: EventId, place: Place) -> None:
         events = self._events.setdefault(place.chain, [])
         if len(events) + 1 != place.number:
@@ -151,9 +186,11 @@ class ChainCover:
         events.append(event_id)
         self._places[event_id] = place
         self._links.setdefault(place.chain, [])
+        self._incoming.setdefault(place.chain, {})
         self._direct.setdefault(place.chain, {})
 
     def _connect(self, link: Link) -> None:
         self._links[link.chain].append(link)
+        self._incoming[link.to_chain].setdefault(link.to_number, []).append(Place(link.chain, link.number))
         direct = self._direct[link.chain]
         direct[link.to_chain] = max(direct.get(link.to_chain, 0), link.to_number)

@@ -48,6 +48,7 @@ def test_differences_equal_those_of_the_walk(seed: int, size: int, parts: int) -
     walked = auth_difference(sets, cites.__getitem__, shared=shared)
     for cover in covered(cites):
         assert cover.auth_difference(sets, shared=shared) == walked
+        assert cover.difference_of_states(sets, shared.__contains__) == walked
         behind = reachable(shared, cites.__getitem__)
         reach = cover.reach(shared)
         assert {name for name in names if cover.is_behind(name, reach)} == behind

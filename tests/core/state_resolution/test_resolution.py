@@ -13,6 +13,7 @@ from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import EventId
 from homeserver.core.room_versions import ROOM_VERSIONS, V1, V2, V6, V11, V12, RoomVersion, StateResolution
 from homeserver.core.state_resolution import (
+    ChainCover,
     MissingEvents,
     auth_difference,
     conflicted_subgraph,
@@ -265,8 +266,10 @@ def test_sets_equal_their_definitions(seed: int) -> None:
     def auth_of(event_id: EventId) -> Sequence[EventId]:
         return room.events[event_id].auth_event_ids
 
+    cover = ChainCover()
     chain: dict[EventId, set[EventId]] = {}
     for event_id in room.events:
+        cover.add(event_id, auth_of(event_id))
         chain[event_id] = {event_id}.union(*(chain[auth_id] for auth_id in auth_of(event_id)))
     for fork in room.forks:
         unconflicted, conflicted = split(V12, fork)
@@ -274,6 +277,8 @@ def test_sets_equal_their_definitions(seed: int) -> None:
         sets = [{state[key] for key in conflicted if key in state} for state in fork]
         expected = set().union(*full) - full[0].intersection(*full)
         assert auth_difference(sets, auth_of, shared=unconflicted.values()) == expected
+        shared = set(unconflicted.values())
+        assert cover.difference_of_states(sets, shared.__contains__) == expected
         ends = set().union(*sets)
         between = {event_id for event_id in room.events if chain[event_id] & ends}
         behind = set().union(*(chain[event_id] for event_id in ends))
