@@ -65,12 +65,12 @@ class RoomVersion:
     # rooms/v3/#handling-redactions: before, rule 11.2 let the sender's server redact its own events.
     redaction_auth_by_event_id_domain: bool = True
     key_validity_enforced: bool = False  # rooms/v5/#signing-key-validity-period
-    aliases_auth_special: bool = True  # dropped by rooms/v6/#authorization-rules
+    aliases_auth_special: bool = True  # dropped by rooms/v6/#authorisation-rules
     strict_canonical_json: bool = False  # rooms/v6/#canonical-json
-    notifications_power_checked: bool = False  # rooms/v6/#authorization-rules
-    knocking: bool = False  # rooms/v7/#authorization-rules
-    restricted_joins: bool = False  # rooms/v8/#authorization-rules
-    knock_restricted: bool = False  # rooms/v10/#authorization-rules
+    notifications_power_checked: bool = False  # rooms/v6/#authorisation-rules
+    knocking: bool = False  # rooms/v7/#authorisation-rules
+    restricted_joins: bool = False  # rooms/v8/#authorisation-rules
+    knock_restricted: bool = False  # rooms/v10/#authorisation-rules
     integer_power_levels_only: bool = False  # rooms/v10/#values-in-mroompower_levels-events-must-be-integers
     creator_in_create_content: bool = True  # rooms/v11/#remove-the-creator-property-of-mroomcreate-events
     redacts_in_content: bool = False  # rooms/v11/#moving-the-redacts-property-of-mroomredaction-events

@@ -1,4 +1,4 @@
-"""The authorisation rules of every room version, as functions of values. spec: rooms/v12/#authorization-rules
+"""The authorisation rules of every room version, as functions of values. spec: rooms/v12/#authorisation-rules
 
 `auth_keys` says which state an event needs, the caller loads it, `check_auth` decides.
 """

@@ -1,4 +1,4 @@
-"""The authorisation rules in their order. spec: rooms/v12/#authorization-rules, and those of each version before"""
+"""The authorisation rules in their order. spec: rooms/v12/#authorisation-rules, and those of each version before"""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class AuthState:
 def create_event_of(event: Event, state: Mapping[StateKey, Event]) -> Event:
     """The create event of the room of this event. Raises RuleBroken if the state's is missing or another room's.
 
-    spec: rooms/v12/#authorization-rules (rule 2), rooms/v11/#authorization-rules (rule 2.4)
+    spec: rooms/v12/#authorisation-rules (rule 2), rooms/v11/#authorisation-rules (rule 2.4)
     """
     version = event.version
     create = state.get(CREATE)

@@ -1,4 +1,4 @@
-"""The rules about m.room.member events. spec: rooms/v12/#authorization-rules (rule 5), the same in each version"""
+"""The rules about m.room.member events. spec: rooms/v12/#authorisation-rules (rule 5), the same in each version"""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def required_signers(event: Event) -> frozenset[str]:
     """The servers whose signatures an event must have.
 
     The sender's, but for third-party invites, whose sender another server names; in versions 1 and 2 the event id's;
-    that of the user who authorised a restricted join. spec: rooms/v8/#authorization-rules (rule 4.2), rooms/v1,
+    that of the user who authorised a restricted join. spec: rooms/v8/#authorisation-rules (rule 4.2), rooms/v1,
     server-server-api/#validating-hashes-and-signatures-on-received-events
     """
     signers: set[str] = set()

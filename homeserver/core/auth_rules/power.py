@@ -61,7 +61,7 @@ def parse_level(version: RoomVersion, value: object) -> int | None:
 def creators(create: Event) -> frozenset[str]:
     """Who has infinite power in the room, where its version gives that to the creators; else nobody.
 
-    spec: rooms/v12/#authorization-rules
+    spec: rooms/v12/#authorisation-rules
     """
     if not create.version.creators_have_infinite_power:
         return frozenset()

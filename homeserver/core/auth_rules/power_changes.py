@@ -1,4 +1,4 @@
-"""The rules about changing power levels. spec: rooms/v12/#authorization-rules (rule 10), the same in each version"""
+"""The rules about changing power levels. spec: rooms/v12/#authorisation-rules (rule 10), the same in each version"""
 
 from __future__ import annotations
 

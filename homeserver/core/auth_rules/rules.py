@@ -1,7 +1,7 @@
 """The authorisation rules by name, and the number that each has in the list of a room version.
 
 The numbers shift from version to version as rules come and go, so they are derived from one outline of the lists:
-an entry that a version lacks is left out and what follows moves up. spec: rooms/v12/#authorization-rules
+an entry that a version lacks is left out and what follows moves up. spec: rooms/v12/#authorisation-rules
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def check_auth_events(event: Event, auth_events: Sequence[Event], *, rejected: C
 
     `auth_events` are the events that `event.auth_event_ids` names, whatever room and kind they are; raises
     MissingEvents if some aren't given. `rejected` has the ids of those that we rejected.
-    spec: rooms/v12/#authorization-rules
+    spec: rooms/v12/#authorisation-rules
     """
     if event.type == CREATE[0]:
         return
