@@ -76,7 +76,10 @@ def test_top_level(key: str, versions: tuple[str, ...], version: str) -> None:
     [({"signed": {"a": 1}, "display_name": "x"}, {"signed": {"a": 1}}), ({"display_name": "x"}, None), ("text", None)],
 )
 def test_third_party_invite(version: str, invite: Any, kept: Any) -> None:
-    pdu = {"type": "m.room.member", "content": {"membership": "invite", "third_party_invite": invite}}
+    pdu: dict[str, Any] = {
+        "type": "m.room.member",
+        "content": {"membership": "invite", "third_party_invite": invite},
+    }
     content = redact(ROOM_VERSIONS[version], pdu)["content"]
     assert content.get("third_party_invite") == (kept if version in _since(11) else None)
     assert pdu["content"]["third_party_invite"] == invite  # the original stays as it is
