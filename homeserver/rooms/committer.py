@@ -126,7 +126,7 @@ class Committer:
         return error
 
     async def _write_surely(self, batches: Sequence[Batch]) -> None:
-        """Writes, and waits out a database that goes away: whether it had committed is looked up before trying again."""
+        """Writes, and waits out a database that goes away: looks up whether it had committed, then tries again."""
         deadline = self._clock.monotonic_s() + WAIT_FOR_DATABASE_S
         while True:
             try:

@@ -110,6 +110,22 @@ class History:
             raise NotFound("there is no such event, or you may not see it")
         return visible[0]
 
+    async def event_of(self, viewer: UserId, room_id: RoomId, event_id: EventId) -> StoredEvent:
+        """The same by room id; an unknown room is no other answer than an unknown event."""
+        room = await self._rooms.get(room_id)
+        if room is None:
+            raise NotFound("there is no such event, or you may not see it")
+        return await self.event(viewer, room, event_id)
+
+    async def member_events(self, viewer: UserId, room: Room, place: int | None) -> list[StoredEvent]:
+        """All member events of a room's state: at a place, or as `state_for` gives it."""
+        if place is None or place > room.newest:
+            stored = await self.state_for(viewer, room)
+        else:
+            state = await self.state_at(room, place)
+            stored = list((await self._events.by_nids(list(state.values()))).values())
+        return [event for event in stored if event.event.type == "m.room.member"]
+
     async def state_after(self, stored: StoredEvent) -> StateMap:
         """All state after an event, as numbers."""
         nid = stored.nid if stored.event.is_state else stored.state_nid

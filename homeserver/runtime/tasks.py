@@ -16,7 +16,7 @@ log = structlog.get_logger()
 class Tasks:
     """Runs coroutines beside the requests, keeps hold of them, and ends them at shutdown.
 
-    `forever` restarts its task when it fails, after a wait that doubles up to a minute: a background task never dies silently.
+    `forever` restarts its task when it fails, after a wait that doubles up to a minute.
     """
 
     def __init__(self, clock: Clock) -> None:

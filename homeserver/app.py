@@ -1,0 +1,187 @@
+"""The composition root: builds every object, plugs them together, starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from homeserver.client_api.room_events import RoomEvents
+from homeserver.client_api.room_members import RoomMembers
+from homeserver.client_api.room_messages import RoomMessages
+from homeserver.config import Config, Listener
+from homeserver.core.identifiers import ServerName, UserId
+from homeserver.core.signing import Signer
+from homeserver.journal.journal import Journal
+from homeserver.rooms.building import WriteSteps
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.committer import Committer
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.history import History
+from homeserver.rooms.read_gate import ReadGate
+from homeserver.rooms.residents import Rooms
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.rooms.views import RoomViews
+from homeserver.rooms.writer import RoomWriter
+from homeserver.runtime.clock import Clock, SystemClock
+from homeserver.runtime.ids import Randomness, SystemRandomness
+from homeserver.runtime.metrics import Metrics
+from homeserver.runtime.signing_key import load_signer
+from homeserver.runtime.tasks import Tasks
+from homeserver.storage.database import Database
+from homeserver.storage.embedded import EmbeddedPostgres
+from homeserver.storage.migrate import migrate
+from homeserver.web.rate_limits import RateLimit, RateLimiter
+from homeserver.web.server import WebLimits, WebServer
+
+log = structlog.get_logger()
+
+STOP_WITHIN_S = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """All that a simulation replaces."""
+
+    clock: Clock
+    randomness: Randomness
+    db: Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomParts:
+    """The rooms package, plugged together."""
+
+    journal: Journal
+    store: EventStore
+    numbers: StateNumbers
+    rooms: Rooms
+    writer: RoomWriter
+    gate: ReadGate
+    history: History
+    client_events: ClientEvents
+    views: RoomViews
+
+
+class _NobodyErased:
+    async def erased_at(self, user_ids: Collection[UserId]) -> Mapping[UserId, int]:
+        return {}
+
+
+class Hansa:
+    """One server: `start` until it answers, `stop` until it has let go of everything."""
+
+    def __init__(self, config: Config, world: World, signer: Signer) -> None:
+        self.config = config
+        self.world = world
+        self.signer = signer
+        self.metrics = Metrics()
+        self.tasks = Tasks(world.clock)
+        self.addresses: list[tuple[str, int]] = []
+        self._servers: list[WebServer] = []
+
+    async def start(self) -> None:
+        """Brings the schema up to date, loads what must be in memory, listens."""
+        await migrate(self.world.db)
+        rooms = self._rooms()
+        await rooms.journal.start()
+        parts = [
+            RoomEvents(rooms.history, rooms.views),
+            RoomMessages(rooms.history, rooms.views),
+            RoomMembers(rooms.history, rooms.views, rooms.rooms),
+        ]
+        for listener in self.config.listeners:
+            await self._listen(listener, parts if "client" in listener.apis else [])
+        self.metrics.watch_database(lambda: self.world.db.size)
+        self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
+
+    async def stop(self) -> None:
+        """Lets open requests end, then the background tasks."""
+        await asyncio.gather(*(server.stop() for server in self._servers))
+        await self.tasks.stop()
+
+    def _rooms(self) -> RoomParts:
+        world, db = self.world, self.world.db
+        journal = Journal(db)
+        store, numbers = EventStore(db), StateNumbers(db)
+        rooms = Rooms(db, store, numbers)
+        steps = WriteSteps(rooms, store, numbers, self.signer, world.randomness)
+        writer = RoomWriter(rooms, steps, Committer(db, self.tasks, world.clock), journal, self.tasks)
+        gate = ReadGate(db, store, numbers, _NobodyErased(), journal)
+        history = History(db, rooms, store, gate)
+        client_events = ClientEvents(store, world.clock)
+        return RoomParts(
+            journal=journal,
+            store=store,
+            numbers=numbers,
+            rooms=rooms,
+            writer=writer,
+            gate=gate,
+            history=history,
+            client_events=client_events,
+            views=RoomViews(client_events, store, numbers, history),
+        )
+
+    async def _listen(self, listener: Listener, parts: list[object]) -> None:
+        limits = self.config.limits
+        server = WebServer(
+            RateLimiter(_rate_limits(self.config), self.world.clock),
+            self.world.clock,
+            self.world.randomness,
+            self.metrics,
+            limits=WebLimits(
+                body_bytes_max=limits.body_bytes_max,
+                body_seconds_max=limits.body_read_time_s,
+                header_bytes_max=limits.header_bytes_max,
+                open_requests_per_user_max=limits.open_requests_per_user_max,
+            ),
+            trusted_proxies=listener.trusted_proxies,
+        )
+        server.add(*parts)
+        self._servers.append(server)
+        self.addresses += await server.start([(listener.bind, listener.port, _tls(listener))])
+
+
+def _rate_limits(config: Config) -> dict[str, RateLimit]:
+    return {name: RateLimit(limit.per_second, limit.burst) for name, limit in config.rate_limits.in_force().items()}
+
+
+def _tls(listener: Listener) -> ssl.SSLContext | None:
+    if listener.tls_certificate_path is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(listener.tls_certificate_path, listener.tls_private_key_path)
+    return context
+
+
+async def run(config: Config, *, ready: Callable[[bool], None] = lambda first_start: None) -> None:
+    """Runs the server until SIGTERM or SIGINT. `ready` is told, once it answers, whether this was the first start.
+
+    Raises WrongDatabase, Unavailable, WrongSigningKey and OSError (a port that is taken).
+    """
+    clock, randomness = SystemClock(), SystemRandomness()
+    own = EmbeddedPostgres(config.database.embedded_path, clock) if config.database.dsn is None else None
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    first_start = not config.signing_key_path.exists()
+    signer = load_signer(config.signing_key_path, ServerName(config.server_name), randomness)
+    dsn = await own.start() if own is not None else config.database.dsn.reveal() if config.database.dsn else ""
+    try:
+        db = await Database.connect(dsn, size_min=config.database.pool_size_min, size_max=config.database.pool_size_max)
+        hansa = Hansa(config, World(clock=clock, randomness=randomness, db=db), signer)
+        try:
+            await hansa.start()
+            ready(first_start)
+            await stopped.wait()
+        finally:
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await hansa.stop()
+                await db.close()
+    finally:
+        if own is not None:
+            await own.stop()

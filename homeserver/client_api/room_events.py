@@ -1,0 +1,95 @@
+"""Single events, their surroundings, and the event nearest to a time.
+
+spec: client-server-api/#getting-events-for-a-room
+"""
+
+from __future__ import annotations
+
+import msgspec
+import orjson
+
+from homeserver.core.errors import InvalidParam
+from homeserver.core.identifiers import EventId, RoomId
+from homeserver.rooms.client_events import Viewer
+from homeserver.rooms.history import History
+from homeserver.rooms.places import place_token
+from homeserver.rooms.views import RoomViews, parse_direction, parse_query_filter, predicate
+from homeserver.web.endpoint import Access, Answer, Caller, Json, endpoint
+
+_V3 = "/_matrix/client/v3/rooms/{room_id}"
+_R0 = "/_matrix/client/r0/rooms/{room_id}"
+CONTEXT_MAX = 100
+
+
+class ContextQuery(msgspec.Struct, frozen=True):
+    limit: int = 10
+    filter: str | None = None
+
+
+class TimestampQuery(msgspec.Struct, frozen=True):
+    ts: int
+    dir: str = "f"
+
+
+class RoomEvents:
+    """GET /event, /context and /timestamp_to_event."""
+
+    def __init__(self, history: History, views: RoomViews) -> None:
+        self._history = history
+        self._views = views
+
+    @endpoint(
+        "GET",
+        _V3 + "/event/{event_id}",
+        _R0 + "/event/{event_id}",
+        access=Access.GUEST,
+        spec="client-server-api/#get_matrixclientv3roomsroomideventeventid",
+    )
+    async def event(self, caller: Caller, room_id: RoomId, event_id: EventId) -> Answer:
+        stored = await self._history.event_of(caller.user_id, room_id, event_id)
+        (rendered,) = await self._views.events([stored], Viewer(caller.user_id, caller.device_id))
+        return Answer(orjson.dumps(rendered))
+
+    @endpoint(
+        "GET",
+        _V3 + "/context/{event_id}",
+        _R0 + "/context/{event_id}",
+        access=Access.GUEST,
+        spec="client-server-api/#get_matrixclientv3roomsroomidcontexteventid",
+    )
+    async def context(self, caller: Caller, room_id: RoomId, event_id: EventId, query: ContextQuery) -> Answer:
+        if query.limit < 0:
+            raise InvalidParam("limit must not be negative")
+        wanted = parse_query_filter(query.filter)
+        room = await self._history.room_for(caller.user_id, room_id)
+        event, before, after = await self._history.around(
+            caller.user_id, room, event_id, limit=min(query.limit, CONTEXT_MAX), wanted=predicate(wanted, room)
+        )
+        viewer = Viewer(caller.user_id, caller.device_id)
+        shown = [event, *before.events, *after.events]
+        rendered = await self._views.events(shown, viewer)
+        last = after.events[-1] if after.events else event
+        split = 1 + len(before.events)
+        answer: Json = {
+            "event": rendered[0],
+            "events_before": rendered[1:split],
+            "events_after": rendered[split:],
+            "start": place_token(before.end if before.end is not None else before.start),
+            "end": place_token(after.end if after.end is not None else (last.ordering or 0) + 1),
+            "state": await self._views.context_state(room, last, shown, wanted, viewer),
+        }
+        return Answer(orjson.dumps(answer))
+
+    @endpoint(
+        "GET",
+        "/_matrix/client/v1/rooms/{room_id}/timestamp_to_event",
+        access=Access.GUEST,
+        spec="client-server-api/#get_matrixclientv1roomsroomidtimestamp_to_event",
+    )
+    async def timestamp_to_event(self, caller: Caller, room_id: RoomId, query: TimestampQuery) -> Json:
+        later = parse_direction(query.dir) == "f"
+        if not -(2**53) < query.ts < 2**53:
+            raise InvalidParam("ts must be milliseconds since 1970")
+        room = await self._history.room_for(caller.user_id, room_id)
+        found = await self._history.nearest(caller.user_id, room, query.ts, later=later)
+        return {"event_id": found.event.event_id, "origin_server_ts": found.event.origin_server_ts}

@@ -1,0 +1,91 @@
+"""What the reading endpoints share: filters from query strings, rendered events, and the members that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from homeserver.core.errors import InvalidParam
+from homeserver.core.events import StateKey
+from homeserver.core.filters import RoomEventFilter, compile_event_filter, parse_event_filter
+from homeserver.rooms.client_events import ClientEvents, Viewer
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.history import History, Wanted
+from homeserver.rooms.residents import Room
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.storage.events import StoredEvent
+from homeserver.storage.states import StateMap
+
+FILTER_CHARS_MAX = 65_536
+EVERYTHING = RoomEventFilter()
+
+
+class RoomViews:
+    """Renders parts of rooms for a viewer."""
+
+    def __init__(self, client_events: ClientEvents, event_store: EventStore, numbers: StateNumbers, history: History):
+        self._client_events = client_events
+        self._events = event_store
+        self._numbers = numbers
+        self._history = history
+
+    async def events(self, stored: Sequence[StoredEvent], viewer: Viewer) -> list[orjson.Fragment]:
+        """These events with their room id."""
+        return await self._client_events.render(stored, viewer, with_room_id=True)
+
+    async def context_state(
+        self, room: Room, last: StoredEvent, shown: Sequence[StoredEvent], wanted: RoomEventFilter, viewer: Viewer
+    ) -> list[orjson.Fragment]:
+        """The state after `last`; with lazy loading the members of `shown`'s senders alone."""
+        state = await self._history.state_after(last)
+        if wanted.lazy_load_members:
+            state = await self._without_others(state, {event.event.sender for event in shown})
+        found = await self._events.by_nids(list(state.values()))
+        return await self.events(list(found.values()), viewer)
+
+    async def members_of(self, room: Room, shown: Sequence[StoredEvent], viewer: Viewer) -> list[orjson.Fragment]:
+        """The member events of `shown`'s senders as the room is now."""
+        keys: list[StateKey] = [("m.room.member", sender) for sender in {event.event.sender for event in shown}]
+        numbers = await self._numbers.find(keys)
+        if not shown:
+            return []
+        state = await self._history.state_after(shown[0])
+        found = await self._events.by_nids([state[number] for number in numbers.values() if number in state])
+        return await self.events(list(found.values()), viewer)
+
+    async def _without_others(self, state: StateMap, senders: set[str]) -> StateMap:
+        keys = await self._numbers.keys_of(list(state.keys()))
+        others = [nid for nid, (kind, user_id) in keys.items() if kind == "m.room.member" and user_id not in senders]
+        mutation = state.mutate()
+        for nid in others:
+            del mutation[nid]
+        return mutation.finish()
+
+
+def parse_query_filter(text: str | None) -> RoomEventFilter:
+    """The RoomEventFilter that a query parameter holds as JSON. Raises InvalidParam."""
+    if text is None:
+        return EVERYTHING
+    if len(text) > FILTER_CHARS_MAX:
+        raise InvalidParam(f"filter may have {FILTER_CHARS_MAX} characters")
+    try:
+        return parse_event_filter(orjson.loads(text))
+    except orjson.JSONDecodeError:
+        raise InvalidParam("filter must be a JSON object") from None
+
+
+def predicate(wanted: RoomEventFilter, room: Room) -> Wanted | None:
+    """Whether an event of this room passes; None where all do."""
+    if (wanted.rooms is not None and room.room_id not in wanted.rooms) or room.room_id in wanted.not_rooms:
+        return lambda _: False
+    compiled = compile_event_filter(wanted)
+    if compiled is None:
+        return None
+    return lambda stored: compiled(stored.event)
+
+
+def parse_direction(text: str) -> str:
+    if text not in ("b", "f"):
+        raise InvalidParam("dir must be b or f")
+    return text

@@ -1,0 +1,46 @@
+"""The file that holds the server's signing key: `ed25519 VERSION BASE64SEED`, one line, readable by its owner only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from homeserver.core.identifiers import ServerName
+from homeserver.core.signing import Signer, decode_base64, encode_base64
+from homeserver.runtime.ids import Randomness
+
+_SEED_BYTES = 32
+
+
+class WrongSigningKey(Exception):
+    """The key file can't be used: the text says why and what would be right."""
+
+
+def load_signer(path: Path, server_name: ServerName, randomness: Randomness) -> Signer:
+    """The signer of this server's key; makes the file at the first start. Raises WrongSigningKey."""
+    if not path.exists():
+        _make(path, randomness)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise WrongSigningKey(f"{path} can be read by others: type `chmod 600 {path}`")
+    words = path.read_text("ascii", errors="replace").split()
+    try:
+        kind, version, seed = words[:3]
+        decoded = decode_base64(seed)
+    except ValueError:
+        raise WrongSigningKey(f"{path} must hold one line like `ed25519 a_1 BASE64`") from None
+    if kind != "ed25519" or len(decoded) != _SEED_BYTES or not version.replace("_", "").isalnum():
+        raise WrongSigningKey(f"{path} must hold an ed25519 key of {_SEED_BYTES} bytes")
+    if len(set(decoded)) == 1:
+        raise WrongSigningKey(f"the key in {path} is not random: move it away, a new one is made")
+    return Signer(server_name, f"ed25519:{version}", decoded)
+
+
+def _make(path: Path, randomness: Randomness) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    line = f"ed25519 a_{randomness.letters(4)} {encode_base64(randomness.bytes(_SEED_BYTES))}\n"
+    made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(made, "w") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
