@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from homeserver.core.errors import Forbidden, InvalidParam, NotFound
+from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.ephemeral.readable import Readable
 from homeserver.journal.journal import Entry, Journal
-from homeserver.rooms.threads import MAIN, EventLookup, place_of
+from homeserver.rooms.threads import MAIN, place_of
 from homeserver.runtime.clock import Clock
 from homeserver.storage import receipts
 from homeserver.storage.database import Database
@@ -24,20 +25,6 @@ READ, PRIVATE, FULLY_READ = "m.read", "m.read.private", "m.fully_read"
 RECEIPT_TYPES = (READ, PRIVATE, FULLY_READ)
 RECENT_ROOMS_MAX = 10_000
 RECENT_PER_ROOM_MAX = 1_000
-
-
-class Readable(EventLookup, Protocol):
-    """Events, and which of them a user may see. Implemented in rooms."""
-
-    async def visible(self, user_id: UserId, room_id: RoomId, event_ids: Collection[EventId]) -> Collection[EventId]:
-        """Those of these events that are in the room and that the user may see; all rooms and events may be unknown."""
-        ...
-
-
-class Members(Protocol):
-    """Who is in a room. Implemented by rooms.residents."""
-
-    async def membership(self, room_id: RoomId, user_id: UserId) -> str | None: ...
 
 
 @dataclass(slots=True)
@@ -51,10 +38,9 @@ class _Recent:
 class Receipts:
     """Sets receipts, and says which are new. Those of rooms in use are answered from memory."""
 
-    def __init__(self, db: Database, journal: Journal, members: Members, readable: Readable, clock: Clock) -> None:
+    def __init__(self, db: Database, journal: Journal, readable: Readable, clock: Clock) -> None:
         self._db = db
         self._journal = journal
-        self._members = members
         self._readable = readable
         self._clock = clock
         self._recent: OrderedDict[RoomId, _Recent] = OrderedDict()
@@ -70,11 +56,9 @@ class Receipts:
         Raises Forbidden for who isn't in the room, NotFound for an event that isn't there to be seen, InvalidParam for
         a thread that the event isn't in.
         """
-        if await self._members.membership(room_id, user_id) != "join":
-            raise Forbidden("you are not in this room")
+        found = await self._readable.events(user_id, room_id, set(wanted.values()))
         if not wanted:
             return
-        found = await self._events(user_id, room_id, set(wanted.values()))
         if thread_id is not None:
             for stored in found.values():
                 await self._check_thread(stored, thread_id)
@@ -131,24 +115,8 @@ class Receipts:
         found = await receipts.markers(self._db, user_id, since, upto)
         return [(receipt.room_id, {"event_id": receipt.event_id}, receipt.position) for receipt in found]
 
-    async def _events(
-        self, user_id: UserId, room_id: RoomId, event_ids: Collection[EventId]
-    ) -> dict[EventId, StoredEvent]:
-        """These events. One answer for what isn't there, is elsewhere and may not be seen: NotFound."""
-        found = await self._readable.by_ids(event_ids)
-        there = {
-            event_id: stored
-            for event_id, stored in found.items()
-            if stored.event.room_id == room_id and stored.is_shown
-        }
-        seen = set(await self._readable.visible(user_id, room_id, list(there))) if there else set()
-        for event_id in event_ids:
-            if event_id not in seen:
-                raise NotFound("there is no such event in this room")
-        return there
-
     async def _check_thread(self, stored: StoredEvent, thread_id: str) -> None:
-        thread, on_the_way = await place_of(stored.event, self._readable)
+        thread, on_the_way = await place_of(stored.event, self._readable.lookup)
         if thread_id != thread and (thread_id == MAIN or thread_id not in on_the_way):
             raise InvalidParam("the event is not related to this thread_id")
 

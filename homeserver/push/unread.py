@@ -11,15 +11,15 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
-from homeserver.core.auth_rules import PowerLevels
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
-from homeserver.core.push_rules import Actions, Compiled, EventView
+from homeserver.core.push_rules import Compiled
 from homeserver.journal.journal import Entry, Journal
+from homeserver.push.asking import Asking
 from homeserver.push.rulesets import PushRulesets
 from homeserver.push.tallies import MAIN, POSITIONS_MAX, Places, RoomTally, UnreadCounts
 from homeserver.rooms.residents import Room
@@ -52,33 +52,6 @@ class Rooms(Protocol):
     async def get_many(self, room_ids: Collection[RoomId]) -> dict[RoomId, Room]: ...
 
 
-class _Asking:
-    """One event, put to the rules of those in its room."""
-
-    def __init__(self, room: Room, stored: StoredEvent, thread_id: str) -> None:
-        self.room = room
-        self.position = stored.nid
-        self.thread_id = thread_id
-        self.event = stored.event
-        self._view = EventView.of(stored.event)
-        create = room.known_state("m.room.create")
-        levels = room.known_state("m.room.power_levels")
-        self._levels: Mapping[str, Any] | None = levels.content if levels else None
-        self._power: float = PowerLevels(create, levels).user(stored.event.sender) if create else 0
-
-    def actions(self, rules: Compiled, user_id: UserId) -> Actions | None:
-        member = self.room.known_state("m.room.member", user_id)
-        name = member.content.get("displayname") if member else None
-        return rules.actions(
-            self._view,
-            user_id=user_id,
-            display_name=name if isinstance(name, str) else None,
-            member_count=self.room.joined,
-            sender_power=self._power,
-            power_levels=self._levels,
-        )
-
-
 class Unread:
     """Counts, and the places of the events that notified."""
 
@@ -104,7 +77,7 @@ class Unread:
         self._places: list[tuple[RoomTally, int, UserId, str, bool, int]] = []
         self._marks: dict[tuple[int, UserId, str], int] = {}
         self._trims: dict[int, int] = {}
-        self._late: list[tuple[_Asking, RoomTally, list[UserId]]] = []
+        self._late: list[tuple[Asking, RoomTally, list[UserId]]] = []
 
     # --- what others ask
 
@@ -200,7 +173,7 @@ class Unread:
         thread_id = self._thread_of(event)
         if self._is_local(event.sender) and (event.type in _MESSAGES or (thread_id and event.type != "m.room.member")):
             self._mark(room, tally, event.sender, thread_id or MAIN, stored.nid)
-        asking = _Asking(room, stored, thread_id or MAIN)
+        asking = Asking(room, stored, thread_id or MAIN)
         everyone = asking.actions(self._rulesets.default, _NOBODY)
         shared = (everyone.notify, everyone.highlight) if everyone else (False, False)
         self._note(asking, tally, EVERYONE, shared, (False, False))
@@ -212,7 +185,7 @@ class Unread:
         if len(custom) > ASKED_AT_ONCE:
             self._late.append((asking, tally, custom[ASKED_AT_ONCE:]))
 
-    def _ask_custom(self, asking: _Asking, tally: RoomTally, user_ids: Sequence[UserId]) -> None:
+    def _ask_custom(self, asking: Asking, tally: RoomTally, user_ids: Sequence[UserId]) -> None:
         absent = []
         for user_id in user_ids:
             rules = self._rulesets.compiled(user_id)
@@ -234,14 +207,14 @@ class Unread:
                 await self._clock.sleep(0)
 
     def _ask(
-        self, asking: _Asking, tally: RoomTally, user_id: UserId, rules: Compiled, counted: tuple[bool, bool]
+        self, asking: Asking, tally: RoomTally, user_id: UserId, rules: Compiled, counted: tuple[bool, bool]
     ) -> None:
         actions = asking.actions(rules, user_id)
         if actions is not None and actions.notify:
             self._note(asking, tally, user_id, (True, actions.highlight), counted)
 
     def _note(
-        self, asking: _Asking, tally: RoomTally, user_id: UserId, wanted: tuple[bool, bool], counted: tuple[bool, bool]
+        self, asking: Asking, tally: RoomTally, user_id: UserId, wanted: tuple[bool, bool], counted: tuple[bool, bool]
     ) -> None:
         """Keeps the place where it isn't `counted` already for everyone: (notifies, highlights)."""
         for is_highlight in (False, True):

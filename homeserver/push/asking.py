@@ -1,0 +1,39 @@
+"""One event, put to the push rules of those in its room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeserver.core.auth_rules import PowerLevels
+from homeserver.core.identifiers import UserId
+from homeserver.core.push_rules import Actions, Compiled, EventView
+from homeserver.rooms.residents import Room
+from homeserver.storage.events import StoredEvent
+
+
+class Asking:
+    """Ask it for each user: what is the same for all is worked out once."""
+
+    def __init__(self, room: Room, stored: StoredEvent, thread_id: str) -> None:
+        self.room = room
+        self.position = stored.nid
+        self.thread_id = thread_id
+        self.event = stored.event
+        self._view = EventView.of(stored.event)
+        create = room.known_state("m.room.create")
+        levels = room.known_state("m.room.power_levels")
+        self._levels: Mapping[str, Any] | None = levels.content if levels else None
+        self._power: float = PowerLevels(create, levels).user(stored.event.sender) if create else 0
+
+    def actions(self, rules: Compiled, user_id: UserId) -> Actions | None:
+        member = self.room.known_state("m.room.member", user_id)
+        name = member.content.get("displayname") if member else None
+        return rules.actions(
+            self._view,
+            user_id=user_id,
+            display_name=name if isinstance(name, str) else None,
+            member_count=self.room.joined,
+            sender_power=self._power,
+            power_levels=self._levels,
+        )

@@ -1,0 +1,72 @@
+"""The events that a user was notified of. spec: client-server-api/#listing-notifications
+
+They are the places that unread counts are made of, so listing them needs no table of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from homeserver.core.identifiers import UserId
+from homeserver.push.asking import Asking
+from homeserver.push.rulesets import PushRulesets
+from homeserver.push.tallies import MAIN
+from homeserver.push.unread import Unread
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.read_gate import ReadGate
+from homeserver.rooms.residents import Rooms
+from homeserver.storage.events import StoredEvent
+
+LIMIT_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    stored: StoredEvent
+    actions: Sequence[Any]
+    was_read: bool
+
+
+class Notified:
+    """Lists notifications, newest first."""
+
+    def __init__(
+        self, rooms: Rooms, event_store: EventStore, gate: ReadGate, unread: Unread, rulesets: PushRulesets
+    ) -> None:
+        self._rooms = rooms
+        self._events = event_store
+        self._gate = gate
+        self._unread = unread
+        self._rulesets = rulesets
+
+    async def page(
+        self, user_id: UserId, before: int, limit: int, *, only_highlights: bool
+    ) -> tuple[list[Notification], int | None]:
+        """Up to `limit` of the events before a place, in the rooms that the user is in, and where to go on.
+
+        `actions` are those of the rules as they are now. One query for each kind of thing that isn't in memory.
+        """
+        joined = await self._rooms.joined_rooms(user_id)
+        places = dict(await self._unread.newest(user_id, joined, before, limit + 1, only_highlights=only_highlights))
+        more = len(places) > limit
+        wanted = list(places)[:limit]
+        stored = [event for event in (await self._events.by_nids(wanted)).values() if event.event.sender != user_id]
+        rooms = await self._rooms.get_many({event.event.room_id for event in stored})
+        rules = (await self._rulesets.compile_many([user_id]))[user_id]
+        found: list[Notification] = []
+        for room in rooms.values():
+            for event in await self._gate.filter(user_id, room, stored):
+                actions = Asking(room, event, MAIN).actions(rules, user_id)
+                found.append(Notification(event, _shown(actions.actions if actions else ()), places[event.nid]))
+        found.sort(key=_newest_first)
+        return found, wanted[-1] if more else None
+
+
+def _newest_first(notification: Notification) -> int:
+    return -notification.stored.nid
+
+
+def _shown(actions: Sequence[Any]) -> list[Any]:
+    return [dict(action) if not isinstance(action, str) else action for action in actions]
