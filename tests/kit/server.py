@@ -1,0 +1,195 @@
+"""A whole server for tests: the production composition on a database of its own, reached by real HTTP."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from homeserver.app import Hansa, World
+from homeserver.config import Config, Listener, load_config
+from homeserver.core.identifiers import ServerName
+from homeserver.core.signing import Signer
+from homeserver.runtime.clock import Clock, SystemClock
+from homeserver.runtime.ids import SystemRandomness
+from homeserver.storage.database import Database
+
+SERVER_NAME = "hansa.test"
+SHARED_SECRET = "a secret for tests"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A response as it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def ok(self) -> Any:
+        """The JSON of a 200; fails the test on anything else."""
+        assert self.status == 200, (self.status, self.body)
+        return self.json
+
+    def refused(self, status: int, errcode: str) -> Any:
+        """The JSON of the error that is expected."""
+        assert (self.status, self.json.get("errcode")) == (status, errcode), (self.status, self.body)
+        return self.json
+
+
+class Client:
+    """A Matrix client as thin as can be: `client.put("/rooms/{}/send/{}/{}", room, type, txn, body={...})`."""
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str, *, token: str | None = None) -> None:
+        self._session = session
+        self.base_url = base_url
+        self.token = token
+        self.user_id = ""
+        self.device_id = ""
+        self._transactions = 0
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *segments: str,
+        body: Any = None,
+        data: bytes | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answered:
+        """`path` is below /_matrix/client/v3 unless it begins with /_ or /. of another API; `{}` takes the segments."""
+        filled = path.format(*(quote(segment, safe="") for segment in segments)) if segments else path
+        url = filled if filled.startswith(("/_", "/.")) else "/_matrix/client/v3" + filled
+        sent = dict(headers or {})
+        if self.token is not None:
+            sent.setdefault("Authorization", f"Bearer {self.token}")
+        if body is not None:
+            data = json.dumps(body).encode()
+        if query:
+            url += "?" + "&".join(f"{key}={quote(str(value), safe='')}" for key, value in query.items())
+
+        async with self._session.request(
+            method, URL(self.base_url + url, encoded=True), data=data, headers=sent
+        ) as response:
+            return Answered(response.status, dict(response.headers), await response.read())
+
+    async def get(self, path: str, *segments: str, **query: Any) -> Answered:
+        return await self.request("GET", path, *segments, query=query)
+
+    async def put(self, path: str, *segments: str, body: Any = None) -> Answered:
+        return await self.request("PUT", path, *segments, body=body if body is not None else {})
+
+    async def post(self, path: str, *segments: str, body: Any = None) -> Answered:
+        return await self.request("POST", path, *segments, body=body if body is not None else {})
+
+    async def delete(self, path: str, *segments: str, body: Any = None) -> Answered:
+        return await self.request("DELETE", path, *segments, body=body)
+
+    async def send(self, room_id: str, text: str = "hello", **content: Any) -> str:
+        """Sends a text message; its event id."""
+        self._transactions += 1
+        body = {"msgtype": "m.text", "body": text, **content}
+        path = "/rooms/{}/send/m.room.message/{}"
+        event_id: str = (await self.put(path, room_id, f"kit{self._transactions}", body=body)).ok()["event_id"]
+        return event_id
+
+    async def create_room(self, **body: Any) -> str:
+        room_id: str = (await self.post("/createRoom", body=body)).ok()["room_id"]
+        return room_id
+
+    async def join(self, room: str) -> str:
+        room_id: str = (await self.post("/join/{}", room)).ok()["room_id"]
+        return room_id
+
+    async def sync(self, **query: Any) -> Any:
+        return (await self.get("/sync", **query)).ok()
+
+
+class RunningServer:
+    """A server under test."""
+
+    def __init__(self, hansa: Hansa, session: aiohttp.ClientSession) -> None:
+        self.hansa = hansa
+        self._session = session
+
+    @property
+    def base_url(self) -> str:
+        host, port = self.hansa.addresses[0]
+        return f"http://{host}:{port}"
+
+    def anonymous(self) -> Client:
+        return Client(self._session, self.base_url)
+
+    async def user(self, localpart: str, password: str = "correct horse battery") -> Client:
+        """A newly registered user with a device."""
+        client = self.anonymous()
+        body = {"username": localpart, "password": password, "auth": {"type": "m.login.dummy"}}
+        account = (await client.post("/register", body=body)).ok()
+        return self._as(account)
+
+    async def login(self, localpart: str, password: str = "correct horse battery", **body: Any) -> Client:
+        """Another device of a user."""
+        identifier = {"type": "m.id.user", "user": localpart}
+        login = {"type": "m.login.password", "identifier": identifier, "password": password, **body}
+        return self._as((await self.anonymous().post("/login", body=login)).ok())
+
+    def _as(self, account: Mapping[str, str]) -> Client:
+        client = Client(self._session, self.base_url, token=account["access_token"])
+        client.user_id, client.device_id = account["user_id"], account["device_id"]
+        return client
+
+
+def config_for_tests(folder: Path, toml: str = "") -> Config:
+    """Open registration, the cheapest password hash, no rate limits, everything in `folder`."""
+    file = folder / "hansa.toml"
+    file.write_text(
+        f"""
+server_name = "{SERVER_NAME}"
+data_dir = "{folder}"
+{toml}
+[registration]
+mode = "open"
+open_to_strangers = true
+guests = true
+[password]
+time_cost = 1
+memory_kib = 8
+[rate_limits]
+enabled = false
+"""
+    )
+    file.chmod(0o600)
+    config = load_config(file, {"HANSA_REGISTRATION__SHARED_SECRET": SHARED_SECRET})
+    return replace(config, listeners=(Listener(port=0),))
+
+
+@asynccontextmanager
+async def running_server(
+    dsn: str, *, config: Config | None = None, clock: Clock | None = None, toml: str = ""
+) -> AsyncIterator[RunningServer]:
+    """A server on this database. Entered twice with the same one, it is the same server after a restart."""
+    with tempfile.TemporaryDirectory(prefix="hansa-test-") as folder:
+        chosen = config or config_for_tests(Path(folder), toml)
+        db = await Database.connect(dsn, size_min=1, size_max=10)
+        world = World(clock=clock or SystemClock(), randomness=SystemRandomness(), db=db)
+        hansa = Hansa(chosen, world, Signer(ServerName(chosen.server_name), "ed25519:test", b"\x07" * 31 + b"\x01"))
+        await hansa.start()
+        try:
+            async with aiohttp.ClientSession() as session:
+                yield RunningServer(hansa, session)
+        finally:
+            await hansa.stop()
+            await db.close()
