@@ -14,7 +14,7 @@ from homeserver.storage.database import Database
 from tests.kit.postgres import PostgresForTests, running_postgres
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PEER_PYTHON = REPOSITORY / ".venv-peer" / "bin" / "python"
+PEER_PYTHON = Path(os.environ.get("HANSA_PEER_PYTHON") or REPOSITORY / ".venv-peer" / "bin" / "python")
 CLIENT_MODULES = REPOSITORY / "tests" / "clients" / "node_modules"
 
 # The same examples in every run: CI says yes or no for a reason. Deep tests raise their own numbers.

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.peer
 
 @pytest.fixture(scope="module")
 def oracle() -> Iterator[Oracle]:
-    with running_oracle(Path(os.environ.get("HANSA_PEER_PYTHON", PEER_PYTHON))) as process:
+    with running_oracle(Path(os.environ.get("HANSA_PEER_PYTHON") or PEER_PYTHON)) as process:
         yield process
 
 
