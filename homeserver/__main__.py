@@ -1,0 +1,5 @@
+"""`python -m homeserver` is `hansa`."""
+
+from homeserver.cli import main
+
+main()
