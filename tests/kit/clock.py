@@ -1,0 +1,37 @@
+"""A clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class FakeClock:
+    """Wall time and monotonic time move together; who sleeps wakes when enough time was let pass."""
+
+    def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
+        self._now_ms = now_ms
+        self._passed_s = 0.0
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+
+    def now_ms(self) -> int:
+        return self._now_ms + int(self._passed_s * 1000)
+
+    def monotonic_s(self) -> float:
+        return self._passed_s
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self._passed_s + seconds, woken))
+        await woken
+
+    def advance(self, seconds: float) -> None:
+        """Lets so much time pass at once."""
+        self._passed_s += seconds
+        due = [sleeper for sleeper in self._sleepers if sleeper[0] <= self._passed_s]
+        self._sleepers = [sleeper for sleeper in self._sleepers if sleeper[0] > self._passed_s]
+        for _, woken in due:
+            if not woken.done():
+                woken.set_result(None)
