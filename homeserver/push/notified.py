@@ -20,6 +20,8 @@ from homeserver.rooms.residents import Rooms
 from homeserver.storage.events import StoredEvent
 
 LIMIT_MAX = 100
+# What a user sent themselves is passed over; after so many such pages the answer is shorter than asked for.
+_ROUNDS_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +48,37 @@ class Notified:
     ) -> tuple[list[Notification], int | None]:
         """Up to `limit` of the events before a place, in the rooms that the user is in, and where to go on.
 
-        `actions` are those of the rules as they are now. One query for each kind of thing that isn't in memory.
+        `actions` are those of the rules as they are now. Some queries for what isn't in memory.
         """
         joined = await self._rooms.joined_rooms(user_id)
-        places = dict(await self._unread.newest(user_id, joined, before, limit + 1, only_highlights=only_highlights))
-        more = len(places) > limit
-        wanted = list(places)[:limit]
-        stored = [event for event in (await self._events.by_nids(wanted)).values() if event.event.sender != user_id]
+        found: list[Notification] = []
+        for _ in range(_ROUNDS_MAX):
+            places = await self._unread.newest(user_id, joined, before, limit + 1, only_highlights=only_highlights)
+            for one in await self._shown(user_id, dict(places[:limit])):
+                found.append(one)
+                if len(found) == limit:
+                    return found, one.stored.nid
+            if len(places) <= limit:
+                return found, None
+            before = places[limit - 1][0]
+        return found, before
+
+    async def _shown(self, user_id: UserId, places: dict[int, bool]) -> list[Notification]:
+        """Those that the user didn't send and may see, newest first."""
+        stored = [event for event in (await self._events.by_nids(places)).values() if event.event.sender != user_id]
         rooms = await self._rooms.get_many({event.event.room_id for event in stored})
         rules = (await self._rulesets.compile_many([user_id]))[user_id]
-        found: list[Notification] = []
+        found = []
         for room in rooms.values():
             for event in await self._gate.filter(user_id, room, stored):
                 actions = Asking(room, event, MAIN).actions(rules, user_id)
-                found.append(Notification(event, _shown(actions.actions if actions else ()), places[event.nid]))
-        found.sort(key=_newest_first)
-        return found, wanted[-1] if more else None
+                found.append(Notification(event, _plain(actions.actions if actions else ()), places[event.nid]))
+        return sorted(found, key=_newest_first)
 
 
 def _newest_first(notification: Notification) -> int:
     return -notification.stored.nid
 
 
-def _shown(actions: Sequence[Any]) -> list[Any]:
+def _plain(actions: Sequence[Any]) -> list[Any]:
     return [dict(action) if not isinstance(action, str) else action for action in actions]

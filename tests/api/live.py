@@ -41,7 +41,7 @@ from homeserver.rooms.writer import RoomWriter
 from homeserver.runtime.ids import SystemRandomness
 from homeserver.runtime.metrics import Metrics
 from homeserver.runtime.tasks import Tasks
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, Row
 from homeserver.web.endpoint import Caller
 from homeserver.web.rate_limits import RateLimiter
 from homeserver.web.server import HttpRequest, WebServer
@@ -65,10 +65,20 @@ class TokensAreNames:
         return Caller(user_id=UserId(token), device_id=DeviceId("D"))
 
 
+class CountingDatabase(Database):
+    """Counts the queries that read."""
+
+    queries = 0
+
+    async def fetch(self, sql: str, *args: Any) -> list[Row]:
+        self.queries += 1
+        return await super().fetch(sql, *args)
+
+
 class Live:
     """The parts, and shorthands to use them as clients do."""
 
-    def __init__(self, db: Database, clock: FakeClock) -> None:
+    def __init__(self, db: CountingDatabase, clock: FakeClock) -> None:
         self.clock = clock
         self.db = db
         self.tasks = Tasks(clock)
@@ -192,7 +202,8 @@ class Live:
 
 @asynccontextmanager
 async def running_live(dsn: str, clock: FakeClock | None = None) -> AsyncIterator[Live]:
-    db = await Database.connect(dsn, size_min=1, size_max=4)
+    db = await CountingDatabase.connect(dsn, size_min=1, size_max=4)
+    assert isinstance(db, CountingDatabase)
     live = Live(db, clock or FakeClock())
     try:
         await live.start()
