@@ -1,0 +1,132 @@
+"""Presence: states, times, who sees whom, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from homeserver.core.identifiers import UserId
+from tests.api.live import ALICE, BOB, CAROL, Live, running_live
+
+
+@pytest.fixture
+async def live(database_dsn: str) -> AsyncIterator[Live]:
+    async with running_live(database_dsn) as parts:
+        yield parts
+
+
+async def seen_by(live: Live, viewer: UserId, since: int) -> dict[str, Any]:
+    events = await live.presence.changes(viewer, since, live.journal.visible)
+    assert all(event["type"] == "m.presence" for event in events)
+    return {event["sender"]: event["content"] for event in events}
+
+
+async def pass_time(live: Live, seconds: float) -> None:
+    live.clock.advance(seconds)
+    await live.presence.tick()
+
+
+async def test_online_idle_offline(live: Live) -> None:
+    await live.room(ALICE, BOB)
+    for user in (ALICE, BOB):
+        await live.presence.seen(user, "online")
+    before = live.journal.visible
+    await pass_time(live, 1)
+    online = {"presence": "online", "last_active_ago": 1000, "currently_active": True}
+    assert await seen_by(live, ALICE, before) == {ALICE: online, BOB: online}
+    assert live.heard[-1].kind == "presence" and set(live.heard[-1].user_ids) == {ALICE, BOB}
+
+    before = live.journal.visible
+    await live.presence.seen(BOB, "online", 600)
+    await live.presence.seen(ALICE, "online", 600)
+    await pass_time(live, 60)
+    assert (await seen_by(live, ALICE, before))[BOB] == {**online, "last_active_ago": 61_000, "currently_active": False}
+
+    before = live.journal.visible
+    await pass_time(live, 300)
+    assert (await seen_by(live, ALICE, before))[BOB] == {"presence": "unavailable", "last_active_ago": 361_000}
+    before = live.journal.visible
+    await pass_time(live, 600)
+    assert (await seen_by(live, ALICE, before))[BOB]["presence"] == "offline"
+
+
+async def test_doing_something_is_being_active(live: Live) -> None:
+    """T-F15: a private receipt is nothing that others may notice."""
+    room = await live.room(ALICE, BOB)
+    event = await live.say(ALICE, room)
+    await live.presence.seen(BOB, "unavailable", 600)
+    await live.ok(BOB, "POST", f"/rooms/{room}/receipt/m.read.private/{event}", {})
+    assert (await live.ok(ALICE, "GET", f"/presence/{BOB}/status"))["presence"] == "unavailable"
+    await live.read(BOB, room, event)
+    assert (await live.ok(ALICE, "GET", f"/presence/{BOB}/status"))["presence"] == "online"
+
+
+async def test_set_and_get(live: Live, database_dsn: str) -> None:
+    await live.room(ALICE, BOB)
+    await live.ok(BOB, "PUT", f"/presence/{BOB}/status", {"presence": "unavailable", "status_msg": "at sea"})
+    shown = await live.ok(ALICE, "GET", f"/presence/{BOB}/status")
+    assert (shown["presence"], shown["status_msg"]) == ("unavailable", "at sea")
+    async with running_live(database_dsn, live.clock) as restarted:
+        shown = await restarted.ok(ALICE, "GET", f"/presence/{BOB}/status")
+        assert (shown["presence"], shown["status_msg"]) == ("offline", "at sea")
+
+
+@pytest.mark.parametrize(
+    ("caller", "method", "body", "status", "errcode"),
+    [
+        (ALICE, "PUT", {"presence": "online"}, 403, "M_FORBIDDEN"),
+        (CAROL, "GET", None, 403, "M_FORBIDDEN"),
+        (BOB, "PUT", {"presence": "dnd"}, 400, "M_INVALID_PARAM"),
+        (BOB, "PUT", {"presence": 1}, 400, "M_BAD_JSON"),
+        (BOB, "PUT", {}, 400, "M_MISSING_PARAM"),
+        (BOB, "PUT", {"presence": "online", "status_msg": "\x00"}, 400, "M_INVALID_PARAM"),
+    ],
+)
+async def test_refusals(live: Live, caller: UserId, method: str, body: Any, status: int, errcode: str) -> None:
+    await live.room(ALICE, BOB)
+    got, answer = await live.call(caller, method, f"/presence/{BOB}/status", body)
+    assert (got, answer["errcode"]) == (status, errcode)
+
+
+async def test_status_messages_are_short(live: Live) -> None:
+    """T-H14: 512 bytes."""
+    for length, status in ((512, 200), (513, 400)):
+        body = {"presence": "online", "status_msg": "x" * length}
+        assert (await live.call(BOB, "PUT", f"/presence/{BOB}/status", body))[0] == status
+
+
+async def test_strangers_see_nothing(live: Live) -> None:
+    """T-F8: nor do they learn of each other by being woken."""
+    await live.room(ALICE, BOB)
+    for user in (ALICE, BOB, CAROL):
+        await live.presence.seen(user, "online")
+    await pass_time(live, 1)
+    assert (await seen_by(live, CAROL, 0)).keys() == {CAROL}
+    assert (await seen_by(live, ALICE, 0)).keys() == {ALICE, BOB}
+    live.heard.clear()
+    await live.presence.set(BOB, "unavailable")
+    await pass_time(live, 1)
+    assert [set(entry.user_ids) for entry in live.heard] == [{ALICE, BOB}]
+
+
+async def test_nothing_new_costs_nothing(live: Live) -> None:
+    """T-G22: reading wakes nobody; syncs without a change ask no query."""
+    await live.room(ALICE, BOB)
+    for user in (ALICE, BOB):
+        await live.presence.seen(user, "online")
+    await pass_time(live, 1)
+    told, queries = len(live.heard), live.db.queries
+    for _ in range(3):
+        await live.presence.seen(ALICE, "online")
+        assert await live.presence.changes(ALICE, live.journal.visible, live.journal.visible) == []
+        await pass_time(live, 1)
+    assert (len(live.heard), live.db.queries) == (told, queries)
+
+
+async def test_offline_syncs_leave_no_trace(live: Live) -> None:
+    await live.room(ALICE, BOB)
+    await live.presence.seen(BOB, "offline")
+    await pass_time(live, 1)
+    assert (await live.ok(ALICE, "GET", f"/presence/{BOB}/status"))["presence"] == "offline"
