@@ -10,13 +10,28 @@ from dataclasses import dataclass
 
 import structlog
 
+from homeserver.client_api.notifications import NotificationEndpoints
+from homeserver.client_api.presence import PresenceEndpoints
+from homeserver.client_api.push_rules import PushRuleEndpoints
+from homeserver.client_api.pushers import PusherEndpoints
+from homeserver.client_api.read_markers import ReadMarkerEndpoints
+from homeserver.client_api.receipts import ReceiptEndpoints
 from homeserver.client_api.room_events import RoomEvents
 from homeserver.client_api.room_members import RoomMembers
 from homeserver.client_api.room_messages import RoomMessages
+from homeserver.client_api.typing import TypingEndpoints
 from homeserver.config import Config, Listener
 from homeserver.core.identifiers import ServerName, UserId
 from homeserver.core.signing import Signer
+from homeserver.ephemeral.presence import Presence, PresenceTimes
+from homeserver.ephemeral.readable import Readable
+from homeserver.ephemeral.receipts import Receipts
+from homeserver.ephemeral.typing import Typing
 from homeserver.journal.journal import Journal
+from homeserver.push.notified import Notified
+from homeserver.push.pushers import Pushers
+from homeserver.push.rulesets import PushRulesets
+from homeserver.push.unread import Unread
 from homeserver.rooms.building import WriteSteps
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.committer import Committer
@@ -67,6 +82,38 @@ class RoomParts:
     views: RoomViews
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveParts:
+    """Receipts, typing, presence, push rules and unread counts, plugged together."""
+
+    receipts: Receipts
+    typing: Typing
+    presence: Presence
+    rulesets: PushRulesets
+    unread: Unread
+    pushers: Pushers
+    notified: Notified
+
+    def endpoints(self, client_events: ClientEvents) -> list[object]:
+        return [
+            ReceiptEndpoints(self.receipts),
+            ReadMarkerEndpoints(self.receipts),
+            TypingEndpoints(self.typing, self.presence),
+            PresenceEndpoints(self.presence),
+            PushRuleEndpoints(self.rulesets),
+            PusherEndpoints(self.pushers),
+            NotificationEndpoints(self.notified, client_events),
+        ]
+
+    async def start(self, tasks: Tasks) -> None:
+        """Catches up, before anybody can write, and begins what runs beside the requests."""
+        await self.rulesets.start()
+        await self.unread.start()
+        tasks.forever(self.typing.run, name="typing")
+        tasks.forever(self.presence.run, name="presence")
+        tasks.forever(self.unread.run, name="unread")
+
+
 class _NobodyErased:
     async def erased_at(self, user_ids: Collection[UserId]) -> Mapping[UserId, int]:
         return {}
@@ -88,11 +135,14 @@ class Hansa:
         """Brings the schema up to date, loads what must be in memory, listens."""
         await migrate(self.world.db)
         rooms = self._rooms()
+        live = self._live(rooms)
         await rooms.journal.start()
+        await live.start(self.tasks)
         parts = [
             RoomEvents(rooms.history, rooms.views),
             RoomMessages(rooms.history, rooms.views),
             RoomMembers(rooms.history, rooms.views, rooms.rooms),
+            *live.endpoints(rooms.client_events),
         ]
         for listener in self.config.listeners:
             await self._listen(listener, parts if "client" in listener.apis else [])
@@ -124,6 +174,30 @@ class Hansa:
             history=history,
             client_events=client_events,
             views=RoomViews(client_events, store, numbers, history),
+        )
+
+    def _live(self, parts: RoomParts) -> LiveParts:
+        """Made before sync, so that these hear of an event before sync wakes its clients."""
+        db, clock, journal = self.world.db, self.world.clock, parts.journal
+        times = PresenceTimes(
+            enabled=self.config.presence.enabled,
+            idle_after_s=self.config.presence.idle_after_s,
+            offline_after_s=self.config.presence.offline_after_s,
+        )
+        receipts = Receipts(db, journal, Readable(parts.rooms, parts.store, parts.gate), clock)
+        presence = Presence(db, journal, parts.rooms, clock, times)
+        rulesets = PushRulesets(db, journal)
+        unread = Unread(db, journal, parts.rooms, rulesets, clock, ServerName(self.config.server_name))
+        for listener in (presence.hear, rulesets.hear, unread.hear):
+            journal.listen(listener)
+        return LiveParts(
+            receipts=receipts,
+            typing=Typing(journal, parts.rooms, clock),
+            presence=presence,
+            rulesets=rulesets,
+            unread=unread,
+            pushers=Pushers(db, journal),
+            notified=Notified(parts.rooms, parts.store, parts.gate, unread, rulesets),
         )
 
     async def _listen(self, listener: Listener, parts: list[object]) -> None:
