@@ -1,0 +1,1 @@
+"""Users: accounts, log-in, tokens, devices, profiles, account data."""

@@ -1,0 +1,102 @@
+"""Account data: what a user's clients keep on the server. spec: client-server-api/#client-config"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from homeserver.core import canonical_json
+from homeserver.core.errors import InvalidParam, LimitExceeded, NotFound, TooLarge
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.journal.journal import Journal
+from homeserver.storage import account_data
+from homeserver.storage.database import Database
+
+CONTENT_BYTES_MAX = 1024 * 1024
+TYPE_BYTES_MAX = 255
+ENTRIES_MAX = 20_000
+TAGS = "m.tag"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDatum:
+    """One entry. `room_id` is None for data of the account; content {} means that it was deleted."""
+
+    room_id: RoomId | None
+    type: str
+    content: dict[str, Any]
+    position: int
+
+
+class DatumProvider(Protocol):
+    """Account data that another part keeps (push rules)."""
+
+    async def as_account_data(self, user_id: UserId) -> tuple[dict[str, Any], int]:
+        """The content, and the position of its newest change (0: never changed)."""
+        ...
+
+
+class AccountData:
+    """Reads and writes account data."""
+
+    def __init__(self, db: Database, journal: Journal) -> None:
+        self._db = db
+        self._journal = journal
+        self._providers: dict[str, DatumProvider] = {}
+
+    def provide(self, kind: str, provider: DatumProvider) -> None:
+        """Takes the content of a type from elsewhere."""
+        self._providers[kind] = provider
+
+    async def get(self, user_id: UserId, room_id: RoomId | None, kind: str) -> dict[str, Any]:
+        """Raises NotFound."""
+        if room_id is None and kind in self._providers:
+            return (await self._providers[kind].as_account_data(user_id))[0]
+        content = await account_data.one(self._db, user_id, room_id or "", kind)
+        value: dict[str, Any] = canonical_json.decode(content) if content is not None else {}
+        if not value:
+            raise NotFound("there is no account data of this type")
+        return value
+
+    async def put(self, user_id: UserId, room_id: RoomId | None, kind: str, content: dict[str, Any]) -> None:
+        """Sets an entry; `{}` deletes it. Raises TooLarge, InvalidParam, LimitExceeded."""
+        await self.change(user_id, room_id, kind, lambda _: content)
+
+    async def change(
+        self,
+        user_id: UserId,
+        room_id: RoomId | None,
+        kind: str,
+        edit: Callable[[dict[str, Any]], dict[str, Any]],
+    ) -> None:
+        """Replaces an entry by what `edit` makes of it; nobody else changes it meanwhile."""
+        if not 0 < len(kind.encode()) <= TYPE_BYTES_MAX or "\x00" in kind:
+            raise InvalidParam(f"a type must have 1 to {TYPE_BYTES_MAX} bytes")
+        async with self._journal.write() as write:
+            before = await account_data.locked(write.tx, user_id, room_id or "", kind)
+            if before is None and await account_data.count(write.tx, user_id) >= ENTRIES_MAX:
+                raise LimitExceeded("too many entries of account data", retry_after_ms=60_000)
+            content = edit(canonical_json.decode(before) if before is not None else {})
+            data = orjson.dumps(content)
+            if len(data) > CONTENT_BYTES_MAX:
+                raise TooLarge(f"account data may have {CONTENT_BYTES_MAX} bytes")
+            await account_data.upsert(write.tx, user_id, room_id or "", kind, data, write.position)
+            datum = AccountDatum(room_id, kind, content, write.position)
+            write.publish("account_data", user_ids=[user_id], payload=datum)
+
+    async def changes(self, user_id: UserId, since: int, upto: int) -> Sequence[AccountDatum]:
+        """What changed with since < position <= upto; with since = 0 all there is."""
+        rows = await account_data.changes(self._db, user_id, since, upto)
+        found = [
+            AccountDatum(RoomId(row.room_id) if row.room_id else None, row.type, content, row.position)
+            for row in rows
+            if (content := canonical_json.decode(row.content)) or since > 0
+        ]
+        for kind, provider in self._providers.items():
+            content, position = await provider.as_account_data(user_id)
+            if since == 0 or since < position <= upto:
+                found.append(AccountDatum(None, kind, content, position))
+        return found

@@ -1,0 +1,256 @@
+"""Sessions: access and refresh tokens, the devices they belong to, and who a token stands for.
+
+spec: client-server-api/#client-authentication
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, UnknownToken
+from homeserver.core.identifiers import DeviceId, UserId, domain_of
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.ids import Randomness
+from homeserver.storage import devices, tokens
+from homeserver.storage.database import Database, Tx
+from homeserver.storage.devices import Sighting
+from homeserver.storage.tokens import Holder
+from homeserver.web.endpoint import Caller
+from homeserver.web.server import HttpRequest
+
+HOLDERS_MAX = 50_000
+DEVICE_ID_CHARS_MAX = 255
+DISPLAY_NAME_CHARS_MAX = 256
+TOKEN_CHARS_MAX = 512
+SIGHTINGS_EVERY_S = 10.0
+_DEVICE_LETTERS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTimes:
+    """How long tokens are good, in seconds; None means until they are ended."""
+
+    access_s: int | None
+    refreshable_s: int
+    refresh_s: int | None
+    devices_max: int
+
+
+class DeviceObserver(Protocol):
+    """Told in the same transaction when devices are deleted."""
+
+    async def devices_deleted(self, tx: Tx, user_id: UserId, device_ids: Sequence[DeviceId]) -> None: ...
+
+
+class Sessions:
+    """Opens, names, refreshes and ends sessions."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        randomness: Randomness,
+        times: SessionTimes,
+        observers: Sequence[DeviceObserver] = (),
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._randomness = randomness
+        self._times = times
+        self.observers = list(observers)
+        self._holders: OrderedDict[bytes, tuple[Holder, Caller]] = OrderedDict()
+        self._ended = 0
+        self._sightings: dict[tuple[UserId, DeviceId], Sighting] = {}
+
+    # --- opening
+
+    async def open(
+        self,
+        tx: Tx,
+        user_id: UserId,
+        *,
+        device_id: str | None = None,
+        display_name: str | None = None,
+        refreshable: bool = False,
+    ) -> dict[str, Any]:
+        """A new session: access_token, device_id and, where it can be refreshed, refresh_token and expires_in_ms.
+
+        An existing device is taken over: its earlier tokens end. Raises InvalidParam, LimitExceeded.
+        """
+        chosen = self._device_id(device_id)
+        if device_id is not None:
+            await tokens.delete_of_devices(tx, user_id, [chosen])
+            self._forget(user_id, [chosen])
+        elif await devices.count(tx, user_id) >= self._times.devices_max:
+            raise LimitExceeded("too many devices: log out of some", retry_after_ms=60_000)
+        name = display_name[:DISPLAY_NAME_CHARS_MAX].replace("\x00", "") if display_name else None
+        await devices.upsert(tx, user_id, chosen, name)
+        issued = await self._issue(tx, user_id, chosen, refreshable=refreshable)
+        return {**issued, "device_id": chosen}
+
+    async def refresh(self, refresh_token: str) -> dict[str, Any]:
+        """New tokens for a refresh token, which stays good until one of the new ones is used.
+
+        Raises UnknownToken for one that isn't, or is no longer, good.
+        """
+        now = self._clock.now_ms()
+        async with self._db.transaction() as tx:
+            row = await tokens.refresh(tx, _digest(refresh_token))
+            if row is None or (row.expires_ts is not None and row.expires_ts <= now):
+                raise UnknownToken("this refresh token is not, or no longer, good", extra={"soft_logout": True})
+            await tokens.mark_used(tx, row.token_nid, now)
+            return await self._issue(tx, row.user_id, row.device_id, refreshable=True)
+
+    async def _issue(self, tx: Tx, user_id: UserId, device_id: DeviceId, *, refreshable: bool) -> dict[str, Any]:
+        now, times = self._clock.now_ms(), self._times
+        access_token = f"hsa_{self._randomness.token(32)}"
+        issued: dict[str, Any] = {"access_token": access_token}
+        lifetime_s, refresh_nid = times.access_s, None
+        if refreshable:
+            issued["refresh_token"] = f"hsr_{self._randomness.token(32)}"
+            expires = now + times.refresh_s * 1000 if times.refresh_s else None
+            refresh_nid = await tokens.insert_refresh(tx, _digest(issued["refresh_token"]), user_id, device_id, expires)
+            lifetime_s = times.refreshable_s
+        if lifetime_s is not None:
+            issued["expires_in_ms"] = lifetime_s * 1000
+        await tokens.insert_access(
+            tx,
+            _digest(access_token),
+            user_id,
+            device_id,
+            expires_ts=now + lifetime_s * 1000 if lifetime_s is not None else None,
+            refresh_nid=refresh_nid,
+        )
+        return issued
+
+    def _device_id(self, wanted: str | None) -> DeviceId:
+        if wanted is None:
+            return DeviceId(self._randomness.letters(_DEVICE_LETTERS).upper())
+        if not 0 < len(wanted) <= DEVICE_ID_CHARS_MAX or "\x00" in wanted:
+            raise InvalidParam(f"device_id must have 1 to {DEVICE_ID_CHARS_MAX} characters")
+        return DeviceId(wanted)
+
+    # --- naming
+
+    async def authenticate(self, token: str, request: HttpRequest) -> Caller:
+        """Who holds this token. From memory for one that was used lately. Raises UnknownToken, Forbidden."""
+        if len(token) > TOKEN_CHARS_MAX:
+            raise UnknownToken("unknown access token")
+        digest = _digest(token)
+        known = self._holders.get(digest)
+        if known is None:
+            known = await self._look_up(digest)
+        holder, caller = known
+        if holder.expires_ts is not None and holder.expires_ts <= self._clock.now_ms():
+            raise UnknownToken("this access token has expired", extra={"soft_logout": True})
+        if holder.is_locked:
+            raise UnknownToken("this account is locked", errcode="M_USER_LOCKED", extra={"soft_logout": True})
+        if holder.device_id is not None:
+            self._see(holder.user_id, holder.device_id, request)
+        return caller
+
+    async def _look_up(self, digest: bytes) -> tuple[Holder, Caller]:
+        before = self._ended
+        holder = await tokens.holder(self._db, digest)
+        if holder is None or holder.is_deactivated:
+            raise UnknownToken("unknown access token")
+        if holder.refresh_nid is not None and holder.device_id is not None:
+            # The new token has arrived: what it replaces ends. spec: client-server-api/#refreshing-access-tokens
+            async with self._db.transaction() as tx:
+                await tokens.delete_older(tx, holder.user_id, holder.device_id, holder.refresh_nid)
+            self._forget(holder.user_id, [holder.device_id])
+            before = self._ended
+        caller = Caller(
+            user_id=holder.user_id,
+            device_id=holder.device_id,
+            is_guest=holder.is_guest,
+            is_admin=holder.is_admin,
+            token_id=holder.token_nid,
+            is_suspended=holder.is_suspended,
+        )
+        if before == self._ended:
+            self._holders[digest] = (holder, caller)
+            if len(self._holders) > HOLDERS_MAX:
+                self._holders.popitem(last=False)
+        return holder, caller
+
+    # --- ending
+
+    async def end(self, caller: Caller) -> None:
+        """Ends the caller's session and deletes its device."""
+        if caller.device_id is not None:
+            await self.end_devices(caller.user_id, [caller.device_id])
+            return
+        async with self._db.transaction() as tx:
+            await tokens.delete_access(tx, caller.token_id)
+        self._forget(caller.user_id, None)
+
+    async def end_devices(self, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
+        """Deletes devices with their sessions and all that hangs on them."""
+        async with self._db.transaction() as tx:
+            await self.end_devices_in(tx, user_id, device_ids)
+        self._forget(user_id, device_ids)
+
+    async def end_all(self, user_id: UserId, *, but: DeviceId | None = None) -> None:
+        """Deletes all devices of a user, or all but one."""
+        ids = [row.device_id for row in await devices.of_user(self._db, user_id) if row.device_id != but]
+        async with self._db.transaction() as tx:
+            if but is None:
+                await tokens.delete_all(tx, user_id)
+            await self.end_devices_in(tx, user_id, ids)
+        self._forget(user_id, None if but is None else ids)
+
+    async def end_devices_in(self, tx: Tx, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
+        """The same inside of a transaction; `account_changed` must follow it."""
+        if not device_ids:
+            return
+        await tokens.delete_of_devices(tx, user_id, device_ids)
+        await devices.delete(tx, user_id, device_ids)
+        for observer in self.observers:
+            await observer.devices_deleted(tx, user_id, device_ids)
+
+    def account_changed(self, user_id: UserId) -> None:
+        """Forgets what is remembered of a user's sessions."""
+        self._forget(user_id, None)
+
+    def _forget(self, user_id: UserId, device_ids: Collection[DeviceId] | None) -> None:
+        self._ended += 1
+        for digest in [
+            digest
+            for digest, (holder, _) in self._holders.items()
+            if holder.user_id == user_id and (device_ids is None or holder.device_id in device_ids)
+        ]:
+            del self._holders[digest]
+
+    # --- when devices were last used
+
+    def _see(self, user_id: UserId, device_id: DeviceId, request: HttpRequest) -> None:
+        key = (user_id, device_id)
+        now = self._clock.now_ms()
+        last = self._sightings.get(key)
+        if last is not None and last.ts > now - 5_000:
+            return
+        agent = request.headers.get("User-Agent", "")[:256].replace("\x00", "")
+        self._sightings[key] = Sighting(user_id, device_id, now, request.address[:64], agent)
+
+    async def write_sightings(self) -> None:
+        """Runs as a task: writes when devices were last used, all at once, every ten seconds."""
+        await self._clock.sleep(SIGHTINGS_EVERY_S)
+        sightings, self._sightings = self._sightings, {}
+        if sightings:
+            async with self._db.transaction() as tx:
+                await devices.seen(tx, list(sightings.values()))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def check_local(user_id: UserId, server_name: str) -> None:
+    """Raises Forbidden for a user of another server."""
+    if domain_of(user_id) != server_name:
+        raise Forbidden("this is no user of this server")

@@ -1,0 +1,139 @@
+"""User-interactive authentication. spec: client-server-api/#user-interactive-authentication-api
+
+A session is bound to the operation and the user that it was begun for; it is used up when the operation goes ahead.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from homeserver.core.errors import Forbidden, MatrixError
+from homeserver.core.identifiers import UserId, localpart_of
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.ids import Randomness
+
+SESSIONS_MAX = 10_000
+PASSWORD, DUMMY, TOKEN, TERMS = "m.login.password", "m.login.dummy", "m.login.registration_token", "m.login.terms"
+
+Flow = tuple[str, ...]
+
+
+class Challenge(MatrixError):
+    """The 401 that says what is still to be done."""
+
+    status = 401
+
+    def __init__(self, body: dict[str, Any], error: MatrixError | None = None) -> None:
+        super().__init__(error.message if error else "further authentication is needed")
+        self._body = {**body, **(error.body() if error else {})}
+
+    def body(self) -> dict[str, Any]:
+        return self._body
+
+
+class Checks(Protocol):
+    """What the stages are checked against."""
+
+    async def is_password(self, user_id: UserId, password: str) -> bool: ...
+
+    async def is_registration_token(self, token: str) -> bool: ...
+
+
+@dataclass(slots=True)
+class _Session:
+    session_id: str
+    operation: str
+    user_id: UserId | None
+    begun_s: float
+    done: dict[str, str] = field(default_factory=dict)
+
+
+class Uia:
+    """Leads callers through flows of stages."""
+
+    def __init__(self, checks: Checks, clock: Clock, randomness: Randomness, *, lifetime_s: int) -> None:
+        self._checks = checks
+        self._clock = clock
+        self._randomness = randomness
+        self._lifetime_s = lifetime_s
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+
+    async def require(
+        self,
+        operation: str,
+        auth: Mapping[str, Any] | None,
+        flows: Sequence[Flow],
+        *,
+        user_id: UserId | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, str]:
+        """Returns when a flow is complete: each stage with what was given for it (the registration token).
+
+        `operation` names what is asked for, with its target. Raises Challenge while stages are missing.
+        """
+        session = self._session(operation, user_id, auth)
+        if auth is not None and "type" in auth:
+            try:
+                stage, given = await self._pass(auth, flows, user_id)
+            except MatrixError as error:
+                raise Challenge(self._todo(session, flows, params), error) from None
+            session.done[stage] = given
+        if any(all(stage in session.done for stage in flow) for flow in flows):
+            self._sessions.pop(session.session_id, None)
+            return session.done
+        raise Challenge(self._todo(session, flows, params))
+
+    def _session(self, operation: str, user_id: UserId | None, auth: Mapping[str, Any] | None) -> _Session:
+        now = self._clock.monotonic_s()
+        while self._sessions:
+            oldest = next(iter(self._sessions.values()))
+            if now - oldest.begun_s <= self._lifetime_s and len(self._sessions) < SESSIONS_MAX:
+                break
+            self._sessions.popitem(last=False)
+        session_id = auth.get("session") if auth else None
+        if isinstance(session_id, str):
+            known = self._sessions.get(session_id)
+            if known is not None and known.operation == operation and known.user_id == user_id:
+                return known
+            if known is not None:
+                raise Forbidden("this authentication was begun for something else")
+        fresh = _Session(self._randomness.token(18), operation, user_id, now)
+        self._sessions[fresh.session_id] = fresh
+        return fresh
+
+    async def _pass(self, auth: Mapping[str, Any], flows: Sequence[Flow], user_id: UserId | None) -> tuple[str, str]:
+        stage = auth["type"]
+        if not isinstance(stage, str) or not any(stage in flow for flow in flows):
+            raise MatrixError("this stage is in none of the flows", errcode="M_UNRECOGNIZED")
+        if stage == PASSWORD:
+            password = auth.get("password")
+            if user_id is None or not _names(auth, user_id) or not isinstance(password, str):
+                raise Forbidden("the password is wrong")
+            if not await self._checks.is_password(user_id, password):
+                raise Forbidden("the password is wrong")
+        if stage == TOKEN:
+            token = auth.get("token")
+            if not isinstance(token, str) or not await self._checks.is_registration_token(token):
+                raise MatrixError("the registration token is not good", errcode="M_UNAUTHORIZED")
+            return stage, token
+        return stage, ""
+
+    def _todo(self, session: _Session, flows: Sequence[Flow], params: Mapping[str, Any] | None) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "flows": [{"stages": list(flow)} for flow in flows],
+            "params": dict(params or {}),
+            "session": session.session_id,
+        }
+        if session.done:
+            body["completed"] = list(session.done)
+        return body
+
+
+def _names(auth: Mapping[str, Any], user_id: UserId) -> bool:
+    """Whether the password stage is about this user. Older clients put `user` beside the password."""
+    identifier = auth.get("identifier")
+    named = identifier.get("user") if isinstance(identifier, dict) else auth.get("user")
+    return named in (user_id, localpart_of(user_id))

@@ -1,0 +1,143 @@
+"""Accounts: made, found, changed and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from homeserver.accounts.passwords import Passwords
+from homeserver.core.errors import InvalidUsername, MatrixError, NotFound, UserInUse
+from homeserver.core.identifiers import ID_BYTES_MAX, ServerName, UserId, is_new_localpart, is_user_id, localpart_of
+from homeserver.journal.journal import Journal
+from homeserver.runtime.clock import Clock
+from homeserver.storage import profiles, registration_tokens, users
+from homeserver.storage.database import Database, Tx
+from homeserver.storage.users import UserRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUser:
+    """What an account is made of. `password_hash` is None where nobody shall log in by password."""
+
+    user_id: UserId
+    password_hash: str | None = None
+    display_name: str | None = None
+    is_admin: bool = False
+    is_guest: bool = False
+    user_type: str | None = None
+
+
+class Users:
+    """The accounts of this server."""
+
+    def __init__(
+        self, db: Database, clock: Clock, passwords: Passwords, journal: Journal, server_name: ServerName
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._passwords = passwords
+        self._journal = journal
+        self.server_name = server_name
+        self._erased: dict[UserId, int] | None = None
+
+    def user_id_of(self, name: str) -> UserId:
+        """The user id that a localpart or a user id of this server means; no check whether it exists."""
+        return UserId(name) if name.startswith("@") else UserId(f"@{name}:{self.server_name}")
+
+    def new_user_id(self, localpart: str, reserved: Collection[str] = ()) -> UserId:
+        """The id of an account to be made. Raises InvalidUsername, or MatrixError (M_EXCLUSIVE) for a reserved name."""
+        if not is_new_localpart(localpart) or localpart.startswith("_"):
+            raise InvalidUsername("a user name consists of a-z, 0-9 and . _ = - / +, and doesn't begin with _")
+        user_id = f"@{localpart}:{self.server_name}"
+        if len(user_id) > ID_BYTES_MAX or not is_user_id(user_id):
+            raise InvalidUsername(f"a user id may have {ID_BYTES_MAX} characters")
+        if localpart in reserved:
+            raise MatrixError("this name is reserved", errcode="M_EXCLUSIVE")
+        return UserId(user_id)
+
+    async def check_free(self, user_id: UserId) -> None:
+        """Raises UserInUse. Names of deactivated accounts stay taken."""
+        if await users.by_id(self._db, user_id) is not None:
+            raise UserInUse("this name is taken")
+
+    async def insert(self, tx: Tx, user: NewUser) -> None:
+        """Makes the account. Raises UserInUse if its name was taken meanwhile."""
+        row = UserRow(
+            user_id=user.user_id,
+            password_hash=user.password_hash,
+            created_ts=self._clock.now_ms(),
+            user_type=user.user_type,
+            is_admin=user.is_admin,
+            is_guest=user.is_guest,
+        )
+        if not await users.insert(tx, row):
+            raise UserInUse("this name is taken")
+        name = user.display_name or localpart_of(user.user_id)
+        await profiles.upsert(tx, user.user_id, "displayname", orjson.dumps(name))
+
+    async def create(self, localpart: str, password: str, *, is_admin: bool = False) -> UserId:
+        """An account made by the operator. Raises InvalidUsername, UserInUse, WeakPassword."""
+        user_id = self.new_user_id(localpart)
+        self._passwords.check_new(password)
+        hashed = await self._passwords.hash(password)
+        async with self._db.transaction() as tx:
+            await self.insert(tx, NewUser(user_id=user_id, password_hash=hashed, is_admin=is_admin))
+        return user_id
+
+    async def get(self, user_id: UserId) -> UserRow:
+        """Raises NotFound."""
+        user = await users.by_id(self._db, user_id)
+        if user is None:
+            raise NotFound("there is no such user")
+        return user
+
+    async def existing(self, user_ids: Collection[UserId]) -> set[UserId]:
+        """Those of these that are accounts in use here."""
+        return await users.existing(self._db, user_ids)
+
+    async def page(self, after: str = "", limit: int = 100) -> list[UserRow]:
+        """Accounts in the order of their ids, those after `after`."""
+        return await users.page(self._db, after, limit)
+
+    async def set_password(self, user_id: UserId, password: str) -> None:
+        """Raises NotFound, WeakPassword. Sessions stay: end them with `Sessions.end_all`."""
+        self._passwords.check_new(password)
+        hashed = await self._passwords.hash(password)
+        async with self._db.transaction() as tx:
+            if not await users.set_password(tx, user_id, hashed):
+                raise NotFound("there is no such user")
+
+    async def is_password(self, user_id: UserId, password: str) -> bool:
+        """Whether this is the user's password; as slow for a user who doesn't exist. Renews an outdated hash."""
+        user = await users.by_id(self._db, user_id)
+        usable = user if user is not None and not user.is_deactivated else None
+        matches = await self._passwords.verify(usable.password_hash if usable else None, password)
+        if matches and usable and usable.password_hash and self._passwords.is_outdated(usable.password_hash):
+            hashed = await self._passwords.hash(password)
+            async with self._db.transaction() as tx:
+                await users.set_password(tx, user_id, hashed)
+        return matches
+
+    async def is_registration_token(self, token: str) -> bool:
+        if len(token) > 64 or "\x00" in token:
+            return False
+        return await registration_tokens.is_valid(self._db, token, self._clock.now_ms())
+
+    async def deactivate(self, user_id: UserId, *, erase: bool) -> None:
+        """Ends an account for good: no log-in, no profile; with `erase` its messages are hidden from newcomers."""
+        async with self._journal.write() as write:
+            await users.deactivate(write.tx, user_id, write.position if erase else None)
+            await profiles.delete_all(write.tx, user_id)
+            write.publish("account", user_ids=[user_id])
+        if erase and self._erased is not None:
+            self._erased[user_id] = write.position
+
+    async def erased_at(self, user_ids: Collection[UserId]) -> Mapping[UserId, int]:
+        """For the read gate: the position at which each of those that were erased was."""
+        if self._erased is None:
+            self._erased = await users.erased(self._db)
+        if not self._erased:
+            return {}
+        return {user_id: self._erased[user_id] for user_id in user_ids if user_id in self._erased}

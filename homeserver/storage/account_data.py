@@ -1,0 +1,54 @@
+"""The table `account_data`: what clients keep on the server, per account and per room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from homeserver.core.identifiers import UserId
+from homeserver.storage.database import Reader, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDataRow:
+    room_id: str
+    type: str
+    content: bytes
+    position: int
+
+
+_UPSERT = """
+    INSERT INTO account_data (user_id, room_id, type, content, position) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, position = excluded.position
+"""
+_ONE = "SELECT content FROM account_data WHERE user_id = $1 AND room_id = $2 AND type = $3"
+_LOCKED = "SELECT content FROM account_data WHERE user_id = $1 AND room_id = $2 AND type = $3 FOR UPDATE"
+_CHANGES = """
+    SELECT room_id, type, content, position FROM account_data
+    WHERE user_id = $1 AND position > $2 AND position <= $3 ORDER BY position
+"""
+_COUNT = "SELECT count(*) FROM account_data WHERE user_id = $1"
+
+
+async def upsert(tx: Tx, user_id: UserId, room_id: str, kind: str, content: bytes, position: int) -> None:
+    await tx.execute(_UPSERT, user_id, room_id, kind, content, position)
+
+
+async def one(db: Reader, user_id: UserId, room_id: str, kind: str) -> bytes | None:
+    content: bytes | None = await db.fetchval(_ONE, user_id, room_id, kind)
+    return content
+
+
+async def locked(tx: Tx, user_id: UserId, room_id: str, kind: str) -> bytes | None:
+    """The same, held against others who would change it."""
+    content: bytes | None = await tx.fetchval(_LOCKED, user_id, room_id, kind)
+    return content
+
+
+async def changes(db: Reader, user_id: UserId, since: int, upto: int) -> list[AccountDataRow]:
+    """What was set with since < position <= upto."""
+    rows = await db.fetch(_CHANGES, user_id, since, upto)
+    return [AccountDataRow(row["room_id"], row["type"], row["content"], row["position"]) for row in rows]
+
+
+async def count(db: Reader, user_id: UserId) -> int:
+    return int(await db.fetchval(_COUNT, user_id))

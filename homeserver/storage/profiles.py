@@ -1,0 +1,45 @@
+"""The table `profiles`: what users say of themselves, field by field, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from homeserver.core.identifiers import UserId
+from homeserver.storage.database import Reader, Tx
+
+_OF_USERS = "SELECT user_id, field, value FROM profiles WHERE user_id = ANY($1::text[])"
+_FIELDS_OF_USERS = """
+    SELECT user_id, field, value FROM profiles WHERE user_id = ANY($1::text[]) AND field = ANY($2::text[])
+"""
+_UPSERT = """
+    INSERT INTO profiles (user_id, field, value) VALUES ($1, $2, $3)
+    ON CONFLICT (user_id, field) DO UPDATE SET value = excluded.value
+"""
+_DELETE = "DELETE FROM profiles WHERE user_id = $1 AND field = $2"
+_DELETE_ALL = "DELETE FROM profiles WHERE user_id = $1"
+
+
+async def of_user(db: Reader, user_id: UserId) -> dict[str, bytes]:
+    return {row["field"]: row["value"] for row in await db.fetch(_OF_USERS, [user_id])}
+
+
+async def fields_of(
+    db: Reader, user_ids: Collection[UserId], fields: Collection[str]
+) -> dict[UserId, dict[str, bytes]]:
+    """These fields of these users, in one query."""
+    found: dict[UserId, dict[str, bytes]] = {}
+    for row in await db.fetch(_FIELDS_OF_USERS, list(user_ids), list(fields)):
+        found.setdefault(UserId(row["user_id"]), {})[row["field"]] = row["value"]
+    return found
+
+
+async def upsert(tx: Tx, user_id: UserId, field: str, value: bytes) -> None:
+    await tx.execute(_UPSERT, user_id, field, value)
+
+
+async def delete(tx: Tx, user_id: UserId, field: str) -> None:
+    await tx.execute(_DELETE, user_id, field)
+
+
+async def delete_all(tx: Tx, user_id: UserId) -> None:
+    await tx.execute(_DELETE_ALL, user_id)
