@@ -170,6 +170,14 @@ class PowerLevels:
             return True
         return _domain(original.sender) == _domain(user_id)
 
+    def may_request_redaction(self, user_id: str, original: Event) -> bool:
+        """Whether we send a redaction of that event for a user of ours: it is the user's own, or the level allows it.
+
+        Stricter than `may_redact`, by which peers let a server redact whatever its users sent.
+        spec: client-server-api/#redactions
+        """
+        return original.sender == user_id or self.user(user_id) >= self.redact
+
     def _demand(self, level: object) -> int:
         parsed = parse_level(self._version, level)
         return UNREACHABLE_LEVEL if parsed is None else parsed
