@@ -103,12 +103,10 @@ class Unread:
 
     async def start(self) -> None:
         """Counts what was written after the last flush of an earlier run. Call it before anybody can write."""
-        upto = self._journal.visible
-        cursor = await unread.cursor(self._db)
-        if cursor is not None:
-            while nids := await events.after_position(self._db, cursor, upto, CATCH_UP_EVENTS):
-                await self._catch_up(await events.by_nids(self._db, nids))
-                cursor = nids[-1]
+        upto, cursor = self._journal.visible, await unread.cursor(self._db) or 0
+        while nids := await events.after_position(self._db, cursor, upto, CATCH_UP_EVENTS):
+            await self._catch_up(await events.by_nids(self._db, nids))
+            cursor = nids[-1]
         self._heard = max(self._heard, upto)
         await self.flush()
 
