@@ -39,6 +39,16 @@ class DatumProvider(Protocol):
         ...
 
 
+class RoomDatumProvider(Protocol):
+    """Account data of rooms that another part keeps (the read marker)."""
+
+    async def marker(self, room_id: RoomId, user_id: UserId) -> dict[str, Any] | None: ...
+
+    async def markers(self, user_id: UserId, since: int, upto: int) -> Sequence[tuple[RoomId, dict[str, Any], int]]:
+        """(room, content, position) of what changed with since < position <= upto."""
+        ...
+
+
 class AccountData:
     """Reads and writes account data."""
 
@@ -46,15 +56,25 @@ class AccountData:
         self._db = db
         self._journal = journal
         self._providers: dict[str, DatumProvider] = {}
+        self._room_providers: dict[str, RoomDatumProvider] = {}
 
     def provide(self, kind: str, provider: DatumProvider) -> None:
         """Takes the content of a type from elsewhere."""
         self._providers[kind] = provider
 
+    def provide_in_rooms(self, kind: str, provider: RoomDatumProvider) -> None:
+        """The same for a type of rooms' account data."""
+        self._room_providers[kind] = provider
+
     async def get(self, user_id: UserId, room_id: RoomId | None, kind: str) -> dict[str, Any]:
         """Raises NotFound."""
         if room_id is None and kind in self._providers:
             return (await self._providers[kind].as_account_data(user_id))[0]
+        if room_id is not None and kind in self._room_providers:
+            marker = await self._room_providers[kind].marker(room_id, user_id)
+            if marker is None:
+                raise NotFound("there is no account data of this type")
+            return marker
         content = await account_data.one(self._db, user_id, room_id or "", kind)
         value: dict[str, Any] = canonical_json.decode(content) if content is not None else {}
         if not value:
@@ -99,4 +119,7 @@ class AccountData:
             content, position = await provider.as_account_data(user_id)
             if since == 0 or since < position <= upto:
                 found.append(AccountDatum(None, kind, content, position))
+        for kind, rooms in self._room_providers.items():
+            markers = await rooms.markers(user_id, since, upto)
+            found.extend(AccountDatum(room_id, kind, content, position) for room_id, content, position in markers)
         return found
