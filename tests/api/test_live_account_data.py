@@ -1,0 +1,31 @@
+"""Push rules and the read marker as account data."""
+
+from __future__ import annotations
+
+import pytest
+
+from homeserver.accounts.account_data import AccountData
+from homeserver.core.errors import NotFound
+from tests.api.live import ALICE, BOB, running_live
+
+
+async def test_rules_and_marker_are_among_the_account_data(database_dsn: str) -> None:
+    async with running_live(database_dsn) as live:
+        account_data = AccountData(live.db, live.journal)
+        account_data.provide("m.push_rules", live.rulesets)
+        account_data.provide_in_rooms("m.fully_read", live.receipts)
+        room = await live.room(ALICE)
+        event = await live.say(ALICE, room)
+        [default] = await account_data.changes(ALICE, 0, live.journal.visible)
+        assert (default.type, default.room_id, default.content.keys()) == ("m.push_rules", None, {"global"})
+        since = live.journal.visible
+        assert await account_data.changes(ALICE, since, live.journal.visible) == []
+        await live.ok(ALICE, "PUT", f"/pushrules/global/room/{room}", {"actions": []})
+        await live.ok(ALICE, "POST", f"/rooms/{room}/read_markers", {"m.fully_read": event})
+        changes = {(one.room_id, one.type): one for one in await account_data.changes(ALICE, since, since + 2)}
+        assert changes[room, "m.fully_read"].content == {"event_id": event}
+        assert changes[None, "m.push_rules"].content["global"]["room"][0]["rule_id"] == room
+        assert await account_data.get(ALICE, room, "m.fully_read") == {"event_id": event}
+        assert await account_data.changes(BOB, since, since + 2) == []
+        with pytest.raises(NotFound):
+            await account_data.get(BOB, room, "m.fully_read")
