@@ -1,0 +1,51 @@
+"""The end of an account: sessions, rooms, profile."""
+
+from __future__ import annotations
+
+import asyncio
+
+from homeserver.accounts.profiles import Writer
+from homeserver.accounts.sessions import Sessions
+from homeserver.accounts.users import Users
+from homeserver.core.errors import MatrixError
+from homeserver.core.events import Draft
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.rooms.residents import Rooms
+from homeserver.runtime.clock import Clock
+
+_AT_ONCE = 20
+_HELD = ("join", "invite", "knock")
+
+
+class Deactivation:
+    """Deactivates accounts, for good."""
+
+    def __init__(self, users: Users, sessions: Sessions, rooms: Rooms, writer: Writer, clock: Clock) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._rooms = rooms
+        self._writer = writer
+        self._clock = clock
+
+    async def deactivate(self, user_id: UserId, *, erase: bool) -> None:
+        """Ends log-in first, then leaves every room and declines every invite. Raises NotFound."""
+        await self._users.get(user_id)
+        await self._users.deactivate(user_id, erase=erase)
+        await self._sessions.end_all(user_id)
+        gate = asyncio.Semaphore(_AT_ONCE)
+        held = [room.room_id for room in await self._rooms.rooms_of(user_id) if room.membership in _HELD]
+        await asyncio.gather(*(self._leave(room_id, user_id, gate) for room_id in held))
+
+    async def _leave(self, room_id: RoomId, user_id: UserId, gate: asyncio.Semaphore) -> None:
+        async with gate:
+            draft = Draft(
+                type="m.room.member",
+                sender=user_id,
+                content={"membership": "leave"},
+                state_key=user_id,
+                origin_server_ts=self._clock.now_ms(),
+            )
+            try:
+                await self._writer.send(room_id, draft)
+            except MatrixError:
+                return  # already out, by a ban for example

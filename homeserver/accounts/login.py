@@ -1,0 +1,65 @@
+"""Log-in. Every failure looks alike and takes alike: no answer tells whether an account exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeserver.accounts.sessions import Sessions
+from homeserver.accounts.users import Users
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
+from homeserver.core.identifiers import UserId, domain_of, is_user_id
+from homeserver.storage import users as users_table
+from homeserver.storage.database import Database
+from homeserver.web.rate_limits import RateLimiter
+
+
+class Login:
+    """Opens sessions for those who can prove who they are."""
+
+    def __init__(self, db: Database, users: Users, sessions: Sessions, limiter: RateLimiter) -> None:
+        self._db = db
+        self._users = users
+        self._sessions = sessions
+        self._limiter = limiter
+
+    async def by_password(
+        self,
+        identifier: Mapping[str, Any],
+        password: str,
+        *,
+        address: str,
+        device_id: str | None,
+        display_name: str | None,
+        refreshable: bool,
+    ) -> dict[str, Any]:
+        """user_id and session. Raises Forbidden; LimitExceeded after too many failures for this account."""
+        user_id = self._named(identifier)
+        self._limiter.check("login_address", address)
+        self._limiter.check("login_account", user_id)
+        failures = f"{user_id} {address}"
+        self._limiter.check("login_failed", failures)
+        if not await self._users.is_password(user_id, password):
+            # A deactivated account has no password any more, so it is told apart only by its former owner's words.
+            raise Forbidden("wrong user name or password")
+        self._limiter.forget("login_failed", failures)
+        user = await users_table.by_id(self._db, user_id)
+        if user is None or user.is_deactivated:
+            raise MatrixError("this account was deactivated", errcode="M_USER_DEACTIVATED", status=403)
+        async with self._db.transaction() as tx:
+            opened = await self._sessions.open(
+                tx, user_id, device_id=device_id, display_name=display_name, refreshable=refreshable
+            )
+        self._sessions.account_changed(user_id)
+        return {"user_id": user_id, "home_server": self._users.server_name, **opened}
+
+    def _named(self, identifier: Mapping[str, Any]) -> UserId:
+        kind, name = identifier.get("type"), identifier.get("user")
+        if kind != "m.id.user":
+            raise Forbidden("only user names are known here: use an identifier of type m.id.user")
+        if not isinstance(name, str) or len(name) > 255 or "\x00" in name:
+            raise InvalidParam("identifier.user must be a user name")
+        user_id = self._users.user_id_of(name if name.startswith("@") else name.lower())
+        if not is_user_id(user_id) or domain_of(user_id) != self._users.server_name:
+            raise Forbidden("wrong user name or password")
+        return user_id

@@ -1,0 +1,193 @@
+"""Making accounts: by anyone, by token, as a guest, or with the operator's shared secret."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from homeserver.accounts.passwords import Passwords
+from homeserver.accounts.sessions import Sessions
+from homeserver.accounts.uia import DUMMY, TERMS, TOKEN, Flow, Uia
+from homeserver.accounts.users import NewUser, Users
+from homeserver.config.schema import Registration as RegistrationConfig
+from homeserver.core.errors import Forbidden, MatrixError, MissingParam
+from homeserver.core.identifiers import UserId
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.ids import Randomness
+from homeserver.storage import registration_tokens
+from homeserver.storage.database import Database
+
+NONCES_MAX = 1_000
+NONCE_LIFETIME_S = 60.0
+_GUEST_LETTERS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What somebody who registers asks for."""
+
+    username: str | None = None
+    password: str | None = None
+    device_id: str | None = None
+    display_name: str | None = None
+    inhibit_login: bool = False
+    refreshable: bool = False
+
+
+class Registration:
+    """Leads through registration and makes the account, its device and its session in one transaction."""
+
+    def __init__(
+        self, db: Database, users: Users, sessions: Sessions, passwords: Passwords, tools: RegistrationTools
+    ) -> None:
+        self._db = db
+        self._users = users
+        self._sessions = sessions
+        self._passwords = passwords
+        self._tools = tools
+        self._config = tools.config
+
+    async def register(self, wish: Wish, auth: Mapping[str, Any] | None) -> dict[str, Any]:
+        """user_id and, unless inhibited, the session. Raises Challenge while stages are missing; Forbidden; …"""
+        if self._config.mode == "off":
+            raise Forbidden("this server takes no registrations")
+        user_id = await self._wanted_id(wish.username)
+        if wish.password is not None:
+            self._passwords.check_new(wish.password)
+        operation = f"register {wish.username or ''}"
+        done = await self._tools.uia.require(operation, auth, self._flows(), params=self._params())
+        if wish.password is None:
+            raise MissingParam("the field password is missing")
+        return await self._make(user_id, wish, token=done.get(TOKEN))
+
+    async def register_guest(self, wish: Wish) -> dict[str, Any]:
+        if not self._config.guests:
+            raise Forbidden("guests are not welcome here", errcode="M_GUEST_ACCESS_FORBIDDEN")
+        user_id = self._users.new_user_id(f"guest-{self._tools.randomness.letters(_GUEST_LETTERS).lower()}")
+        async with self._db.transaction() as tx:
+            await self._users.insert(tx, NewUser(user_id=user_id, is_guest=True))
+            opened = await self._sessions.open(tx, user_id, display_name=wish.display_name)
+        return {"user_id": user_id, "home_server": self._users.server_name, **opened}
+
+    async def check_available(self, username: str) -> None:
+        """Raises InvalidUsername, UserInUse, MatrixError (M_EXCLUSIVE)."""
+        await self._users.check_free(self._users.new_user_id(username, self._config.reserved_localparts))
+
+    async def _wanted_id(self, username: str | None) -> UserId:
+        if username is None:
+            return self._users.new_user_id(self._tools.randomness.letters(_GUEST_LETTERS).lower())
+        localpart = username.removeprefix("@").removesuffix(f":{self._users.server_name}").lower()
+        user_id = self._users.new_user_id(localpart, self._config.reserved_localparts)
+        await self._users.check_free(user_id)
+        return user_id
+
+    async def _make(self, user_id: UserId, wish: Wish, *, token: str | None = None) -> dict[str, Any]:
+        assert wish.password is not None
+        hashed = await self._passwords.hash(wish.password)
+        async with self._db.transaction() as tx:
+            if token is not None and not await registration_tokens.use(tx, token, self._tools.clock.now_ms()):
+                raise MatrixError("the registration token was used up", errcode="M_UNAUTHORIZED", status=401)
+            await self._users.insert(tx, NewUser(user_id=user_id, password_hash=hashed))
+            answer: dict[str, Any] = {"user_id": user_id, "home_server": self._users.server_name}
+            if not wish.inhibit_login:
+                answer |= await self._sessions.open(
+                    tx,
+                    user_id,
+                    device_id=wish.device_id,
+                    display_name=wish.display_name,
+                    refreshable=wish.refreshable,
+                )
+        return answer
+
+    def _flows(self) -> list[Flow]:
+        first = TOKEN if self._config.mode == "token" else DUMMY
+        return [(TERMS, first) if self._config.terms_version else (first,)]
+
+    def _params(self) -> dict[str, Any]:
+        if not self._config.terms_version:
+            return {}
+        text = {"name": self._config.terms_name, "url": self._config.terms_url}
+        return {TERMS: {"policies": {"terms_of_service": {"version": self._config.terms_version, "en": text}}}}
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationTools:
+    """What registration uses beside the accounts themselves."""
+
+    config: RegistrationConfig
+    uia: Uia
+    clock: Clock
+    randomness: Randomness
+
+
+class SharedSecretRegistration:
+    """Accounts for whoever knows the shared secret: `/_synapse/admin/v1/register`, as scripts call it."""
+
+    def __init__(
+        self, db: Database, users: Users, sessions: Sessions, passwords: Passwords, tools: RegistrationTools
+    ) -> None:
+        self._db = db
+        self._users = users
+        self._sessions = sessions
+        self._passwords = passwords
+        self._tools = tools
+        self._nonces: OrderedDict[str, float] = OrderedDict()
+
+    def nonce(self) -> str:
+        """A number used once, good for a minute."""
+        self._secret()
+        now = self._tools.clock.monotonic_s()
+        while self._nonces and (
+            len(self._nonces) >= NONCES_MAX or now - next(iter(self._nonces.values())) > NONCE_LIFETIME_S
+        ):
+            self._nonces.popitem(last=False)
+        nonce = self._tools.randomness.token(32)
+        self._nonces[nonce] = now
+        return nonce
+
+    async def register(
+        self,
+        *,
+        nonce: str,
+        username: str,
+        password: str,
+        mac: str,
+        is_admin: bool,
+        user_type: str | None,
+        display_name: str | None,
+    ) -> dict[str, Any]:
+        """The account and a session. Raises Forbidden for a wrong code, MatrixError for a nonce that isn't good."""
+        secret = self._secret()
+        begun = self._nonces.pop(nonce, None)
+        if begun is None or self._tools.clock.monotonic_s() - begun > NONCE_LIFETIME_S:
+            raise MatrixError("unrecognised nonce: ask for a new one")
+        parts = [nonce, username, password, "admin" if is_admin else "notadmin"]
+        if user_type is not None:
+            parts.append(user_type)
+        code = hmac.new(secret.encode(), "\x00".join(parts).encode("utf-8", "surrogatepass"), hashlib.sha1)
+        if not hmac.compare_digest(code.hexdigest().encode(), mac.lower().encode("utf-8", "replace")):
+            raise Forbidden("HMAC incorrect")
+        user_id = self._users.new_user_id(username.lower())
+        await self._users.check_free(user_id)
+        hashed = await self._passwords.hash(password)
+        async with self._db.transaction() as tx:
+            new = NewUser(
+                user_id=user_id,
+                password_hash=hashed,
+                is_admin=is_admin,
+                user_type=user_type,
+                display_name=display_name,
+            )
+            await self._users.insert(tx, new)
+            opened = await self._sessions.open(tx, user_id)
+        return {"user_id": user_id, "home_server": self._users.server_name, **opened}
+
+    def _secret(self) -> str:
+        secret = self._tools.config.shared_secret
+        if secret is None:
+            raise Forbidden("registration by shared secret is off")
+        return secret.reveal()

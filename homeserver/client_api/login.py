@@ -1,0 +1,117 @@
+"""Log-in, log-out, refreshing, and who one is. spec: client-server-api/#login"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from homeserver.accounts.login import Login
+from homeserver.accounts.sessions import Sessions
+from homeserver.core.errors import Forbidden, MatrixError, MissingParam
+from homeserver.web.endpoint import Access, Caller, Json, Request, endpoint
+
+
+class LoginBody(msgspec.Struct, frozen=True):
+    type: str
+    identifier: dict[str, Any] | None = None
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+    device_id: str | None = None
+    initial_device_display_name: str | None = None
+    refresh_token: bool = False
+
+
+class RefreshBody(msgspec.Struct, frozen=True):
+    refresh_token: str
+
+
+class LoginEndpoints:
+    """GET and POST /login, /logout, /logout/all, /refresh, /account/whoami."""
+
+    def __init__(self, login: Login, sessions: Sessions, *, is_password_login: bool) -> None:
+        self._login = login
+        self._sessions = sessions
+        self._is_password_login = is_password_login
+
+    @endpoint(
+        "GET",
+        "/_matrix/client/v3/login",
+        "/_matrix/client/r0/login",
+        access=Access.NONE,
+        spec="client-server-api/#get_matrixclientv3login",
+    )
+    async def flows(self) -> Json:
+        return {"flows": [{"type": "m.login.password"}] if self._is_password_login else []}
+
+    @endpoint(
+        "POST",
+        "/_matrix/client/v3/login",
+        "/_matrix/client/r0/login",
+        access=Access.NONE,
+        spec="client-server-api/#post_matrixclientv3login",
+    )
+    async def login(self, request: Request, body: LoginBody) -> Json:
+        if body.type == "m.login.token":
+            raise Forbidden("this login token is not good")
+        if body.type != "m.login.password" or not self._is_password_login:
+            raise MatrixError("unknown type of log-in: ask GET /login for those there are", errcode="M_UNKNOWN")
+        if body.password is None:
+            raise MissingParam("the field password is missing")
+        identifier = body.identifier or ({"type": "m.id.user", "user": body.user} if body.user is not None else None)
+        if identifier is None:
+            raise MissingParam("the field identifier is missing")
+        return await self._login.by_password(
+            identifier,
+            body.password,
+            address=request.address,
+            device_id=body.device_id,
+            display_name=body.initial_device_display_name,
+            refreshable=body.refresh_token,
+        )
+
+    @endpoint(
+        "POST",
+        "/_matrix/client/v3/refresh",
+        "/_matrix/client/v1/refresh",
+        access=Access.NONE,
+        spec="client-server-api/#post_matrixclientv3refresh",
+    )
+    async def refresh(self, body: RefreshBody) -> Json:
+        return await self._sessions.refresh(body.refresh_token)
+
+    @endpoint(
+        "POST",
+        "/_matrix/client/v3/logout",
+        "/_matrix/client/r0/logout",
+        access=Access.GUEST,
+        spec="client-server-api/#post_matrixclientv3logout",
+    )
+    async def logout(self, caller: Caller) -> Json:
+        await self._sessions.end(caller)
+        return {}
+
+    @endpoint(
+        "POST",
+        "/_matrix/client/v3/logout/all",
+        "/_matrix/client/r0/logout/all",
+        access=Access.GUEST,
+        spec="client-server-api/#post_matrixclientv3logoutall",
+    )
+    async def logout_all(self, caller: Caller) -> Json:
+        await self._sessions.end_all(caller.user_id)
+        return {}
+
+    @endpoint(
+        "GET",
+        "/_matrix/client/v3/account/whoami",
+        "/_matrix/client/r0/account/whoami",
+        access=Access.GUEST,
+        spec="client-server-api/#get_matrixclientv3accountwhoami",
+    )
+    async def whoami(self, caller: Caller) -> Json:
+        answer: Json = {"user_id": caller.user_id, "is_guest": caller.is_guest}
+        if caller.device_id is not None:
+            answer["device_id"] = caller.device_id
+        return answer

@@ -1,0 +1,79 @@
+"""Profiles. spec: client-server-api/#profiles"""
+
+from __future__ import annotations
+
+from homeserver.accounts.profiles import Profiles, check_own
+from homeserver.core.errors import BadJson, MissingParam
+from homeserver.core.identifiers import UserId
+from homeserver.web.endpoint import Access, Caller, Json, endpoint
+
+_V3 = "/_matrix/client/v3/profile/{user_id}"
+_R0 = "/_matrix/client/r0/profile/{user_id}"
+_FIELD = "/{field}"
+_UNSTABLE = "/_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}"
+
+
+class ProfileEndpoints:
+    """GET a profile or a field of it; PUT and DELETE one's own fields."""
+
+    def __init__(self, profiles: Profiles) -> None:
+        self._profiles = profiles
+
+    @endpoint(
+        "GET",
+        _V3,
+        _R0,
+        access=Access.OPTIONAL,
+        spec="client-server-api/#get_matrixclientv3profileuserid",
+        limit="directory",
+    )
+    async def get(self, user_id: UserId) -> Json:
+        return await self._profiles.get(user_id)
+
+    @endpoint(
+        "GET",
+        _V3 + _FIELD,
+        _R0 + _FIELD,
+        _UNSTABLE + _FIELD,
+        access=Access.OPTIONAL,
+        spec="client-server-api/#get_matrixclientv3profileuseridkeyname",
+        limit="directory",
+    )
+    async def get_field(self, user_id: UserId, field: str) -> Json:
+        return {field: await self._profiles.field(user_id, field)}
+
+    @endpoint(
+        "PUT",
+        _V3 + _FIELD,
+        _R0 + _FIELD,
+        _UNSTABLE + _FIELD,
+        access=Access.GUEST,
+        spec="client-server-api/#put_matrixclientv3profileuseridkeyname",
+        limit="profile",
+        while_suspended=False,
+    )
+    async def put_field(self, caller: Caller, user_id: UserId, field: str, body: Json) -> Json:
+        check_own(caller.user_id, user_id)
+        if field not in body:
+            raise MissingParam(f"the field {field} is missing")
+        if body[field] is None:
+            if field not in ("displayname", "avatar_url"):
+                raise BadJson(f"{field} must not be null: delete it instead")
+            await self._profiles.delete(user_id, field)
+        else:
+            await self._profiles.set(user_id, field, body[field])
+        return {}
+
+    @endpoint(
+        "DELETE",
+        _V3 + _FIELD,
+        _UNSTABLE + _FIELD,
+        access=Access.GUEST,
+        spec="client-server-api/#delete_matrixclientv3profileuseridkeyname",
+        limit="profile",
+        while_suspended=False,
+    )
+    async def delete_field(self, caller: Caller, user_id: UserId, field: str) -> Json:
+        check_own(caller.user_id, user_id)
+        await self._profiles.delete(user_id, field)
+        return {}

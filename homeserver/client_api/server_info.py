@@ -1,0 +1,112 @@
+"""What the server is and can do: versions, capabilities, well-known files. spec: client-server-api/#server-discovery"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeserver.config import Config
+from homeserver.core.errors import NotFound
+from homeserver.core.room_versions import ROOM_VERSIONS
+from homeserver.web.endpoint import Access, Json, endpoint
+
+SPEC_VERSIONS = ("r0.5.0", "r0.6.0", "r0.6.1", *(f"v1.{minor}" for minor in range(1, 20)))
+UNSTABLE_FEATURES: Mapping[str, bool] = {
+    "org.matrix.e2e_cross_signing": True,
+    "org.matrix.msc2285.stable": True,
+    "org.matrix.msc3440.stable": False,
+    "org.matrix.msc3771": True,
+    "org.matrix.msc3773": True,
+    "org.matrix.msc3814": True,
+    "org.matrix.msc3827.stable": True,
+    "org.matrix.msc3916.stable": True,
+    "org.matrix.msc4222": True,
+    "uk.tcpip.msc4133": True,
+    "uk.tcpip.msc4133.stable": True,
+}
+
+
+class ServerInfo:
+    """GET /versions, /capabilities and /.well-known/matrix/…"""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    @endpoint(
+        "GET",
+        "/_matrix/client/versions",
+        access=Access.OPTIONAL,
+        spec="client-server-api/#get_matrixclientversions",
+    )
+    async def versions(self) -> Json:
+        return {"versions": list(SPEC_VERSIONS), "unstable_features": dict(UNSTABLE_FEATURES)}
+
+    @endpoint(
+        "GET",
+        "/_matrix/client/v3/capabilities",
+        "/_matrix/client/r0/capabilities",
+        access=Access.GUEST,
+        spec="client-server-api/#get_matrixclientv3capabilities",
+    )
+    async def capabilities(self) -> Json:
+        versions = {version.id: "stable" for version in ROOM_VERSIONS.values()}
+        return {
+            "capabilities": {
+                "m.change_password": {"enabled": self._config.password.login},
+                "m.room_versions": {"default": self._config.rooms.default_version, "available": versions},
+                "m.set_displayname": {"enabled": True},
+                "m.set_avatar_url": {"enabled": True},
+                "m.profile_fields": {"enabled": True},
+                "m.3pid_changes": {"enabled": False},
+                "m.get_login_token": {"enabled": False},
+            }
+        }
+
+    @endpoint(
+        "GET",
+        "/.well-known/matrix/client",
+        access=Access.NONE,
+        spec="client-server-api/#getwell-knownmatrixclient",
+    )
+    async def client(self) -> Json:
+        base_url = self._config.well_known.client_base_url or self._config.base_url
+        return {**self._config.well_known.client_extra, "m.homeserver": {"base_url": base_url.rstrip("/")}}
+
+    @endpoint(
+        "GET",
+        "/.well-known/matrix/server",
+        access=Access.NONE,
+        spec="server-server-api/#getwell-knownmatrixserver",
+    )
+    async def server(self) -> Json:
+        if self._config.well_known.server is None:
+            raise NotFound("this server is reached by its own name")
+        return {"m.server": self._config.well_known.server}
+
+    @endpoint(
+        "GET",
+        "/.well-known/matrix/support",
+        access=Access.NONE,
+        spec="client-server-api/#getwell-knownmatrixsupport",
+    )
+    async def support(self) -> Json:
+        known = self._config.well_known
+        if not known.support_contacts and known.support_page is None:
+            raise NotFound("this server names nobody to turn to")
+        answer: dict[str, Any] = {}
+        if known.support_contacts:
+            answer["contacts"] = [
+                {
+                    key: value
+                    for key, value in (
+                        ("role", contact.role),
+                        ("email_address", contact.email_address),
+                        ("matrix_id", contact.matrix_id),
+                    )
+                    if value is not None
+                }
+                for contact in known.support_contacts
+            ]
+        if known.support_page is not None:
+            answer["support_page"] = known.support_page
+        return answer
