@@ -5,23 +5,42 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
+from homeserver.accounts.account_data import AccountData
+from homeserver.accounts.deactivation import Deactivation
+from homeserver.accounts.devices import Devices
+from homeserver.accounts.filters import Filters
+from homeserver.accounts.login import Login
+from homeserver.accounts.passwords import Passwords
+from homeserver.accounts.profiles import Profiles
+from homeserver.accounts.registration import Registration, RegistrationTools, SharedSecretRegistration
+from homeserver.accounts.sessions import Sessions, SessionTimes
+from homeserver.accounts.uia import Uia
+from homeserver.accounts.users import Users
+from homeserver.client_api.account import AccountEndpoints
+from homeserver.client_api.account_data import AccountDataEndpoints
+from homeserver.client_api.devices import DeviceEndpoints
+from homeserver.client_api.filters import FilterEndpoints
+from homeserver.client_api.login import LoginEndpoints
 from homeserver.client_api.notifications import NotificationEndpoints
 from homeserver.client_api.presence import PresenceEndpoints
+from homeserver.client_api.profile import ProfileEndpoints
 from homeserver.client_api.push_rules import PushRuleEndpoints
 from homeserver.client_api.pushers import PusherEndpoints
 from homeserver.client_api.read_markers import ReadMarkerEndpoints
 from homeserver.client_api.receipts import ReceiptEndpoints
+from homeserver.client_api.registration import RegistrationEndpoints
 from homeserver.client_api.room_events import RoomEvents
 from homeserver.client_api.room_members import RoomMembers
 from homeserver.client_api.room_messages import RoomMessages
+from homeserver.client_api.server_info import ServerInfo
 from homeserver.client_api.typing import TypingEndpoints
 from homeserver.config import Config, Listener
-from homeserver.core.identifiers import ServerName, UserId
+from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.ephemeral.presence import Presence, PresenceTimes
 from homeserver.ephemeral.readable import Readable
@@ -114,9 +133,17 @@ class LiveParts:
         tasks.forever(self.unread.run, name="unread")
 
 
-class _NobodyErased:
-    async def erased_at(self, user_ids: Collection[UserId]) -> Mapping[UserId, int]:
-        return {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountParts:
+    """Accounts, sessions, profiles and account data, plugged together."""
+
+    users: Users
+    passwords: Passwords
+    sessions: Sessions
+    uia: Uia
+    profiles: Profiles
+    account_data: AccountData
+    filters: Filters
 
 
 class Hansa:
@@ -128,24 +155,38 @@ class Hansa:
         self.signer = signer
         self.metrics = Metrics()
         self.tasks = Tasks(world.clock)
+        self.limiter = RateLimiter(_rate_limits(config), world.clock)
+        self.passwords = Passwords(
+            time_cost=config.password.time_cost,
+            memory_kib=config.password.memory_kib,
+            parallelism=config.password.parallelism,
+            length_min=config.password.length_min,
+        )
         self.addresses: list[tuple[str, int]] = []
         self._servers: list[WebServer] = []
 
     async def start(self) -> None:
         """Brings the schema up to date, loads what must be in memory, listens."""
         await migrate(self.world.db)
-        rooms = self._rooms()
+        journal = Journal(self.world.db)
+        await journal.start()
+        users = Users(self.world.db, self.world.clock, self.passwords, journal, ServerName(self.config.server_name))
+        rooms = self._rooms(journal, users)
+        accounts = self._accounts(rooms, users)
         live = self._live(rooms)
-        await rooms.journal.start()
+        accounts.account_data.provide("m.push_rules", live.rulesets)
+        accounts.account_data.provide_in_rooms("m.fully_read", live.receipts)
         await live.start(self.tasks)
+        self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         parts = [
+            *self._account_endpoints(accounts, rooms),
             RoomEvents(rooms.history, rooms.views),
             RoomMessages(rooms.history, rooms.views),
             RoomMembers(rooms.history, rooms.views, rooms.rooms),
             *live.endpoints(rooms.client_events),
         ]
         for listener in self.config.listeners:
-            await self._listen(listener, parts if "client" in listener.apis else [])
+            await self._listen(listener, parts if "client" in listener.apis else [], accounts.sessions)
         self.metrics.watch_database(lambda: self.world.db.size)
         self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
 
@@ -153,15 +194,53 @@ class Hansa:
         """Lets open requests end, then the background tasks."""
         await asyncio.gather(*(server.stop() for server in self._servers))
         await self.tasks.stop()
+        self.passwords.close()
 
-    def _rooms(self) -> RoomParts:
+    def _accounts(self, parts: RoomParts, users: Users) -> AccountParts:
+        world, db, chosen = self.world, self.world.db, self.config.sessions
+        times = SessionTimes(
+            access_s=chosen.access_token_lifetime_s,
+            refreshable_s=chosen.refreshable_token_lifetime_s,
+            refresh_s=chosen.refresh_token_lifetime_s,
+            devices_max=chosen.devices_per_user_max,
+        )
+        uia_s = chosen.user_interactive_auth_lifetime_s
+        return AccountParts(
+            users=users,
+            passwords=self.passwords,
+            sessions=Sessions(db, world.clock, world.randomness, times),
+            uia=Uia(users, world.clock, world.randomness, lifetime_s=uia_s),
+            profiles=Profiles(db, parts.rooms, parts.writer, world.clock, self.tasks),
+            account_data=AccountData(db, parts.journal),
+            filters=Filters(db),
+        )
+
+    def _account_endpoints(self, accounts: AccountParts, parts: RoomParts) -> list[object]:
+        db, clock = self.world.db, self.world.clock
+        users, sessions, passwords = accounts.users, accounts.sessions, accounts.passwords
+        tools = RegistrationTools(self.config.registration, accounts.uia, clock, self.world.randomness)
+        registration = Registration(db, users, sessions, passwords, tools)
+        by_secret = SharedSecretRegistration(db, users, sessions, passwords, tools)
+        login = Login(db, users, sessions, self.limiter)
+        deactivation = Deactivation(users, sessions, parts.rooms, parts.writer, clock)
+        return [
+            ServerInfo(self.config),
+            RegistrationEndpoints(registration, by_secret, users, self.limiter),
+            LoginEndpoints(login, sessions, is_password_login=self.config.password.login),
+            AccountEndpoints(users, passwords, sessions, accounts.uia, deactivation),
+            DeviceEndpoints(Devices(db, parts.journal), sessions, accounts.uia),
+            ProfileEndpoints(accounts.profiles),
+            AccountDataEndpoints(accounts.account_data),
+            FilterEndpoints(accounts.filters),
+        ]
+
+    def _rooms(self, journal: Journal, users: Users) -> RoomParts:
         world, db = self.world, self.world.db
-        journal = Journal(db)
         store, numbers = EventStore(db), StateNumbers(db)
         rooms = Rooms(db, store, numbers)
         steps = WriteSteps(rooms, store, numbers, self.signer, world.randomness)
         writer = RoomWriter(rooms, steps, Committer(db, self.tasks, world.clock), journal, self.tasks)
-        gate = ReadGate(db, store, numbers, _NobodyErased(), journal)
+        gate = ReadGate(db, store, numbers, users, journal)
         history = History(db, rooms, store, gate)
         client_events = ClientEvents(store, world.clock)
         return RoomParts(
@@ -200,13 +279,14 @@ class Hansa:
             notified=Notified(parts.rooms, parts.store, parts.gate, unread, rulesets),
         )
 
-    async def _listen(self, listener: Listener, parts: list[object]) -> None:
+    async def _listen(self, listener: Listener, parts: list[object], sessions: Sessions) -> None:
         limits = self.config.limits
         server = WebServer(
-            RateLimiter(_rate_limits(self.config), self.world.clock),
+            self.limiter,
             self.world.clock,
             self.world.randomness,
             self.metrics,
+            authenticator=sessions,
             limits=WebLimits(
                 body_bytes_max=limits.body_bytes_max,
                 body_seconds_max=limits.body_read_time_s,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from homeserver.accounts.account_data import TAGS, AccountData
 from homeserver.core.errors import BadJson, Forbidden, InvalidParam, LimitExceeded, NotFound
 from homeserver.core.identifiers import RoomId, UserId
