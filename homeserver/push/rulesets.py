@@ -1,12 +1,13 @@
 """Users' push rules: stored as their difference from the defaults, compiled once, told to clients as account data.
 
-A user whose rules were never changed has no row and costs nothing; from the first change on they are *custom*.
+A user whose rules were never changed has no row and costs nothing; from the first change on they are *custom*. So is
+who ignores somebody: ignored users notify nobody. spec: client-server-api/#ignoring-users
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from homeserver.storage.push_rules import PushRulesRow
 
 CHANGES_BYTES_MAX = 512 * 1024
 COMPILED_MAX = 20_000
+IGNORE_LIST = "m.ignored_user_list"
 _PAGE = 1_000
 
 
@@ -53,6 +55,8 @@ class PushRulesets:
         # Raised when a user becomes custom.
         self.generation = 0
         self._since: dict[UserId, int] = {}
+        self._ignored: dict[UserId, frozenset[str]] = {}
+        self._unsaved: dict[UserId, int] = {}
         self._compiled: OrderedDict[UserId, Compiled] = OrderedDict()
 
     async def start(self) -> None:
@@ -64,6 +68,11 @@ class PushRulesets:
                 if len(self._compiled) < COMPILED_MAX:
                     self._compiled[row.user_id] = compile_ruleset(effective(_edits(row)))
             after = rows[-1].user_id
+        after = ""
+        while lists := await table.ignore_lists(self._db, after, _PAGE):
+            for user_id, content, position in lists:
+                self._ignore(user_id, orjson.loads(content), position)
+            after = lists[-1][0]
         self.generation += 1
 
     # --- what counts unread events asks
@@ -82,6 +91,21 @@ class PushRulesets:
             self._compiled.move_to_end(user_id)
         return compiled
 
+    def ignores(self, user_id: UserId, sender: UserId) -> bool:
+        """Whether the user has this sender on their ignore list."""
+        ignored = self._ignored.get(user_id)
+        return ignored is not None and sender in ignored
+
+    @property
+    def unsaved(self) -> dict[UserId, int]:
+        """Those who became custom by ignoring somebody, which no row says yet, and since when."""
+        return dict(self._unsaved)
+
+    def saved(self, user_ids: Collection[UserId]) -> None:
+        """Told when rows say it."""
+        for user_id in user_ids:
+            self._unsaved.pop(user_id, None)
+
     async def compile_many(self, user_ids: Sequence[UserId]) -> dict[UserId, Compiled]:
         """The same for many, from the database where needed. One query at most."""
         found = {user_id: compiled for user_id in user_ids if (compiled := self.compiled(user_id)) is not None}
@@ -89,7 +113,7 @@ class PushRulesets:
         for row in await table.by_users(self._db, missing) if missing else []:
             found[row.user_id] = compile_ruleset(effective(_edits(row)))
             self._keep(row.user_id, found[row.user_id])
-        return found
+        return {**dict.fromkeys(user_ids, self.default), **found}
 
     # --- what users ask
 
@@ -134,10 +158,30 @@ class PushRulesets:
         for entry in entries:
             if isinstance(entry.payload, RulesChanged):
                 user_id = entry.payload.user_id
-                if user_id not in self._since:
-                    self._since[user_id] = entry.position
-                    self.generation += 1
+                self._become_custom(user_id, entry.position)
                 self._keep(user_id, entry.payload.compiled)
+            elif entry.kind == "account_data" and getattr(entry.payload, "type", None) == IGNORE_LIST:
+                for user_id in entry.user_ids:
+                    self._ignore(user_id, entry.payload.content, entry.position)
+
+    def _become_custom(self, user_id: UserId, position: int) -> bool:
+        if user_id in self._since:
+            return False
+        self._since[user_id] = position
+        self.generation += 1
+        return True
+
+    def _ignore(self, user_id: UserId, content: object, position: int) -> None:
+        """Takes in an ignore list, whatever its form is."""
+        users = content.get("ignored_users") if isinstance(content, dict) else None
+        ignored = frozenset(users) if isinstance(users, dict) else frozenset()
+        if not ignored:
+            self._ignored.pop(user_id, None)
+            return
+        self._ignored[user_id] = ignored
+        if self._become_custom(user_id, position):
+            self._keep(user_id, self.default)
+            self._unsaved[user_id] = position
 
     def _keep(self, user_id: UserId, compiled: Compiled) -> None:
         self._compiled[user_id] = compiled

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from homeserver.core.identifiers import EventId, RoomId, UserId
@@ -42,11 +42,15 @@ NOTHING_UNREAD = UnreadCounts()
 
 
 class Places:
-    """Places that notified, by thread, and those of them that highlighted."""
+    """Places that notified, by thread, and those of them that highlighted.
 
-    __slots__ = ("highlights", "notified")
+    Threads stand in the order of their newest place, so that what is read long since is never looked at.
+    """
+
+    __slots__ = ("_newest", "highlights", "notified")
 
     def __init__(self) -> None:
+        self._newest = 0
         self.notified: dict[str, array[int]] = {}
         self.highlights: dict[str, array[int]] = {}
 
@@ -56,16 +60,23 @@ class Places:
     def add(self, thread_id: str, position: int, *, is_highlight: bool) -> None:
         """Cheapest where `position` is newer than what is there, as it nearly always is."""
         places = self.kind(is_highlight)
-        found = places.get(thread_id)
+        found = places.pop(thread_id, None)
         if found is None:
-            places[thread_id] = array("q", (position,))
-        elif position > found[-1]:
-            found.append(position)
+            found = array("q")
+        insort(found, position)
+        places[thread_id] = found
+        if position >= self._newest:
+            self._newest = position
         else:
-            insort(found, position)
+            self.order()
+
+    def order(self) -> None:
+        """Puts the threads in order again."""
+        self.notified = dict(sorted(self.notified.items(), key=_newest_of))
+        self.highlights = dict(sorted(self.highlights.items(), key=_newest_of))
 
     def put_before(self, thread_id: str, is_highlight: bool, older: array[int], upto: int) -> None:
-        """Takes in those of `older` that aren't after `upto`, ahead of what is there."""
+        """Takes in those of `older` that aren't after `upto`, ahead of what is there. Call `order` at the end."""
         older = older[: bisect_right(older, upto)]
         if older:
             places = self.kind(is_highlight)
@@ -96,8 +107,17 @@ class Places:
     def size(self) -> int:
         return sum(map(len, self.notified.values())) + sum(map(len, self.highlights.values()))
 
-    def threads(self) -> Iterable[str]:
-        return {**self.notified, **self.highlights}
+    def threads_after(self, position: int) -> Iterator[str]:
+        """The threads with a place after this one."""
+        for places in (self.notified, self.highlights):
+            for thread_id, found in reversed(places.items()):
+                if found[-1] <= position:
+                    break
+                yield thread_id
+
+
+def _newest_of(item: tuple[str, array[int]]) -> int:
+    return item[1][-1]
 
 
 @dataclass(slots=True)
@@ -162,9 +182,10 @@ class RoomTally:
             return NOTHING_UNREAD
         notifications = highlights = 0
         threads: dict[EventId, tuple[int, int]] = {}
-        names = set(self.shared.threads())
+        floor = max(reading.joined_at, reading.everywhere)
+        names = set(self.shared.threads_after(floor))
         if personal is not None:
-            names.update(personal.threads())
+            names.update(personal.threads_after(floor))
         for thread_id in names:
             upto = reading.upto(thread_id)
             notified = _after(self.shared.notified.get(thread_id), upto, custom_since)

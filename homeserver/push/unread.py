@@ -25,7 +25,7 @@ from homeserver.push.tallies import MAIN, POSITIONS_MAX, Places, RoomTally, Unre
 from homeserver.rooms.residents import Room
 from homeserver.rooms.threads import relation
 from homeserver.runtime.clock import Clock
-from homeserver.storage import events, receipts, unread
+from homeserver.storage import events, push_rules, receipts, unread
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.receipts import Receipt
@@ -34,10 +34,10 @@ from homeserver.storage.unread import EVERYONE, REDACTED, Mark, Page
 log = structlog.get_logger()
 
 FLUSH_S = 3.0
-TALLIES_MAX = 20_000
+TALLIES_MAX = 5_000
 THREADED_MAX = 50_000
 # Members with rules of their own who are asked at once; the rest of a huge room follows a moment later.
-ASKED_AT_ONCE = 500
+ASKED_AT_ONCE = 250
 CATCH_UP_EVENTS = 500
 # After so many events that notified nobody the cursor is written all the same.
 CURSOR_EVENTS = 1_000
@@ -139,7 +139,7 @@ class Unread:
         self._uncounted = 0
         upto, places, marks, trims = self._heard, self._places, self._marks, self._trims
         self._places, self._marks, self._trims = [], {}, {}
-        pages = _pages(places)
+        pages, custom = _pages(places), self._rulesets.unsaved
         try:
             async with self._db.transaction() as tx:
                 if pages:
@@ -148,12 +148,15 @@ class Unread:
                     await unread.upsert_marks(tx, [Mark(*key, position) for key, position in marks.items()])
                 if trims:
                     await unread.trim(tx, trims)
+                if custom:
+                    await push_rules.ensure(tx, custom)
                 await unread.set_cursor(tx, upto)
         except BaseException:
             self._places[:0] = places
             self._marks = {**marks, **self._marks}
             self._trims = {**trims, **self._trims}
             raise
+        self._rulesets.saved(custom)
         for tally, *_ in places:
             tally.unsaved -= 1
         self._evict()
@@ -207,6 +210,8 @@ class Unread:
     def _ask(
         self, asking: Asking, tally: RoomTally, user_id: UserId, rules: Compiled, counted: tuple[bool, bool]
     ) -> None:
+        if self._rulesets.ignores(user_id, asking.event.sender):
+            return
         actions = asking.actions(rules, user_id)
         if actions is not None and actions.notify:
             self._note(asking, tally, user_id, (True, actions.highlight), counted)
@@ -403,6 +408,8 @@ def _take_pages(tallies: Mapping[RoomId, RoomTally], pages: Sequence[Page], user
         elif owner == user_id and user_id not in tally.loaded_of:
             tally.places_of(user_id).put_before(thread_id, is_highlight, positions, tally.complete_after)
     for room_id, tally in tallies.items():
+        tally.shared.order()
+        tally.places_of(user_id).order()
         for position in touched.get(room_id, ()):
             tally.remove(position)
         tally.is_loaded = True

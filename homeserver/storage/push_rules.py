@@ -27,6 +27,15 @@ _UPSERT = """
 """
 _BY_USERS = f"SELECT {_COLUMNS} FROM push_rules WHERE user_id = ANY($1::text[])"
 _ALL = f"SELECT {_COLUMNS} FROM push_rules WHERE user_id > $1 ORDER BY user_id LIMIT $2"
+_ENSURE = """
+    INSERT INTO push_rules (user_id, changes, position, since)
+    SELECT user_id, '{}', 0, since FROM unnest($1::text[], $2::bigint[]) AS custom(user_id, since)
+    ON CONFLICT DO NOTHING
+"""
+_IGNORE_LISTS = """
+    SELECT user_id, content, position FROM account_data
+    WHERE type = 'm.ignored_user_list' AND room_id = '' AND user_id > $1 ORDER BY user_id LIMIT $2
+"""
 
 
 async def lock(tx: Tx, user_id: UserId) -> None:
@@ -49,3 +58,14 @@ async def page(db: Reader, after: str, limit: int) -> list[PushRulesRow]:
 
 def _row(row: Row) -> PushRulesRow:
     return PushRulesRow(UserId(row["user_id"]), row["changes"], row["position"], row["since"])
+
+
+async def ensure(tx: Tx, since: dict[UserId, int]) -> None:
+    """Gives those who have none a row without changes."""
+    await tx.execute(_ENSURE, list(since), list(since.values()))
+
+
+async def ignore_lists(db: Reader, after: str, limit: int) -> list[tuple[UserId, bytes, int]]:
+    """(user, content of m.ignored_user_list, its position) of the next users who have set one."""
+    rows = await db.fetch(_IGNORE_LISTS, after, limit)
+    return [(UserId(row["user_id"]), row["content"], row["position"]) for row in rows]
