@@ -176,6 +176,7 @@ class Hansa:
         live = self._live(rooms)
         accounts.account_data.provide("m.push_rules", live.rulesets)
         accounts.account_data.provide_in_rooms("m.fully_read", live.receipts)
+        accounts.sessions.observers.append(live.pushers)
         await live.start(self.tasks)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         parts = [

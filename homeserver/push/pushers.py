@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from homeserver.core.errors import InvalidParam, MissingParam
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.journal.journal import Journal
 from homeserver.storage import pushers as table
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, Tx
 from homeserver.storage.pushers import PusherRow
 
 PUSHERS_PER_USER_MAX = 100
@@ -153,11 +154,9 @@ class Pushers:
             await table.delete(write.tx, user_id, app_id, pushkey)
             write.publish("pushers", user_ids=[user_id])
 
-    async def devices_gone(self, user_id: UserId, device_ids: list[DeviceId]) -> None:
-        """Removes what these devices had set, once they are logged out."""
-        async with self._journal.write() as write:
-            await table.delete_of_devices(write.tx, user_id, device_ids)
-            write.publish("pushers", user_ids=[user_id])
+    async def devices_deleted(self, tx: Tx, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
+        """Removes what these devices had set, in the transaction that deletes them."""
+        await table.delete_of_devices(tx, user_id, list(device_ids))
 
 
 def _pusher(row: PusherRow) -> Pusher:
