@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api.live import ALICE, BOB, Live, running_live
+from tests.kit.server import running_server
 
 URL = "https://push.example/_matrix/push/v1/notify"
 PUSHER = {
@@ -87,3 +88,14 @@ async def test_pushers_are_capped(live: Live, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("homeserver.push.pushers.PUSHERS_PER_USER_MAX", 2)
     for key, status in (("a", 200), ("b", 200), ("c", 400), ("b", 200)):
         assert (await live.call(ALICE, "POST", "/pushers/set", {**PUSHER, "pushkey": key}))[0] == status
+
+
+async def test_pushers_end_with_their_device(database_dsn: str) -> None:
+    """T-I23: in the same transaction."""
+    async with running_server(database_dsn) as server:
+        phone = await server.user("alice")
+        (await phone.post("/pushers/set", body=PUSHER)).ok()
+        laptop = await server.login("alice")
+        (await laptop.post("/pushers/set", body={**PUSHER, "pushkey": "laptop"})).ok()
+        (await phone.post("/logout")).ok()
+        assert [one["pushkey"] for one in (await laptop.get("/pushers")).ok()["pushers"]] == ["laptop"]
