@@ -16,7 +16,7 @@ class ReceiptEndpoints:
         "POST",
         "/_matrix/client/v3/rooms/{room_id}/receipt/{receipt_type}/{event_id}",
         "/_matrix/client/r0/rooms/{room_id}/receipt/{receipt_type}/{event_id}",
-        access=Access.GUEST,
+        access=Access.USER,
         spec="client-server-api/#post_matrixclientv3roomsroomidreceiptreceipttypeeventid",
         limit="receipt",
         while_suspended=False,

@@ -25,7 +25,7 @@ class TypingEndpoints:
         "PUT",
         "/_matrix/client/v3/rooms/{room_id}/typing/{user_id}",
         "/_matrix/client/r0/rooms/{room_id}/typing/{user_id}",
-        access=Access.GUEST,
+        access=Access.USER,
         spec="client-server-api/#put_matrixclientv3roomsroomidtypinguserid",
         limit="typing",
         while_suspended=False,

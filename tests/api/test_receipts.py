@@ -140,3 +140,15 @@ async def test_the_read_marker_is_account_data(live: Live) -> None:
 async def test_read_markers_refuse_what_is_no_event_id(live: Live, body: object) -> None:
     room = await live.room(ALICE)
     assert (await live.call(ALICE, "POST", f"/rooms/{room}/read_markers", body))[0] == 400
+
+
+async def test_threads_with_receipts_are_bounded(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-H2: the least recent ones go, the unthreaded one stays."""
+    monkeypatch.setattr("homeserver.storage.receipts.THREADS_MAX", 3)
+    room = await live.room(ALICE)
+    roots = [await live.say(ALICE, room) for _ in range(8)]
+    for root in roots:
+        await live.read(ALICE, room, root, thread_id=root)
+    kept = await live.db.fetch("SELECT thread_id FROM receipts ORDER BY position")
+    assert [row["thread_id"] for row in kept] == roots[-len(kept) :]
+    assert len(kept) <= 5
