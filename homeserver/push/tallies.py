@@ -93,6 +93,8 @@ class Places:
                     removed = True
                     if not found:
                         del places[thread_id]
+        if removed:
+            self.order()
         return removed
 
     def drop_upto(self, position: int) -> None:
@@ -178,7 +180,7 @@ class RoomTally:
         """What this user has unread; the room's shared places count until their rules became custom."""
         reading = self.reading(user_id)
         personal = self.personal.get(user_id)
-        if not self.shared.notified and personal is None:
+        if not (self.shared.notified or self.shared.highlights or personal):
             return NOTHING_UNREAD
         notifications = highlights = 0
         threads: dict[EventId, tuple[int, int]] = {}

@@ -1,0 +1,1 @@
+"""Unread counts as values."""
