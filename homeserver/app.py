@@ -69,6 +69,7 @@ from homeserver.runtime.tasks import Tasks
 from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 from homeserver.storage.migrate import migrate
+from homeserver.web.monitoring import HealthEndpoints, MetricsEndpoint
 from homeserver.web.rate_limits import RateLimit, RateLimiter
 from homeserver.web.server import WebLimits, WebServer
 
@@ -187,7 +188,8 @@ class Hansa:
             *live.endpoints(rooms.client_events),
         ]
         for listener in self.config.listeners:
-            await self._listen(listener, parts if "client" in listener.apis else [], accounts.sessions)
+            served = [*(parts if "client" in listener.apis else []), *self._monitoring(listener)]
+            await self._listen(listener, served, accounts.sessions)
         self.metrics.watch_database(lambda: self.world.db.size)
         self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
 
@@ -279,6 +281,12 @@ class Hansa:
             pushers=Pushers(db, journal),
             notified=Notified(parts.rooms, parts.store, parts.gate, unread, rulesets),
         )
+
+    def _monitoring(self, listener: Listener) -> list[object]:
+        """Metrics and health, where the listener serves them."""
+        db = self.world.db
+        health = [HealthEndpoints(lambda: db.fetchval("SELECT 1"))] if "health" in listener.apis else []
+        return [*health, *([MetricsEndpoint(self.metrics)] if "metrics" in listener.apis else [])]
 
     async def _listen(self, listener: Listener, parts: list[object], sessions: Sessions) -> None:
         limits = self.config.limits

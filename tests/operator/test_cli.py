@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from homeserver.cli import hansa, run_command
 from homeserver.config.pages import reference_page
+from tests.kit.postgres import PostgresForTests
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -43,7 +48,7 @@ def test_every_command_explains_itself(run: Run, words: tuple[str, ...]) -> None
     assert "Usage: " in out and len(out.splitlines()) > 4
 
 
-@pytest.mark.parametrize("words", [("config",), ("db",), ()])
+@pytest.mark.parametrize("words", [("config",), ("db",), ("user",), ()])
 def test_groups_show_examples(run: Run, words: tuple[str, ...]) -> None:
     assert "Examples:" in run(*words, "--help")[1]
 
@@ -100,9 +105,6 @@ def test_shells_can_complete(run: Run, shell: str) -> None:
 
 @pytest.mark.slow
 def test_database_commands_on_a_database_of_ones_own(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import shutil
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="hansa-cli-"))
     monkeypatch.setenv("HANSA_DATA_DIR", str(folder / "data"))
     try:
@@ -112,6 +114,40 @@ def test_database_commands_on_a_database_of_ones_own(run: Run, tmp_path: Path, m
         assert "missing" not in run("db", "status")[1]
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def with_database(postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A database that only this test sees, named by the environment; hashes at their lowest cost."""
+    loop = asyncio.new_event_loop()
+    fresh = postgres.fresh()
+    monkeypatch.setenv("HANSA_DATABASE__DSN", loop.run_until_complete(fresh.__aenter__()))
+    monkeypatch.setenv("HANSA_PASSWORD__MEMORY_KIB", "8")
+    monkeypatch.setenv("HANSA_PASSWORD__TIME_COST", "1")
+    yield
+    loop.run_until_complete(fresh.__aexit__(None, None, None))
+    loop.close()
+
+
+@pytest.mark.usefixtures("with_database")
+def test_users_are_made_listed_and_mended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed(text: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(text + "\n"))
+
+    typed("correct horse")
+    assert run("user", "create", "--admin", "--password-stdin", "alice")[:2] == (0, "@alice:localhost\n")
+    typed("correct horse")
+    code, out, err = run("user", "create", "--password-stdin", "alice")
+    assert (code, out) == (1, "") and "error: this name is taken" in err
+    typed("short")
+    assert "at least 8 characters" in run("user", "create", "--password-stdin", "bob")[2]
+    typed("battery staple")
+    assert run("user", "reset-password", "--password-stdin", "@alice:localhost")[0] == 0
+    typed("battery staple")
+    assert "there is no such user" in run("user", "reset-password", "--password-stdin", "nobody")[2]
+    listed = json.loads(run("user", "list", "--json")[1])
+    assert [(user["user_id"], user["admin"], user["guest"]) for user in listed] == [("@alice:localhost", True, False)]
+    assert run("user", "list")[1] == "@alice:localhost admin\n"
 
 
 def test_a_database_that_does_not_answer_is_said_with_a_hint(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,45 @@
+"""Accounts as the operator makes and mends them, beside a running server or without one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from homeserver.accounts.passwords import Passwords
+from homeserver.accounts.users import Users
+from homeserver.config import Config
+from homeserver.core.identifiers import ServerName
+from homeserver.journal.journal import Journal
+from homeserver.operator.database import connected
+from homeserver.runtime.clock import Clock
+from homeserver.storage.migrate import migrate
+from homeserver.storage.users import UserRow
+
+_PAGE = 1000
+
+
+@asynccontextmanager
+async def operator_users(config: Config, clock: Clock) -> AsyncIterator[Users]:
+    """The accounts of the configured server; its schema is brought up to date first."""
+    chosen = config.password
+    passwords = Passwords(
+        time_cost=chosen.time_cost,
+        memory_kib=chosen.memory_kib,
+        parallelism=chosen.parallelism,
+        length_min=chosen.length_min,
+    )
+    try:
+        async with connected(config, clock) as db:
+            await migrate(db)
+            yield Users(db, clock, passwords, Journal(db), ServerName(config.server_name))
+    finally:
+        passwords.close()
+
+
+async def all_users(users: Users) -> AsyncIterator[UserRow]:
+    """Every account in the order of the ids, read a page at a time."""
+    after = ""
+    while page := await users.page(after, _PAGE):
+        for row in page:
+            yield row
+        after = page[-1].user_id
