@@ -14,6 +14,8 @@ import asyncpg
 from homeserver.core.errors import Unavailable
 
 Row = asyncpg.Record
+# What a transaction raises for a second row where only one may be; its `constraint_name` says which.
+UniqueViolation = asyncpg.UniqueViolationError
 
 
 class Reader(Protocol):
