@@ -81,6 +81,12 @@ class AccountData:
             raise NotFound("there is no account data of this type")
         return value
 
+    async def content(self, user_id: UserId, kind: str) -> dict[str, Any]:
+        """An entry of the account, {} where there is none."""
+        content = await account_data.one(self._db, user_id, "", kind)
+        value: dict[str, Any] = canonical_json.decode(content) if content is not None else {}
+        return value
+
     async def put(self, user_id: UserId, room_id: RoomId | None, kind: str, content: dict[str, Any]) -> None:
         """Sets an entry; `{}` deletes it. Raises TooLarge, InvalidParam, LimitExceeded."""
         await self.change(user_id, room_id, kind, lambda _: content)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from homeserver.core.errors import Forbidden, NotFound
+from homeserver.core.events import StateKey
 from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.read_gate import ReadGate
@@ -152,6 +153,15 @@ class History:
             raise Forbidden("you are not in this room")
         state = await self.state_after(left)
         return list((await self._events.by_nids(list(state.values()))).values())
+
+    async def state_event_for(self, viewer: UserId, room: Room, key: StateKey) -> StoredEvent | None:
+        """One event of what `state_for` gives, without loading the rest. Raises Forbidden."""
+        if room.membership(viewer) == "join":
+            known = await self._rooms.with_known(room, [key])
+            nid = known.nids.get(key)
+            return (await self._events.by_nids([nid])).get(nid) if nid is not None else None
+        found = await self.state_for(viewer, room)
+        return next((stored for stored in found if stored.event.key == key), None)
 
     async def nearest(self, viewer: UserId, room: Room, timestamp_ms: int, *, later: bool) -> StoredEvent:
         """The visible event nearest to a time, in one direction. Raises NotFound."""

@@ -106,10 +106,11 @@ _FORWARDS = """
 """
 
 _WINDOWS = """
-    SELECT wanted.nid AS room_nid, e.event_nid FROM unnest($1::bigint[], $2::bigint[]) AS wanted(nid, after)
+    SELECT wanted.nid AS room_nid, e.event_nid
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS wanted(nid, after, upto)
     CROSS JOIN LATERAL (
         SELECT event_nid, ordering FROM events
-        WHERE room_nid = wanted.nid AND ordering > wanted.after AND ordering <= $3 AND flags = 0
+        WHERE room_nid = wanted.nid AND ordering > wanted.after AND ordering <= wanted.upto AND flags = 0
         ORDER BY ordering DESC LIMIT $4
     ) e
     ORDER BY e.ordering
@@ -209,10 +210,11 @@ async def forwards(db: Reader, room_nid: int, *, after: int, before: int, limit:
     return [row["event_nid"] for row in await db.fetch(_FORWARDS, room_nid, after, before, limit)]
 
 
-async def windows(db: Reader, after: dict[int, int], *, upto: int, limit: int) -> dict[int, list[int]]:
-    """For each room (room nid → position) the newest `limit` events in (position, upto], oldest first."""
-    found: dict[int, list[int]] = {nid: [] for nid in after}
-    for row in await db.fetch(_WINDOWS, list(after), list(after.values()), upto, limit):
+async def windows(db: Reader, spans: dict[int, tuple[int, int]], *, limit: int) -> dict[int, list[int]]:
+    """For each room (room nid → (after, upto]) the newest `limit` events within, oldest first."""
+    found: dict[int, list[int]] = {nid: [] for nid in spans}
+    afters, uptos = [after for after, _ in spans.values()], [upto for _, upto in spans.values()]
+    for row in await db.fetch(_WINDOWS, list(spans), afters, uptos, limit):
         found[row["room_nid"]].append(row["event_nid"])
     return found
 

@@ -1,0 +1,165 @@
+"""What happened since this process started, kept so that a sync with nothing new asks nothing, and who waits for more.
+
+A listener of the journal: each batch is taken in, then exactly those users are woken whom it concerns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+
+from immutables import Map
+
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.journal.journal import Entry, Journal
+from homeserver.rooms.building import Written
+from homeserver.rooms.residents import Rooms
+from homeserver.storage.events import StoredEvent
+from homeserver.sync.user_rooms import UserRooms
+
+RECENT_PER_ROOM = 200
+FEEDS_MAX = 5_000
+
+
+class _Feed:
+    """The newest events of a room: all with a position above `floor`."""
+
+    __slots__ = ("floor", "recent")
+
+    def __init__(self, floor: int) -> None:
+        self.floor = floor
+        self.recent: deque[StoredEvent] = deque()
+
+
+class SyncHub:
+    """One for each process that answers /sync."""
+
+    def __init__(self, journal: Journal, rooms: Rooms, user_rooms: UserRooms) -> None:
+        self._journal = journal
+        self._rooms = rooms
+        self._user_rooms = user_rooms
+        # Of what happened at or before this position, memory knows nothing.
+        self.start = journal.visible
+        self._feeds: OrderedDict[RoomId, _Feed] = OrderedDict()
+        self._dropped: dict[RoomId, int] = {}
+        self._room_last: dict[RoomId, int] = {}
+        self._user_last: dict[UserId, dict[str, int]] = {}
+        self._member_last = self.start
+        self._waiting: dict[UserId, set[asyncio.Future[None]]] = {}
+        journal.listen(self._hear)
+
+    @property
+    def waiting(self) -> int:
+        """How many syncs are parked."""
+        return sum(len(futures) for futures in self._waiting.values())
+
+    def room_last(self, room_id: RoomId) -> int:
+        """The position of the newest thing in a room, or of the start if there was none since."""
+        return self._room_last.get(room_id, self.start)
+
+    def user_last(self, user_id: UserId, kind: str) -> int:
+        """The same for what concerns a user alone."""
+        kinds = self._user_last.get(user_id)
+        return self.start if kinds is None else kinds.get(kind, self.start)
+
+    def user_newest(self, user_id: UserId) -> int:
+        """The position of the newest thing of any kind that concerns a user alone."""
+        kinds = self._user_last.get(user_id)
+        return max(kinds.values()) if kinds else self.start
+
+    def member_moved(self, since: int) -> bool:
+        """Whether anybody's membership of any room has changed since."""
+        return since < self.start or self._member_last > since
+
+    def recent(self, room_id: RoomId, since: int, upto: int) -> list[StoredEvent] | None:
+        """All events of a room in (since, upto], or None if memory doesn't reach back so far."""
+        feed = self._feeds.get(room_id)
+        if feed is None:
+            return [] if since >= max(self.start, self._dropped.get(room_id, 0)) else None
+        if since < feed.floor:
+            return None
+        return [stored for stored in feed.recent if since < stored.nid <= upto]
+
+    async def wait(self, user_id: UserId, seen: int, timeout_s: float) -> None:
+        """Returns when something of this user's happened after position `seen`, or when the time is up."""
+        if self._journal.visible > seen and self._is_news(user_id, seen):
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(user_id, set())
+        waiting.add(future)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await future
+        except TimeoutError:
+            return
+        finally:
+            waiting.discard(future)
+            if not waiting and self._waiting.get(user_id) is waiting:
+                del self._waiting[user_id]
+
+    def _is_news(self, user_id: UserId, seen: int) -> bool:
+        """Whether something happened between building an answer and parking."""
+        if self.user_newest(user_id) > seen:
+            return True
+        known = self._user_rooms.known(user_id)
+        return known is None or any(self._room_last.get(room_id, 0) > seen for room_id in known)
+
+    def _hear(self, entries: Sequence[Entry]) -> None:
+        woken: set[UserId] = set()
+        for entry in entries:
+            if isinstance(entry.payload, Written):
+                self._hear_event(entry.payload, woken)
+            elif entry.room_id is not None:
+                self._room_last[entry.room_id] = entry.position
+                room = self._rooms.resident(entry.room_id)
+                if room is not None:
+                    woken |= self._concerned(room.members)
+            for user_id in entry.user_ids:
+                self._user_last.setdefault(user_id, {})[entry.kind] = entry.position
+                if user_id in self._waiting:
+                    woken.add(user_id)
+        for user_id in woken:
+            for future in self._waiting.pop(user_id, ()):
+                if not future.done():
+                    future.set_result(None)
+
+    def _hear_event(self, written: Written, woken: set[UserId]) -> None:
+        event, position = written.event, written.stored.nid
+        feed = self._feeds.get(event.room_id)
+        if feed is None:
+            feed = self._feeds[event.room_id] = _Feed(max(self.start, self._dropped.pop(event.room_id, 0)))
+        self._feeds.move_to_end(event.room_id)
+        feed.recent.append(written.stored)
+        if len(feed.recent) > RECENT_PER_ROOM:
+            feed.floor = feed.recent.popleft().nid
+        if len(self._feeds) > FEEDS_MAX:
+            room_id, dropped = self._feeds.popitem(last=False)
+            self._dropped[room_id] = dropped.recent[-1].nid if dropped.recent else dropped.floor
+        if written.redacts is not None:
+            self._redact(feed, written.redacts.nid)
+        self._room_last[event.room_id] = position
+        if event.type == "m.room.member":
+            self._member_last = position
+            user_id = UserId(event.state_key or "")
+            self._user_rooms.hear(user_id, written)
+            self._user_last.setdefault(user_id, {})["membership"] = position
+            if user_id in self._waiting:
+                woken.add(user_id)
+        woken |= self._concerned(written.room.members)
+
+    def _redact(self, feed: _Feed, target: int) -> None:
+        """What memory has of a redacted event isn't to be shown any more: let the database answer from there on."""
+        if any(stored.nid == target for stored in feed.recent):
+            feed.floor = max(feed.floor, target)
+            while feed.recent and feed.recent[0].nid <= target:
+                feed.recent.popleft()
+
+    def _concerned(self, members: Map[UserId, str]) -> set[UserId]:
+        """Those who wait and are in the room: over whichever of the two is smaller."""
+        waiting = self._waiting
+        if not waiting:
+            return set()
+        if len(waiting) < len(members):
+            return {user_id for user_id in waiting if members.get(user_id) == "join"}
+        return {user_id for user_id in members if user_id in waiting}

@@ -1,0 +1,108 @@
+"""Lazy-loaded members: only those whom a timeline needs, and only once.
+
+spec: client-server-api/#lazy-loading-room-members
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from homeserver.core.events import StateKey
+from homeserver.core.filters import RoomFilter
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.rooms.residents import Rooms
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.sync.summaries import heroes_of
+
+if TYPE_CHECKING:
+    from homeserver.sync.timelines import Told
+
+DEVICES_MAX = 5_000
+SENT_PER_DEVICE_MAX = 20_000
+
+
+class LazyMembers:
+    """Chooses what of a state is sent, and remembers which member events each device has."""
+
+    def __init__(self, rooms: Rooms, numbers: StateNumbers) -> None:
+        self._rooms = rooms
+        self._numbers = numbers
+        self._sent: OrderedDict[tuple[UserId, str], dict[tuple[RoomId, UserId], int]] = OrderedDict()
+
+    async def chosen(
+        self,
+        viewer: UserId,
+        device: str,
+        told: Sequence[Told],
+        maps: Sequence[Mapping[int, int]],
+        wanted: RoomFilter,
+    ) -> list[list[int]]:
+        """For each room the numbers of the state events to send."""
+        if not wanted.state.lazy_load_members and not wanted.timeline.lazy_load_members:
+            return [list(state.values()) for state in maps]
+        needed = [self._needed(viewer, room) for room in told]
+        keys: set[StateKey] = {("m.room.member", user_id) for users in needed for user_id in users}
+        numbers = await self._numbers.find(keys)
+        named = await self._numbers.keys_of({number for state in maps for number in state})
+        full = await self._rooms.maps_of_lines([room.plan.room.line for room in told if room.events])
+        sent = self._sent_to(viewer, device, is_fresh=not wanted.state.include_redundant_members)
+        return [
+            self._of_room(room, state, users, (numbers, named), full, sent, wanted)
+            for room, state, users in zip(told, maps, needed, strict=True)
+        ]
+
+    def _needed(self, viewer: UserId, room: Told) -> set[UserId]:
+        users = {stored.event.sender for stored in room.events}
+        users |= {
+            UserId(stored.event.state_key or "") for stored in room.events if stored.event.type == "m.room.member"
+        }
+        if room.plan.is_full:
+            users |= {viewer, *heroes_of(room.plan.room, viewer)}
+        return users
+
+    def _of_room(
+        self,
+        room: Told,
+        state: Mapping[int, int],
+        users: set[UserId],
+        numbering: tuple[Mapping[StateKey, int], Mapping[int, StateKey]],
+        full: Mapping[int, Mapping[int, int]],
+        sent: dict[tuple[RoomId, UserId], int],
+        wanted: RoomFilter,
+    ) -> list[int]:
+        numbers, named = numbering
+        room_id = room.plan.room.room_id
+        chosen: list[int] = []
+        for number, nid in state.items():
+            kind, state_key = named[number]
+            if kind != "m.room.member":
+                chosen.append(nid)
+            elif not room.plan.is_full or state_key in users:
+                # A change of membership is told as such, whoever it is about.
+                chosen.append(nid)
+                sent[room_id, UserId(state_key)] = nid
+        if room.plan.is_full:
+            return chosen
+        current = full.get(room.plan.room.line.nid, {})
+        in_timeline = {stored.nid for stored in room.events}
+        for user_id in users:
+            number_of = numbers.get(("m.room.member", user_id))
+            nid_of = current.get(number_of) if number_of is not None else None
+            if nid_of is None or nid_of in in_timeline or nid_of in chosen:
+                continue
+            if sent.get((room_id, user_id)) != nid_of or wanted.state.include_redundant_members:
+                chosen.append(nid_of)
+                sent[room_id, user_id] = nid_of
+        return chosen
+
+    def _sent_to(self, viewer: UserId, device: str, *, is_fresh: bool) -> dict[tuple[RoomId, UserId], int]:
+        key = (viewer, device)
+        sent = self._sent.get(key)
+        if sent is None or len(sent) > SENT_PER_DEVICE_MAX:
+            sent = self._sent[key] = {}
+        self._sent.move_to_end(key)
+        if len(self._sent) > DEVICES_MAX:
+            self._sent.popitem(last=False)
+        return sent if is_fresh else {}

@@ -1,0 +1,89 @@
+"""Which rooms a sync tells of, and from where to where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.rooms.residents import Room
+from homeserver.storage.memberships import UserRoom
+
+IN, OUT = "join", frozenset({"leave", "ban"})
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """One room: its events in (since, upto], after its state in full or what changed of it."""
+
+    room: Room
+    membership: str
+    since: int
+    upto: int
+    is_full: bool
+    # Joined at `since` and ever after: then all that happened is theirs to see.
+    is_steady: bool
+
+
+@dataclass(slots=True)
+class Plans:
+    """What a sync's room sections are made of."""
+
+    joined: list[Plan]
+    left: list[Plan]
+    invited: list[tuple[Room, int]]  # with the number of the member event
+    knocked: list[tuple[Room, int]]
+
+
+def memberships_at(history: Iterable[tuple[int, int, int, str | None]], since: int) -> dict[int, str | None]:
+    """room nid → membership as of `since`, from (room nid, ordering, _, membership) in order."""
+    return {room_nid: membership for room_nid, ordering, _, membership in history if ordering <= since}
+
+
+def make_plans(
+    user_id: UserId,
+    entries: Mapping[RoomId, UserRoom],
+    rooms: Mapping[RoomId, Room],
+    before: Mapping[int, str | None],
+    *,
+    since: int,
+    upto: int,
+    full_state: bool,
+    include_left: bool,
+) -> Plans:
+    """Sorts rooms into sections. `before` has the user's membership at `since` where it changed since then."""
+    plans = Plans([], [], [], [])
+    for room_id, entry in entries.items():
+        room = rooms.get(room_id)
+        if room is None:
+            continue
+        has_changed = entry.event_nid > since
+        was = before.get(entry.room_nid) if has_changed else entry.membership
+        if entry.membership == IN:
+            is_new = since == 0 or was != IN
+            plans.joined.append(
+                Plan(
+                    room=room,
+                    membership=IN,
+                    since=0 if is_new else since,
+                    upto=upto,
+                    is_full=is_new or full_state,
+                    is_steady=not is_new and not has_changed,
+                )
+            )
+        elif entry.membership in OUT:
+            if not entry.is_forgotten and (include_left if since == 0 else has_changed and was not in (*OUT, None)):
+                is_new = since == 0
+                plans.left.append(
+                    Plan(
+                        room=room,
+                        membership=entry.membership,
+                        since=0 if is_new else since,
+                        upto=min(upto, entry.event_nid),
+                        is_full=is_new,
+                        is_steady=False,
+                    )
+                )
+        elif has_changed:
+            (plans.invited if entry.membership == "invite" else plans.knocked).append((room, entry.event_nid))
+    return plans

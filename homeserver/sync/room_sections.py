@@ -1,0 +1,254 @@
+"""The `rooms` part of a sync's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from homeserver.core.filters import Filter, RoomFilter, compile_room_filter, compile_types, with_fields
+from homeserver.core.identifiers import RoomId
+from homeserver.rooms.client_events import Viewer, stripped
+from homeserver.rooms.places import place_token
+from homeserver.rooms.residents import Room
+from homeserver.storage import events
+from homeserver.storage.memberships import UserRoom
+from homeserver.sync.hub import SyncHub
+from homeserver.sync.plans import Plans, make_plans, memberships_at
+from homeserver.sync.sources import Datum, Sources
+from homeserver.sync.summaries import summary_of
+from homeserver.sync.timelines import RoomReads, Timelines, Told
+
+STRIPPED_TYPES = tuple(
+    "m.room." + name for name in "create name avatar topic join_rules canonical_alias encryption".split()
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Whom a sync is for, from where to where, and how it is wanted."""
+
+    viewer: Viewer
+    since: int
+    upto: int
+    wanted: Filter
+    full_state: bool = False
+    state_after: bool = False
+
+    @property
+    def is_initial(self) -> bool:
+        return self.since == 0
+
+
+class RoomSections:
+    """Builds the sections join, leave, invite and knock for any number of rooms at once."""
+
+    def __init__(self, reads: RoomReads, hub: SyncHub, timelines: Timelines, sources: Sources) -> None:
+        self._reads = reads
+        self._hub = hub
+        self._timelines = timelines
+        self._sources = sources
+
+    async def build(
+        self, span: Span, entries: Mapping[RoomId, UserRoom], data: Sequence[Datum], ignored: Collection[str]
+    ) -> dict[str, Any]:
+        """The sections that have something to tell. `data` is the rooms' account data that changed."""
+        chosen = await self._changed(span, entries, {datum.room_id for datum in data if datum.room_id})
+        plans = await self._plans(span, chosen)
+        device = span.viewer.device_id or ""
+        told = await self._timelines.read(
+            span.viewer.user_id,
+            [*plans.joined, *plans.left],
+            span.wanted.room,
+            device=device,
+            state_after=span.state_after,
+        )
+        _without_ignored(told, ignored)
+        joined, left = told[: len(plans.joined)], told[len(plans.joined) :]
+        shown = await self._shown(span, told)
+        sections: dict[str, Any] = {}
+        if joined:
+            extras = await self._extras(span, joined, data)
+            found = {room.plan.room.room_id: shown[id(room)] | extras[room.plan.room.room_id] for room in joined}
+            sections["join"] = found
+        if left:
+            sections["leave"] = {
+                room.plan.room.room_id: shown[id(room)] | {"account_data": {"events": []}} for room in left
+            }
+        for name, key, waiting in (
+            ("invite", "invite_state", plans.invited),
+            ("knock", "knock_state", plans.knocked),
+        ):
+            if waiting:
+                sections[name] = await self._stripped(key, waiting, ignored if name == "invite" else ())
+        return sections
+
+    # --- which rooms
+
+    async def _changed(
+        self, span: Span, entries: Mapping[RoomId, UserRoom], with_data: Collection[RoomId]
+    ) -> dict[RoomId, UserRoom]:
+        """The rooms that something may have happened in; all of them for a first sync."""
+        passes = compile_room_filter(span.wanted.room)
+        known = entries if passes is None else {room_id: entry for room_id, entry in entries.items() if passes(room_id)}
+        if span.is_initial or span.full_state:
+            return dict(known)
+        since, user_id = span.since, span.viewer.user_id
+        changed = {
+            room_id
+            for room_id, entry in known.items()
+            if entry.event_nid > since or (entry.membership == "join" and self._hub.room_last(room_id) > since)
+        }
+        joined = [room_id for room_id, entry in known.items() if entry.membership == "join"]
+        if since < self._hub.start:
+            nids = {known[room_id].room_nid: room_id for room_id in joined}
+            newest = await events.newest_positions(self._reads.db, nids)
+            changed = {room_id for room_id in changed if room_id not in joined or known[room_id].event_nid > since}
+            changed |= {nids[nid] for nid, position in newest.items() if position > since}
+            changed |= {room_id for room_id in joined if self._hub.room_last(room_id) > self._hub.start}
+        if since < self._hub.start or self._hub.user_last(user_id, "receipt") > since:
+            changed |= set(await self._sources.receipts.changes(user_id, joined, since, span.upto))
+        changed |= set(with_data) & set(joined)
+        return {room_id: known[room_id] for room_id in known if room_id in changed}
+
+    async def _plans(self, span: Span, chosen: Mapping[RoomId, UserRoom]) -> Plans:
+        user_id, since = span.viewer.user_id, span.since
+        rooms = await self._reads.rooms.get_many(list(chosen))
+        moved = [entry.room_nid for entry in chosen.values() if entry.event_nid > since] if since else []
+        before: Mapping[int, str | None] = {}
+        if moved:
+            key = ("m.room.member", user_id)
+            numbers = await self._reads.numbers.find([key])
+            history = await events.state_history(self._reads.db, moved, list(numbers.values()))
+            stored = await self._reads.store.by_nids({nid for *_, nid in history})
+            before = memberships_at(
+                ((room_nid, at, 0, stored[nid].event.membership) for room_nid, _, at, nid in history), since
+            )
+        return make_plans(
+            user_id,
+            chosen,
+            rooms,
+            before,
+            since=since,
+            upto=span.upto,
+            full_state=span.full_state,
+            include_left=span.wanted.room.include_leave,
+        )
+
+    # --- what is told of each
+
+    async def _shown(self, span: Span, told: Sequence[Told]) -> dict[int, dict[str, Any]]:
+        """Timeline and state of each room, rendered all at once; by the identity of its Told."""
+        flat = [stored for room in told for stored in (*room.events, *room.state)]
+        render = self._reads.client_events.render
+        rendered = await render(flat, span.viewer, with_room_id=False, membership="join")
+        if span.wanted.event_fields is not None:
+            rendered = _only_fields(rendered, span.wanted)
+        state_name = "state_after" if span.state_after else "state"
+        found, at = {}, 0
+        for room in told:
+            middle, end = at + len(room.events), at + len(room.events) + len(room.state)
+            found[id(room)] = {
+                "timeline": {
+                    "events": rendered[at:middle],
+                    "limited": room.is_limited,
+                    "prev_batch": place_token(room.start),
+                },
+                state_name: {"events": rendered[middle:end]},
+            }
+            at = end
+        return found
+
+    async def _extras(self, span: Span, joined: Sequence[Told], data: Sequence[Datum]) -> dict[RoomId, dict[str, Any]]:
+        """Summary, counts, ephemeral events and account data of joined rooms."""
+        user_id, wanted = span.viewer.user_id, span.wanted.room
+        room_ids = [room.plan.room.room_id for room in joined]
+        counts = await self._sources.unread.counts(user_id, room_ids)
+        ephemeral = await self._ephemeral(span, joined)
+        by_room = _by_room(data, wanted)
+        threads = wanted.timeline.unread_thread_notifications
+        found: dict[RoomId, dict[str, Any]] = {}
+        for room in joined:
+            room_id = room.plan.room.room_id
+            count = counts.get(room_id)
+            extra: dict[str, Any] = {
+                "ephemeral": {"events": ephemeral[room_id]},
+                "account_data": {"events": by_room.get(room_id, [])},
+                "summary": summary_of(room.plan.room, user_id) if room.has_members else {},
+                "unread_notifications": {"notification_count": 0, "highlight_count": 0},
+            }
+            if count is not None:
+                extra["unread_notifications"] = {
+                    "notification_count": count.main_notifications if threads else count.notifications,
+                    "highlight_count": count.main_highlights if threads else count.highlights,
+                }
+                if threads and count.threads:
+                    extra["unread_thread_notifications"] = {
+                        thread: {"notification_count": notified, "highlight_count": highlighted}
+                        for thread, (notified, highlighted) in count.threads.items()
+                    }
+            found[room_id] = extra
+        return found
+
+    async def _ephemeral(self, span: Span, joined: Sequence[Told]) -> dict[RoomId, list[dict[str, Any]]]:
+        user_id, typing = span.viewer.user_id, self._sources.typing
+        types = compile_types(span.wanted.room.ephemeral.types, span.wanted.room.ephemeral.not_types)
+        new = [room.plan.room.room_id for room in joined if not room.plan.since]
+        known = [room.plan.room.room_id for room in joined if room.plan.since]
+        receipts: dict[RoomId, dict[str, Any]] = {}
+        if types is None or types("m.receipt"):
+            if new:
+                receipts.update(await self._sources.receipts.changes(user_id, new, 0, span.upto))
+            if known:
+                receipts.update(await self._sources.receipts.changes(user_id, known, span.since, span.upto))
+        found: dict[RoomId, list[dict[str, Any]]] = {}
+        for room in joined:
+            room_id = room.plan.room.room_id
+            shown = [{"type": "m.receipt", "content": receipts[room_id]}] if receipts.get(room_id) else []
+            if (types is None or types("m.typing")) and typing.changed_at(room_id) > room.plan.since:
+                users = await typing.users(room_id)
+                if users or room.plan.since:
+                    shown.append({"type": "m.typing", "content": {"user_ids": users}})
+            found[room_id] = shown
+        return found
+
+    async def _stripped(
+        self, key: str, waiting: Sequence[tuple[Room, int]], ignored: Collection[str]
+    ) -> dict[RoomId, dict[str, Any]]:
+        """Rooms that the viewer is invited to, or knocks at, as far as they may be known from outside."""
+        stored = await self._reads.store.by_nids([nid for _, nid in waiting])
+        found: dict[RoomId, dict[str, Any]] = {}
+        for room, nid in waiting:
+            member = stored.get(nid)
+            if member is None or member.event.sender in ignored:
+                continue
+            known = [room.known_state(event_type) for event_type in STRIPPED_TYPES]
+            shown = [stripped(event) for event in (*known, member.event) if event is not None]
+            found[room.room_id] = {key: {"events": shown}}
+        return found
+
+
+def _without_ignored(told: Sequence[Told], ignored: Collection[str]) -> None:
+    """Leaves out what ignored users say; their state stays, as the room would be wrong without it."""
+    if not ignored:
+        return
+    for room in told:
+        room.events = [stored for stored in room.events if stored.event.is_state or stored.event.sender not in ignored]
+
+
+def _by_room(data: Sequence[Datum], wanted: RoomFilter) -> dict[RoomId, list[dict[str, Any]]]:
+    types = compile_types(wanted.account_data.types, wanted.account_data.not_types)
+    found: dict[RoomId, list[dict[str, Any]]] = {}
+    for datum in data:
+        if datum.room_id is not None and (types is None or types(datum.type)):
+            found.setdefault(datum.room_id, []).append({"type": datum.type, "content": datum.content})
+    return found
+
+
+def _only_fields(rendered: Sequence[orjson.Fragment], wanted: Filter) -> list[orjson.Fragment]:
+    return [
+        orjson.Fragment(orjson.dumps(with_fields(orjson.loads(orjson.dumps(event)), wanted.event_fields)))
+        for event in rendered
+    ]

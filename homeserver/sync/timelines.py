@@ -1,0 +1,173 @@
+"""The timelines of many rooms at once, and the state that goes before them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from homeserver.core.filters import EventLike, RoomFilter, compile_event_filter
+from homeserver.core.identifiers import UserId
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.history import FIRST_PLACE
+from homeserver.rooms.read_gate import ReadGate
+from homeserver.rooms.residents import Rooms
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.storage import events
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+from homeserver.storage.states import StateMap
+from homeserver.sync.hub import SyncHub
+from homeserver.sync.lazy_members import LazyMembers
+from homeserver.sync.plans import Plan
+
+# With a filter some events are left out, so more are read; a timeline so found may be marked limited needlessly.
+FILTERED_READ_MAX = 500
+
+EventPredicate = Callable[[EventLike], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomReads:
+    """The rooms package as sync reads it."""
+
+    db: Database
+    rooms: Rooms
+    store: EventStore
+    numbers: StateNumbers
+    gate: ReadGate
+    client_events: ClientEvents
+
+
+@dataclass(slots=True)
+class Told:
+    """What a sync tells of one room."""
+
+    plan: Plan
+    events: list[StoredEvent] = field(default_factory=list)
+    is_limited: bool = False
+    start: int = 0  # the place that the timeline begins at
+    state: list[StoredEvent] = field(default_factory=list)
+
+    @property
+    def has_members(self) -> bool:
+        """Whether who is in the room may have changed for the client."""
+        return self.plan.is_full or any(
+            stored.event.type == "m.room.member" and stored.event.is_state for stored in (*self.events, *self.state)
+        )
+
+
+class Timelines:
+    """Builds `Told` for many rooms: a handful of queries, none for what memory has."""
+
+    def __init__(self, reads: RoomReads, hub: SyncHub, lazy_members: LazyMembers) -> None:
+        self._reads = reads
+        self._hub = hub
+        self._lazy = lazy_members
+
+    async def read(
+        self, viewer: UserId, plans: Sequence[Plan], wanted: RoomFilter, *, device: str, state_after: bool
+    ) -> list[Told]:
+        """Each room's timeline and state, in the order of `plans`."""
+        told = await self._timelines(viewer, plans, wanted)
+        maps = await self._states(told, state_after=state_after)
+        wanted_nids = await self._lazy.chosen(viewer, device, told, maps, wanted)
+        stored = await self._reads.store.by_nids({nid for nids in wanted_nids for nid in nids})
+        passes = compile_event_filter(wanted.state)
+        for room, nids in zip(told, wanted_nids, strict=True):
+            found = [stored[nid] for nid in nids if nid in stored]
+            room.state = [event for event in found if passes is None or passes(event.event)]
+        return told
+
+    async def _timelines(self, viewer: UserId, plans: Sequence[Plan], wanted: RoomFilter) -> list[Told]:
+        limit = wanted.timeline.limited()
+        passes = compile_event_filter(wanted.timeline)
+        most = limit + 1 if passes is None else min(10 * limit + 20, FILTERED_READ_MAX)
+        recent = [self._recent(plan) for plan in plans]
+        spans = {
+            plan.room.nid: (plan.since or FIRST_PLACE, plan.upto)
+            for plan, known in zip(plans, recent, strict=True)
+            if known is None
+        }
+        read = await events.windows(self._reads.db, spans, limit=most) if spans else {}
+        stored = await self._reads.store.by_nids({nid for nids in read.values() for nid in nids}) if read else {}
+        strange = [plan.room for plan in plans if not plan.is_steady]
+        if strange:
+            await self._reads.gate.timelines(viewer, strange)
+        told = []
+        for plan, known in zip(plans, recent, strict=True):
+            found = known if known is not None else [stored[nid] for nid in read[plan.room.nid] if nid in stored]
+            told.append(await self._cut(viewer, plan, found, limit, most, passes, is_read=known is None))
+        return told
+
+    def _recent(self, plan: Plan) -> list[StoredEvent] | None:
+        """The room's events from memory, where it reaches back far enough."""
+        return self._hub.recent(plan.room.room_id, plan.since, plan.upto) if plan.since else None
+
+    async def _cut(
+        self,
+        viewer: UserId,
+        plan: Plan,
+        found: list[StoredEvent],
+        limit: int,
+        most: int,
+        passes: EventPredicate | None,
+        *,
+        is_read: bool,
+    ) -> Told:
+        visible = found if plan.is_steady else await self._visible(viewer, plan, found)
+        if passes is not None:
+            visible = [stored for stored in visible if passes(stored.event)]
+        shown = visible[len(visible) - limit :] if len(visible) > limit else visible
+        is_limited = len(visible) > limit or (is_read and len(found) >= most)
+        if shown:
+            start = shown[0].ordering or 0
+        elif found and is_limited:
+            start = (found[-1].ordering or 0) + 1
+        else:
+            start = plan.upto + 1
+        return Told(plan, shown, is_limited, start)
+
+    async def _visible(self, viewer: UserId, plan: Plan, found: list[StoredEvent]) -> list[StoredEvent]:
+        seen = {stored.nid: stored for stored in await self._reads.gate.filter(viewer, plan.room, found)}
+        # What concerns the viewer's own membership is always told: a declined invite, say.
+        return [
+            seen.get(stored.nid, stored)
+            for stored in found
+            if stored.nid in seen or (stored.event.state_key == viewer and stored.event.type == "m.room.member")
+        ]
+
+    async def _states(self, told: Sequence[Told], *, state_after: bool) -> list[StateMap | dict[int, int]]:
+        """Key nid → event nid that each room's state section is about: all of it, or what changed."""
+        maps: list[StateMap | dict[int, int]] = [{} for _ in told]
+        full: dict[int, int] = {}  # index → state nid
+        spans: dict[int, tuple[int, int]] = {}
+        for index, room in enumerate(told):
+            if room.plan.is_full:
+                nid = _state_nid(room, state_after=state_after)
+                if nid is not None:
+                    full[index] = nid
+            elif state_after and (room.is_limited or any(stored.event.is_state for stored in room.events)):
+                spans[room.plan.room.nid] = (room.plan.since, room.plan.upto)
+            elif room.is_limited:
+                spans[room.plan.room.nid] = (room.plan.since, room.start - 1)
+        lines = [told[index].plan.room.line for index, nid in full.items() if nid == told[index].plan.room.line.nid]
+        found = await self._reads.rooms.maps_of_lines(lines)
+        found.update(await self._reads.rooms.maps({nid for nid in full.values() if nid not in found}))
+        for index, nid in full.items():
+            maps[index] = found[nid]
+        changes = await events.state_changes(self._reads.db, spans) if spans else {}
+        for index, room in enumerate(told):
+            if room.plan.room.nid in changes:
+                maps[index] = changes[room.plan.room.nid]
+        return maps
+
+
+def _state_nid(room: Told, *, state_after: bool) -> int | None:
+    """The state at the start of the timeline, or after its end. None before the create event."""
+    if not room.events:
+        return room.plan.room.line.nid
+    if state_after:
+        last = room.events[-1]
+        return last.nid if last.event.is_state else last.state_nid
+    return room.events[0].state_nid
