@@ -114,7 +114,7 @@ class Journal:
         return first
 
     def close(self, first: int, entries: Sequence[Entry]) -> None:
-        """Marks the positions opened as `first` committed (or given up, with no entries), and hands on what is ready."""
+        """Marks the positions opened as `first` committed (given up, with no entries), and hands on what is ready."""
         self._open[first].entries = entries
         ready: list[Entry] = []
         while self._open:

@@ -58,7 +58,7 @@ class Binding:
 
     def __init__(self, declared: Endpoint, handler: Handler) -> None:
         hints = get_type_hints(handler)
-        names = [name for name in inspect.signature(handler).parameters]
+        names = list(inspect.signature(handler).parameters)
         in_path = set(_PARAMETER.findall(declared.paths[0]))
         self.wants_caller = "caller" in names
         self.wants_request = "request" in names

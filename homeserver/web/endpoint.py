@@ -71,8 +71,8 @@ def endpoint(
     """Declares a method as the endpoint of these paths.
 
     The method's parameters say what it wants, by name or annotated type: `caller: Caller`, `request: Request`,
-    `body: SomeStruct` (or `Json`: any JSON object), `query: SomeStruct`, and each `{name}` of the path (annotate as `RoomId`, `UserId`,
-    `RoomAlias`, `EventId`, `str`…; it is parsed as such, else the spec's M_INVALID_PARAM).
+    `body: SomeStruct` (or `Json`: any JSON object), `query: SomeStruct`, and each `{name}` of the path (annotate as
+    `RoomId`, `UserId`, `RoomAlias`, `EventId`, `str`…; it is parsed as such, else the spec's M_INVALID_PARAM).
     It returns a JSON object, a msgspec struct, or an `Answer`. `limit` names the rate limit's action.
     """
     declared = Endpoint(method, paths, access, spec, limit, body_bytes_max, timeout_s, while_suspended, raw_body)
