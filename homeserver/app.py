@@ -23,8 +23,16 @@ from homeserver.accounts.uia import Uia
 from homeserver.accounts.users import Users
 from homeserver.client_api.account import AccountEndpoints
 from homeserver.client_api.account_data import AccountDataEndpoints
+from homeserver.client_api.banning import Banning
+from homeserver.client_api.create_room import CreateRoom
 from homeserver.client_api.devices import DeviceEndpoints
 from homeserver.client_api.filters import FilterEndpoints
+from homeserver.client_api.inviting import Inviting
+from homeserver.client_api.joining import Joining
+from homeserver.client_api.kicking import Kicking
+from homeserver.client_api.knocking import Knocking
+from homeserver.client_api.leaving import Leaving
+from homeserver.client_api.list_joined_rooms import ListJoinedRooms
 from homeserver.client_api.login import LoginEndpoints
 from homeserver.client_api.notifications import NotificationEndpoints
 from homeserver.client_api.presence import PresenceEndpoints
@@ -33,10 +41,13 @@ from homeserver.client_api.push_rules import PushRuleEndpoints
 from homeserver.client_api.pushers import PusherEndpoints
 from homeserver.client_api.read_markers import ReadMarkerEndpoints
 from homeserver.client_api.receipts import ReceiptEndpoints
+from homeserver.client_api.redaction import Redaction
 from homeserver.client_api.registration import RegistrationEndpoints
 from homeserver.client_api.room_events import RoomEvents
 from homeserver.client_api.room_members import RoomMembers
 from homeserver.client_api.room_messages import RoomMessages
+from homeserver.client_api.room_send import RoomSend
+from homeserver.client_api.room_state import RoomState
 from homeserver.client_api.server_info import ServerInfo
 from homeserver.client_api.typing import TypingEndpoints
 from homeserver.config import Config, Listener
@@ -53,10 +64,19 @@ from homeserver.push.rulesets import PushRulesets
 from homeserver.push.unread import Unread
 from homeserver.rooms.building import WriteSteps
 from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.commands.create import CreationSettings, RoomCreation
+from homeserver.rooms.commands.directory import Aliases
+from homeserver.rooms.commands.finding import RoomFinder
+from homeserver.rooms.commands.forgetting import Forgetting
+from homeserver.rooms.commands.membership import Membership
+from homeserver.rooms.commands.sending import Sending
+from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.committer import Committer
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.history import History
+from homeserver.rooms.policy import InvitePermission, PolicyChain
 from homeserver.rooms.read_gate import ReadGate
+from homeserver.rooms.remote import NoRemoteRooms
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.views import RoomViews
@@ -182,6 +202,7 @@ class Hansa:
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         parts = [
             *self._account_endpoints(accounts, rooms),
+            *self._room_endpoints(accounts, rooms),
             RoomEvents(rooms.history, rooms.views),
             RoomMessages(rooms.history, rooms.views),
             RoomMembers(rooms.history, rooms.views, rooms.rooms),
@@ -235,6 +256,36 @@ class Hansa:
             ProfileEndpoints(accounts.profiles),
             AccountDataEndpoints(accounts.account_data),
             FilterEndpoints(accounts.filters),
+        ]
+
+    def _room_endpoints(self, accounts: AccountParts, parts: RoomParts) -> list[object]:
+        db, clock, server_name = self.world.db, self.world.clock, ServerName(self.config.server_name)
+        remote = NoRemoteRooms()
+        policy = PolicyChain([InvitePermission(db, server_name)])
+        submission = Submission(parts.writer, policy, clock, server_name)
+        aliases = Aliases(db, parts.rooms, submission, remote)
+        membership = Membership(submission, parts.rooms, accounts.profiles, remote, self.limiter)
+        settings = CreationSettings(
+            randomness=self.world.randomness,
+            default_version=self.config.rooms.default_version,
+            encrypt_by_default=self.config.rooms.encrypt_by_default,
+            invites_max=self.config.rooms.invites_per_creation_max,
+        )
+        creation = RoomCreation(submission, membership, aliases, remote, settings)
+        sending = Sending(submission, parts.rooms, parts.store, aliases, db)
+        finder = RoomFinder(aliases)
+        return [
+            CreateRoom(creation),
+            Joining(membership, finder),
+            Knocking(membership, finder),
+            Inviting(membership),
+            Leaving(membership, Forgetting(db, parts.rooms)),
+            Kicking(membership),
+            Banning(membership),
+            RoomSend(sending),
+            RoomState(sending, membership, parts.history, parts.views),
+            Redaction(sending),
+            ListJoinedRooms(parts.rooms),
         ]
 
     def _rooms(self, journal: Journal, users: Users) -> RoomParts:

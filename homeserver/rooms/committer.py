@@ -10,18 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import asyncpg
-
 from homeserver.core.errors import Unavailable
 from homeserver.core.events import StateKey
 from homeserver.core.identifiers import EventId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
-from homeserver.storage import events, memberships, relations, rooms, state_keys, states
-from homeserver.storage.database import Database, Tx
+from homeserver.storage import events, memberships, relations, room_aliases, rooms, state_keys, states
+from homeserver.storage.database import Database, Tx, UniqueViolation
 from homeserver.storage.events import NewEvent
 from homeserver.storage.memberships import MembershipRow
 from homeserver.storage.relations import Relation
+from homeserver.storage.room_aliases import AliasRow
 from homeserver.storage.rooms import RoomRow
 from homeserver.storage.states import StateRow
 
@@ -43,6 +42,7 @@ class Batch:
     relations: list[Relation] = field(default_factory=list)
     redactions: Mapping[int, int] = field(default_factory=dict)
     new_room: RoomRow | None = None
+    alias: AliasRow | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -117,7 +117,7 @@ class Committer:
                 done.set_result(None)
 
     async def _explained(self, batch: Batch, error: Exception) -> Exception:
-        if isinstance(error, asyncpg.UniqueViolationError) and "txn_key" in str(error.constraint_name):
+        if isinstance(error, UniqueViolation) and "txn_key" in str(error.constraint_name):
             keys = [event.txn_key for event in batch.events if event.txn_key is not None]
             try:
                 return RepeatedTransactions(await events.by_txn_keys(self._db, keys))
@@ -161,6 +161,8 @@ async def _write_all_tables(tx: Tx, batches: Sequence[Batch], rows: list[NewEven
     for batch in batches:
         if batch.new_room is not None:
             await rooms.insert(tx, batch.new_room)
+        if batch.alias is not None:
+            await room_aliases.insert(tx, batch.alias)
     keys = {key: nid for batch in batches for key, nid in batch.state_keys.items()}
     if keys:
         await state_keys.insert(tx, keys)

@@ -6,18 +6,19 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from homeserver.core.errors import NotFound, Unavailable
 from homeserver.core.events import Draft, Event
-from homeserver.core.identifiers import DeviceId, EventId, RoomId, UserId
+from homeserver.core.identifiers import DeviceId, EventId, RoomAlias, RoomId, UserId
 from homeserver.core.room_versions import RoomVersion
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Built, Made, Sender, WriteSteps
 from homeserver.rooms.committer import Committer, RepeatedTransactions
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.runtime.tasks import Tasks
+from homeserver.storage.room_aliases import AliasRow
 
 BATCH_DRAFTS_MAX = 100
 WAITING_PER_ROOM_MAX = 2_000
@@ -40,6 +41,14 @@ class Transaction:
     def key(self) -> UUID:
         parts = "\x00".join((self.user_id, self.device_id or "", self.scope, self.txn_id))
         return UUID(bytes=hashlib.sha256(parts.encode("utf-8", "surrogatepass")).digest()[:16])
+
+
+@dataclass(frozen=True, slots=True)
+class NewAlias:
+    """An alias that a room is made with. Whoever asks for it knows that it is free."""
+
+    alias: RoomAlias
+    creator: UserId
 
 
 @dataclass(slots=True, eq=False)
@@ -84,8 +93,19 @@ class RoomWriter:
         """The events of these drafts, written together, or none of them. Raises as `send`."""
         return await self._enqueue(room_id, drafts, None)
 
-    async def create(self, version: RoomVersion, room_id: RoomId | None, drafts: Sequence[Draft]) -> Room:
-        """A new room of these drafts, the create event first. `room_id` is None where the create event gives it."""
+    async def create(
+        self,
+        version: RoomVersion,
+        room_id: RoomId | None,
+        drafts: Sequence[Draft],
+        *,
+        is_published: bool = False,
+        alias: NewAlias | None = None,
+    ) -> Room:
+        """A new room of these drafts, the create event first. `room_id` is None where the create event gives it.
+
+        Its place in the directory and its alias are written with it, or nothing is.
+        """
         head, made = self._steps.make_new(version, room_id, drafts)
         if made.refusal is not None:
             raise made.refusal
@@ -93,6 +113,10 @@ class RoomWriter:
         entries: Sequence[Entry] = ()
         try:
             built = await self._steps.build(None, head, [(made, None)], position, {})
+            assert built.batch.new_room is not None
+            built.batch.new_room = replace(built.batch.new_room, is_published=is_published)
+            if alias is not None:
+                built.batch.alias = AliasRow(alias.alias, built.room.room_id, alias.creator)
             entries = await self._commit(built)
         finally:
             self._journal.close(position, entries)

@@ -8,13 +8,21 @@ from typing import TypeGuard
 
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId
-from homeserver.storage.database import Tx
+from homeserver.storage.database import Reader, Tx
 
 _KEY_BYTES_MAX = 512
 
 _INSERT = """
     INSERT INTO event_relations (event_nid, room_nid, relates_to, rel_type, type, sender, aggregation_key)
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+"""
+
+_IS_ANNOTATED = """
+    SELECT EXISTS (
+        SELECT FROM event_relations r JOIN events e USING (event_nid)
+        WHERE r.relates_to = $2 AND r.rel_type = 'm.annotation' AND r.room_nid = $1 AND r.type = $3
+            AND r.sender = $4 AND r.aggregation_key = $5 AND e.redacted_by IS NULL AND e.flags = 0
+    )
 """
 
 
@@ -56,3 +64,10 @@ async def insert(tx: Tx, relations: Sequence[Relation]) -> None:
         [r.sender for r in relations],
         [r.aggregation_key for r in relations],
     )
+
+
+async def is_annotated(db: Reader, room_nid: int, target: EventId, type: str, sender: str, key: str) -> bool:
+    """Whether this sender's annotation of this type and key is there, and not redacted."""
+    if not all(_is_storable(value) for value in (target, key)) or "\x00" in type:
+        return False
+    return bool(await db.fetchval(_IS_ANNOTATED, room_nid, target, type, sender, key))

@@ -1,0 +1,53 @@
+"""spec: client-server-api/#joining-rooms"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from homeserver.core.identifiers import RoomId
+from homeserver.rooms.commands.finding import RoomFinder, servers_to_ask
+from homeserver.rooms.commands.membership import Membership
+from homeserver.web.endpoint import Access, Caller, Json, Request, endpoint
+
+
+class JoinBody(msgspec.Struct, frozen=True):
+    reason: str | None = None
+    third_party_signed: dict[str, Any] | None = None
+
+
+class Joining:
+    """POST /join and /rooms/{roomId}/join."""
+
+    def __init__(self, membership: Membership, finder: RoomFinder) -> None:
+        self._membership = membership
+        self._finder = finder
+
+    @endpoint(
+        "POST",
+        "/_matrix/client/v3/rooms/{room_id}/join",
+        "/_matrix/client/r0/rooms/{room_id}/join",
+        access=Access.GUEST,
+        limit="join",
+        while_suspended=False,
+        spec="client-server-api/#post_matrixclientv3roomsroomidjoin",
+    )
+    async def join_room_by_id(self, caller: Caller, request: Request, room_id: RoomId, body: JoinBody) -> Json:
+        via = servers_to_ask(request.raw_query)
+        await self._membership.join(room_id, caller.user_id, reason=body.reason, via=via, is_guest=caller.is_guest)
+        return {"room_id": room_id}
+
+    @endpoint(
+        "POST",
+        "/_matrix/client/v3/join/{room_id_or_alias}",
+        "/_matrix/client/r0/join/{room_id_or_alias}",
+        access=Access.GUEST,
+        limit="join",
+        while_suspended=False,
+        spec="client-server-api/#post_matrixclientv3joinroomidoralias",
+    )
+    async def join_room(self, caller: Caller, request: Request, room_id_or_alias: str, body: JoinBody) -> Json:
+        room_id, via = await self._finder.find(room_id_or_alias, servers_to_ask(request.raw_query))
+        await self._membership.join(room_id, caller.user_id, reason=body.reason, via=via, is_guest=caller.is_guest)
+        return {"room_id": room_id}

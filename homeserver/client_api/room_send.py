@@ -1,0 +1,46 @@
+"""spec: client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid"""
+
+from __future__ import annotations
+
+import msgspec
+
+from homeserver.core.errors import InvalidParam
+from homeserver.core.identifiers import OPAQUE_BYTES_MAX, RoomId
+from homeserver.rooms.commands.sending import Sending
+from homeserver.rooms.writer import Transaction
+from homeserver.web.endpoint import Access, Caller, Json, endpoint
+
+
+class TimestampQuery(msgspec.Struct, frozen=True):
+    ts: int | None = None
+
+
+class RoomSend:
+    """PUT /rooms/{roomId}/send."""
+
+    def __init__(self, sending: Sending) -> None:
+        self._sending = sending
+
+    @endpoint(
+        "PUT",
+        "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}",
+        "/_matrix/client/r0/rooms/{room_id}/send/{event_type}/{txn_id}",
+        access=Access.GUEST,
+        limit="message",
+        while_suspended=False,
+        spec="client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid",
+    )
+    async def send_message(
+        self, caller: Caller, room_id: RoomId, event_type: str, txn_id: str, query: TimestampQuery, body: Json
+    ) -> Json:
+        if len(txn_id.encode()) > OPAQUE_BYTES_MAX:
+            raise InvalidParam(f"a transaction id may have {OPAQUE_BYTES_MAX} bytes")
+        scope = f"{room_id}/send/{event_type}"
+        transaction = Transaction(caller.user_id, caller.device_id, txn_id, scope)
+        if event_type == "m.room.redaction":
+            event = await self._sending.redact(room_id, body.get("redacts"), body, transaction)
+        else:
+            # Only bridges say when something was sent.
+            timestamp_ms = query.ts if caller.appservice_id is not None else None
+            event = await self._sending.message(room_id, event_type, body, transaction, timestamp_ms)
+        return {"event_id": event.event_id}

@@ -1,0 +1,61 @@
+"""What `homeserver` needs from parts above or beside it, as Protocols. `homeserver.app` passes the objects in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from homeserver.core.events import Draft, Event
+from homeserver.core.identifiers import RoomAlias, RoomId, ServerName, UserId
+
+
+class MemberProfiles(Protocol):
+    """What member events say of their users. Implemented by accounts."""
+
+    async def member_fields(self, user_ids: Collection[UserId]) -> Mapping[UserId, Mapping[str, str]]:
+        """displayname and avatar_url of users of this server, where set. One query."""
+        ...
+
+
+class PolicyCheck(Protocol):
+    """One link of the policy chain: looks at an event that a user of ours is about to send."""
+
+    async def judge(self, room_id: RoomId | None, draft: Draft) -> Draft:
+        """The draft as it may go on: unchanged, or altered. `room_id` is None while the room is being made.
+
+        Raises MatrixError, with the reason that the sender is told, where it may not.
+        """
+        ...
+
+
+class RemoteRooms(Protocol):
+    """Rooms that live on other servers. Implemented by federation.
+
+    Each raises MatrixError: NotFound or a 502 where nobody answers, Forbidden where the other side refuses.
+    """
+
+    async def join(
+        self, user_id: UserId, room_id: RoomId, via: Sequence[ServerName], content: Mapping[str, Any]
+    ) -> None: ...
+
+    async def knock(
+        self, user_id: UserId, room_id: RoomId, via: Sequence[ServerName], content: Mapping[str, Any]
+    ) -> None: ...
+
+    async def leave(self, user_id: UserId, room_id: RoomId, content: Mapping[str, Any]) -> None:
+        """Rejects an invite, or retracts a knock, in a room that this server isn't in."""
+        ...
+
+    async def check_reachable(self, servers: Collection[str]) -> None:
+        """Before a room is made with users of these servers invited. Raises MatrixError where one can't be reached."""
+        ...
+
+    async def invite(self, room_id: RoomId, draft: Draft) -> Event:
+        """Has the invited user's server sign the invite, and writes it."""
+        ...
+
+    async def resolve_alias(self, alias: RoomAlias) -> tuple[RoomId, Sequence[ServerName]]: ...
+
+    async def public_rooms(self, server: ServerName, query: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Another server's directory of rooms, as it answered."""
+        ...

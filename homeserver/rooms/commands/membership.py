@@ -1,0 +1,209 @@
+"""Who is in a room: join, knock, invite, leave, kick, ban, unban. spec: client-server-api/#room-membership"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
+from homeserver.core.events import Event
+from homeserver.core.identifiers import RoomId, ServerName, UserId, is_user_id
+from homeserver.ports import MemberProfiles, RemoteRooms
+from homeserver.rooms.commands.restricted_joins import authorising_user, needs_authorisation
+from homeserver.rooms.commands.submission import Submission
+from homeserver.rooms.residents import Room, Rooms
+
+REASON_CHARS_MAX = 1_000
+MEMBERSHIPS = frozenset({"join", "invite", "knock", "leave", "ban"})
+# What only the server may say: a client that sends it is not believed.
+_SERVERS_OWN = frozenset({"membership", "join_authorised_via_users_server", "third_party_invite"})
+_WITH_PROFILE = frozenset({"join", "invite", "knock"})
+
+
+class Limits(Protocol):
+    """Implemented by web.rate_limits."""
+
+    def check(self, action: str, key: str, *, cost: float = 1.0) -> None: ...
+
+
+class Membership:
+    """Changes memberships on behalf of users of this server."""
+
+    def __init__(
+        self, submission: Submission, rooms: Rooms, profiles: MemberProfiles, remote: RemoteRooms, limits: Limits
+    ) -> None:
+        self._submission = submission
+        self._rooms = rooms
+        self._profiles = profiles
+        self._remote = remote
+        self._limits = limits
+
+    async def join(
+        self,
+        room_id: RoomId,
+        user_id: UserId,
+        *,
+        reason: str | None = None,
+        via: Sequence[ServerName] = (),
+        is_guest: bool = False,
+    ) -> None:
+        """Nothing happens if the user is in the room. Raises Forbidden, NotFound."""
+        check_reason(reason)
+        room = await self._rooms.get(room_id)
+        if room is None or not self._is_here(room):
+            content = (await self._contents("join", [user_id], reason))[user_id]
+            await self._remote.join(user_id, room_id, via, content)
+        elif room.membership(user_id) != "join":
+            await self._join_here(room, user_id, _reason(reason), is_guest=is_guest)
+
+    async def knock(
+        self, room_id: RoomId, user_id: UserId, *, reason: str | None = None, via: Sequence[ServerName] = ()
+    ) -> None:
+        """Raises Forbidden, NotFound."""
+        check_reason(reason)
+        room = await self._rooms.get(room_id)
+        content = (await self._contents("knock", [user_id], reason))[user_id]
+        if room is None or not self._is_here(room):
+            await self._remote.knock(user_id, room_id, via, content)
+        else:
+            await self._send(room_id, user_id, user_id, content)
+
+    async def invite(self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None) -> None:
+        """Raises Forbidden (M_INVITE_BLOCKED among it), LimitExceeded."""
+        check_reason(reason)
+        await self._visible_to(room_id, by)
+        self.count_invites(by, [target], room_id)
+        content = (await self._contents("invite", [target], reason))[target]
+        await self._send(room_id, by, target, content)
+
+    async def leave(self, room_id: RoomId, user_id: UserId, *, reason: str | None = None) -> None:
+        """Leaves, rejects an invite or retracts a knock. Nothing happens if the user has left before."""
+        check_reason(reason)
+        room = await self._rooms.get(room_id)
+        membership = room.membership(user_id) if room else None
+        content = {"membership": "leave", **_reason(reason)}
+        if room is not None and membership in ("invite", "knock") and not self._is_here(room):
+            await self._remote.leave(user_id, room_id, content)
+        elif membership is None:
+            raise Forbidden("you are not in this room")
+        elif membership != "leave":
+            await self._send(room_id, user_id, user_id, content)
+
+    async def kick(self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None) -> None:
+        """Raises Forbidden, where there is nobody to kick too."""
+        check_reason(reason)
+        room = await self._visible_to(room_id, by)
+        if room.membership(target) not in ("join", "invite", "knock"):
+            raise Forbidden(f"{target} is not in the room")
+        await self._send(room_id, by, target, {"membership": "leave", **_reason(reason)})
+
+    async def ban(self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None) -> None:
+        check_reason(reason)
+        await self._visible_to(room_id, by)
+        await self._send(room_id, by, target, {"membership": "ban", **_reason(reason)})
+
+    async def unban(self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None) -> None:
+        """Raises Forbidden, where there is no ban too."""
+        check_reason(reason)
+        room = await self._visible_to(room_id, by)
+        if room.membership(target) != "ban":
+            raise Forbidden(f"{target} is not banned")
+        await self._send(room_id, by, target, {"membership": "leave", **_reason(reason)})
+
+    async def set(
+        self, room_id: RoomId, sender: UserId, target: str, content: Mapping[str, Any], *, is_guest: bool = False
+    ) -> Event:
+        """The member event that a client wrote itself, with the same checks as the commands above.
+
+        Keys of its own stay, so that a name for one room can be set. Raises MatrixError.
+        """
+        membership = content.get("membership")
+        if membership not in MEMBERSHIPS:
+            raise MatrixError(f"membership must be one of {', '.join(sorted(MEMBERSHIPS))}", errcode="M_BAD_JSON")
+        if not is_user_id(target):
+            raise InvalidParam("the state key of a member event must be a user id")
+        user_id = UserId(target)
+        room = await self._visible_to(room_id, sender)
+        own = {key: value for key, value in content.items() if key not in _SERVERS_OWN}
+        check_reason(own.get("reason"))
+        if membership == "join" and user_id == sender:
+            return await self._join_here(room, sender, own, is_guest=is_guest)
+        if membership == "invite":
+            self.count_invites(sender, [user_id], room_id)
+        base = (await self._contents(str(membership), [user_id], None))[user_id]
+        return await self._send(room_id, sender, user_id, {**base, **own})
+
+    def count_invites(self, sender: UserId, targets: Collection[UserId], room_id: RoomId | None = None) -> None:
+        """Raises LimitExceeded where a user sends, or gets, or a room sees too many invites."""
+        if not targets:
+            return
+        self._limits.check("invite_sender", sender, cost=len(targets))
+        for target in targets:
+            self._limits.check("invite_recipient", target)
+        if room_id is not None:
+            self._limits.check("invite_room", room_id)
+
+    async def contents(self, membership: str, user_ids: Collection[UserId]) -> dict[UserId, dict[str, Any]]:
+        """Member contents of several users, with what their profiles say. One query."""
+        return await self._contents(membership, user_ids, None)
+
+    async def _join_here(self, room: Room, user_id: UserId, own: Mapping[str, Any], *, is_guest: bool) -> Event:
+        if is_guest:
+            _check_guest(room, user_id)
+        content = {**(await self._contents("join", [user_id], None))[user_id], **own}
+        if needs_authorisation(room, user_id) and room.membership(user_id) != "ban":
+            server_name = self._submission.server_name
+            authoriser = await authorising_user(self._rooms, room, user_id, server_name)
+            content["join_authorised_via_users_server"] = authoriser
+        return await self._send(room.room_id, user_id, user_id, content)
+
+    async def _send(self, room_id: RoomId, sender: UserId, target: UserId, content: dict[str, Any]) -> Event:
+        draft = self._submission.draft("m.room.member", sender, content, target)
+        if content["membership"] == "invite" and not self._submission.is_local(target):
+            return await self._remote.invite(room_id, await self._submission.judge(room_id, draft))
+        return await self._submission.send(room_id, draft)
+
+    async def _contents(
+        self, membership: str, user_ids: Collection[UserId], reason: str | None
+    ) -> dict[UserId, dict[str, Any]]:
+        own = [user_id for user_id in user_ids if self._submission.is_local(user_id)]
+        profiles = await self._profiles.member_fields(own) if own and membership in _WITH_PROFILE else {}
+        return {
+            user_id: {"membership": membership, **profiles.get(user_id, {}), **_reason(reason)} for user_id in user_ids
+        }
+
+    async def _visible_to(self, room_id: RoomId, user_id: UserId) -> Room:
+        """The room, for somebody who has to do with it. Others learn nothing about it."""
+        room = await self._rooms.get(room_id)
+        if room is None or (room.membership(user_id) is None and not _is_open(room)):
+            raise Forbidden("you are not in this room")
+        return room
+
+    def _is_here(self, room: Room) -> bool:
+        """Whether this server takes part in the room, or nobody does."""
+        if room.joined == 0:
+            return True
+        suffix = ":" + self._submission.server_name
+        return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())
+
+
+def check_reason(reason: object) -> None:
+    """Raises InvalidParam for a reason that is none, or too long."""
+    if reason is not None and not (isinstance(reason, str) and len(reason) <= REASON_CHARS_MAX):
+        raise InvalidParam(f"reason must be a string of at most {REASON_CHARS_MAX} characters")
+
+
+def _reason(reason: str | None) -> dict[str, Any]:
+    return {"reason": reason} if reason is not None else {}
+
+
+def _is_open(room: Room) -> bool:
+    """Whether a stranger may come in, or knock: then nothing is given away by saying that it exists."""
+    rules = room.known_state("m.room.join_rules")
+    return rules is not None and rules.content.get("join_rule") not in ("invite", "private")
+
+
+def _check_guest(room: Room, user_id: UserId) -> None:
+    access = room.known_state("m.room.guest_access")
+    if access is None or access.content.get("guest_access") != "can_join":
+        raise Forbidden("guests may not join this room", errcode="M_GUEST_ACCESS_FORBIDDEN")

@@ -1,0 +1,73 @@
+"""Joins to rooms that let the members of other rooms in. spec: client-server-api/#restricted-rooms"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
+from homeserver.core.errors import Forbidden, MatrixError
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.rooms.residents import Room
+
+ALLOWED_ROOMS_MAX = 1_000
+RULES = frozenset({"restricted", "knock_restricted"})
+
+
+class JoinedRooms(Protocol):
+    """Implemented by rooms.residents."""
+
+    async def joined_rooms(self, user_id: UserId) -> frozenset[RoomId]: ...
+
+
+def needs_authorisation(room: Room, user_id: UserId) -> bool:
+    """Whether this user's join must name a member who may invite."""
+    rules = room.known_state("m.room.join_rules")
+    join_rule = rules.content.get("join_rule") if rules else None
+    if not room.version.restricted_joins or room.membership(user_id) in ("invite", "join"):
+        return False
+    return join_rule == "restricted" or (join_rule == "knock_restricted" and room.version.knock_restricted)
+
+
+async def authorising_user(rooms: JoinedRooms, room: Room, user_id: UserId, server_name: str) -> UserId:
+    """The member of ours in whose name this user may join. One query.
+
+    Raises Forbidden for who is in none of the allowed rooms, M_UNABLE_TO_GRANT_JOIN where nobody here may invite.
+    """
+    allowed = _allowed_rooms(room)
+    if not allowed or allowed.isdisjoint(await rooms.joined_rooms(user_id)):
+        raise Forbidden("you are in none of the rooms whose members may join this one")
+    authoriser = _member_who_may_invite(room, server_name)
+    if authoriser is None:
+        raise MatrixError("no user of this server may let you in", errcode="M_UNABLE_TO_GRANT_JOIN")
+    return authoriser
+
+
+def _allowed_rooms(room: Room) -> set[str]:
+    rules = room.known_state("m.room.join_rules")
+    allow = rules.content.get("allow") if rules else None
+    if not isinstance(allow, list):
+        return set()
+    return {
+        entry["room_id"]
+        for entry in allow[:ALLOWED_ROOMS_MAX]
+        if isinstance(entry, dict)
+        and entry.get("type") == "m.room_membership"
+        and isinstance(entry.get("room_id"), str)
+    }
+
+
+def _member_who_may_invite(room: Room, server_name: str) -> UserId | None:
+    """One of the most powerful, so that it stays one who may; else anybody, where all may invite."""
+    create = room.known_state(*CREATE)
+    if create is None:
+        return None
+    levels = PowerLevels(create, room.known_state(*POWER_LEVELS))
+    suffix = ":" + server_name
+    named = sorted(levels.users().items(), key=lambda entry: (-entry[1], entry[0]))
+    for user_id, level in named:
+        if level >= levels.invite and user_id.endswith(suffix) and room.membership(UserId(user_id)) == "join":
+            return UserId(user_id)
+    for member, membership in room.members.items():
+        if membership == "join" and member.endswith(suffix) and levels.user(member) >= levels.invite:
+            return member
+    return None

@@ -1,0 +1,142 @@
+"""Messages, state and redactions. spec: client-server-api/#sending-events-to-a-room"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
+from homeserver.core.events import Event
+from homeserver.core.identifiers import EventId, RoomId, UserId, parse_event_id
+from homeserver.rooms.commands.directory import CANONICAL_ALIAS, Aliases
+from homeserver.rooms.commands.membership import check_reason
+from homeserver.rooms.commands.submission import Submission
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.residents import Room, Rooms
+from homeserver.rooms.writer import Transaction
+from homeserver.storage import events, relations
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+
+_ONLY_STATE = frozenset({"m.room.create", "m.room.member", "m.room.power_levels", "m.room.join_rules"})
+
+
+class Sending:
+    """Sends what users of this server write."""
+
+    def __init__(
+        self, submission: Submission, rooms: Rooms, event_store: EventStore, aliases: Aliases, db: Database
+    ) -> None:
+        self._submission = submission
+        self._rooms = rooms
+        self._events = event_store
+        self._aliases = aliases
+        self._db = db
+
+    async def message(
+        self,
+        room_id: RoomId,
+        type: str,
+        content: dict[str, Any],
+        transaction: Transaction,
+        timestamp_ms: int | None = None,
+    ) -> Event:
+        """Raises as `RoomWriter.send`; M_DUPLICATE_ANNOTATION for a reaction that is there."""
+        if type in _ONLY_STATE:
+            raise InvalidParam(f"{type} must be sent as a state event")
+        room = await self._joined(room_id, transaction.user_id)
+        draft = self._submission.draft(type, transaction.user_id, content, timestamp_ms=timestamp_ms)
+        if isinstance(content.get("m.relates_to"), dict):
+            await self._check_relation(room, type, content["m.relates_to"], transaction)
+        return await self._submission.send(room_id, draft, transaction)
+
+    async def state(
+        self,
+        room_id: RoomId,
+        sender: UserId,
+        type: str,
+        state_key: str,
+        content: dict[str, Any],
+        timestamp_ms: int | None = None,
+    ) -> Event:
+        """Any state but memberships. Raises as `RoomWriter.send`; M_BAD_ALIAS for a foreign canonical alias."""
+        if type == CREATE[0]:
+            raise Forbidden("a room is created once")
+        room = await self._joined(room_id, sender)
+        if type == CANONICAL_ALIAS and state_key == "":
+            await self._aliases.check_canonical(room_id, content)
+        if type == "m.room.encryption" and state_key == "":
+            _check_stays_encrypted(room, content)
+        draft = self._submission.draft(type, sender, content, state_key, timestamp_ms=timestamp_ms)
+        return await self._submission.send(room_id, draft)
+
+    async def redact(
+        self,
+        room_id: RoomId,
+        target: object,
+        content: dict[str, Any],
+        transaction: Transaction,
+        *,
+        only_own: bool = False,
+    ) -> Event:
+        """One's own events, or those of others with the power for it; `only_own` forbids the latter.
+
+        Raises NotFound for events that aren't in the room, Forbidden.
+        """
+        event_id = parse_event_id(target)
+        check_reason(content.get("reason"))
+        user_id = transaction.user_id
+        room = await self._joined(room_id, user_id)
+        stored = await self._events.by_id(event_id)
+        if stored is None or stored.room_nid != room.nid:
+            raise NotFound("there is no such event in this room")
+        self._check_redaction(room, user_id, stored, only_own=only_own)
+        own = {key: value for key, value in content.items() if key != "redacts"}
+        draft = self._submission.draft("m.room.redaction", user_id, own, redacts=event_id)
+        return await self._submission.send(room_id, draft, transaction)
+
+    def _check_redaction(self, room: Room, user_id: UserId, stored: StoredEvent, *, only_own: bool) -> None:
+        if stored.event.type == CREATE[0]:
+            raise Forbidden("a room's create event can't be redacted")
+        if stored.event.sender == user_id:
+            return
+        create = room.known_state(*CREATE)
+        if only_own or create is None:
+            raise Forbidden("you may redact your own events only")
+        levels = PowerLevels(create, room.known_state(*POWER_LEVELS))
+        if not levels.may_request_redaction(user_id, stored.event):
+            raise Forbidden("you don't have the power to redact events of others")
+
+    async def _check_relation(self, room: Room, type: str, relation: dict[str, Any], transaction: Transaction) -> None:
+        """spec: client-server-api/#avoiding-duplicate-annotations, #server-behaviour-of-threads"""
+        kind, target, key = relation.get("rel_type"), relation.get("event_id"), relation.get("key")
+        if not isinstance(target, str):
+            return
+        if kind == "m.annotation" and isinstance(key, str):
+            sender = transaction.user_id
+            if not await relations.is_annotated(self._db, room.nid, EventId(target), type, sender, key):
+                return
+            if not await events.by_txn_keys(self._db, [transaction.key]):  # a repeated request gets its event again
+                raise MatrixError("you have annotated this event so before", errcode="M_DUPLICATE_ANNOTATION")
+        elif kind == "m.thread":
+            root = await self._events.by_id(EventId(target))
+            if root is not None and root.room_nid == room.nid and _is_related(root.event):
+                raise MatrixError("a thread can't begin at an event that relates to another")
+
+    async def _joined(self, room_id: RoomId, user_id: UserId) -> Room:
+        room = await self._rooms.get(room_id)
+        if room is None or room.membership(user_id) != "join":
+            raise Forbidden("you are not in this room")
+        return room
+
+
+def _is_related(event: Event) -> bool:
+    relation = event.content.get("m.relates_to")
+    return isinstance(relation, dict) and isinstance(relation.get("rel_type"), str)
+
+
+def _check_stays_encrypted(room: Room, content: dict[str, Any]) -> None:
+    """Encryption can't be switched off again. spec: client-server-api/#mroomencryption"""
+    before = room.known_state("m.room.encryption")
+    if before is not None and before.content.get("algorithm") and not content.get("algorithm"):
+        raise Forbidden("encryption can't be switched off")

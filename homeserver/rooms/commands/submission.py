@@ -1,0 +1,71 @@
+"""The last step of every command: past the policy chain, into the room writer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from homeserver.core import canonical_json
+from homeserver.core.events import Draft, Event
+from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
+from homeserver.core.room_versions import RoomVersion
+from homeserver.rooms.policy import PolicyChain
+from homeserver.rooms.residents import Room
+from homeserver.rooms.writer import NewAlias, RoomWriter, Transaction
+from homeserver.runtime.clock import Clock
+
+
+class Submission:
+    """Makes drafts and sends them."""
+
+    def __init__(self, writer: RoomWriter, policy: PolicyChain, clock: Clock, server_name: ServerName) -> None:
+        self._writer = writer
+        self._policy = policy
+        self._clock = clock
+        self.server_name = server_name
+
+    def is_local(self, identifier: str) -> bool:
+        """Whether a user, or an alias, is of this server."""
+        return domain_of(identifier) == self.server_name
+
+    def draft(
+        self,
+        type: str,
+        sender: UserId,
+        content: dict[str, Any],
+        state_key: str | None = None,
+        *,
+        redacts: EventId | None = None,
+        timestamp_ms: int | None = None,
+    ) -> Draft:
+        """Raises BadJson for content that no event may hold."""
+        canonical_json.check_values(content)
+        now = timestamp_ms if timestamp_ms is not None else self._clock.now_ms()
+        return Draft(
+            type=type, sender=sender, content=content, state_key=state_key, redacts=redacts, origin_server_ts=now
+        )
+
+    async def send(self, room_id: RoomId, draft: Draft, transaction: Transaction | None = None) -> Event:
+        """Raises as `RoomWriter.send`, and what the policy chain raises."""
+        return await self._writer.send(room_id, await self._policy.judge(room_id, draft), transaction)
+
+    async def send_all(self, room_id: RoomId, drafts: Sequence[Draft]) -> list[Event]:
+        """All or none of them."""
+        return await self._writer.send_all(room_id, await self._policy.judge_all(room_id, drafts))
+
+    async def judge(self, room_id: RoomId, draft: Draft) -> Draft:
+        """The policy chain alone, for an event that another server writes with us."""
+        return await self._policy.judge(room_id, draft)
+
+    async def create(
+        self,
+        version: RoomVersion,
+        room_id: RoomId | None,
+        drafts: Sequence[Draft],
+        *,
+        is_published: bool = False,
+        alias: NewAlias | None = None,
+    ) -> Room:
+        """A new room, with its place in the directory and its alias, in one transaction."""
+        judged = await self._policy.judge_all(None, drafts)
+        return await self._writer.create(version, room_id, judged, is_published=is_published, alias=alias)
