@@ -26,13 +26,17 @@ from homeserver.client_api.account_data import AccountDataEndpoints
 from homeserver.client_api.banning import Banning
 from homeserver.client_api.create_room import CreateRoom
 from homeserver.client_api.devices import DeviceEndpoints
+from homeserver.client_api.directory import Directory
 from homeserver.client_api.filters import FilterEndpoints
 from homeserver.client_api.inviting import Inviting
 from homeserver.client_api.joining import Joining
+from homeserver.client_api.key_backup import KeyBackupEndpoints
+from homeserver.client_api.keys import KeyEndpoints, ToDeviceEndpoint
 from homeserver.client_api.kicking import Kicking
 from homeserver.client_api.knocking import Knocking
 from homeserver.client_api.leaving import Leaving
 from homeserver.client_api.list_joined_rooms import ListJoinedRooms
+from homeserver.client_api.list_public_rooms import ListPublicRooms
 from homeserver.client_api.login import LoginEndpoints
 from homeserver.client_api.notifications import NotificationEndpoints
 from homeserver.client_api.presence import PresenceEndpoints
@@ -48,11 +52,18 @@ from homeserver.client_api.room_members import RoomMembers
 from homeserver.client_api.room_messages import RoomMessages
 from homeserver.client_api.room_send import RoomSend
 from homeserver.client_api.room_state import RoomState
+from homeserver.client_api.room_upgrades import RoomUpgrades
 from homeserver.client_api.server_info import ServerInfo
+from homeserver.client_api.sync import SyncEndpoint
 from homeserver.client_api.typing import TypingEndpoints
 from homeserver.config import Config, Listener
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
+from homeserver.encryption.cross_signing import CrossSigning
+from homeserver.encryption.device_lists import DeviceLists
+from homeserver.encryption.key_backups import KeyBackups
+from homeserver.encryption.keys import Keys, OneTimeKeys
+from homeserver.encryption.to_device import ToDevice
 from homeserver.ephemeral.presence import Presence, PresenceTimes
 from homeserver.ephemeral.readable import Readable
 from homeserver.ephemeral.receipts import Receipts
@@ -65,16 +76,18 @@ from homeserver.push.unread import Unread
 from homeserver.rooms.building import WriteSteps
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.commands.create import CreationSettings, RoomCreation
-from homeserver.rooms.commands.directory import Aliases
+from homeserver.rooms.commands.directory import Aliases, Publication
 from homeserver.rooms.commands.finding import RoomFinder
 from homeserver.rooms.commands.forgetting import Forgetting
 from homeserver.rooms.commands.membership import Membership
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.commands.submission import Submission
+from homeserver.rooms.commands.upgrade import RoomUpgrade
 from homeserver.rooms.committer import Committer
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.history import History
 from homeserver.rooms.policy import InvitePermission, PolicyChain
+from homeserver.rooms.public_rooms import PublicRooms
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.remote import NoRemoteRooms
 from homeserver.rooms.residents import Rooms
@@ -89,6 +102,13 @@ from homeserver.runtime.tasks import Tasks
 from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 from homeserver.storage.migrate import migrate
+from homeserver.sync.hub import SyncHub
+from homeserver.sync.lazy_members import LazyMembers
+from homeserver.sync.room_sections import RoomSections
+from homeserver.sync.service import SyncParts, SyncService
+from homeserver.sync.sources import Sources
+from homeserver.sync.timelines import RoomReads, Timelines
+from homeserver.sync.user_rooms import UserRooms
 from homeserver.web.monitoring import HealthEndpoints, MetricsEndpoint
 from homeserver.web.rate_limits import RateLimit, RateLimiter
 from homeserver.web.server import WebLimits, WebServer
@@ -167,6 +187,25 @@ class AccountParts:
     filters: Filters
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncryptionParts:
+    """Keys, cross-signing, messages to devices and key backups, plugged together."""
+
+    device_lists: DeviceLists
+    one_time_keys: OneTimeKeys
+    keys: Keys
+    cross_signing: CrossSigning
+    to_device: ToDevice
+    backups: KeyBackups
+
+    def endpoints(self, uia: Uia) -> list[object]:
+        return [
+            KeyEndpoints(self.keys, self.cross_signing, self.device_lists, uia),
+            ToDeviceEndpoint(self.to_device),
+            KeyBackupEndpoints(self.backups),
+        ]
+
+
 class Hansa:
     """One server: `start` until it answers, `stop` until it has let go of everything."""
 
@@ -199,6 +238,8 @@ class Hansa:
         accounts.account_data.provide_in_rooms("m.fully_read", live.receipts)
         accounts.sessions.observers.append(live.pushers)
         await live.start(self.tasks)
+        encryption = self._encryption(accounts, rooms)
+        sync = self._sync(accounts, rooms, live, encryption)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         parts = [
             *self._account_endpoints(accounts, rooms),
@@ -207,6 +248,8 @@ class Hansa:
             RoomMessages(rooms.history, rooms.views),
             RoomMembers(rooms.history, rooms.views, rooms.rooms),
             *live.endpoints(rooms.client_events),
+            *encryption.endpoints(accounts.uia),
+            SyncEndpoint(sync),
         ]
         for listener in self.config.listeners:
             served = [*(parts if "client" in listener.apis else []), *self._monitoring(listener)]
@@ -286,7 +329,65 @@ class Hansa:
             RoomState(sending, membership, parts.history, parts.views),
             Redaction(sending),
             ListJoinedRooms(parts.rooms),
+            Directory(aliases),
+            ListPublicRooms(
+                PublicRooms(db, parts.rooms, parts.journal),
+                Publication(db, parts.rooms),
+                remote,
+                server_name,
+                needs_login=self.config.rooms.public_list_needs_login,
+            ),
+            RoomUpgrades(RoomUpgrade(submission, membership, parts.rooms, db, self.world.randomness)),
         ]
+
+    def _encryption(self, accounts: AccountParts, parts: RoomParts) -> EncryptionParts:
+        db, journal, server_name = self.world.db, parts.journal, ServerName(self.config.server_name)
+        lists = DeviceLists(db, parts.rooms, parts.store, parts.numbers)
+        one_time_keys = OneTimeKeys(db)
+        keys = Keys(db, journal, lists, one_time_keys, server_name)
+        to_device = ToDevice(db, journal, self.world.clock, server_name)
+        accounts.sessions.observers.append(keys)
+        accounts.sessions.followers.append(keys.after_devices_deleted)
+        self.tasks.forever(to_device.forget_transactions, name="to_device_transactions")
+        return EncryptionParts(
+            device_lists=lists,
+            one_time_keys=one_time_keys,
+            keys=keys,
+            cross_signing=CrossSigning(db, journal, lists),
+            to_device=to_device,
+            backups=KeyBackups(db),
+        )
+
+    def _sync(
+        self, accounts: AccountParts, parts: RoomParts, live: LiveParts, encryption: EncryptionParts
+    ) -> SyncService:
+        user_rooms = UserRooms(parts.rooms)
+        hub = SyncHub(parts.journal, parts.rooms, user_rooms)
+        sources = Sources(
+            account_data=accounts.account_data,
+            filters=accounts.filters,
+            receipts=live.receipts,
+            typing=live.typing,
+            presence=live.presence,
+            unread=live.unread,
+            to_device=encryption.to_device,
+            device_lists=encryption.device_lists,
+            one_time_keys=encryption.one_time_keys,
+        )
+        reads = RoomReads(
+            db=self.world.db,
+            rooms=parts.rooms,
+            store=parts.store,
+            numbers=parts.numbers,
+            gate=parts.gate,
+            client_events=parts.client_events,
+        )
+        timelines = Timelines(reads, hub, LazyMembers(parts.rooms, parts.numbers))
+        sections = RoomSections(reads, hub, timelines, sources)
+        service = SyncParts(
+            hub=hub, user_rooms=user_rooms, sections=sections, journal=parts.journal, clock=self.world.clock
+        )
+        return SyncService(service, sources, timeout_s_max=self.config.limits.sync_timeout_s)
 
     def _rooms(self, journal: Journal, users: Users) -> RoomParts:
         world, db = self.world, self.world.db
