@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,6 +62,8 @@ class Sessions:
         self._randomness = randomness
         self._times = times
         self.observers = list(observers)
+        # Called once devices are gone for good.
+        self.followers: list[Callable[[UserId], Awaitable[None]]] = []
         self._holders: OrderedDict[bytes, tuple[Holder, Caller]] = OrderedDict()
         self._ended = 0
         self._sightings: dict[tuple[UserId, DeviceId], Sighting] = {}
@@ -194,6 +196,7 @@ class Sessions:
         async with self._db.transaction() as tx:
             await self.end_devices_in(tx, user_id, device_ids)
         self._forget(user_id, device_ids)
+        await self._follow(user_id)
 
     async def end_all(self, user_id: UserId, *, but: DeviceId | None = None) -> None:
         """Deletes all devices of a user, or all but one."""
@@ -203,6 +206,7 @@ class Sessions:
                 await tokens.delete_all(tx, user_id)
             await self.end_devices_in(tx, user_id, ids)
         self._forget(user_id, None if but is None else ids)
+        await self._follow(user_id)
 
     async def end_devices_in(self, tx: Tx, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
         """The same inside of a transaction; `account_changed` must follow it."""
@@ -212,6 +216,10 @@ class Sessions:
         await devices.delete(tx, user_id, device_ids)
         for observer in self.observers:
             await observer.devices_deleted(tx, user_id, device_ids)
+
+    async def _follow(self, user_id: UserId) -> None:
+        for follower in self.followers:
+            await follower(user_id)
 
     def account_changed(self, user_id: UserId) -> None:
         """Forgets what is remembered of a user's sessions."""

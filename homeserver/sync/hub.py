@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from immutables import Map
 
@@ -45,7 +45,7 @@ class SyncHub:
         self._dropped: dict[RoomId, int] = {}
         self._room_last: dict[RoomId, int] = {}
         self._user_last: dict[UserId, dict[str, int]] = {}
-        self._member_last = self.start
+        self._member_last: dict[RoomId, int] = {}
         self._waiting: dict[UserId, set[asyncio.Future[None]]] = {}
         journal.listen(self._hear)
 
@@ -68,9 +68,9 @@ class SyncHub:
         kinds = self._user_last.get(user_id)
         return max(kinds.values()) if kinds else self.start
 
-    def member_moved(self, since: int) -> bool:
-        """Whether anybody's membership of any room has changed since."""
-        return since < self.start or self._member_last > since
+    def member_moved(self, room_ids: Iterable[RoomId], since: int) -> bool:
+        """Whether anybody's membership of one of these rooms has changed since."""
+        return since < self.start or any(self._member_last.get(room_id, 0) > since for room_id in room_ids)
 
     def recent(self, room_id: RoomId, since: int, upto: int) -> list[StoredEvent] | None:
         """All events of a room in (since, upto], or None if memory doesn't reach back so far."""
@@ -140,7 +140,7 @@ class SyncHub:
             self._redact(feed, written.redacts.nid)
         self._room_last[event.room_id] = position
         if event.type == "m.room.member":
-            self._member_last = position
+            self._member_last[event.room_id] = position
             user_id = UserId(event.state_key or "")
             self._user_rooms.hear(user_id, written)
             self._user_last.setdefault(user_id, {})["membership"] = position

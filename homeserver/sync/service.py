@@ -112,7 +112,7 @@ class SyncService:
             messages, told = await self._to_device(span, token)
             if messages:
                 answer["to_device"] = {"events": messages}
-        lists = await self._device_lists(span)
+        lists = await self._device_lists(span, entries)
         if lists:
             answer["device_lists"] = lists
         keys_changed = device_id is not None and self._hub.user_last(user_id, "one_time_keys") > span.since
@@ -160,17 +160,17 @@ class SyncService:
         messages, last = await self._sources.to_device.pending(user_id, device_id, since, span.upto, TO_DEVICE_MAX)
         return messages, last if len(messages) >= TO_DEVICE_MAX else span.upto
 
-    async def _device_lists(self, span: Span) -> dict[str, list[str]]:
+    async def _device_lists(self, span: Span, entries: Mapping[RoomId, UserRoom]) -> dict[str, list[str]]:
         user_id = span.viewer.user_id
         if span.is_initial:
             return {}
         has_joins = self._may_have(user_id, "device_list", span.since) or self._may_have(
             user_id, "membership", span.since
         )
-        if not has_joins and not self._hub.member_moved(span.since):
+        if not has_joins and not self._hub.member_moved(entries, span.since):
             return {}
         changed, left = await self._sources.device_lists.changes(user_id, span.since, span.upto)
-        lists = {"changed": sorted(changed), "left": sorted(left)}
+        lists: dict[str, list[str]] = {"changed": [*sorted(changed)], "left": [*sorted(left)]}
         return lists if changed or left else {}
 
     async def _with_keys(self, answer: dict[str, Any], span: Span) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""Whose devices a user must look at again. spec: client-server-api/#tracking-the-device-list-for-a-user"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from homeserver.core.identifiers import UserId
+from homeserver.journal.journal import JournalWrite
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.residents import Rooms
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.storage import device_lists, events
+from homeserver.storage.database import Database
+from homeserver.storage.memberships import UserRoom
+
+_OUT = ("leave", "ban")
+
+
+class DeviceLists:
+    """Records changes of what users publish, and answers what changed for whom."""
+
+    def __init__(self, db: Database, rooms: Rooms, event_store: EventStore, numbers: StateNumbers) -> None:
+        self._db = db
+        self._rooms = rooms
+        self._events = event_store
+        self._numbers = numbers
+
+    async def record(self, write: JournalWrite, user_id: UserId) -> None:
+        """Notes, in an open transaction, that a user's devices or keys changed, and tells those who share a room."""
+        await device_lists.upsert(write.tx, user_id, write.position)
+        concerned = await self._rooms.users_sharing(user_id)
+        write.publish("device_list", user_ids=[user_id, *concerned])
+
+    async def changes(self, user_id: UserId, since: int, upto: int) -> tuple[set[UserId], set[UserId]]:
+        """(changed, left): whose keys to fetch again, and whom to forget. Five queries at most."""
+        rooms = await self._rooms.rooms_of(user_id)
+        joined = [room for room in rooms if room.membership == "join"]
+        sharing = await self._rooms.users_sharing(user_id) | {user_id}
+        changed = await device_lists.changed(self._db, since, sharing)
+        came, went = await self._moved(user_id, joined, since, upto)
+        went |= await self._left_behind(user_id, rooms, since)
+        return changed | (came & sharing), went - sharing
+
+    async def _moved(
+        self, user_id: UserId, joined: Sequence[UserRoom], since: int, upto: int
+    ) -> tuple[set[UserId], set[UserId]]:
+        """Who came into, and who left, the rooms that the user is in."""
+        spans = {room.room_nid: (since, upto) for room in joined}
+        changes = await events.state_changes(self._db, spans) if spans else {}
+        keys = await self._numbers.keys_of({number for found in changes.values() for number in found})
+        nids = {
+            nid for found in changes.values() for number, nid in found.items() if keys[number][0] == "m.room.member"
+        }
+        stored = await self._events.by_nids(nids)
+        came: set[UserId] = set()
+        went: set[UserId] = set()
+        for event in (entry.event for entry in stored.values()):
+            target = UserId(event.state_key or "")
+            if event.membership == "join":
+                came.add(target)
+                if target == user_id:
+                    came |= set(await self._rooms.joined_members(event.room_id))
+            elif event.membership in _OUT:
+                went.add(target)
+        return came, went
+
+    async def _left_behind(self, user_id: UserId, rooms: Sequence[UserRoom], since: int) -> set[UserId]:
+        """The members of the rooms that the user has left."""
+        left = [room.room_id for room in rooms if room.membership in _OUT and room.event_nid > since]
+        found = await self._rooms.get_many(left) if left else {}
+        return {member for room in found.values() for member in room.joined_members()}

@@ -1,0 +1,103 @@
+"""Messages to devices: kept until the device has them, each once. spec: client-server-api/#send-to-device-messaging"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeserver.core import canonical_json
+from homeserver.core.errors import InvalidParam, MatrixError
+from homeserver.core.identifiers import DeviceId, ServerName, UserId, domain_of
+from homeserver.journal.journal import Journal
+from homeserver.runtime.clock import Clock
+from homeserver.storage import to_device
+from homeserver.storage.database import Database
+from homeserver.storage.to_device import Addressed
+
+MESSAGES_PER_REQUEST_MAX = 10_000
+MESSAGE_BYTES_MAX = 65_536
+PENDING_PER_DEVICE_MAX = 20_000
+ALL_DEVICES = "*"
+_REMEMBER_MS = 7 * 24 * 3600 * 1000
+
+
+class ToDevice:
+    """Takes messages for devices and hands them to their syncs."""
+
+    def __init__(self, db: Database, journal: Journal, clock: Clock, server_name: ServerName) -> None:
+        self._db = db
+        self._journal = journal
+        self._clock = clock
+        self._server_name = server_name
+
+    async def send(
+        self,
+        sender: UserId,
+        device_id: DeviceId | None,
+        kind: str,
+        txn_id: str,
+        messages: Mapping[UserId, Mapping[str, dict[str, Any]]],
+    ) -> None:
+        """Sends once per transaction id. Devices that don't exist, or have too much waiting, are passed over.
+
+        Raises InvalidParam, MatrixError (M_TOO_LARGE). Four statements, however many recipients.
+        """
+        if sum(len(by_device) for by_device in messages.values()) > MESSAGES_PER_REQUEST_MAX:
+            raise InvalidParam(f"at most {MESSAGES_PER_REQUEST_MAX} messages can be sent at once")
+        local = {user: found for user, found in messages.items() if domain_of(user) == self._server_name}
+        encoded = {
+            user: {device: _encode(sender, kind, content) for device, content in found.items()}
+            for user, found in local.items()
+        }
+        devices = await to_device.devices_of(self._db, list(encoded))
+        full = await to_device.full(self._db, list(encoded), PENDING_PER_DEVICE_MAX) if encoded else set()
+        addressed = [
+            Addressed(user, device, message)
+            for user, found in encoded.items()
+            for target, message in found.items()
+            for device in (devices.get(user, set()) if target == ALL_DEVICES else {DeviceId(target)})
+            if device in devices.get(user, set()) and (user, device) not in full
+        ]
+        async with self._journal.write() as write:
+            now = self._clock.now_ms()
+            if not await to_device.begin(write.tx, sender, device_id or DeviceId(""), txn_id, now):
+                return
+            if addressed:
+                await to_device.insert(write.tx, addressed, write.position)
+                write.publish("to_device", user_ids=sorted({message.user_id for message in addressed}))
+
+    async def pending(
+        self, user_id: UserId, device_id: DeviceId, since: int, upto: int, limit: int
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The oldest messages in (since, upto], and the position up to which they go.
+
+        Never ends within a position: so it may give more than `limit` where one request sent a device several.
+        """
+        found = await to_device.pending(self._db, user_id, device_id, since, upto, limit + 1)
+        if len(found) > limit:
+            last = found[limit - 1][0]
+            whole = [entry for entry in found if entry[0] < found[limit][0]]
+            if not whole:  # one position has more than `limit`
+                whole = await to_device.pending(self._db, user_id, device_id, since, last, MESSAGES_PER_REQUEST_MAX)
+            return [canonical_json.decode(message) for _, message in whole], whole[-1][0]
+        return [canonical_json.decode(message) for _, message in found], upto
+
+    async def acknowledge(self, user_id: UserId, device_id: DeviceId, upto: int) -> None:
+        """Deletes what the device has."""
+        async with self._db.transaction() as tx:
+            await to_device.delete_upto(tx, user_id, device_id, upto)
+
+    async def forget_transactions(self) -> None:
+        """Runs as a task: once an hour forgets transaction ids that nobody repeats any more."""
+        await self._clock.sleep(3600)
+        async with self._db.transaction() as tx:
+            await to_device.forget_transactions(tx, self._clock.now_ms() - _REMEMBER_MS)
+
+
+def _encode(sender: UserId, kind: str, content: dict[str, Any]) -> bytes:
+    if not isinstance(content, dict):
+        raise InvalidParam("a message's content must be an object")
+    message = canonical_json.encode({"sender": sender, "type": kind, "content": content})
+    if len(message) > MESSAGE_BYTES_MAX:
+        raise MatrixError(f"a message may have {MESSAGE_BYTES_MAX} bytes", errcode="M_TOO_LARGE", status=413)
+    return message
