@@ -118,7 +118,7 @@ class Membership:
         Keys of its own stay, so that a name for one room can be set. Raises MatrixError.
         """
         membership = content.get("membership")
-        if membership not in MEMBERSHIPS:
+        if not isinstance(membership, str) or membership not in MEMBERSHIPS:
             raise MatrixError(f"membership must be one of {', '.join(sorted(MEMBERSHIPS))}", errcode="M_BAD_JSON")
         if not is_user_id(target):
             raise InvalidParam("the state key of a member event must be a user id")
@@ -130,7 +130,7 @@ class Membership:
             return await self._join_here(room, sender, own, is_guest=is_guest)
         if membership == "invite":
             self.count_invites(sender, [user_id], room_id)
-        base = (await self._contents(str(membership), [user_id], None))[user_id]
+        base = (await self._contents(membership, [user_id], None))[user_id]
         return await self._send(room_id, sender, user_id, {**base, **own})
 
     def count_invites(self, sender: UserId, targets: Collection[UserId], room_id: RoomId | None = None) -> None:

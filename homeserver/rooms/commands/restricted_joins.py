@@ -10,7 +10,6 @@ from homeserver.core.identifiers import RoomId, UserId
 from homeserver.rooms.residents import Room
 
 ALLOWED_ROOMS_MAX = 1_000
-RULES = frozenset({"restricted", "knock_restricted"})
 
 
 class JoinedRooms(Protocol):

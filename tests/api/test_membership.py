@@ -1,0 +1,232 @@
+"""Memberships over HTTP: who may do what to whom."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.kit.server import Answered, Client, RunningServer, running_server
+
+
+@pytest.fixture
+async def server(database_dsn: str) -> AsyncIterator[RunningServer]:
+    async with running_server(database_dsn) as running:
+        yield running
+
+
+async def users(server: RunningServer, *names: str) -> list[Client]:
+    return [await server.user(name) for name in names]
+
+
+async def act(client: Client, action: str, room: str, target: Client | None = None, **body: Any) -> Answered:
+    named = {"user_id": target.user_id} if target is not None else {}
+    return await client.post("/rooms/{}/" + action, room, body={**named, **body})
+
+
+async def member(viewer: Client, room: str, of: Client) -> Any:
+    return (await viewer.get("/rooms/{}/state/m.room.member/{}", room, of.user_id)).ok()
+
+
+async def test_the_whole_way_through_a_room(server: RunningServer) -> None:
+    alice, bob = await users(server, "alice", "bob")
+    room = await alice.create_room()
+    (await bob.post("/join/{}", room)).refused(403, "M_FORBIDDEN")
+    (await act(alice, "invite", room, bob, reason="come")).ok()
+    (await act(alice, "invite", room, bob, reason="come")).ok()
+    assert await member(alice, room, bob) == {"membership": "invite", "displayname": "bob", "reason": "come"}
+    (await act(bob, "join", room, reason="thanks")).ok()
+    (await act(bob, "join", room)).ok()
+    assert await member(alice, room, bob) == {"membership": "join", "displayname": "bob", "reason": "thanks"}
+    (await act(alice, "invite", room, bob)).refused(403, "M_FORBIDDEN")
+    (await act(alice, "kick", room, bob, reason="tired")).ok()
+    assert await member(alice, room, bob) == {"membership": "leave", "reason": "tired"}
+    (await act(alice, "kick", room, bob)).refused(403, "M_FORBIDDEN")
+    (await act(alice, "ban", room, bob, reason="rude")).ok()
+    assert await member(alice, room, bob) == {"membership": "ban", "reason": "rude"}
+    (await act(alice, "invite", room, bob)).refused(403, "M_FORBIDDEN")
+    (await act(bob, "join", room)).refused(403, "M_FORBIDDEN")
+    (await act(bob, "leave", room)).refused(403, "M_FORBIDDEN")
+    (await act(alice, "kick", room, bob)).refused(403, "M_FORBIDDEN")
+    (await act(alice, "unban", room, bob)).ok()
+    (await act(alice, "unban", room, bob)).refused(403, "M_FORBIDDEN")
+    (await act(alice, "invite", room, bob)).ok()
+    (await act(bob, "leave", room, reason="no")).ok()
+    (await act(bob, "leave", room)).ok()
+    assert await member(alice, room, bob) == {"membership": "leave", "reason": "no"}
+
+
+async def test_forgetting(server: RunningServer) -> None:
+    alice, bob = await users(server, "alice", "bob")
+    room = await alice.create_room(preset="public_chat")
+    (await act(bob, "forget", room)).refused(400, "M_UNKNOWN")
+    await bob.join(room)
+    (await act(bob, "forget", room)).refused(400, "M_UNKNOWN")
+    (await act(bob, "leave", room)).ok()
+    (await act(bob, "forget", room)).ok()
+    (await act(bob, "forget", "!unknown:hansa.test")).refused(400, "M_UNKNOWN")
+    await bob.join(room)
+
+
+@pytest.mark.parametrize("action", ["invite", "kick", "ban", "unban", "leave"])
+async def test_strangers_learn_nothing(server: RunningServer, action: str) -> None:
+    """T-C15: nobody changes a room from outside, and a private room answers as one that isn't there."""
+    alice, bob, carol = await users(server, "alice", "bob", "carol")
+    room = await alice.create_room()
+    target = None if action == "leave" else alice
+    here = await act(carol, action, room, target)
+    nowhere = await act(carol, action, "!nowhere:hansa.test", target)
+    assert (here.status, here.json) == (nowhere.status, nowhere.json) == (403, here.json)
+    assert (await alice.get("/joined_rooms")).ok() == {"joined_rooms": [room]}
+    assert bob.user_id
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "status", "errcode"),
+    [
+        ("invite", {}, 400, "M_MISSING_PARAM"),
+        ("invite", {"user_id": 1}, 400, "M_BAD_JSON"),
+        ("invite", {"user_id": "bob"}, 400, "M_INVALID_PARAM"),
+        ("invite", {"user_id": "@bob:away.test"}, 502, "M_UNKNOWN"),
+        ("invite", {"medium": "email", "address": "a@b.c", "id_server": "x"}, 403, "M_FORBIDDEN"),
+        ("invite", {"user_id": "@bob:hansa.test", "reason": "x" * 1_001}, 400, "M_INVALID_PARAM"),
+        ("kick", {"user_id": "@bob:hansa.test", "reason": 7}, 400, "M_BAD_JSON"),
+        ("ban", {"reason": "x"}, 400, "M_MISSING_PARAM"),
+        ("leave", {"reason": "x" * 1_001}, 400, "M_INVALID_PARAM"),
+    ],
+)
+async def test_bad_requests(
+    server: RunningServer, method: str, body: dict[str, Any], status: int, errcode: str
+) -> None:
+    """T-C22: reasons are bounded."""
+    alice = await server.user("alice")
+    room = await alice.create_room()
+    (await alice.post("/rooms/{}/" + method, room, body=body)).refused(status, errcode)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "errcode"),
+    [
+        ("#none:hansa.test", 404, "M_NOT_FOUND"),
+        ("#none:away.test", 404, "M_NOT_FOUND"),
+        ("!none:away.test", 404, "M_NOT_FOUND"),
+        ("!" + "x" * 43, 404, "M_NOT_FOUND"),
+        ("none", 400, "M_INVALID_PARAM"),
+        ("!", 400, "M_INVALID_PARAM"),
+    ],
+)
+async def test_rooms_that_are_not_here(server: RunningServer, name: str, status: int, errcode: str) -> None:
+    alice = await server.user("alice")
+    (await alice.post("/join/{}", name)).refused(status, errcode)
+    (await alice.post("/knock/{}", name)).refused(status, errcode)
+
+
+async def test_knocking(server: RunningServer) -> None:
+    """T-C22: only where the join rule lets people knock."""
+    alice, bob, carol = await users(server, "alice", "bob", "carol")
+    closed = await alice.create_room()
+    knockable = {"type": "m.room.join_rules", "content": {"join_rule": "knock"}}
+    room = await alice.create_room(initial_state=[knockable], room_alias_name="door")
+    (await bob.post("/knock/{}", closed)).refused(403, "M_FORBIDDEN")
+    body = {"reason": "let me in"}
+    assert (await bob.post("/knock/{}", "#door:hansa.test", body=body)).ok() == {"room_id": room}
+    assert await member(alice, room, bob) == {"membership": "knock", "displayname": "bob", "reason": "let me in"}
+    (await bob.post("/join/{}", room)).refused(403, "M_FORBIDDEN")
+    (await act(bob, "leave", room)).ok()
+    (await bob.post("/knock/{}", room)).ok()
+    (await act(alice, "invite", room, bob)).ok()
+    (await bob.post("/knock/{}", room)).refused(403, "M_FORBIDDEN")
+    await bob.join(room)
+    (await bob.post("/knock/{}", room)).refused(403, "M_FORBIDDEN")
+    (await carol.post("/knock/{}", room)).ok()
+    (await act(alice, "kick", room, carol)).ok()
+
+
+@pytest.mark.parametrize(("version", "rule"), [("8", "restricted"), ("12", "restricted"), ("10", "knock_restricted")])
+async def test_restricted_rooms(server: RunningServer, version: str, rule: str) -> None:
+    """T-C21: the server names the authorising member, the client can't; nobody is let in without one."""
+    alice, bob, carol = await users(server, "alice", "bob", "carol")
+    hall = await alice.create_room(preset="public_chat")
+    allow = [{"type": "m.room_membership", "room_id": hall}, {"type": "odd"}, 7]
+    rules = {"type": "m.room.join_rules", "content": {"join_rule": rule, "allow": allow}}
+    room = await alice.create_room(room_version=version, initial_state=[rules])
+    claim = {"membership": "join", "join_authorised_via_users_server": alice.user_id}
+    (await carol.post("/join/{}", room)).refused(403, "M_FORBIDDEN")
+    path = "/rooms/{}/state/m.room.member/{}"
+    (await carol.put(path, room, carol.user_id, body=claim)).refused(403, "M_FORBIDDEN")
+    await bob.join(hall)
+    await bob.join(room)
+    assert (await member(bob, room, bob))["join_authorised_via_users_server"] == alice.user_id
+    (await bob.put(path, room, bob.user_id, body={**claim, "displayname": "Bo"})).ok()
+    assert await member(bob, room, bob) == {"membership": "join", "displayname": "Bo"}
+    (await act(alice, "invite", room, carol)).ok()
+    await carol.join(room)
+    assert "join_authorised_via_users_server" not in await member(carol, room, carol)
+    (await act(alice, "leave", room)).ok()
+    (await act(bob, "leave", room)).ok()
+
+
+async def test_nobody_left_who_may_invite(server: RunningServer) -> None:
+    alice, bob, carol = await users(server, "alice", "bob", "carol")
+    hall = await alice.create_room(preset="public_chat")
+    allow = [{"type": "m.room_membership", "room_id": hall}]
+    rules = {"type": "m.room.join_rules", "content": {"join_rule": "restricted", "allow": allow}}
+    levels = {"invite": 50}
+    room = await alice.create_room(initial_state=[rules], power_level_content_override=levels)
+    for client in (bob, carol):
+        await client.join(hall)
+    await bob.join(room)
+    (await act(alice, "leave", room)).ok()
+    (await carol.post("/join/{}", room)).refused(400, "M_UNABLE_TO_GRANT_JOIN")
+
+
+async def test_guests(server: RunningServer) -> None:
+    """T-G21: guests come in where the room says so."""
+    alice = await server.user("alice")
+    guest = server.anonymous()
+    account = (await guest.request("POST", "/register", body={}, query={"kind": "guest"})).ok()
+    guest.token, guest.user_id = account["access_token"], account["user_id"]
+    closed = await alice.create_room(preset="public_chat")
+    (await guest.post("/join/{}", closed)).refused(403, "M_GUEST_ACCESS_FORBIDDEN")
+    opened = {"type": "m.room.guest_access", "content": {"guest_access": "can_join"}}
+    room = await alice.create_room(preset="public_chat", initial_state=[opened])
+    assert await guest.join(room) == room
+    (await guest.post("/createRoom", body={})).refused(403, "M_GUEST_ACCESS_FORBIDDEN")
+
+
+async def test_invites_can_be_refused_as_a_whole(server: RunningServer) -> None:
+    alice, bob = await users(server, "alice", "bob")
+    path = "/user/{}/account_data/m.invite_permission_config"
+    (await bob.put(path, bob.user_id, body={"default_action": "block"})).ok()
+    room = await alice.create_room()
+    (await act(alice, "invite", room, bob)).refused(403, "M_INVITE_BLOCKED")
+    (await alice.post("/createRoom", body={"invite": [bob.user_id]})).refused(403, "M_INVITE_BLOCKED")
+    body = {"membership": "invite"}
+    path_of_state = "/rooms/{}/state/m.room.member/{}"
+    (await alice.put(path_of_state, room, bob.user_id, body=body)).refused(403, "M_INVITE_BLOCKED")
+    (await bob.put(path, bob.user_id, body={})).ok()
+    (await act(alice, "invite", room, bob)).ok()
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "errcode"),
+    [
+        ({}, 400, "M_BAD_JSON"),
+        ({"membership": "sleep"}, 400, "M_BAD_JSON"),
+        ({"membership": ["join"]}, 400, "M_BAD_JSON"),
+        ({"membership": "join"}, 403, "M_FORBIDDEN"),
+        ({"membership": "invite", "third_party_invite": {"signed": {}}}, 200, None),
+        ({"membership": "ban"}, 200, None),
+    ],
+)
+async def test_memberships_as_state(
+    server: RunningServer, content: dict[str, Any], status: int, errcode: str | None
+) -> None:
+    """T-C15, T-C20: the same rules by the other door."""
+    alice, bob = await users(server, "alice", "bob")
+    room = await alice.create_room()
+    answer = await alice.put("/rooms/{}/state/m.room.member/{}", room, bob.user_id, body=content)
+    assert (answer.status, answer.json.get("errcode")) == (status, errcode), answer.json
+    if status == 200:
+        assert "third_party_invite" not in await member(alice, room, bob)
