@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from homeserver.sync.user_rooms import UserRooms
 
 TO_DEVICE_MAX = 100
 IGNORED_MAX = 10_000
+ACKNOWLEDGED_MAX = 50_000
 FILTER_CHARS_MAX = 65_536
 
 
@@ -60,6 +62,7 @@ class SyncService:
         self._clock = parts.clock
         self._sources = sources
         self._timeout_s_max = timeout_s_max
+        self._acknowledged: OrderedDict[tuple[UserId, DeviceId], int] = OrderedDict()
         self._ignored: dict[UserId, tuple[int, frozenset[str]]] = {}
 
     async def sync(self, user_id: UserId, device_id: DeviceId | None, wish: SyncWish) -> bytes:
@@ -70,8 +73,8 @@ class SyncService:
         wanted = await self._filter(user_id, wish.filter)
         timeout_s = min(max(wish.timeout_ms, 0) / 1000, self._timeout_s_max)
         await self._sources.presence.seen(user_id, wish.set_presence, for_s=timeout_s)
-        if token is not None and device_id is not None and self._may_have(user_id, "to_device", 0):
-            await self._sources.to_device.acknowledge(user_id, device_id, token.to_device)
+        if token is not None and device_id is not None:
+            await self._acknowledge(user_id, device_id, token.to_device)
         deadline = self._clock.monotonic_s() + timeout_s
         while True:
             upto = self._journal.visible
@@ -129,6 +132,17 @@ class SyncService:
             return True
         last = self._hub.room_last
         return any(entry.membership == "join" and last(room_id) > since for room_id, entry in entries.items())
+
+    async def _acknowledge(self, user_id: UserId, device_id: DeviceId, position: int) -> None:
+        """Deletes the messages that the device has, unless it was told of none since the last time."""
+        key = (user_id, device_id)
+        done = self._acknowledged.get(key, 0)
+        if done >= position or (done and self._hub.user_last(user_id, "to_device") <= done):
+            return
+        await self._sources.to_device.acknowledge(user_id, device_id, position)
+        self._acknowledged[key] = position
+        if len(self._acknowledged) > ACKNOWLEDGED_MAX:
+            self._acknowledged.popitem(last=False)
 
     def _may_have(self, user_id: UserId, kind: str, since: int) -> bool:
         return since < self._hub.start or self._hub.user_last(user_id, kind) > since
