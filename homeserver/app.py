@@ -79,6 +79,7 @@ from homeserver.rooms.commands.create import CreationSettings, RoomCreation
 from homeserver.rooms.commands.directory import Aliases, Publication
 from homeserver.rooms.commands.finding import RoomFinder
 from homeserver.rooms.commands.forgetting import Forgetting
+from homeserver.rooms.commands.guests import GuestDoor
 from homeserver.rooms.commands.membership import Membership
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.commands.submission import Submission
@@ -315,6 +316,7 @@ class Hansa:
             invites_max=self.config.rooms.invites_per_creation_max,
         )
         creation = RoomCreation(submission, membership, aliases, remote, settings)
+        parts.journal.listen(GuestDoor(db, submission, self.tasks).hear)
         sending = Sending(submission, parts.rooms, parts.store, aliases, db)
         finder = RoomFinder(aliases)
         return [

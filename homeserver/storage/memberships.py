@@ -59,6 +59,11 @@ _SHARE_ROOM = """
     )
 """
 
+_GUESTS = """
+    SELECT m.user_id FROM memberships m JOIN users u USING (user_id)
+    WHERE m.room_nid = $1 AND m.membership IN ('join', 'invite', 'knock') AND u.is_guest
+"""
+
 
 async def upsert(tx: Tx, rows: Sequence[MembershipRow]) -> None:
     """`rows` must name each (room, user) once."""
@@ -90,6 +95,11 @@ async def users_sharing(db: Reader, user_id: UserId) -> list[UserId]:
 
 async def share_room(db: Reader, user_id: UserId, other: UserId) -> bool:
     return bool(await db.fetchval(_SHARE_ROOM, user_id, other))
+
+
+async def guests(db: Reader, room_nid: int) -> list[UserId]:
+    """Guests of this server who are in a room, or invited."""
+    return [UserId(row["user_id"]) for row in await db.fetch(_GUESTS, room_nid)]
 
 
 async def forget(tx: Tx, room_nid: int, user_id: UserId) -> bool:

@@ -109,7 +109,7 @@ async def test_pages_and_filters(server: RunningServer) -> None:
     )
     await bob.join(rooms[3])
 
-    names, since = list[str](), None
+    names, since, page = list[str](), None, dict[str, Any]()
     for _ in range(3):
         page = (await alice.get("/publicRooms", limit=2, **({"since": since} if since else {}))).ok()
         assert page["total_room_count_estimate"] == 6

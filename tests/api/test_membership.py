@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kit.server import Answered, Client, RunningServer, running_server
+from homeserver.config import Config, Listener, load_config
+from tests.kit.server import Answered, Client, RunningServer, config_for_tests, running_server
 
 
 @pytest.fixture
@@ -192,6 +195,9 @@ async def test_guests(server: RunningServer) -> None:
     opened = {"type": "m.room.guest_access", "content": {"guest_access": "can_join"}}
     room = await alice.create_room(preset="public_chat", initial_state=[opened])
     assert await guest.join(room) == room
+    (await alice.put("/rooms/{}/state/m.room.guest_access", room, body={"guest_access": "forbidden"})).ok()
+    seen = {(await member(alice, room, guest))["membership"] for _ in range(100)}
+    assert "leave" in seen
     (await guest.post("/createRoom", body={})).refused(403, "M_GUEST_ACCESS_FORBIDDEN")
 
 
@@ -230,3 +236,72 @@ async def test_memberships_as_state(
     assert (answer.status, answer.json.get("errcode")) == (status, errcode), answer.json
     if status == 200:
         assert "third_party_invite" not in await member(alice, room, bob)
+
+
+LIMITED = """
+[rate_limits.create_room]
+burst = 2
+per_second = 0.001
+[rate_limits.join]
+burst = 2
+per_second = 0.001
+[rate_limits.invite_sender]
+burst = 3
+per_second = 0.001
+[rate_limits.message]
+burst = 3
+per_second = 0.001
+"""
+
+
+def limited_config(folder: Path) -> Config:
+    """As for other tests, but with rate limits, and tight ones."""
+    config_for_tests(folder)
+    file = folder / "hansa.toml"
+    file.write_text(file.read_text().replace("enabled = false", "enabled = true") + LIMITED)
+    return replace(load_config(file, {}), listeners=(Listener(port=0),))
+
+
+async def test_each_action_has_its_limit(database_dsn: str, tmp_path: Path) -> None:
+    """T-H12: limits count users and actions, not paths; each invite of a creation counts."""
+    async with running_server(database_dsn, config=limited_config(tmp_path)) as server:
+        alice, bob, carol = await users(server, "alice", "bob", "carol")
+        invited = [bob.user_id, carol.user_id]
+        room = await alice.create_room(preset="public_chat", invite=invited)
+        (await alice.post("/createRoom", body={"invite": invited})).refused(429, "M_LIMIT_EXCEEDED")
+        refusal = (await alice.post("/createRoom", body={})).refused(429, "M_LIMIT_EXCEEDED")
+        assert refusal["retry_after_ms"] > 0
+        for path in ("/join/{}", "/rooms/{}/join"):
+            (await bob.post(path, room)).ok()
+        (await bob.request("POST", "/_matrix/client/r0/join/{}", room, body={})).refused(429, "M_LIMIT_EXCEEDED")
+        for text in "abc":
+            await bob.send(room, text)
+        (await bob.put("/rooms/{}/send/m.room.message/{}", room, "d", body={})).refused(429, "M_LIMIT_EXCEEDED")
+        await alice.send(room)
+
+
+async def test_whoever_is_suspended_may_only_take_back(server: RunningServer) -> None:
+    """spec: client-server-api/#account-suspension"""
+    alice, bob = await users(server, "alice", "bob")
+    room, other = await bob.create_room(preset="public_chat"), await alice.create_room(preset="public_chat")
+    await alice.join(room)
+    hers, his = await alice.send(room), await bob.send(room)
+    mine = await bob.send(room)
+    await server.hansa.world.db.execute("UPDATE users SET is_suspended = true WHERE user_id = $1", bob.user_id)
+    bob = await server.login("bob")
+    for answer in (
+        await bob.post("/createRoom"),
+        await bob.post("/join/{}", other),
+        await bob.post("/knock/{}", other),
+        await act(bob, "invite", room, alice),
+        await act(bob, "kick", room, alice),
+        await act(bob, "ban", room, alice),
+        await bob.put("/rooms/{}/send/m.room.message/t", room),
+        await bob.put("/rooms/{}/state/m.room.name", room),
+        await bob.post("/rooms/{}/upgrade", room, body={"new_version": "12"}),
+    ):
+        answer.refused(403, "M_USER_SUSPENDED")
+    (await bob.put("/rooms/{}/redact/{}/{}", room, hers, "1")).refused(403, "M_FORBIDDEN")
+    for number, event_id in enumerate((his, mine)):
+        (await bob.put("/rooms/{}/redact/{}/{}", room, event_id, f"r{number}")).ok()
+    (await act(bob, "leave", room)).ok()

@@ -1,0 +1,50 @@
+"""Guests leave a room that no longer takes them. spec: client-server-api/#guest-access"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from homeserver.core.errors import MatrixError
+from homeserver.journal.journal import Entry
+from homeserver.rooms.building import Written
+from homeserver.rooms.commands.submission import Submission
+from homeserver.rooms.residents import Room
+from homeserver.runtime.tasks import Tasks
+from homeserver.storage import memberships
+from homeserver.storage.database import Database
+
+BATCH = 100
+
+
+class GuestDoor:
+    """Hears of changed guest access, and sees this server's guests out."""
+
+    def __init__(self, db: Database, submission: Submission, tasks: Tasks) -> None:
+        self._db = db
+        self._submission = submission
+        self._tasks = tasks
+
+    def hear(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            written = entry.payload
+            if not isinstance(written, Written) or written.event.type != "m.room.guest_access":
+                continue
+            # A room that had none let nobody in as a guest.
+            if written.replaced is not None and written.event.content.get("guest_access") != "can_join":
+                self._tasks.start(self._see_out(written.room), name="guests_leave")
+
+    async def _see_out(self, room: Room) -> None:
+        guests = await memberships.guests(self._db, room.nid)
+        drafts = [
+            self._submission.draft("m.room.member", guest, {"membership": "leave"}, guest)
+            for guest in guests
+            if self._submission.is_local(guest)
+        ]
+        for start in range(0, len(drafts), BATCH):
+            with contextlib.suppress(MatrixError):  # one of them has left meanwhile: the others go one by one
+                await self._submission.send_all(room.room_id, drafts[start : start + BATCH])
+                continue
+            for draft in drafts[start : start + BATCH]:
+                with contextlib.suppress(MatrixError):
+                    await self._submission.send(room.room_id, draft)
