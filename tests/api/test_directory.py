@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -42,6 +43,19 @@ async def test_an_alias_lives_and_dies(server: RunningServer) -> None:
     (await alice.delete("/directory/room/{}", alias)).ok()
     (await alice.delete("/directory/room/{}", alias)).refused(404, "M_NOT_FOUND")
     (await bob.put("/directory/room/{}", alias, body={"room_id": other})).ok()
+
+
+async def test_one_of_many_gets_the_alias(server: RunningServer) -> None:
+    """T-C25, T-H7: whoever comes second has neither the alias nor half a room."""
+    alice = await server.user("alice")
+    room = await alice.create_room()
+    wishes = [alice.post("/createRoom", body={"room_alias_name": "one"}) for _ in range(4)]
+    wish = alice.put("/directory/room/{}", "#one:hansa.test", body={"room_id": room})
+    answers = await asyncio.gather(*wishes, wish)
+    assert sorted(answer.status for answer in answers) in ([200, 400, 400, 400, 409], [200, 400, 400, 400, 400])
+    named = (await alice.get("/directory/room/{}", "#one:hansa.test")).ok()["room_id"]
+    rooms = (await alice.get("/joined_rooms")).ok()["joined_rooms"]
+    assert sorted({room, named}) == sorted(rooms)
 
 
 @pytest.mark.parametrize("alias", ["haven", "#haven", "#haven:", "#ha ven:hansa.test", "#haven:away.test"])

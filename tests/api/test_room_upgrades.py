@@ -99,3 +99,17 @@ async def test_a_moderator_hands_the_levels_on(server: RunningServer) -> None:
     state = await state_of(bob, new)
     assert state["m.room.power_levels", ""]["users"] == {alice.user_id: 100, bob.user_id: 60}
     assert state["m.room.name", ""] == {"name": "high"}
+
+
+async def test_a_space_keeps_its_rooms(server: RunningServer) -> None:
+    alice = await server.user("alice")
+    children = [
+        {"type": "m.space.child", "state_key": "!a:hansa.test", "content": {"via": ["hansa.test"]}},
+        {"type": "m.space.child", "state_key": "!removed:hansa.test", "content": {}},
+    ]
+    kind = {"type": "m.space"}
+    space = await alice.create_room(room_version="11", creation_content=kind, initial_state=children)
+    new = (await alice.post("/rooms/{}/upgrade", space, body={"new_version": "12"})).ok()["replacement_room"]
+    state = await state_of(alice, new)
+    assert state["m.room.create", ""]["type"] == "m.space"
+    assert [key for key in state if key[0] == "m.space.child"] == [("m.space.child", "!a:hansa.test")]

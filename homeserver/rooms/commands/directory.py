@@ -78,13 +78,18 @@ class Aliases:
         if any(char.isspace() for char in alias):
             raise InvalidParam("an alias must not hold white space")
         await _joined(self._rooms, room_id, creator)
-        if alias in self._reserved:
-            raise _taken(alias)
+        try:
+            with self.reserved(alias):
+                await self._insert(AliasRow(alias, room_id, creator))
+        except RoomInUse as taken:
+            raise MatrixError(taken.message, status=409) from None
+
+    async def _insert(self, row: AliasRow) -> None:
         async with self._db.transaction() as tx:
-            if await room_aliases.count(tx, room_id) >= ALIASES_PER_ROOM_MAX:
+            if await room_aliases.count(tx, row.room_id) >= ALIASES_PER_ROOM_MAX:
                 raise InvalidParam(f"a room may have {ALIASES_PER_ROOM_MAX} aliases here")
-            if not await room_aliases.insert(tx, AliasRow(alias, room_id, creator)):
-                raise _taken(alias)
+            if not await room_aliases.insert(tx, row):
+                raise RoomInUse(f"{row.alias} is taken")
 
     async def remove(self, alias: RoomAlias, user_id: UserId, *, is_admin: bool = False) -> None:
         """Only for who made it, moderators of its room and administrators. Raises Forbidden, NotFound.
@@ -191,7 +196,3 @@ def _named(content: object) -> list[str]:
 def _is_world_readable(room: Room) -> bool:
     event = room.known_state("m.room.history_visibility")
     return event is not None and event.content.get("history_visibility") == "world_readable"
-
-
-def _taken(alias: RoomAlias) -> MatrixError:
-    return MatrixError(f"{alias} is taken", status=409)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
-from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, MatrixError, NotFound
+from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, MatrixError
 from homeserver.core.events import Draft, Event, StateKey
 from homeserver.core.identifiers import RoomId, UserId, parse_user_id
 from homeserver.core.room_versions import RoomVersion, room_version
@@ -29,6 +29,7 @@ BANS_MAX = 5_000
 CHILDREN_MAX = 1_000
 BATCH = 100
 TOMBSTONE = "m.room.tombstone"
+CHILD = "m.space.child"
 
 
 class RoomUpgrade:
@@ -47,7 +48,7 @@ class RoomUpgrade:
     async def upgrade(
         self, room_id: RoomId, user_id: UserId, new_version: str, additional_creators: Sequence[str]
     ) -> RoomId:
-        """The room that replaces this one. Raises UnsupportedRoomVersion, Forbidden, NotFound.
+        """The room that replaces this one. Raises UnsupportedRoomVersion, Forbidden.
 
         Asked again by the same user for the same version, it is the same room.
         """
@@ -72,12 +73,10 @@ class RoomUpgrade:
     async def _checked(self, room_id: RoomId, user_id: UserId) -> Room:
         """The room, for who may send its tombstone."""
         room = await self._rooms.get(room_id)
-        if room is None:
-            raise NotFound("this server doesn't know the room")
-        create = room.known_state(*CREATE)
-        levels = PowerLevels(create, room.known_state(*POWER_LEVELS)) if create is not None else None
-        if room.membership(user_id) != "join" or levels is None:
+        create = room.known_state(*CREATE) if room is not None else None
+        if room is None or create is None or room.membership(user_id) != "join":
             raise Forbidden("you are not in this room")
+        levels = PowerLevels(create, room.known_state(*POWER_LEVELS))
         if not levels.may_send(user_id, TOMBSTONE, is_state=True):
             raise Forbidden("you don't have the power to replace this room")
         return room
@@ -95,7 +94,7 @@ class RoomUpgrade:
         return RoomId(named) if new is not None and is_ours and new.version is version else None
 
     async def _replace(self, old: Room, user_id: UserId, version: RoomVersion, additional: Sequence[UserId]) -> RoomId:
-        state = {stored.event.key: stored.event for stored in await self._rooms.full_state(old)}
+        state = await self._state_to_copy(old)
         new = await self._make(old, state, user_id, version, additional)
         body = {"body": "This room has been replaced", "replacement_room": new}
         await self._submission.send(old.room_id, self._submission.draft(TOMBSTONE, user_id, body, ""))
@@ -106,6 +105,19 @@ class RoomUpgrade:
         await self._move_canonical_alias(old.room_id, new, state, user_id)
         await self._restrict(old, user_id)
         return new
+
+    async def _state_to_copy(self, old: Room) -> dict[StateKey, Event]:
+        """What the new room is made from: never all members of a big room, only those who are banned."""
+        banned = [user_id for user_id, membership in old.members.items() if membership == "ban"]
+        keys: list[StateKey] = [CREATE, POWER_LEVELS, (CANONICAL_ALIAS, "")]
+        keys += [(kind, "") for kind in replacement.COPIED]
+        keys += [("m.room.member", user_id) for user_id in banned[:BANS_MAX]]
+        known = (await self._rooms.with_known(old, keys)).head.known
+        state = {key: event for key in keys if (event := known[key]) is not None}
+        if state[CREATE].content.get("type") == "m.space":
+            full = await self._rooms.full_state(old)
+            state.update({stored.event.key: stored.event for stored in full if stored.event.type == CHILD})
+        return state
 
     async def _make(
         self,
@@ -140,7 +152,7 @@ class RoomUpgrade:
         """The state that goes over. Spaces keep their rooms."""
         events = [state[kind, ""] for kind in replacement.COPIED if (kind, "") in state]
         if state[CREATE].content.get("type") == "m.space":
-            children = [event for event in state.values() if event.type == "m.space.child" and event.content.get("via")]
+            children = [event for event in state.values() if event.type == CHILD and event.content.get("via")]
             events += children[:CHILDREN_MAX]
         return [
             self._submission.draft(event.type, user_id, event.content, event.state_key)
@@ -151,10 +163,7 @@ class RoomUpgrade:
     async def _copy_bans(self, new: RoomId, state: dict[StateKey, Event], user_id: UserId) -> None:
         """In batches; where the upgrader may not ban in the new room, nobody is banned there."""
         banned = [event for event in state.values() if event.type == "m.room.member" and event.membership == "ban"]
-        drafts = [
-            self._submission.draft("m.room.member", user_id, _ban(event), event.state_key)
-            for event in banned[:BANS_MAX]
-        ]
+        drafts = [self._submission.draft("m.room.member", user_id, _ban(event), event.state_key) for event in banned]
         with contextlib.suppress(MatrixError):
             for start in range(0, len(drafts), BATCH):
                 await self._submission.send_all(new, drafts[start : start + BATCH])
