@@ -38,6 +38,7 @@ from homeserver.client_api.leaving import Leaving
 from homeserver.client_api.list_joined_rooms import ListJoinedRooms
 from homeserver.client_api.list_public_rooms import ListPublicRooms
 from homeserver.client_api.login import LoginEndpoints
+from homeserver.client_api.media import LegacyMediaEndpoints, MediaEndpoints
 from homeserver.client_api.notifications import NotificationEndpoints
 from homeserver.client_api.presence import PresenceEndpoints
 from homeserver.client_api.profile import ProfileEndpoints
@@ -69,6 +70,9 @@ from homeserver.ephemeral.readable import Readable
 from homeserver.ephemeral.receipts import Receipts
 from homeserver.ephemeral.typing import Typing
 from homeserver.journal.journal import Journal
+from homeserver.media.repository import MediaLimits, MediaRepository, MediaTools
+from homeserver.media.thumbnails import Size, Thumbnailer
+from homeserver.objects.local import LocalObjects
 from homeserver.push.notified import Notified
 from homeserver.push.pushers import Pushers
 from homeserver.push.rulesets import PushRulesets
@@ -223,6 +227,7 @@ class Hansa:
             parallelism=config.password.parallelism,
             length_min=config.password.length_min,
         )
+        self.thumbnailer = Thumbnailer(config.media.image_pixels_max)
         self.addresses: list[tuple[str, int]] = []
         self._servers: list[WebServer] = []
 
@@ -250,6 +255,7 @@ class Hansa:
             RoomMembers(rooms.history, rooms.views, rooms.rooms),
             *live.endpoints(rooms.client_events),
             *encryption.endpoints(accounts.uia),
+            *self._media(),
             SyncEndpoint(sync),
         ]
         for listener in self.config.listeners:
@@ -263,6 +269,7 @@ class Hansa:
         await asyncio.gather(*(server.stop() for server in self._servers))
         await self.tasks.stop()
         self.passwords.close()
+        self.thumbnailer.close()
 
     def _accounts(self, parts: RoomParts, users: Users) -> AccountParts:
         world, db, chosen = self.world, self.world.db, self.config.sessions
@@ -359,6 +366,25 @@ class Hansa:
             to_device=to_device,
             backups=KeyBackups(db),
         )
+
+    def _media(self) -> list[object]:
+        chosen = self.config.media
+        tools = MediaTools(
+            clock=self.world.clock,
+            randomness=self.world.randomness,
+            thumbnailer=self.thumbnailer,
+            server_name=ServerName(self.config.server_name),
+        )
+        limits = MediaLimits(
+            upload_bytes_max=chosen.upload_bytes_max,
+            user_bytes_max=chosen.user_bytes_max,
+            pending_max=chosen.pending_uploads_max,
+            pending_lifetime_s=chosen.pending_upload_lifetime_s,
+            sizes=tuple(Size(size.width, size.height, size.method) for size in chosen.thumbnail_sizes),
+        )
+        objects = LocalObjects(chosen.store_path, self.world.randomness)
+        repository = MediaRepository(self.world.db, objects, tools, limits)
+        return [MediaEndpoints(repository), LegacyMediaEndpoints(repository, is_open=chosen.legacy_access == "open")]
 
     def _sync(
         self, accounts: AccountParts, parts: RoomParts, live: LiveParts, encryption: EncryptionParts

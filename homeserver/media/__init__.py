@@ -1,0 +1,1 @@
+"""Media: files that users upload, and smaller pictures of them. spec: client-server-api/#content-repository"""

@@ -1,0 +1,175 @@
+"""Registration, log-in, sessions, devices, profiles and account data over HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any
+
+import pytest
+
+from tests.kit.server import SHARED_SECRET, Client, RunningServer
+
+PASSWORD = "correct horse battery"
+
+
+def by_password(user: str, password: str = PASSWORD, **more: Any) -> dict[str, Any]:
+    identifier = {"type": "m.id.user", "user": user}
+    return {"type": "m.login.password", "identifier": identifier, "password": password, **more}
+
+
+async def test_registration_leads_through_its_stages(server: RunningServer) -> None:
+    nobody = server.anonymous()
+    first = await nobody.post("/register", body={"username": "alice", "password": PASSWORD})
+    assert first.status == 401 and first.json["flows"] == [{"stages": ["m.login.dummy"]}]
+    auth = {"type": "m.login.dummy", "session": first.json["session"]}
+    account = (await nobody.post("/register", body={"username": "alice", "password": PASSWORD, "auth": auth})).ok()
+    assert account["user_id"] == "@alice:hansa.test"
+    other = await nobody.post("/register", body={"username": "ALICE", "password": PASSWORD, "auth": auth})
+    other.refused(400, "M_USER_IN_USE")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "ä", "_a", "a" * 300, "a\u0000b", "@evil:other.example"])
+async def test_names_that_no_account_has(server: RunningServer, name: str) -> None:
+    body = {"username": name, "password": PASSWORD, "auth": {"type": "m.login.dummy"}}
+    assert (await server.anonymous().post("/register", body=body)).json["errcode"] == "M_INVALID_USERNAME"
+
+
+async def test_a_session_is_for_what_it_was_begun_for(server: RunningServer) -> None:
+    """T-I7: authentication for one operation isn't good for another."""
+    alice = await server.user("alice")
+    challenge = await alice.post("/account/password", body={"new_password": "something else"})
+    auth = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": PASSWORD}
+    body = {"auth": {**auth, "session": challenge.json["session"]}}
+    (await alice.post("/account/deactivate", body=body)).refused(403, "M_FORBIDDEN")
+    assert (await alice.get("/account/whoami")).status == 200
+
+
+async def test_wrong_passwords_and_unknown_users_look_alike(server: RunningServer) -> None:
+    """T-I1: no answer tells whether an account exists."""
+    await server.user("alice")
+    nobody = server.anonymous()
+    wrong = await nobody.post("/login", body=by_password("alice", "wrong"))
+    unknown = await nobody.post("/login", body=by_password("nobody", "wrong"))
+    assert (wrong.status, wrong.json) == (unknown.status, unknown.json) == (403, wrong.json)
+
+
+async def test_logout_ends_the_session_and_its_device(server: RunningServer) -> None:
+    alice = await server.user("alice")
+    other = await server.login("alice")
+    (await alice.post("/logout")).ok()
+    (await alice.get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    assert [device["device_id"] for device in (await other.get("/devices")).ok()["devices"]] == [other.device_id]
+    (await other.post("/logout/all")).ok()
+    (await other.get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+
+
+async def test_a_device_is_taken_over_by_a_new_login(server: RunningServer) -> None:
+    alice = await server.user("alice")
+    again = await server.login("alice", device_id=alice.device_id)
+    (await alice.get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    assert (await again.get("/account/whoami")).ok()["device_id"] == alice.device_id
+
+
+async def test_refreshed_tokens_end_the_old_ones_when_used(server: RunningServer) -> None:
+    """T-I9: a refresh token that was replaced is good for nothing."""
+    await server.user("alice")
+    nobody = server.anonymous()
+    first = (await nobody.post("/login", body=by_password("alice", refresh_token=True))).ok()
+    assert first["expires_in_ms"] > 0
+    second = (await nobody.post("/refresh", body={"refresh_token": first["refresh_token"]})).ok()
+    client = server.anonymous()
+    client.token = first["access_token"]
+    assert (await client.get("/account/whoami")).status == 200
+    client.token = second["access_token"]
+    assert (await client.get("/account/whoami")).status == 200
+    client.token = first["access_token"]
+    (await client.get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    (await nobody.post("/refresh", body={"refresh_token": first["refresh_token"]})).refused(401, "M_UNKNOWN_TOKEN")
+
+
+async def test_a_deactivated_account_is_gone(server: RunningServer) -> None:
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    auth = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "bob"}, "password": PASSWORD}
+    (await bob.post("/account/deactivate", body={"auth": auth, "erase": True})).ok()
+    (await bob.get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    (await server.anonymous().post("/login", body=by_password("bob"))).refused(403, "M_FORBIDDEN")
+    assert bob.user_id not in (await alice.get("/rooms/{}/joined_members", room_id)).ok()["joined"]
+
+
+async def test_tokens_are_not_in_the_database(server: RunningServer) -> None:
+    """T-I12: whoever reads the tables can't log in with what is there."""
+    alice = await server.user("alice")
+    assert alice.token is not None
+    rows = await server.hansa.world.db.fetch("SELECT * FROM access_tokens")
+    digest = hashlib.sha256(alice.token.encode()).digest()
+    assert [row["digest"] for row in rows] == [digest]
+    assert all(alice.token not in str(row) for row in rows)
+
+
+async def shared_secret(client: Client, name: str, *, is_admin: bool, secret: str = SHARED_SECRET) -> Any:
+    nonce = (await client.get("/_synapse/admin/v1/register")).ok()["nonce"]
+    words = "\0".join([nonce, name, PASSWORD, "admin" if is_admin else "notadmin"])
+    mac = hmac.new(secret.encode(), words.encode(), hashlib.sha1).hexdigest()
+    body = {"nonce": nonce, "username": name, "password": PASSWORD, "mac": mac, "admin": is_admin}
+    return body, await client.post("/_synapse/admin/v1/register", body=body)
+
+
+async def test_registration_by_shared_secret(server: RunningServer) -> None:
+    """T-I20: a nonce is good once, and a code only for what it covers."""
+    nobody = server.anonymous()
+    body, made = await shared_secret(nobody, "root", is_admin=True)
+    assert made.ok()["user_id"] == "@root:hansa.test"
+    assert (await nobody.post("/_synapse/admin/v1/register", body=body)).status == 400
+    _, wrong = await shared_secret(nobody, "evil", is_admin=True, secret="another secret")
+    wrong.refused(403, "M_FORBIDDEN")
+
+
+async def test_a_profile_goes_into_the_rooms(server: RunningServer) -> None:
+    alice = await server.user("alice")
+    room_id = await alice.create_room()
+    (await alice.put("/profile/{}/displayname", alice.user_id, body={"displayname": "Alice A."})).ok()
+    member = (await alice.get("/rooms/{}/state/m.room.member/{}", room_id, alice.user_id)).ok()
+    assert member["displayname"] == "Alice A."
+    assert (await server.anonymous().get("/profile/{}", alice.user_id)).ok() == {"displayname": "Alice A."}
+
+
+@pytest.mark.parametrize("url", ["http://x/y", "mxc://a/../b", "mxc://a/b/c", "javascript:alert(1)", "mxc://a/b?c"])
+async def test_avatars_are_media(server: RunningServer, url: str) -> None:
+    """T-P2: no picture's address leads a client anywhere else."""
+    alice = await server.user("alice")
+    (await alice.put("/profile/{}/avatar_url", alice.user_id, body={"avatar_url": url})).refused(400, "M_INVALID_PARAM")
+
+
+async def test_profile_fields_are_bounded(server: RunningServer) -> None:
+    alice = await server.user("alice")
+    path = "/profile/{}/{}"
+    long_key = await alice.put(path, alice.user_id, "a" * 256, body={"a" * 256: 1})
+    long_key.refused(400, "M_KEY_TOO_LARGE")
+    large = await alice.put(path, alice.user_id, "org.x", body={"org.x": "a" * 70_000})
+    large.refused(400, "M_PROFILE_TOO_LARGE")
+    (await alice.put(path, alice.user_id, "org.x", body={"org.x": {"a": [1]}})).ok()
+    assert (await alice.get(path, alice.user_id, "org.x")).ok() == {"org.x": {"a": [1]}}
+
+
+async def test_account_data_is_ones_own(server: RunningServer) -> None:
+    """T-G9: nobody reads or writes another's account data."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    path = "/user/{}/account_data/{}"
+    (await alice.put(path, alice.user_id, "org.x", body={"a": "\u0000b"})).ok()
+    assert (await alice.get(path, alice.user_id, "org.x")).ok() == {"a": "\u0000b"}
+    (await bob.get(path, alice.user_id, "org.x")).refused(403, "M_FORBIDDEN")
+    (await bob.put(path, alice.user_id, "org.x", body={})).refused(403, "M_FORBIDDEN")
+    (await alice.put(path, alice.user_id, "m.push_rules", body={})).refused(405, "M_BAD_JSON")
+
+
+async def test_the_same_filter_is_kept_once(server: RunningServer) -> None:
+    alice = await server.user("alice")
+    path = "/user/{}/filter"
+    first = (await alice.post(path, alice.user_id, body={"room": {"timeline": {"limit": 5}}})).ok()["filter_id"]
+    again = (await alice.post(path, alice.user_id, body={"room": {"timeline": {"limit": 5}}})).ok()["filter_id"]
+    assert first == again
+    assert (await alice.get(path + "/" + first, alice.user_id)).ok() == {"room": {"timeline": {"limit": 5}}}
+    (await alice.get(path + "/999", alice.user_id)).refused(404, "M_NOT_FOUND")
