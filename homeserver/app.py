@@ -412,6 +412,7 @@ class Hansa:
         )
         timelines = Timelines(reads, hub, LazyMembers(parts.rooms, parts.numbers))
         sections = RoomSections(reads, hub, timelines, sources)
+        self.sync_hub = hub
         service = SyncParts(
             hub=hub, user_rooms=user_rooms, sections=sections, journal=parts.journal, clock=self.world.clock
         )

@@ -47,6 +47,7 @@ class SyncHub:
         self._user_last: dict[UserId, dict[str, int]] = {}
         self._member_last: dict[RoomId, int] = {}
         self._waiting: dict[UserId, set[asyncio.Future[None]]] = {}
+        self.has_waiting = asyncio.Event()
         journal.listen(self._hear)
 
     @property
@@ -88,6 +89,7 @@ class SyncHub:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(user_id, set())
         waiting.add(future)
+        self.has_waiting.set()
         try:
             async with asyncio.timeout(timeout_s):
                 await future
@@ -97,6 +99,8 @@ class SyncHub:
             waiting.discard(future)
             if not waiting and self._waiting.get(user_id) is waiting:
                 del self._waiting[user_id]
+            if not self._waiting:
+                self.has_waiting.clear()
 
     def _is_news(self, user_id: UserId, seen: int) -> bool:
         """Whether something happened between building an answer and parking."""

@@ -14,7 +14,7 @@ from homeserver.core.filters import RoomFilter
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.state_numbers import StateNumbers
-from homeserver.sync.summaries import heroes_of
+from homeserver.sync.summaries import has_name, heroes_of
 
 if TYPE_CHECKING:
     from homeserver.sync.timelines import Told
@@ -59,7 +59,9 @@ class LazyMembers:
             UserId(stored.event.state_key or "") for stored in room.events if stored.event.type == "m.room.member"
         }
         if room.plan.is_full:
-            users |= {viewer, *heroes_of(room.plan.room, viewer)}
+            users.add(viewer)
+            if not has_name(room.plan.room):
+                users |= set(heroes_of(room.plan.room, viewer))
         return users
 
     def _of_room(

@@ -30,9 +30,14 @@ def summary_of(room: Room, viewer: UserId) -> dict[str, Any]:
         "m.joined_member_count": room.joined,
         "m.invited_member_count": sum(1 for kind in room.members.values() if kind == "invite"),
     }
-    if not _text(room, "m.room.name", "name") and not _text(room, "m.room.canonical_alias", "alias"):
+    if not has_name(room):
         summary["m.heroes"] = heroes_of(room, viewer)
     return summary
+
+
+def has_name(room: Room) -> bool:
+    """Whether a client can name the room without knowing its members."""
+    return bool(_text(room, "m.room.name", "name") or _text(room, "m.room.canonical_alias", "alias"))
 
 
 def _text(room: Room, event_type: str, key: str) -> str:

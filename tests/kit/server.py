@@ -20,7 +20,7 @@ from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.runtime.clock import Clock, SystemClock
 from homeserver.runtime.ids import SystemRandomness
-from homeserver.storage.database import Database
+from tests.kit.counting import CountingDatabase
 
 SERVER_NAME = "hansa.test"
 SHARED_SECRET = "a secret for tests"
@@ -121,8 +121,9 @@ class Client:
 class RunningServer:
     """A server under test."""
 
-    def __init__(self, hansa: Hansa, session: aiohttp.ClientSession) -> None:
+    def __init__(self, hansa: Hansa, session: aiohttp.ClientSession, db: CountingDatabase) -> None:
         self.hansa = hansa
+        self.db = db
         self._session = session
 
     @property
@@ -183,13 +184,14 @@ async def running_server(
     """A server on this database. Entered twice with the same one, it is the same server after a restart."""
     with tempfile.TemporaryDirectory(prefix="hansa-test-") as folder:
         chosen = config or config_for_tests(Path(folder), toml)
-        db = await Database.connect(dsn, size_min=1, size_max=10)
+        db = await CountingDatabase.connect(dsn, size_min=1, size_max=10)
+        assert isinstance(db, CountingDatabase)
         world = World(clock=clock or SystemClock(), randomness=SystemRandomness(), db=db)
         hansa = Hansa(chosen, world, Signer(ServerName(chosen.server_name), "ed25519:test", b"\x07" * 31 + b"\x01"))
         await hansa.start()
         try:
             async with aiohttp.ClientSession() as session:
-                yield RunningServer(hansa, session)
+                yield RunningServer(hansa, session, db)
         finally:
             await hansa.stop()
             await db.close()
