@@ -331,7 +331,7 @@ class Hansa:
             Joining(membership, finder),
             Knocking(membership, finder),
             Inviting(membership),
-            Leaving(membership, Forgetting(db, parts.rooms)),
+            Leaving(membership, Forgetting(parts.journal, parts.rooms)),
             Kicking(membership),
             Banning(membership),
             RoomSend(sending),

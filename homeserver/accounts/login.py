@@ -59,7 +59,7 @@ class Login:
             raise Forbidden("only user names are known here: use an identifier of type m.id.user")
         if not isinstance(name, str) or len(name) > 255 or "\x00" in name:
             raise InvalidParam("identifier.user must be a user name")
-        user_id = self._users.user_id_of(name if name.startswith("@") else name.lower())
+        user_id = self._users.user_id_of(name.lower())
         if not is_user_id(user_id) or domain_of(user_id) != self._users.server_name:
             raise Forbidden("wrong user name or password")
         return user_id

@@ -34,6 +34,10 @@ class Challenge(MatrixError):
         return self._body
 
 
+class WrongUser(Forbidden):
+    """Somebody authenticates as another than the one whose account it is about: no further try helps."""
+
+
 class Checks(Protocol):
     """What the stages are checked against."""
 
@@ -78,6 +82,8 @@ class Uia:
         if auth is not None and "type" in auth:
             try:
                 stage, given = await self._pass(auth, flows, user_id)
+            except WrongUser:
+                raise
             except MatrixError as error:
                 raise Challenge(self._todo(session, flows, params), error) from None
             session.done[stage] = given
@@ -110,7 +116,9 @@ class Uia:
             raise MatrixError("this stage is in none of the flows", errcode="M_UNRECOGNIZED")
         if stage == PASSWORD:
             password = auth.get("password")
-            if user_id is None or not _names(auth, user_id) or not isinstance(password, str):
+            if user_id is None or not _names(auth, user_id):
+                raise WrongUser("this is to be done by the account itself")
+            if not isinstance(password, str):
                 raise Forbidden("the password is wrong")
             if not await self._checks.is_password(user_id, password):
                 raise Forbidden("the password is wrong")

@@ -78,6 +78,6 @@ class RoomMembers:
 
 
 def _shown(content: Mapping[str, Any]) -> Json:
-    """Name and picture, where they are strings: whatever else a peer put there is left out."""
+    """Name and picture, null where they aren't strings: whatever else a peer put there is left out."""
     found = {"display_name": content.get("displayname"), "avatar_url": content.get("avatar_url")}
-    return {key: value for key, value in found.items() if isinstance(value, str)}
+    return {key: value if isinstance(value, str) else None for key, value in found.items()}

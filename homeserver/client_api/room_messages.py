@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import orjson
 
-from homeserver.core.errors import InvalidParam
+from homeserver.core.errors import InvalidParam, MissingParam
 from homeserver.core.identifiers import RoomId
 from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.history import FIRST_PLACE, History
@@ -17,7 +17,7 @@ PAGE_MAX = 1_000
 
 
 class MessagesQuery(msgspec.Struct, frozen=True):
-    dir: str
+    dir: str | None = None
     from_: str | None = msgspec.field(default=None, name="from")
     to: str | None = None
     limit: int = 10
@@ -39,6 +39,9 @@ class RoomMessages:
         spec="client-server-api/#get_matrixclientv3roomsroomidmessages",
     )
     async def messages(self, caller: Caller, room_id: RoomId, query: MessagesQuery) -> Answer:
+        room = await self._history.room_for(caller.user_id, room_id)
+        if query.dir is None:
+            raise MissingParam("the query parameter dir is missing")
         backwards = parse_direction(query.dir) == "b"
         if query.limit < 0:
             raise InvalidParam("limit must not be negative")
@@ -46,7 +49,6 @@ class RoomMessages:
         stop = parse_place(query.to) if query.to else None
         wanted = parse_query_filter(query.filter)
         limit = min(query.limit, wanted.limit if wanted.limit is not None else PAGE_MAX, PAGE_MAX)
-        room = await self._history.room_for(caller.user_id, room_id)
         page = await self._history.page(
             caller.user_id,
             room,

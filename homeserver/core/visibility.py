@@ -88,6 +88,10 @@ class VisibilityTimeline:
         """The verdict on each of these events, whose senders are not erased."""
         return [Verdict.FULL if self._sees(position) else Verdict.NONE for position in positions]
 
+    def membership_at(self, position: int) -> str:
+        """The viewer's membership after the event at this position; leave where there never was one."""
+        return self._memberships[bisect_right(self._member_at, position)] or "leave"
+
     def visible_ranges(self) -> list[tuple[int | None, int | None]]:
         """All that the user may see, as ascending ranges of positions (first, last); None is open towards that end."""
         places = sorted({*self._visible_at, *self._member_at})

@@ -56,9 +56,14 @@ class History:
         if room.membership(viewer) == "join":
             return room
         timeline = (await self._gate.timelines(viewer, [room]))[room_id]
-        if not timeline.visible_ranges():
+        if not timeline.visible_ranges() or await self._is_forgotten(viewer, room):
             raise Forbidden("you are not in this room")
         return room
+
+    async def _is_forgotten(self, viewer: UserId, room: Room) -> bool:
+        if room.membership(viewer) is None:
+            return False
+        return any(entry.is_forgotten for entry in await self._rooms.rooms_of(viewer) if entry.room_nid == room.nid)
 
     async def page(
         self,

@@ -121,6 +121,8 @@ class SyncHub:
                     woken |= self._concerned(room.members)
             for user_id in entry.user_ids:
                 self._user_last.setdefault(user_id, {})[entry.kind] = entry.position
+                if entry.kind == "forgotten":
+                    self._user_rooms.forget(user_id)
                 if user_id in self._waiting:
                     woken.add(user_id)
         for user_id in woken:

@@ -40,6 +40,11 @@ def memberships_at(history: Iterable[tuple[int, int, int, str | None]], since: i
     return {room_nid: membership for room_nid, ordering, _, membership in history if ordering <= since}
 
 
+def _was_in(before: str | None, now: str) -> bool:
+    """Whether it is news. Who was never in and has left was invited meanwhile, or knocked; a ban of theirs is none."""
+    return before not in OUT and (before is not None or now == "leave")
+
+
 def make_plans(
     user_id: UserId,
     entries: Mapping[RoomId, UserRoom],
@@ -72,7 +77,9 @@ def make_plans(
                 )
             )
         elif entry.membership in OUT:
-            if not entry.is_forgotten and (include_left if since == 0 else has_changed and was not in (*OUT, None)):
+            if not entry.is_forgotten and (
+                include_left if since == 0 else has_changed and _was_in(was, entry.membership)
+            ):
                 is_new = since == 0
                 plans.left.append(
                     Plan(

@@ -143,7 +143,8 @@ class RoomSections:
         """Timeline and state of each room, rendered all at once; by the identity of its Told."""
         flat = [stored for room in told for stored in (*room.events, *room.state)]
         render = self._reads.client_events.render
-        rendered = await render(flat, span.viewer, with_room_id=False, membership="join")
+        members = await self._memberships(span, told)
+        rendered = await render(flat, span.viewer, with_room_id=False, membership=members)
         if span.wanted.event_fields is not None:
             rendered = _only_fields(rendered, span.wanted)
         state_name = "state_after" if span.state_after else "state"
@@ -160,6 +161,17 @@ class RoomSections:
             }
             at = end
         return found
+
+    async def _memberships(self, span: Span, told: Sequence[Told]) -> str | dict[int, str]:
+        """The viewer's membership at each timeline event: one for all where they were in every room all along."""
+        if all(room.plan.is_steady for room in told):
+            return "join"
+        timelines = await self._reads.gate.timelines(span.viewer.user_id, [room.plan.room for room in told])
+        return {
+            stored.nid: timelines[room.plan.room.room_id].membership_at(stored.ordering or 0)
+            for room in told
+            for stored in room.events
+        }
 
     async def _extras(self, span: Span, joined: Sequence[Told], data: Sequence[Datum]) -> dict[RoomId, dict[str, Any]]:
         """Summary, counts, ephemeral events and account data of joined rooms."""

@@ -107,7 +107,7 @@ class SyncService:
         shown = _global_data(data, span.wanted)
         if shown:
             answer["account_data"] = {"events": shown}
-        presence = await self._presence(span)
+        presence = await self._presence(span, entries)
         if presence:
             answer["presence"] = {"events": presence}
         told = span.upto
@@ -153,13 +153,13 @@ class SyncService:
             return []
         return list(await self._sources.account_data.changes(user_id, span.since, span.upto))
 
-    async def _presence(self, span: Span) -> list[dict[str, Any]]:
+    async def _presence(self, span: Span, entries: Mapping[RoomId, UserRoom]) -> list[dict[str, Any]]:
         types = compile_types(span.wanted.presence.types, span.wanted.presence.not_types)
         if types is not None and not types("m.presence"):
             return []
         user_id = span.viewer.user_id
         is_quiet = not self._may_have(user_id, "presence", span.since)
-        if is_quiet and not span.is_initial and not self._may_have(user_id, "membership", span.since):
+        if is_quiet and not span.is_initial and not self._hub.member_moved(entries, span.since):
             return []
         found = await self._sources.presence.changes(user_id, span.since, span.upto)
         senders = compile_sender_filter(span.wanted.presence)

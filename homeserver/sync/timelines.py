@@ -166,7 +166,8 @@ class Timelines:
 def _state_nid(room: Told, *, state_after: bool) -> int | None:
     """The state at the start of the timeline, or after its end. None before the create event."""
     if not room.events:
-        return room.plan.room.line.nid
+        # Who has left gets the state after the event with which they left.
+        return room.plan.room.line.nid if room.plan.membership == "join" else room.plan.upto
     if state_after:
         last = room.events[-1]
         return last.nid if last.event.is_state else last.state_nid

@@ -163,7 +163,7 @@ async def test_ignored_users_say_nothing(server: RunningServer) -> None:
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id)
-    ignored = {"ignored_users": {bob.user_id: {}}}
+    ignored: dict[str, Any] = {"ignored_users": {bob.user_id: {}}}
     (await alice.put("/user/{}/account_data/m.ignored_user_list", alice.user_id, body=ignored)).ok()
     since = (await alice.sync())["next_batch"]
     await bob.send(room_id, "noise")

@@ -410,7 +410,7 @@ def test_wrong_ids(rule_id: str) -> None:
 
 
 def test_the_number_of_rules_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """T-H2: in sum, of those asked about each event, and of those with costly patterns; replacing is always possible."""
+    """T-H2: in sum, of those asked about each event, and of those with costly patterns; replacing goes on."""
     monkeypatch.setattr(push_rules, "RULES_MAX", 6)
     monkeypatch.setattr(push_rules, "ASKED_RULES_MAX", 3)
     edits = NO_EDITS
