@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
-from homeserver.core.errors import Forbidden, MatrixError, NotFound
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, UserId, parse_event_id
 from homeserver.rooms.commands.directory import CANONICAL_ALIAS, Aliases
