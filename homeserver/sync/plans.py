@@ -77,10 +77,12 @@ def make_plans(
                 )
             )
         elif entry.membership in OUT:
-            if not entry.is_forgotten and (
-                include_left if since == 0 else has_changed and _was_in(was, entry.membership)
-            ):
-                is_new = since == 0
+            is_new = since == 0
+            # A forgotten room is told once more to whoever hasn't heard of the leaving.
+            is_told = (
+                (include_left and not entry.is_forgotten) if is_new else has_changed and _was_in(was, entry.membership)
+            )
+            if is_told:
                 plans.left.append(
                     Plan(
                         room=room,
