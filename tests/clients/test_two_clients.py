@@ -4,71 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import nio
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
+from tests.kit.process import ServerProcess
+
 PASSWORD = "correct horse battery"
-READY_S = 60.0
 
 pytestmark = [pytest.mark.clients, pytest.mark.slow]
-
-
-class Server:
-    """`hansa run` as an operator starts it, with the database that it owns."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.base_url = f"http://127.0.0.1:{self.port}"
-        self._process: asyncio.subprocess.Process | None = None
-        config = folder / "hansa.toml"
-        config.write_text(
-            f'server_name = "localhost"\ndata_dir = "{folder / "data"}"\n'
-            f'[[listeners]]\nbind = "127.0.0.1"\nport = {self.port}\napis = ["client", "health"]\n'
-            '[registration]\nmode = "open"\n[password]\ntime_cost = 1\nmemory_kib = 8\n[rate_limits]\nenabled = false\n'
-        )
-        config.chmod(0o600)
-
-    async def start(self) -> None:
-        command = [sys.executable, "-m", "homeserver", "--config", str(self.folder / "hansa.toml"), "run"]
-        log = (self.folder / "hansa.log").open("ab")
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        self._process = await asyncio.create_subprocess_exec(
-            *command, stdout=log, stderr=log, cwd=self.folder, env=environment
-        )
-        async with asyncio.timeout(READY_S), aiohttp.ClientSession() as session:
-            while True:
-                assert self._process.returncode is None, (self.folder / "hansa.log").read_text()[-2000:]
-                try:
-                    async with session.get(self.base_url + "/_matrix/client/versions") as answer:
-                        if answer.status == 200:
-                            return
-                except aiohttp.ClientConnectionError:
-                    await asyncio.sleep(0.05)
-
-    async def kill(self) -> None:
-        """The server has no chance to finish anything."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        await self._process.wait()
-
-    async def stop(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
-            await self._process.wait()
 
 
 class JsClient:
@@ -123,7 +71,7 @@ async def nio_until(client: nio.AsyncClient, event_id: str) -> nio.Event:
     return found[0]
 
 
-async def register_nio(server: Server, store: Path, name: str) -> nio.AsyncClient:
+async def register_nio(server: ServerProcess, store: Path, name: str) -> nio.AsyncClient:
     store.mkdir()
     config = nio.AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
     client = nio.AsyncClient(server.base_url, f"@{name}:localhost", store_path=str(store), config=config)
@@ -138,7 +86,7 @@ async def register_nio(server: Server, store: Path, name: str) -> nio.AsyncClien
 async def test_two_clients_talk_encrypted_and_find_it_all_after_a_kill(tmp_path: Path) -> None:
     """T-O6: what was acknowledged is there after `kill -9`."""
     tmp_path.chmod(0o755)
-    server = Server(tmp_path)
+    server = ServerProcess(tmp_path)
     await server.start()
     try:
         async with js_client(server.base_url) as js:
