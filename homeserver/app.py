@@ -114,6 +114,7 @@ from homeserver.sync.service import SyncParts, SyncService
 from homeserver.sync.sources import Sources
 from homeserver.sync.timelines import RoomReads, Timelines
 from homeserver.sync.user_rooms import UserRooms
+from homeserver.web.endpoint import Endpoint
 from homeserver.web.monitoring import HealthEndpoints, MetricsEndpoint
 from homeserver.web.rate_limits import RateLimit, RateLimiter
 from homeserver.web.server import WebLimits, WebServer
@@ -230,6 +231,7 @@ class Hansa:
         self.thumbnailer = Thumbnailer(config.media.image_pixels_max)
         self.addresses: list[tuple[str, int]] = []
         self._servers: list[WebServer] = []
+        self.endpoints: list[Endpoint] = []
 
     async def start(self) -> None:
         """Brings the schema up to date, loads what must be in memory, listens."""
@@ -487,6 +489,7 @@ class Hansa:
         )
         server.add(*parts)
         self._servers.append(server)
+        self.endpoints += server.endpoints
         self.addresses += await server.start([(listener.bind, listener.port, _tls(listener))])
 
 
