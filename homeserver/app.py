@@ -25,6 +25,7 @@ from homeserver.client_api.account import AccountEndpoints
 from homeserver.client_api.account_data import AccountDataEndpoints
 from homeserver.client_api.banning import Banning
 from homeserver.client_api.create_room import CreateRoom
+from homeserver.client_api.dehydrated_device import DehydratedDeviceEndpoints
 from homeserver.client_api.devices import DeviceEndpoints
 from homeserver.client_api.directory import Directory
 from homeserver.client_api.filters import FilterEndpoints
@@ -61,6 +62,7 @@ from homeserver.config import Config, Listener
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.encryption.cross_signing import CrossSigning
+from homeserver.encryption.dehydrated import DehydratedDevices
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.encryption.key_backups import KeyBackups
 from homeserver.encryption.keys import Keys, OneTimeKeys
@@ -203,12 +205,14 @@ class EncryptionParts:
     cross_signing: CrossSigning
     to_device: ToDevice
     backups: KeyBackups
+    dehydrated: DehydratedDevices
 
     def endpoints(self, uia: Uia) -> list[object]:
         return [
             KeyEndpoints(self.keys, self.cross_signing, self.device_lists, uia),
             ToDeviceEndpoint(self.to_device),
             KeyBackupEndpoints(self.backups),
+            DehydratedDeviceEndpoints(self.dehydrated),
         ]
 
 
@@ -357,7 +361,8 @@ class Hansa:
         one_time_keys = OneTimeKeys(db)
         keys = Keys(db, journal, lists, one_time_keys, server_name)
         to_device = ToDevice(db, journal, self.world.clock, server_name)
-        accounts.sessions.observers.append(keys)
+        dehydrated = DehydratedDevices(db, journal, keys, to_device, accounts.sessions)
+        accounts.sessions.observers += [keys, dehydrated]
         accounts.sessions.followers.append(keys.after_devices_deleted)
         self.tasks.forever(to_device.forget_transactions, name="to_device_transactions")
         return EncryptionParts(
@@ -367,6 +372,7 @@ class Hansa:
             cross_signing=CrossSigning(db, journal, lists),
             to_device=to_device,
             backups=KeyBackups(db),
+            dehydrated=dehydrated,
         )
 
     def _media(self) -> list[object]:

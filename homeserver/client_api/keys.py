@@ -178,6 +178,7 @@ class ToDeviceEndpoint:
         if not 0 < len(txn_id.encode()) <= 255 or len(event_type.encode()) > 255:
             raise InvalidParam("types and transaction ids may have 255 bytes")
         messages = {parse_users(user_id): found for user_id, found in body.messages.items()}
-        scoped = f"{event_type} {txn_id}"
+        # With its length, so that no two types and ids come out alike.
+        scoped = f"{len(event_type)} {event_type} {txn_id}"
         await self._to_device.send(caller.user_id, caller.device_id, event_type, scoped, messages)
         return {}

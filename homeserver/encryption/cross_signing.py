@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from homeserver.core import canonical_json
-from homeserver.core.errors import InvalidParam, MatrixError
+from homeserver.core.errors import BadJson, InvalidParam, MatrixError
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.core.signing import decode_base64, is_signature_valid, signed_bytes
 from homeserver.encryption.device_lists import DeviceLists
@@ -55,6 +55,11 @@ class CrossSigning:
             if name in keys:
                 _check_signed(keys[name], user_id, master)
         async with self._journal.write() as write:
+            if "master_key" in keys and keys["master_key"].get("keys") != (_decode(known.get("master")) or {}).get(
+                "keys"
+            ):
+                # What the old master key has signed is no longer this user's.
+                await cross_signing.delete(write.tx, user_id)
             for name, key in keys.items():
                 await cross_signing.upsert(write.tx, user_id, USAGES[name], canonical_json.encode(key))
             await self._lists.record(write, user_id)
@@ -79,8 +84,11 @@ class CrossSigning:
                     failures.setdefault(target, {})[name] = error.body()
         if good:
             async with self._journal.write() as write:
-                await cross_signing.upsert_signatures(write.tx, good)
-                await self._lists.record(write, user_id)
+                await cross_signing.upsert_signatures(write.tx, good, write.position)
+                if any(signature.target_user == user_id for signature in good):
+                    await self._lists.record(write, user_id)
+                else:  # whom one has verified is told to nobody but one's own devices
+                    write.publish("device_list", user_ids=[user_id])
         return failures
 
 
@@ -124,6 +132,15 @@ def _signatures(
     return found
 
 
+def check_signatures(signatures: Any) -> None:
+    """Raises BadJson unless these are signatures by user and key id."""
+    if not isinstance(signatures, dict) or not all(
+        isinstance(made, dict) and all(isinstance(signature, str) for signature in made.values())
+        for made in signatures.values()
+    ):
+        raise BadJson("signatures must be objects of strings by user id")
+
+
 def _check_key(key: Mapping[str, Any], user_id: UserId, usage: str) -> None:
     if key.get("user_id") != user_id:
         raise InvalidParam("a cross-signing key must be one's own")
@@ -131,8 +148,7 @@ def _check_key(key: Mapping[str, Any], user_id: UserId, usage: str) -> None:
         raise InvalidParam(f"usage must hold {usage}")
     if _public_key(key) is None or len(_decoded(_public_key(key))) != 32:
         raise InvalidParam("keys must hold exactly one ed25519 key")
-    if not isinstance(key.get("signatures", {}), dict):
-        raise InvalidParam("signatures must be an object")
+    check_signatures(key.get("signatures", {}))
     canonical_json.check_values(dict(key))
     if len(canonical_json.encode(key)) > KEY_BYTES_MAX:
         raise MatrixError(f"a key may have {KEY_BYTES_MAX} bytes", errcode="M_TOO_LARGE", status=413)
@@ -163,6 +179,11 @@ def _device_key(keys: Mapping[str, Any], device_id: DeviceId) -> str | None:
 def _verifier(key: Mapping[str, Any] | None) -> dict[str, str | None]:
     public = _public_key(key) if key is not None else None
     return {f"ed25519:{public}": public} if public is not None else {}
+
+
+def _decode(key: bytes | None) -> dict[str, Any] | None:
+    value: dict[str, Any] | None = canonical_json.decode(key) if key is not None else None
+    return value
 
 
 def _decoded(text: str | None) -> bytes:

@@ -9,7 +9,7 @@ from homeserver.journal.journal import JournalWrite
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.state_numbers import StateNumbers
-from homeserver.storage import device_lists, events
+from homeserver.storage import cross_signing, device_lists, events
 from homeserver.storage.database import Database
 from homeserver.storage.memberships import UserRoom
 
@@ -32,11 +32,12 @@ class DeviceLists:
         write.publish("device_list", user_ids=[user_id, *concerned])
 
     async def changes(self, user_id: UserId, since: int, upto: int) -> tuple[set[UserId], set[UserId]]:
-        """(changed, left): whose keys to fetch again, and whom to forget. Five queries at most."""
+        """(changed, left): whose keys to fetch again, and whom to forget. Six queries at most."""
         rooms = await self._rooms.rooms_of(user_id)
         joined = [room for room in rooms if room.membership == "join"]
         sharing = await self._rooms.users_sharing(user_id) | {user_id}
         changed = await device_lists.changed(self._db, since, sharing)
+        changed |= sharing & await cross_signing.signed_since(self._db, user_id, since)
         came, went = await self._moved(user_id, joined, since, upto)
         went |= await self._left_behind(user_id, rooms, since)
         return changed | (came & sharing), went - sharing
@@ -52,11 +53,15 @@ class DeviceLists:
             nid for found in changes.values() for number, nid in found.items() if keys[number][0] == "m.room.member"
         }
         stored = await self._events.by_nids(nids)
+        replaced = await self._events.by_nids({entry.replaces for entry in stored.values() if entry.replaces})
         came: set[UserId] = set()
         went: set[UserId] = set()
-        for event in (entry.event for entry in stored.values()):
+        for entry in stored.values():
+            event, before = entry.event, replaced.get(entry.replaces or 0)
             target = UserId(event.state_key or "")
             if event.membership == "join":
+                if before is not None and before.event.membership == "join" and before.nid <= since:
+                    continue  # a change of name or picture
                 came.add(target)
                 if target == user_id:
                     came |= set(await self._rooms.joined_members(event.room_id))

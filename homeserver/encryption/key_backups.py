@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from homeserver.core import canonical_json
-from homeserver.core.errors import BadJson, InvalidParam, MatrixError, NotFound, TooLarge
+from homeserver.core.errors import BadJson, InvalidParam, LimitExceeded, MatrixError, NotFound, TooLarge
 from homeserver.core.identifiers import UserId
 from homeserver.storage import key_backups
 from homeserver.storage.database import Database
@@ -15,6 +15,8 @@ from homeserver.storage.key_backups import BackupRow, SessionRow
 AUTH_DATA_BYTES_MAX = 65_536
 SESSION_BYTES_MAX = 65_536
 SESSIONS_PER_REQUEST_MAX = 20_000
+SESSIONS_MAX = 1_000_000
+BACKUPS_MAX = 100
 ID_BYTES_MAX = 255
 ALGORITHM_BYTES_MAX = 255
 
@@ -34,7 +36,9 @@ class KeyBackups:
             raise InvalidParam(f"algorithm must have 1 to {ALGORITHM_BYTES_MAX} bytes")
         data = _encode(auth_data, AUTH_DATA_BYTES_MAX)
         async with self._db.transaction() as tx:
-            await key_backups.locked_version(tx, user_id)
+            await key_backups.lock(tx, user_id)
+            if await key_backups.live_versions(tx, user_id) >= BACKUPS_MAX:
+                raise LimitExceeded(f"a user may have {BACKUPS_MAX} backups: delete old ones", retry_after_ms=60_000)
             return str(await key_backups.create(tx, user_id, algorithm, data))
 
     async def info(self, user_id: UserId, version: str | None) -> dict[str, Any]:
@@ -75,10 +79,15 @@ class KeyBackups:
             if current is None:
                 raise NotFound("there is no backup")
             if str(current) != version:
+                await self._backup(user_id, version)
                 raise WrongVersion("only the newest backup takes keys", extra={"current_version": str(current)})
             if rows:
                 await key_backups.put(tx, user_id, current, rows)
-        return await self._state(user_id, version)
+            row = await key_backups.get(tx, user_id, current)
+            assert row is not None  # it is locked
+            if rows and row.count > SESSIONS_MAX:
+                raise LimitExceeded(f"a backup may hold {SESSIONS_MAX} keys", retry_after_ms=60_000)
+        return {"count": row.count, "etag": str(row.etag)}
 
     async def keys(
         self, user_id: UserId, version: str, room_id: str | None = None, session_id: str | None = None

@@ -9,22 +9,23 @@ from typing import Any
 from homeserver.core import canonical_json
 from homeserver.core.errors import BadJson, InvalidParam, LimitExceeded, MatrixError
 from homeserver.core.identifiers import DeviceId, ServerName, UserId, domain_of, is_user_id
-from homeserver.encryption.cross_signing import merge_signatures
+from homeserver.encryption.cross_signing import check_signatures, merge_signatures
 from homeserver.encryption.device_lists import DeviceLists
-from homeserver.journal.journal import Journal
-from homeserver.storage import cross_signing, device_keys, to_device
+from homeserver.journal.journal import Journal, JournalWrite
+from homeserver.storage import cross_signing, dehydrated_devices, device_keys, to_device
 from homeserver.storage.database import Database, Tx
 from homeserver.storage.device_keys import ClaimedKey
 
 DEVICE_KEYS_BYTES_MAX = 65_536
 KEY_BYTES_MAX = 8_192
 KEYS_PER_UPLOAD_MAX = 1_000
-ONE_TIME_KEYS_MAX = 5_000
+ONE_TIME_KEYS_MAX = 1_000
 USERS_PER_QUERY_MAX = 5_000
 CLAIMS_MAX = 5_000
 COUNTS_REMEMBERED_MAX = 50_000
 
 KeyCounts = tuple[dict[str, int], list[str]]
+NamedKeys = Mapping[tuple[str, str], bytes]
 
 
 class OneTimeKeys:
@@ -83,21 +84,42 @@ class Keys:
         """The counts after it. Raises InvalidParam, BadJson, LimitExceeded."""
         if device is not None:
             check_device_keys(device, user_id, device_id)
-        new, fallbacks = _named_keys(one_time), _named_keys(fallback)
+        new, fallbacks = named_keys(one_time), named_keys(fallback)
         async with self._journal.write() as write:
-            if device is not None:
-                encoded = canonical_json.encode({key: value for key, value in device.items() if key != "unsigned"})
-                if await device_keys.upsert(write.tx, user_id, device_id, encoded):
-                    await self._lists.record(write, user_id)
-            fresh = await self._fresh(write.tx, user_id, device_id, new)
-            if fresh:
-                await device_keys.insert_one_time(write.tx, user_id, device_id, fresh, write.position)
-            if fallbacks:
-                await device_keys.upsert_fallback(write.tx, user_id, device_id, fallbacks)
-            if fresh or fallbacks:
-                write.publish("one_time_keys", user_ids=[user_id])
-        self._one_time.forget([(user_id, device_id)])
+            await self.store(write, user_id, device_id, device, new, fallbacks)
+        self.forget_counts(user_id, device_id)
         return (await self._one_time.counts(user_id, device_id))[0]
+
+    async def store(
+        self,
+        write: JournalWrite,
+        user_id: UserId,
+        device_id: DeviceId,
+        device: Mapping[str, Any] | None,
+        one_time: NamedKeys,
+        fallback: NamedKeys,
+    ) -> None:
+        """Keeps checked keys, in an open transaction; `forget_counts` must follow it."""
+        if device is not None:
+            encoded = canonical_json.encode({key: value for key, value in device.items() if key != "unsigned"})
+            if await device_keys.upsert(write.tx, user_id, device_id, encoded):
+                # What others have signed is no longer what is there.
+                await cross_signing.delete_signatures_on(write.tx, user_id, [device_id])
+                await self._lists.record(write, user_id)
+        fresh = await self._fresh(write.tx, user_id, device_id, one_time)
+        if fresh:
+            await device_keys.insert_one_time(write.tx, user_id, device_id, fresh, write.position)
+        if fallback:
+            await device_keys.upsert_fallback(write.tx, user_id, device_id, fallback)
+        if fresh or fallback:
+            write.publish("one_time_keys", user_ids=[user_id])
+
+    def forget_counts(self, user_id: UserId, device_id: DeviceId) -> None:
+        self._one_time.forget([(user_id, device_id)])
+
+    async def record_change(self, write: JournalWrite, user_id: UserId) -> None:
+        """Notes that the user's devices are others now."""
+        await self._lists.record(write, user_id)
 
     async def query(self, viewer: UserId, wanted: Mapping[UserId, Collection[DeviceId]]) -> dict[str, Any]:
         """Device and cross-signing keys of these users; an empty collection of devices means all."""
@@ -147,6 +169,8 @@ class Keys:
         """Deletes what these devices published and what waits for them. An observer of sessions."""
         await device_keys.delete(tx, user_id, device_ids)
         await to_device.delete(tx, user_id, device_ids)
+        await cross_signing.delete_signatures_on(tx, user_id, device_ids)
+        await dehydrated_devices.delete_these(tx, user_id, device_ids)
         self._one_time.forget([(user_id, device_id) for device_id in device_ids])
 
     async def after_devices_deleted(self, user_id: UserId) -> None:
@@ -164,10 +188,11 @@ class Keys:
         for name, key in new.items():
             if name in known and canonical_json.decode(known[name]) != canonical_json.decode(key):
                 raise InvalidParam(f"the one-time key {name[0]}:{name[1]} exists already, with another value")
+        fresh = {name: key for name, key in new.items() if name not in known}
         counts = await device_keys.counts(tx, user_id, device_id)
-        if sum(counts.values()) + len(new) > ONE_TIME_KEYS_MAX:
+        if fresh and sum(counts.values()) + len(fresh) > ONE_TIME_KEYS_MAX:
             raise LimitExceeded(f"a device may have {ONE_TIME_KEYS_MAX} one-time keys", retry_after_ms=60_000)
-        return {name: key for name, key in new.items() if name not in known}
+        return fresh
 
 
 def check_device_keys(keys: Mapping[str, Any], user_id: UserId, device_id: DeviceId) -> None:
@@ -179,8 +204,11 @@ def check_device_keys(keys: Mapping[str, Any], user_id: UserId, device_id: Devic
             raise BadJson(f"device_keys.{name} must be an object")
     if not isinstance(keys.get("algorithms"), list):
         raise BadJson("device_keys.algorithms must be a list")
-    if not all(isinstance(value, str) for value in keys["keys"].values()):
-        raise BadJson("device_keys.keys must hold strings")
+    if not all(isinstance(value, str) for value in (*keys["keys"].values(), *keys["algorithms"])):
+        raise BadJson("device_keys.keys and .algorithms must hold strings")
+    if not all(name.endswith(f":{device_id}") for name in keys["keys"]):
+        raise InvalidParam("device_keys.keys must be named algorithm:device_id")
+    check_signatures(keys["signatures"])
     canonical_json.check_values(dict(keys))
     if len(canonical_json.encode(keys)) > DEVICE_KEYS_BYTES_MAX:
         raise MatrixError(f"device_keys may have {DEVICE_KEYS_BYTES_MAX} bytes", errcode="M_TOO_LARGE", status=413)
@@ -193,8 +221,8 @@ def parse_users(value: object) -> UserId:
     return UserId(str(value))
 
 
-def _named_keys(keys: Mapping[str, Any]) -> dict[tuple[str, str], bytes]:
-    """(algorithm, key id) → key, from `algorithm:id` → key."""
+def named_keys(keys: Mapping[str, Any]) -> dict[tuple[str, str], bytes]:
+    """(algorithm, key id) → key, from `algorithm:id` → key. Raises InvalidParam, BadJson, MatrixError (M_TOO_LARGE)."""
     if len(keys) > KEYS_PER_UPLOAD_MAX:
         raise InvalidParam(f"at most {KEYS_PER_UPLOAD_MAX} keys can be uploaded at once")
     found: dict[tuple[str, str], bytes] = {}

@@ -33,15 +33,18 @@ _CREATE = """
     SELECT $1, coalesce(max(version), 0) + 1, $2, $3 FROM key_backups WHERE user_id = $1
     RETURNING version
 """
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('key_backups ' || $1, 0))"
 _GET = """
     SELECT b.version, b.algorithm, b.auth_data, b.etag,
         (SELECT count(*) FROM backed_up_sessions s WHERE s.user_id = b.user_id AND s.version = b.version) AS count
     FROM key_backups b WHERE b.user_id = $1 AND NOT b.is_deleted AND ($2::bigint IS NULL OR b.version = $2)
     ORDER BY b.version DESC LIMIT 1
 """
+_LIVE = "SELECT count(*) FROM key_backups WHERE user_id = $1 AND NOT is_deleted"
+_LOCK_ALL = "SELECT pg_advisory_xact_lock(hashtextextended('key_backups ' || $1, 0))"
 _LOCK = "SELECT version FROM key_backups WHERE user_id = $1 AND NOT is_deleted ORDER BY version DESC LIMIT 1 FOR UPDATE"
 _SET_AUTH_DATA = "UPDATE key_backups SET auth_data = $3 WHERE user_id = $1 AND version = $2 AND NOT is_deleted"
-_DELETE = "UPDATE key_backups SET is_deleted = true WHERE user_id = $1 AND version = $2"
+_DELETE = "UPDATE key_backups SET is_deleted = true, auth_data = '' WHERE user_id = $1 AND version = $2"
 _BUMP = "UPDATE key_backups SET etag = etag + 1 WHERE user_id = $1 AND version = $2"
 _SESSIONS = """
     SELECT room_id, session_id, first_message_index, forwarded_count, is_verified, data FROM backed_up_sessions
@@ -67,6 +70,7 @@ _DELETE_SESSIONS = """
 
 async def create(tx: Tx, user_id: UserId, algorithm: str, auth_data: bytes) -> int:
     """The new version: one more than the last, deleted ones counted."""
+    await tx.execute(_ONE_AT_A_TIME, user_id)
     return int(await tx.fetchval(_CREATE, user_id, algorithm, auth_data))
 
 
@@ -74,6 +78,15 @@ async def get(db: Reader, user_id: UserId, version: int | None) -> BackupRow | N
     """A backup, or the newest one."""
     row = await db.fetchrow(_GET, user_id, version)
     return BackupRow(**row) if row else None
+
+
+async def lock(tx: Tx, user_id: UserId) -> None:
+    """Makes others who would create a backup of this user wait until the transaction ends."""
+    await tx.execute(_LOCK_ALL, user_id)
+
+
+async def live_versions(db: Reader, user_id: UserId) -> int:
+    return int(await db.fetchval(_LIVE, user_id))
 
 
 async def locked_version(tx: Tx, user_id: UserId) -> int | None:

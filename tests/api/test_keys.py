@@ -68,14 +68,24 @@ async def test_device_keys_are_shown_with_the_devices_name(server: RunningServer
 
 @pytest.mark.parametrize("change", [{"user_id": "@bob:hansa.test"}, {"device_id": "OTHER"}])
 async def test_a_device_uploads_its_own_keys_alone(server: RunningServer, change: dict[str, str]) -> None:
-    """T-F1: nobody publishes keys for another's device."""
+    """T-F12: nobody publishes keys for another's device."""
     alice = await server.user("alice")
     keys = {**device_keys(alice, SigningKey.generate()), **change}
     (await upload(alice, device_keys=keys)).refused(400, "M_INVALID_PARAM")
 
 
+@pytest.mark.parametrize(
+    "change", [{"signatures": {"@a:x": "oops"}}, {"algorithms": [5]}, {"keys": {"ed25519:OTHER": "x"}}, {"keys": []}]
+)
+async def test_device_keys_of_a_wrong_form_are_refused(server: RunningServer, change: dict[str, Any]) -> None:
+    """T-F20: nothing that would break the answers to those who ask for the keys."""
+    alice = await server.user("alice")
+    answer = await upload(alice, device_keys={**device_keys(alice, SigningKey.generate()), **change})
+    assert answer.status == 400
+
+
 async def test_a_one_time_key_is_handed_out_once(server: RunningServer) -> None:
-    """T-F3: also to many who ask at the same moment; then comes the fallback key."""
+    """T-F10, T-F11: also to many who ask at the same moment; then comes the fallback key."""
     alice, bob = await server.user("alice"), await server.user("bob")
     keys = {f"signed_curve25519:k{number}": {"key": f"key{number}"} for number in range(10)}
     fallback = {"signed_curve25519:f": {"key": "fallback", "fallback": True}}
@@ -91,7 +101,7 @@ async def test_a_one_time_key_is_handed_out_once(server: RunningServer) -> None:
 
 
 async def test_a_one_time_key_never_changes(server: RunningServer) -> None:
-    """T-F4: the same name with another key is refused; with the same key it is no news."""
+    """T-F10: the same name with another key is refused; with the same key it is no news."""
     alice = await server.user("alice")
     (await upload(alice, one_time_keys={"signed_curve25519:a": {"key": "x"}})).ok()
     again = (await upload(alice, one_time_keys={"signed_curve25519:a": {"key": "x"}})).ok()
@@ -121,7 +131,7 @@ async def test_cross_signing_keys_must_hang_together(server: RunningServer) -> N
 
 
 async def test_new_cross_signing_keys_need_the_password(server: RunningServer) -> None:
-    """T-F6: a stolen token alone doesn't replace a user's identity."""
+    """T-F7: a stolen token alone doesn't replace a user's identity."""
     alice = await server.user("alice")
     first = {"master_key": cross_key(alice, "master", SigningKey.generate())}
     (await alice.post("/keys/device_signing/upload", body=first)).ok()
@@ -139,7 +149,7 @@ async def test_new_cross_signing_keys_need_the_password(server: RunningServer) -
 
 
 async def test_only_right_signatures_are_kept(server: RunningServer) -> None:
-    """T-F7: a signature that doesn't verify reaches nobody."""
+    """T-F6: a signature that doesn't verify reaches nobody."""
     alice = await server.user("alice")
     key, master, self_signing = (SigningKey.generate() for _ in range(3))
     keys = device_keys(alice, key)
@@ -161,7 +171,7 @@ async def test_only_right_signatures_are_kept(server: RunningServer) -> None:
 
 
 async def test_a_message_reaches_each_device_once(server: RunningServer) -> None:
-    """T-F9: a repeated request sends nothing twice; what the device has is gone."""
+    """T-F4, T-F5: a repeated request sends nothing twice; what the device has is gone."""
     alice, bob = await server.user("alice"), await server.user("bob")
     tablet = await server.login("bob")
     body = {"messages": {bob.user_id: {"*": {"a": "\u0000"}}}}
@@ -191,6 +201,7 @@ async def test_many_messages_come_in_order_over_several_syncs(server: RunningSer
 
 
 async def test_device_lists_tell_who_came_changed_and_left(server: RunningServer) -> None:
+    """T-F8, T-F9: of nobody else, and of each change."""
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await alice.create_room(preset="public_chat")
     since = (await alice.sync())["next_batch"]
@@ -226,6 +237,7 @@ def session(first: int, verified: bool = False, forwarded: int = 0) -> dict[str,
 
 
 async def test_a_backup_keeps_the_better_key(server: RunningServer) -> None:
+    """T-F18: the etag changes when, and only when, a key does."""
     alice = await server.user("alice")
     body = {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": {"public_key": "x"}}
     version = (await alice.post("/room_keys/version", body=body)).ok()["version"]
@@ -257,3 +269,33 @@ async def test_keys_go_into_the_newest_backup_alone(server: RunningServer) -> No
     (await alice.request("DELETE", f"/room_keys/version/{new}")).ok()
     assert (await alice.get("/room_keys/version")).ok()["version"] == old
     (await bob.get("/room_keys/version")).refused(404, "M_NOT_FOUND")
+
+
+async def test_a_dehydrated_device_receives_messages(server: RunningServer) -> None:
+    """T-F20: its keys are checked as any device's."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    path = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"
+    (await alice.get(path)).refused(404, "M_NOT_FOUND")
+    key = SigningKey.generate()
+    sleeping = server.anonymous()
+    sleeping.user_id, sleeping.device_id = alice.user_id, "SLEEPER"
+    body = {
+        "device_id": "SLEEPER",
+        "device_data": {"algorithm": "x"},
+        "device_keys": device_keys(sleeping, key),
+        "one_time_keys": {"signed_curve25519:a": {"key": "x"}},
+    }
+    assert (await alice.put(path, body=body)).ok() == {"device_id": "SLEEPER"}
+    assert (await alice.get(path)).ok() == {"device_id": "SLEEPER", "device_data": {"algorithm": "x"}}
+    assert "SLEEPER" in (await query(bob, alice.user_id))["device_keys"][alice.user_id]
+    assert set(await claim(bob, alice.user_id, "SLEEPER")) == {"signed_curve25519:a"}
+    sent = {"messages": {alice.user_id: {"SLEEPER": {"n": 1}}}}
+    (await bob.put("/sendToDevice/{}/{}", "org.x", "1", body=sent)).ok()
+    page = (await alice.post(path + "/SLEEPER/events")).ok()
+    assert [event["content"] for event in page["events"]] == [{"n": 1}]
+    rest = (await alice.post(path + "/SLEEPER/events", body={"next_batch": page["next_batch"]})).ok()
+    assert rest["events"] == []
+    other = {**body, "device_id": alice.device_id}
+    (await alice.put(path, body=other)).refused(400, "M_INVALID_PARAM")
+    assert (await alice.delete(path)).ok() == {"device_id": "SLEEPER"}
+    assert "SLEEPER" not in (await query(bob, alice.user_id))["device_keys"][alice.user_id]
