@@ -62,7 +62,7 @@ from homeserver.config import Config, Listener
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.encryption.cross_signing import CrossSigning
-from homeserver.encryption.dehydrated import DehydratedDevices
+from homeserver.encryption.dehydrated_devices import DehydratedDevices
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.encryption.key_backups import KeyBackups
 from homeserver.encryption.keys import Keys, OneTimeKeys
@@ -361,8 +361,8 @@ class Hansa:
         one_time_keys = OneTimeKeys(db)
         keys = Keys(db, journal, lists, one_time_keys, server_name)
         to_device = ToDevice(db, journal, self.world.clock, server_name)
-        dehydrated = DehydratedDevices(db, journal, keys, to_device, accounts.sessions)
-        accounts.sessions.observers += [keys, dehydrated]
+        dehydrated = DehydratedDevices(db, journal, keys, to_device)
+        accounts.sessions.observers.append(keys)
         accounts.sessions.followers.append(keys.after_devices_deleted)
         self.tasks.forever(to_device.forget_transactions, name="to_device_transactions")
         return EncryptionParts(

@@ -31,12 +31,13 @@ async def test_registration_leads_through_its_stages(server: RunningServer) -> N
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "ä", "_a", "a" * 300, "a\u0000b", "@evil:other.example"])
 async def test_names_that_no_account_has(server: RunningServer, name: str) -> None:
+    """T-I14: no look-alikes, no other server's names."""
     body = {"username": name, "password": PASSWORD, "auth": {"type": "m.login.dummy"}}
     assert (await server.anonymous().post("/register", body=body)).json["errcode"] == "M_INVALID_USERNAME"
 
 
 async def test_a_session_is_for_what_it_was_begun_for(server: RunningServer) -> None:
-    """T-I7: authentication for one operation isn't good for another."""
+    """T-I6, T-I22: authentication for one operation isn't good for another."""
     alice = await server.user("alice")
     challenge = await alice.post("/account/password", body={"new_password": "something else"})
     auth = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": PASSWORD}
@@ -46,7 +47,7 @@ async def test_a_session_is_for_what_it_was_begun_for(server: RunningServer) -> 
 
 
 async def test_wrong_passwords_and_unknown_users_look_alike(server: RunningServer) -> None:
-    """T-I1: no answer tells whether an account exists."""
+    """T-I15: no answer tells whether an account exists."""
     await server.user("alice")
     nobody = server.anonymous()
     wrong = await nobody.post("/login", body=by_password("alice", "wrong"))
@@ -55,6 +56,7 @@ async def test_wrong_passwords_and_unknown_users_look_alike(server: RunningServe
 
 
 async def test_logout_ends_the_session_and_its_device(server: RunningServer) -> None:
+    """T-I23: the token is good for nothing from then on."""
     alice = await server.user("alice")
     other = await server.login("alice")
     (await alice.post("/logout")).ok()
@@ -72,7 +74,7 @@ async def test_a_device_is_taken_over_by_a_new_login(server: RunningServer) -> N
 
 
 async def test_refreshed_tokens_end_the_old_ones_when_used(server: RunningServer) -> None:
-    """T-I9: a refresh token that was replaced is good for nothing."""
+    """T-I17: a refresh token that was replaced is good for nothing."""
     await server.user("alice")
     nobody = server.anonymous()
     first = (await nobody.post("/login", body=by_password("alice", refresh_token=True))).ok()
@@ -89,6 +91,7 @@ async def test_refreshed_tokens_end_the_old_ones_when_used(server: RunningServer
 
 
 async def test_a_deactivated_account_is_gone(server: RunningServer) -> None:
+    """T-I9: nobody logs in to it again."""
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id)
@@ -100,7 +103,7 @@ async def test_a_deactivated_account_is_gone(server: RunningServer) -> None:
 
 
 async def test_tokens_are_not_in_the_database(server: RunningServer) -> None:
-    """T-I12: whoever reads the tables can't log in with what is there."""
+    """Whoever reads the tables can't log in with what is there."""
     alice = await server.user("alice")
     assert alice.token is not None
     rows = await server.hansa.world.db.fetch("SELECT * FROM access_tokens")
@@ -118,7 +121,7 @@ async def shared_secret(client: Client, name: str, *, is_admin: bool, secret: st
 
 
 async def test_registration_by_shared_secret(server: RunningServer) -> None:
-    """T-I20: a nonce is good once, and a code only for what it covers."""
+    """A nonce is good once, and a code only for what it covers."""
     nobody = server.anonymous()
     body, made = await shared_secret(nobody, "root", is_admin=True)
     assert made.ok()["user_id"] == "@root:hansa.test"
@@ -144,6 +147,7 @@ async def test_avatars_are_media(server: RunningServer, url: str) -> None:
 
 
 async def test_profile_fields_are_bounded(server: RunningServer) -> None:
+    """T-G15: in number, name and size."""
     alice = await server.user("alice")
     path = "/profile/{}/{}"
     long_key = await alice.put(path, alice.user_id, "a" * 256, body={"a" * 256: 1})
@@ -155,7 +159,7 @@ async def test_profile_fields_are_bounded(server: RunningServer) -> None:
 
 
 async def test_account_data_is_ones_own(server: RunningServer) -> None:
-    """T-G9: nobody reads or writes another's account data."""
+    """Nobody reads or writes another's account data."""
     alice, bob = await server.user("alice"), await server.user("bob")
     path = "/user/{}/account_data/{}"
     (await alice.put(path, alice.user_id, "org.x", body={"a": "\u0000b"})).ok()

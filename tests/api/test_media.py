@@ -43,7 +43,7 @@ async def test_a_file_comes_back_as_it_went_in(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("content_type", ["text/html", "image/svg+xml", "application/javascript", "text/html\tx"])
 async def test_nothing_that_can_run_is_shown_in_place(server: RunningServer, content_type: str) -> None:
-    """T-K5: an uploaded page is offered as a download, in a sandbox."""
+    """T-K9: an uploaded page is offered as a download, in a sandbox."""
     alice = await server.user("alice")
     found = await download(alice, *(await upload(alice, b"<script>alert(1)</script>", content_type)))
     assert found.headers["Content-Disposition"].startswith("attachment")
@@ -52,7 +52,7 @@ async def test_nothing_that_can_run_is_shown_in_place(server: RunningServer, con
 
 
 async def test_a_file_name_stays_in_its_header(server: RunningServer) -> None:
-    """T-M13: no upload adds headers to an answer."""
+    """T-K11: no upload adds headers to an answer."""
     alice = await server.user("alice")
     found = await download(alice, *(await upload(alice, b"x", "text/plain", filename='a"\r\nSet-Cookie: b=c; ../d')))
     assert "Set-Cookie" not in found.headers
@@ -68,6 +68,7 @@ async def test_media_need_a_token(server: RunningServer) -> None:
 
 
 async def test_an_id_is_filled_once_and_by_its_maker(server: RunningServer) -> None:
+    """T-K14: a created id is its maker's, for one file."""
     alice, bob = await server.user("alice"), await server.user("bob")
     uri = (await alice.post("/_matrix/media/v1/create")).ok()["content_uri"]
     server_name, media_id = uri.removeprefix("mxc://").split("/")
@@ -92,7 +93,7 @@ async def test_thumbnails_have_the_size_that_is_configured(server: RunningServer
 
 
 async def test_a_pixel_bomb_makes_no_thumbnail(server: RunningServer) -> None:
-    """T-K7: a small file that says it is a huge picture is refused before it is decoded."""
+    """T-K6: a small file that says it is a huge picture is refused before it is decoded."""
     alice = await server.user("alice")
     bomb = picture(1, 1)
     bomb = bomb[:16] + (60_000).to_bytes(4, "big") * 2 + bomb[24:]

@@ -47,7 +47,7 @@ async def test_a_waiting_sync_is_woken(server: RunningServer) -> None:
 
 
 async def test_nothing_new_asks_no_query(server: RunningServer) -> None:
-    """T-G1: an idle client costs the database nothing."""
+    """An idle client costs the database nothing."""
     alice = await server.user("alice")
     await alice.create_room()
     since = (await alice.sync())["next_batch"]
@@ -100,7 +100,7 @@ async def test_lazy_members_come_when_they_speak_and_once(server: RunningServer)
 
 
 async def test_an_invite_shows_stripped_state_alone(server: RunningServer) -> None:
-    """T-B8, T-G3: who is invited sees what the room is called, not what is said in it."""
+    """T-B7: who is invited sees what the room is called, not what is said in it."""
     alice, bob = await server.user("alice"), await server.user("bob")
     since = (await bob.sync())["next_batch"]
     room_id = await alice.create_room(name="Hof", invite=[bob.user_id])
@@ -119,7 +119,7 @@ async def test_an_invite_shows_stripped_state_alone(server: RunningServer) -> No
 
 
 async def test_who_was_kicked_sees_nothing_after_it(server: RunningServer) -> None:
-    """T-G2: membership ends what one sees."""
+    """T-G1: membership ends what one sees."""
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id)
@@ -135,7 +135,7 @@ async def test_who_was_kicked_sees_nothing_after_it(server: RunningServer) -> No
 
 
 async def test_history_before_a_join_is_as_visible_as_the_room_says(server: RunningServer) -> None:
-    """T-G4: with `joined` visibility nobody reads what was said before them."""
+    """With `joined` visibility nobody reads what was said before them."""
     alice, bob = await server.user("alice"), await server.user("bob")
     hidden = {"type": "m.room.history_visibility", "content": {"history_visibility": "joined"}}
     room_id = await alice.create_room(preset="public_chat", initial_state=[hidden])
@@ -160,6 +160,7 @@ async def test_a_transaction_id_is_for_its_device_alone(server: RunningServer) -
 
 
 async def test_ignored_users_say_nothing(server: RunningServer) -> None:
+    """T-G16: neither messages nor invites of theirs arrive."""
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id)
@@ -175,7 +176,7 @@ async def test_ignored_users_say_nothing(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("since", ["x", "s-1", "s99999999999999999999", "t5", "s5_x", "s999999999999"])
 async def test_strange_tokens_are_refused(server: RunningServer, since: str) -> None:
-    """T-G20: a token that we didn't make is the caller's mistake."""
+    """T-G6: a token that we didn't make is the caller's mistake."""
     alice = await server.user("alice")
     (await alice.get("/sync", since=since)).refused(400, "M_INVALID_PARAM")
 
@@ -220,6 +221,7 @@ async def act(clients: list[Client], room_ids: list[str], chance: random.Random)
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_patched_sync_equals_a_fresh_one(server: RunningServer, seed: int) -> None:
+    """T-G5: no gap, no event twice, nothing out of order, over whatever users do."""
     chance = random.Random(seed)
     clients = [await server.user(name) for name in ("alice", "bob", "carol")]
     room_ids = [await clients[0].create_room(preset="public_chat") for _ in range(2)]
