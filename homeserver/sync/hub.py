@@ -20,6 +20,7 @@ from homeserver.sync.user_rooms import UserRooms
 
 RECENT_PER_ROOM = 200
 FEEDS_MAX = 5_000
+PARKED_PER_DEVICE_MAX = 8
 
 
 class _Feed:
@@ -46,7 +47,8 @@ class SyncHub:
         self._room_last: dict[RoomId, int] = {}
         self._user_last: dict[UserId, dict[str, int]] = {}
         self._member_last: dict[RoomId, int] = {}
-        self._waiting: dict[UserId, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[UserId, set[asyncio.Future[bool]]] = {}
+        self._parked: dict[tuple[UserId, str], deque[asyncio.Future[bool]]] = {}
         self.has_waiting = asyncio.Event()
         journal.listen(self._hear)
 
@@ -82,25 +84,43 @@ class SyncHub:
             return None
         return [stored for stored in feed.recent if since < stored.nid <= upto]
 
-    async def wait(self, user_id: UserId, seen: int, timeout_s: float) -> None:
-        """Returns when something of this user's happened after position `seen`, or when the time is up."""
+    async def wait(self, user_id: UserId, device: str, seen: int, timeout_s: float) -> bool:
+        """Returns when something of this user's happened after position `seen`, or when the time is up.
+
+        False if it isn't to wait on: too many newer syncs of this device wait.
+        """
         if self._journal.visible > seen and self._is_news(user_id, seen):
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return True
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(user_id, set())
         waiting.add(future)
+        parked = self._park(user_id, device, future)
         self.has_waiting.set()
         try:
             async with asyncio.timeout(timeout_s):
-                await future
+                return await future
         except TimeoutError:
-            return
+            return True
         finally:
             waiting.discard(future)
             if not waiting and self._waiting.get(user_id) is waiting:
                 del self._waiting[user_id]
+            if future in parked:
+                parked.remove(future)
+            if not parked and self._parked.get((user_id, device)) is parked:
+                del self._parked[user_id, device]
             if not self._waiting:
                 self.has_waiting.clear()
+
+    def _park(self, user_id: UserId, device: str, future: asyncio.Future[bool]) -> deque[asyncio.Future[bool]]:
+        """Adds to those of a device that wait; ends the oldest if they are too many."""
+        parked = self._parked.setdefault((user_id, device), deque())
+        parked.append(future)
+        if len(parked) > PARKED_PER_DEVICE_MAX:
+            oldest = parked.popleft()
+            if not oldest.done():
+                oldest.set_result(False)
+        return parked
 
     def _is_news(self, user_id: UserId, seen: int) -> bool:
         """Whether something happened between building an answer and parking."""
@@ -128,7 +148,7 @@ class SyncHub:
         for user_id in woken:
             for future in self._waiting.pop(user_id, ()):
                 if not future.done():
-                    future.set_result(None)
+                    future.set_result(True)
 
     def _hear_event(self, written: Written, woken: set[UserId]) -> None:
         event, position = written.event, written.stored.nid

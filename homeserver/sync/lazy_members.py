@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 DEVICES_MAX = 5_000
 SENT_PER_DEVICE_MAX = 20_000
 
+# Member event, and the position it was told with: until that comes back as `since`, the answer may have been lost.
+Sent = dict[tuple[RoomId, UserId], tuple[int, int]]
+
 
 class LazyMembers:
     """Chooses what of a state is sent, and remembers which member events each device has."""
@@ -29,7 +32,7 @@ class LazyMembers:
     def __init__(self, rooms: Rooms, numbers: StateNumbers) -> None:
         self._rooms = rooms
         self._numbers = numbers
-        self._sent: OrderedDict[tuple[UserId, str], dict[tuple[RoomId, UserId], int]] = OrderedDict()
+        self._sent: OrderedDict[tuple[UserId, str], Sent] = OrderedDict()
 
     async def chosen(
         self,
@@ -47,7 +50,7 @@ class LazyMembers:
         numbers = await self._numbers.find(keys)
         named = await self._numbers.keys_of({number for state in maps for number in state})
         full = await self._rooms.maps_of_lines([room.plan.room.line for room in told if room.events])
-        sent = self._sent_to(viewer, device, is_fresh=not wanted.state.include_redundant_members)
+        sent = self._sent_to(viewer, device, told, is_kept=not wanted.state.include_redundant_members)
         return [
             self._of_room(room, state, users, (numbers, named), full, sent, wanted)
             for room, state, users in zip(told, maps, needed, strict=True)
@@ -71,11 +74,11 @@ class LazyMembers:
         users: set[UserId],
         numbering: tuple[Mapping[StateKey, int], Mapping[int, StateKey]],
         full: Mapping[int, Mapping[int, int]],
-        sent: dict[tuple[RoomId, UserId], int],
+        sent: Sent,
         wanted: RoomFilter,
     ) -> list[int]:
         numbers, named = numbering
-        room_id = room.plan.room.room_id
+        room_id, since, upto = room.plan.room.room_id, room.plan.since, room.plan.upto
         chosen: list[int] = []
         for number, nid in state.items():
             kind, state_key = named[number]
@@ -84,7 +87,7 @@ class LazyMembers:
             elif not room.plan.is_full or state_key in users:
                 # A change of membership is told as such, whoever it is about.
                 chosen.append(nid)
-                sent[room_id, UserId(state_key)] = nid
+                sent[room_id, UserId(state_key)] = nid, upto
         if room.plan.is_full:
             return chosen
         current = full.get(room.plan.room.line.nid, {})
@@ -94,17 +97,24 @@ class LazyMembers:
             nid_of = current.get(number_of) if number_of is not None else None
             if nid_of is None or nid_of in in_timeline or nid_of in chosen:
                 continue
-            if sent.get((room_id, user_id)) != nid_of or wanted.state.include_redundant_members:
+            known, told_at = sent.get((room_id, user_id), (0, 0))
+            if known != nid_of or told_at > since:
                 chosen.append(nid_of)
-                sent[room_id, user_id] = nid_of
+                sent[room_id, user_id] = nid_of, upto
         return chosen
 
-    def _sent_to(self, viewer: UserId, device: str, *, is_fresh: bool) -> dict[tuple[RoomId, UserId], int]:
+    def _sent_to(self, viewer: UserId, device: str, told: Sequence[Told], *, is_kept: bool) -> Sent:
+        """What the device has, without the rooms that it is now told of from the beginning."""
+        if not is_kept:
+            return {}
         key = (viewer, device)
         sent = self._sent.get(key)
         if sent is None or len(sent) > SENT_PER_DEVICE_MAX:
             sent = self._sent[key] = {}
+        fresh = {room.plan.room.room_id for room in told if room.plan.is_full}
+        if fresh and sent:
+            sent = self._sent[key] = {place: known for place, known in sent.items() if place[0] not in fresh}
         self._sent.move_to_end(key)
         if len(self._sent) > DEVICES_MAX:
             self._sent.popitem(last=False)
-        return sent if is_fresh else {}
+        return sent

@@ -90,7 +90,8 @@ class SyncService:
             left_s = deadline - self._clock.monotonic_s()
             if token is None or has_news or wish.full_state or left_s <= 0:
                 return orjson.dumps(answer)
-            await self._hub.wait(user_id, upto, left_s)
+            if not await self._hub.wait(user_id, device_id or "", upto, left_s):
+                return orjson.dumps(answer)
 
     async def _answer(self, span: Span, token: SyncToken | None) -> tuple[dict[str, Any], bool]:
         """The answer up to now, and whether it tells anything."""

@@ -46,6 +46,7 @@ class Told:
     plan: Plan
     events: list[StoredEvent] = field(default_factory=list)
     is_limited: bool = False
+    has_state: bool = False  # among all that happened, also what the timeline's filter leaves out
     start: int = 0  # the place that the timeline begins at
     state: list[StoredEvent] = field(default_factory=list)
 
@@ -126,7 +127,8 @@ class Timelines:
             start = (found[-1].ordering or 0) + 1
         else:
             start = plan.upto + 1
-        return Told(plan, shown, is_limited, start)
+        has_state = any(stored.event.is_state for stored in found)
+        return Told(plan, shown, is_limited, has_state, start)
 
     async def _visible(self, viewer: UserId, plan: Plan, found: list[StoredEvent]) -> list[StoredEvent]:
         seen = {stored.nid: stored for stored in await self._reads.gate.filter(viewer, plan.room, found)}
@@ -147,7 +149,7 @@ class Timelines:
                 nid = _state_nid(room, state_after=state_after)
                 if nid is not None:
                     full[index] = nid
-            elif state_after and (room.is_limited or any(stored.event.is_state for stored in room.events)):
+            elif state_after and (room.is_limited or room.has_state):
                 spans[room.plan.room.nid] = (room.plan.since, room.plan.upto)
             elif room.is_limited:
                 spans[room.plan.room.nid] = (room.plan.since, room.start - 1)
