@@ -60,7 +60,7 @@ async def test_transaction_ids_belong_to_a_type_and_a_device(server: RunningServ
     """T-F5: neither the same id elsewhere nor one that looks alike is taken for a repetition."""
     alice, bob = await server.user("alice"), await server.user("bob")
     tablet = await server.login("alice")
-    body = {"messages": {bob.user_id: {"*": {}}}}
+    body: dict[str, Any] = {"messages": {bob.user_id: {"*": {}}}}
     for device, kind, txn_id in ((alice, "a b", "c"), (alice, "a", "b c"), (tablet, "a", "b c"), (alice, "a", "b c")):
         (await device.put("/sendToDevice/{}/{}", kind, txn_id, body=body)).ok()
     assert [event["type"] for event in (await bob.sync())["to_device"]["events"]] == ["a b", "a", "a"]
