@@ -40,9 +40,18 @@ class ServerProcess:
         self._process = await asyncio.create_subprocess_exec(
             *command, stdout=log, stderr=log, cwd=self.folder, env=environment
         )
+        await self.ready()
+
+    async def run_for(self, seconds: float) -> None:
+        """Lets it work for a while."""
+        await asyncio.sleep(seconds)
+
+    async def ready(self) -> None:
+        """Returns once it answers. Fails the test if it has ended by itself."""
         async with asyncio.timeout(READY_S), aiohttp.ClientSession() as session:
             while True:
-                assert self._process.returncode is None, (self.folder / "hansa.log").read_text()[-2000:]
+                code = self._process.returncode if self._process else None
+                assert code is None or code < 0, (self.folder / "hansa.log").read_text()[-2000:]
                 try:
                     async with session.get(self.base_url + "/_matrix/client/versions") as answer:
                         if answer.status == 200:

@@ -19,6 +19,7 @@ class Load:
     """Senders in one room, who repeat a request until it is answered, and remember what was acknowledged."""
 
     def __init__(self, server: ServerProcess, session: aiohttp.ClientSession) -> None:
+        self._server = server
         self._api = server.base_url + "/_matrix/client/v3"
         self._session = session
         self.room_id = ""
@@ -46,7 +47,7 @@ class Load:
             try:
                 answer = await self.call("PUT", path, self.tokens[sender], {"body": f"{sender} {number}"})
             except (aiohttp.ClientError, TimeoutError):
-                await asyncio.sleep(0.02)
+                await self._server.ready()
                 continue
             self.sent[sender].append(answer["event_id"])
 
@@ -80,11 +81,11 @@ async def kill_again_and_again(folder: Path, times: int, seed: int) -> None:
             over = asyncio.Event()
             senders = [asyncio.create_task(load.send_until(over, number)) for number in range(SENDERS)]
             for _ in range(times):
-                await asyncio.sleep(0.1 + chance.random() * 0.6)
+                await server.run_for(0.1 + chance.random() * 0.6)
                 await server.kill()
                 await server.start()
                 await load.check()
-            await asyncio.sleep(0.2)
+            await server.run_for(0.2)
             over.set()
             await asyncio.gather(*senders)
             await load.check()
