@@ -424,7 +424,8 @@ class Hansa:
         service = SyncParts(
             hub=hub, user_rooms=user_rooms, sections=sections, journal=parts.journal, clock=self.world.clock
         )
-        return SyncService(service, sources, timeout_s_max=self.config.limits.sync_timeout_s)
+        self.sync_service = SyncService(service, sources, timeout_s_max=self.config.limits.sync_timeout_s)
+        return self.sync_service
 
     def _rooms(self, journal: Journal, users: Users) -> RoomParts:
         world, db = self.world, self.world.db
