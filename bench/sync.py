@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.harness import report
 from homeserver.core.identifiers import DeviceId, UserId
+from homeserver.runtime.logging import configure_logging
 from homeserver.sync.service import SyncService, SyncWish
 from tests.kit.postgres import running_postgres
 from tests.kit.server import Client, config_for_tests, running_server
@@ -72,4 +73,5 @@ async def _run() -> None:
 
 
 def run() -> None:
+    configure_logging(level="warning")
     asyncio.run(_run())
