@@ -24,6 +24,7 @@ def redacted_content(version: RoomVersion, event_type: str, content: dict[str, A
     kept = {key: content[key] for key in keys if key in content}
     if event_type == "m.room.member" and version.redaction_keeps_third_party_signed:
         invite = content.get("third_party_invite")
-        if isinstance(invite, dict) and "signed" in invite:
-            kept["third_party_invite"] = {"signed": invite["signed"]}
+        if isinstance(invite, dict):
+            # Kept even where nothing is left in it: deployed servers do so, and event ids depend on it.
+            kept["third_party_invite"] = {"signed": invite["signed"]} if "signed" in invite else {}
     return kept

@@ -73,7 +73,7 @@ def test_top_level(key: str, versions: tuple[str, ...], version: str) -> None:
 @pytest.mark.parametrize("version", ALL)
 @pytest.mark.parametrize(
     ("invite", "kept"),
-    [({"signed": {"a": 1}, "display_name": "x"}, {"signed": {"a": 1}}), ({"display_name": "x"}, None), ("text", None)],
+    [({"signed": {"a": 1}, "display_name": "x"}, {"signed": {"a": 1}}), ({"display_name": "x"}, {}), ("text", None)],
 )
 def test_third_party_invite(version: str, invite: Any, kept: Any) -> None:
     pdu: dict[str, Any] = {

@@ -31,10 +31,10 @@ class Oracle:
 
 
 @contextmanager
-def running_oracle(python: Path) -> Iterator[Oracle]:
+def running_oracle(python: Path, script: Path = SCRIPT) -> Iterator[Oracle]:
     """An oracle run by this Python, for as long as the block lasts."""
     process = subprocess.Popen(
-        [str(python), str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        [str(python), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )
     try:
         yield Oracle(process)
