@@ -83,7 +83,7 @@ def _make(source: bytes, size: Size, pixels_max: int) -> tuple[bytes, str] | Non
 
     Image.MAX_IMAGE_PIXELS = pixels_max
     try:
-        with Image.open(io.BytesIO(source), formats=("PNG", "JPEG", "GIF", "WEBP", "BMP", "AVIF")) as opened:
+        with Image.open(io.BytesIO(source), formats=("PNG", "JPEG", "GIF", "WEBP", "AVIF")) as opened:
             if opened.width * opened.height > pixels_max:
                 return None
             opened.draft("RGB", (size.width * 2, size.height * 2))

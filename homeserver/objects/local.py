@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from homeserver.objects.store import NoSuchObject
 from homeserver.runtime.ids import Randomness
+
+T = TypeVar("T")
 
 PIECE_BYTES = 256 * 1024
 _NAME = re.compile(r"[0-9A-Za-z_-]+(?:[./][0-9A-Za-z_-]+)*", re.ASCII)
@@ -24,29 +27,26 @@ class LocalObjects:
         self._randomness = randomness
 
     async def put(self, name: str, pieces: AsyncIterator[bytes]) -> None:
+        part = _Part(self._folder / "parts" / self._randomness.token(12))
         target = self._path(name)
-        part = self._folder / "parts" / self._randomness.token(12)
-        file = await asyncio.to_thread(_open_new, part, target)
         try:
+            await _to_end(part.open)
             async for piece in pieces:
-                await asyncio.to_thread(_write_all, file, piece)
-            await asyncio.to_thread(_finish, file, part, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.close(file)
-            part.unlink(missing_ok=True)
-            raise
+                await _to_end(part.write, piece)
+            await _to_end(part.finish, target)
+        finally:
+            await _to_end(part.drop)
 
     async def get(self, name: str) -> AsyncIterator[bytes]:
         try:
-            file = await asyncio.to_thread(os.open, self._path(name), os.O_RDONLY)
+            file = await _to_end(_open_to_read, self._path(name))
         except FileNotFoundError:
             raise NoSuchObject(name) from None
         try:
-            while piece := await asyncio.to_thread(os.read, file, PIECE_BYTES):
+            while piece := await _to_end(file.read, PIECE_BYTES):
                 yield piece
         finally:
-            os.close(file)
+            await _to_end(file.close)
 
     async def size(self, name: str) -> int | None:
         try:
@@ -66,23 +66,50 @@ class LocalObjects:
         return self._folder / name
 
 
-def _open_new(part: Path, target: Path) -> int:
-    part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _open_to_read(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
-def _write_all(file: int, piece: bytes) -> None:
-    view = memoryview(piece)
-    while view:
-        view = view[os.write(file, view) :]
+async def _to_end(work: Callable[..., T], *arguments: object) -> T:
+    """Runs work in a thread. A caller that is cancelled still waits for it: no file is closed while it is written."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
-def _finish(file: int, part: Path, target: Path) -> None:
-    """The bytes, then the name, are on disk before anybody is told."""
-    os.fsync(file)
-    os.close(file)
-    _rename(part, target)
+class _Part:
+    """A file that is being written; it alone owns the descriptor. Not for two threads at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def open(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = os.fdopen(made, "wb")
+
+    def write(self, piece: bytes) -> None:
+        assert self._file is not None
+        self._file.write(piece)
+
+    def finish(self, target: Path) -> None:
+        """The bytes, then the name, are on disk before anybody is told."""
+        assert self._file is not None
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        _rename(self._path, target)
+
+    def drop(self) -> None:
+        """Lets go of what is left: nothing, after `finish`."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 def _rename(source: Path, target: Path) -> None:
