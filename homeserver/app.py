@@ -483,7 +483,6 @@ class Hansa:
         server = WebServer(
             self.limiter,
             self.world.clock,
-            self.world.randomness,
             self.metrics,
             authenticator=sessions,
             limits=WebLimits(

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import orjson
 
 from homeserver.core import canonical_json
-from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
+from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.core.events import Draft, Event
-from homeserver.core.identifiers import RoomId, UserId, domain_of
+from homeserver.core.identifiers import RoomId, UserId
 from homeserver.rooms.residents import Rooms
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
@@ -117,16 +117,6 @@ class Profiles:
                     return  # the room refuses it (a restricted one, say): the profile changes all the same
 
         await asyncio.gather(*(one(room_id) for room_id in room_ids))
-
-
-def check_own(caller: UserId, user_id: UserId) -> None:
-    """Raises Forbidden for somebody else's profile."""
-    if caller != user_id:
-        raise Forbidden("this is not your profile")
-
-
-def is_remote(user_id: UserId, server_name: str) -> bool:
-    return domain_of(user_id) != server_name
 
 
 def _check_field(field: str, value: Any) -> None:

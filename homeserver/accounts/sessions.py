@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, UnknownToken
-from homeserver.core.identifiers import DeviceId, UserId, domain_of
+from homeserver.core.errors import InvalidParam, LimitExceeded, UnknownToken
+from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import devices, tokens
@@ -256,9 +256,3 @@ class Sessions:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-
-
-def check_local(user_id: UserId, server_name: str) -> None:
-    """Raises Forbidden for a user of another server."""
-    if domain_of(user_id) != server_name:
-        raise Forbidden("this is no user of this server")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from homeserver.accounts.account_data import TAGS, AccountData
-from homeserver.core.errors import BadJson, Forbidden, InvalidParam, LimitExceeded, NotFound
+from homeserver.core.errors import BadJson, InvalidParam, LimitExceeded, NotFound
 from homeserver.core.identifiers import RoomId, UserId
-from homeserver.web.endpoint import Access, Caller, Json, endpoint
+from homeserver.web.endpoint import Access, Caller, Json, check_own, endpoint
+
+_NOT_YOURS = "this is somebody else's account data"
 
 _USER = ("/_matrix/client/v3/user/{user_id}", "/_matrix/client/r0/user/{user_id}")
 # Set by endpoints of their own.
@@ -30,7 +32,7 @@ class AccountDataEndpoints:
         spec="client-server-api/#get_matrixclientv3useruseridaccount_datatype",
     )
     async def get(self, caller: Caller, user_id: UserId, kind: str) -> Json:
-        _check_own(caller, user_id)
+        check_own(caller, user_id, _NOT_YOURS)
         return await self._account_data.get(user_id, None, kind)
 
     @endpoint(
@@ -42,7 +44,7 @@ class AccountDataEndpoints:
         limit="account_data",
     )
     async def put(self, caller: Caller, user_id: UserId, kind: str, body: Json) -> Json:
-        _check_own(caller, user_id)
+        check_own(caller, user_id, _NOT_YOURS)
         _check_settable(kind)
         await self._account_data.put(user_id, None, kind, body)
         return {}
@@ -55,7 +57,7 @@ class AccountDataEndpoints:
         spec="client-server-api/#get_matrixclientv3useruseridroomsroomidaccount_datatype",
     )
     async def get_of_room(self, caller: Caller, user_id: UserId, room_id: RoomId, kind: str) -> Json:
-        _check_own(caller, user_id)
+        check_own(caller, user_id, _NOT_YOURS)
         return await self._account_data.get(user_id, room_id, kind)
 
     @endpoint(
@@ -67,7 +69,7 @@ class AccountDataEndpoints:
         limit="account_data",
     )
     async def put_of_room(self, caller: Caller, user_id: UserId, room_id: RoomId, kind: str, body: Json) -> Json:
-        _check_own(caller, user_id)
+        check_own(caller, user_id, _NOT_YOURS)
         _check_settable(kind)
         await self._account_data.put(user_id, room_id, kind, body)
         return {}
@@ -80,7 +82,7 @@ class AccountDataEndpoints:
         spec="client-server-api/#get_matrixclientv3useruseridroomsroomidtags",
     )
     async def tags(self, caller: Caller, user_id: UserId, room_id: RoomId) -> Json:
-        _check_own(caller, user_id)
+        check_own(caller, user_id, _NOT_YOURS)
         try:
             content = await self._account_data.get(user_id, room_id, TAGS)
         except NotFound:
@@ -96,7 +98,7 @@ class AccountDataEndpoints:
         limit="account_data",
     )
     async def put_tag(self, caller: Caller, user_id: UserId, room_id: RoomId, tag: str, body: Json) -> Json:
-        _check_own(caller, user_id)
+        check_own(caller, user_id, _NOT_YOURS)
         if not 0 < len(tag.encode()) <= TAG_BYTES_MAX:
             raise InvalidParam(f"a tag must have 1 to {TAG_BYTES_MAX} bytes")
         order = body.get("order")
@@ -121,18 +123,13 @@ class AccountDataEndpoints:
         limit="account_data",
     )
     async def delete_tag(self, caller: Caller, user_id: UserId, room_id: RoomId, tag: str) -> Json:
-        _check_own(caller, user_id)
+        check_own(caller, user_id, _NOT_YOURS)
 
         def edit(content: dict[str, Any]) -> dict[str, Any]:
             return {**content, "tags": {key: value for key, value in _tags_of(content).items() if key != tag}}
 
         await self._account_data.change(user_id, room_id, TAGS, edit)
         return {}
-
-
-def _check_own(caller: Caller, user_id: UserId) -> None:
-    if caller.user_id != user_id:
-        raise Forbidden("this is somebody else's account data")
 
 
 def _check_settable(kind: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from homeserver.accounts.filters import Filters
-from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import UserId
-from homeserver.web.endpoint import Access, Caller, Json, endpoint
+from homeserver.web.endpoint import Access, Caller, Json, check_own, endpoint
+
+_NOT_YOURS = "these are somebody else's filters"
 
 _USER = ("/_matrix/client/v3/user/{user_id}", "/_matrix/client/r0/user/{user_id}")
 
@@ -24,7 +25,7 @@ class FilterEndpoints:
         spec="client-server-api/#post_matrixclientv3useruseridfilter",
     )
     async def add(self, caller: Caller, user_id: UserId, body: Json) -> Json:
-        _check_own(caller, user_id)
+        check_own(caller, user_id, _NOT_YOURS)
         return {"filter_id": await self._filters.add(user_id, body)}
 
     @endpoint(
@@ -35,10 +36,5 @@ class FilterEndpoints:
         spec="client-server-api/#get_matrixclientv3useruseridfilterfilterid",
     )
     async def get(self, caller: Caller, user_id: UserId, filter_id: str) -> Json:
-        _check_own(caller, user_id)
+        check_own(caller, user_id, _NOT_YOURS)
         return await self._filters.definition(user_id, filter_id)
-
-
-def _check_own(caller: Caller, user_id: UserId) -> None:
-    if caller.user_id != user_id:
-        raise Forbidden("these are somebody else's filters")

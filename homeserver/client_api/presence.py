@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import UserId
 from homeserver.ephemeral.presence import Presence
-from homeserver.web.endpoint import Access, Caller, Json, endpoint
+from homeserver.web.endpoint import Access, Caller, Json, check_own, endpoint
 
 _PATHS = ("/_matrix/client/v3/presence/{user_id}/status", "/_matrix/client/r0/presence/{user_id}/status")
 
@@ -30,8 +29,7 @@ class PresenceEndpoints:
         while_suspended=False,
     )
     async def put(self, caller: Caller, user_id: UserId, body: PresenceBody) -> Json:
-        if user_id != caller.user_id:
-            raise Forbidden("you can't set somebody else's presence")
+        check_own(caller, user_id, "you can't set somebody else's presence")
         await self._presence.set(user_id, body.presence, body.status_msg)
         return {}
 

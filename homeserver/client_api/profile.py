@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from homeserver.accounts.profiles import Profiles, check_own
+from homeserver.accounts.profiles import Profiles
 from homeserver.core.errors import BadJson, MissingParam
 from homeserver.core.identifiers import UserId
-from homeserver.web.endpoint import Access, Caller, Json, endpoint
+from homeserver.web.endpoint import Access, Caller, Json, check_own, endpoint
+
+_NOT_YOURS = "this is not your profile"
 
 _V3 = "/_matrix/client/v3/profile/{user_id}"
 _R0 = "/_matrix/client/r0/profile/{user_id}"
@@ -53,7 +55,7 @@ class ProfileEndpoints:
         while_suspended=False,
     )
     async def put_field(self, caller: Caller, user_id: UserId, field: str, body: Json) -> Json:
-        check_own(caller.user_id, user_id)
+        check_own(caller, user_id, _NOT_YOURS)
         if field not in body:
             raise MissingParam(f"the field {field} is missing")
         if body[field] is None:
@@ -74,6 +76,6 @@ class ProfileEndpoints:
         while_suspended=False,
     )
     async def delete_field(self, caller: Caller, user_id: UserId, field: str) -> Json:
-        check_own(caller.user_id, user_id)
+        check_own(caller, user_id, _NOT_YOURS)
         await self._profiles.delete(user_id, field)
         return {}

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from homeserver.core.errors import Forbidden, InvalidParam
+from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import RoomId
 from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.history import History
@@ -64,9 +64,7 @@ class RoomMembers:
         spec="client-server-api/#get_matrixclientv3roomsroomidjoined_members",
     )
     async def joined_members(self, caller: Caller, room_id: RoomId) -> Json:
-        room = await self._rooms.get(room_id)
-        if room is None or room.membership(caller.user_id) != "join":
-            raise Forbidden("you are not in this room")
+        room = await self._rooms.joined_room(room_id, caller.user_id)
         stored = await self._history.member_events(caller.user_id, room, None)
         return {
             "joined": {

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.ephemeral.presence import Presence
 from homeserver.ephemeral.typing import Typing
-from homeserver.web.endpoint import Access, Caller, Json, endpoint
+from homeserver.web.endpoint import Access, Caller, Json, check_own, endpoint
 
 
 class TypingBody(msgspec.Struct, frozen=True):
@@ -31,8 +30,7 @@ class TypingEndpoints:
         while_suspended=False,
     )
     async def typing(self, caller: Caller, room_id: RoomId, user_id: UserId, body: TypingBody) -> Json:
-        if user_id != caller.user_id:
-            raise Forbidden("you can't say that somebody else is typing")
+        check_own(caller, user_id, "you can't say that somebody else is typing")
         await self._typing.set(user_id, room_id, body.typing, body.timeout)
         self._presence.active(user_id)
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +23,7 @@ from homeserver.core.events import (
 )
 from homeserver.core.identifiers import ID_BYTES_MAX, EventId, RoomId
 from homeserver.core.room_versions import EventIdFormat, RoomVersion
-from homeserver.core.signing import Signer
+from homeserver.core.signing import Signer, encode_base64
 
 Known = Map[StateKey, Event | None]
 
@@ -175,5 +174,4 @@ def _check_sizes(draft: Draft) -> None:
 
 def digest_of(event: Event) -> str:
     """An event's reference hash as versions 1 and 2 write it beside its id."""
-    digest = reference_hash(signed_form(event.version, event.pdu))
-    return base64.b64encode(digest).rstrip(b"=").decode("ascii")
+    return encode_base64(reference_hash(signed_form(event.version, event.pdu)))

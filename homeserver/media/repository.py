@@ -137,12 +137,10 @@ class MediaRepository:
                 raise MatrixError(str(error), errcode="M_UNKNOWN", status=400) from None
             await self._objects.put(name, _one(made))
             kept = len(made)
-        first = b""
-        async for piece in self._read(name):
-            first = piece
-            break
+        pieces = self._read(name)
+        first = await anext(pieces)
         kind = "image/png" if first.startswith(b"\x89PNG") else "image/jpeg"
-        return Found(pieces=self._read(name), size_bytes=kept, content_type=kind, file_name=None)
+        return Found(pieces=_after(first, pieces), size_bytes=kept, content_type=kind, file_name=None)
 
     async def _keep(self, user_id: UserId, pieces: AsyncIterator[bytes]) -> tuple[str, int]:
         """Stores the bytes under their digest."""
@@ -206,6 +204,12 @@ class MediaRepository:
 
 def _object(digest: str) -> str:
     return f"files/{digest[:2]}/{digest}"
+
+
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 async def _one(data: bytes) -> AsyncIterator[bytes]:

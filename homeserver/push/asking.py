@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from homeserver.core.auth_rules import PowerLevels
+from homeserver.core.auth_rules import POWER_LEVELS
 from homeserver.core.identifiers import UserId
 from homeserver.core.push_rules import Actions, Compiled, EventView
 from homeserver.rooms.residents import Room
@@ -21,10 +21,9 @@ class Asking:
         self.thread_id = thread_id
         self.event = stored.event
         self._view = EventView.of(stored.event)
-        create = room.known_state("m.room.create")
-        levels = room.known_state("m.room.power_levels")
+        levels, power = room.known_state(*POWER_LEVELS), room.power_levels()
         self._levels: Mapping[str, Any] | None = levels.content if levels else None
-        self._power: float = PowerLevels(create, levels).user(stored.event.sender) if create else 0
+        self._power: float = power.user(stored.event.sender) if power else 0
 
     def actions(self, rules: Compiled, user_id: UserId) -> Actions | None:
         member = self.room.known_state("m.room.member", user_id)

@@ -271,13 +271,10 @@ class _Rows:
 
 def may_redact(known: Mapping[StateKey, Event | None], sender: UserId, target: Event) -> bool:
     """Whether this sender's redaction applies to this event: it is their own, or they have the power."""
-    if sender == target.sender:
-        return True
     create = known.get(CREATE)
     if create is None:
-        return False
-    power = PowerLevels(create, known.get(POWER_LEVELS))
-    return power.user(sender) >= power.redact
+        return sender == target.sender
+    return PowerLevels(create, known.get(POWER_LEVELS)).may_request_redaction(sender, target)
 
 
 def _redacts(draft: Draft) -> EventId | None:

@@ -14,7 +14,7 @@ from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Room, Rooms
-from homeserver.storage import events
+from homeserver.storage import events, memberships
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.states import StateMap
@@ -63,7 +63,7 @@ class History:
     async def _is_forgotten(self, viewer: UserId, room: Room) -> bool:
         if room.membership(viewer) is None:
             return False
-        return any(entry.is_forgotten for entry in await self._rooms.rooms_of(viewer) if entry.room_nid == room.nid)
+        return await memberships.is_forgotten(self._db, room.nid, viewer)
 
     async def page(
         self,
@@ -150,8 +150,8 @@ class History:
     async def state_for(self, viewer: UserId, room: Room) -> list[StoredEvent]:
         """The state that a viewer gets: the current one, or that at their leaving. Raises Forbidden."""
         membership = room.membership(viewer)
-        visibility = room.known_state("m.room.history_visibility")
-        if membership == "join" or (visibility and visibility.content.get("history_visibility") == "world_readable"):
+        visibility = room.known_text("m.room.history_visibility", "history_visibility")
+        if membership == "join" or visibility == "world_readable":
             return await self._rooms.full_state(room)
         left = await self._left_with(viewer, room) if membership in ("leave", "ban") else None
         if left is None:

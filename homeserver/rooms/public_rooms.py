@@ -98,9 +98,7 @@ def directory_entry(room: Room) -> dict[str, Any]:
     """A PublishedRoomsChunk. What a peer put into a state event in another type is left out."""
 
     def text(kind: str, key: str) -> str | None:
-        event = room.known_state("m.room." + kind)
-        value = event.content.get(key) if event else None
-        return value if isinstance(value, str) and value else None
+        return room.known_text("m.room." + kind, key) or None
 
     entry: dict[str, Any] = {
         "room_id": room.room_id,

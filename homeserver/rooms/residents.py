@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import structlog
 from immutables import Map
 
+from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
+from homeserver.core.errors import Forbidden
 from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.core.room import Head, RoomHead
@@ -72,6 +74,17 @@ class Room:
         """A state event that is known: one of USUAL_KEYS, or one that was asked for before."""
         return self.head.known.get((event_type, state_key))
 
+    def known_text(self, event_type: str, key: str) -> str | None:
+        """A string of a known state event's content; None where there is no event, no such key, or another type."""
+        event = self.known_state(event_type)
+        value = event.content.get(key) if event is not None else None
+        return value if isinstance(value, str) else None
+
+    def power_levels(self) -> PowerLevels | None:
+        """Who may do what now. None for a room whose create event is not known."""
+        create = self.known_state(*CREATE)
+        return PowerLevels(create, self.known_state(*POWER_LEVELS)) if create is not None else None
+
     def membership(self, user_id: UserId) -> str | None:
         return self.members.get(user_id)
 
@@ -106,6 +119,13 @@ class Rooms:
             self._rooms.move_to_end(room_id)
             return room
         return (await self.get_many([room_id])).get(room_id)
+
+    async def joined_room(self, room_id: RoomId, user_id: UserId) -> Room:
+        """The room, for somebody who is joined to it. Raises Forbidden, also where this server knows no such room."""
+        room = await self.get(room_id)
+        if room is None or room.membership(user_id) != "join":
+            raise Forbidden("you are not in this room")
+        return room
 
     async def get_many(self, room_ids: Collection[RoomId]) -> dict[RoomId, Room]:
         """These rooms; unknown ones are left out. Five queries at most."""

@@ -43,6 +43,7 @@ _OF_USER = """
     SELECT r.room_id, m.room_nid, m.membership, m.event_nid, m.is_forgotten
     FROM memberships m JOIN rooms r USING (room_nid) WHERE m.user_id = $1
 """
+_IS_FORGOTTEN = "SELECT is_forgotten FROM memberships WHERE room_nid = $1 AND user_id = $2"
 _FORGET = """
     UPDATE memberships SET is_forgotten = true WHERE room_nid = $1 AND user_id = $2 AND membership IN ('leave', 'ban')
 """
@@ -100,6 +101,11 @@ async def share_room(db: Reader, user_id: UserId, other: UserId) -> bool:
 async def guests(db: Reader, room_nid: int) -> list[UserId]:
     """Guests of this server who are in a room, or invited."""
     return [UserId(row["user_id"]) for row in await db.fetch(_GUESTS, room_nid)]
+
+
+async def is_forgotten(db: Reader, room_nid: int, user_id: UserId) -> bool:
+    """Whether the user has left and forgotten the room. One index look-up."""
+    return bool(await db.fetchval(_IS_FORGOTTEN, room_nid, user_id))
 
 
 async def forget(tx: Tx, room_nid: int, user_id: UserId) -> bool:

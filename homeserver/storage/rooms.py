@@ -29,7 +29,6 @@ _BY_IDS = f"SELECT {_COLUMNS} FROM rooms WHERE room_id = ANY($1::text[])"
 _BY_NIDS = f"SELECT {_COLUMNS} FROM rooms WHERE room_nid = ANY($1::bigint[])"
 _SET_PUBLISHED = "UPDATE rooms SET is_published = $2 WHERE room_id = $1"
 _PUBLISHED = f"SELECT {_COLUMNS} FROM rooms WHERE is_published ORDER BY room_nid"
-_SET_HEADS = "UPDATE rooms SET forward_extremities = $2, state_nid = $3 WHERE room_nid = $1"
 
 
 async def insert(tx: Tx, room: RoomRow) -> None:
@@ -51,11 +50,6 @@ async def published(db: Reader) -> list[RoomRow]:
 
 async def set_published(tx: Tx, room_id: RoomId, is_published: bool) -> None:
     await tx.execute(_SET_PUBLISHED, room_id, is_published)
-
-
-async def set_heads(tx: Tx, room_nid: int, extremities: Sequence[int] | None, state_nid: int | None) -> None:
-    """Where the room's graph goes on, when that is not just its newest event."""
-    await tx.execute(_SET_HEADS, room_nid, list(extremities) if extremities is not None else None, state_nid)
 
 
 def _room(row: Row) -> RoomRow:

@@ -32,7 +32,6 @@ _BY_ID = f"SELECT {_COLUMNS} FROM users WHERE user_id = $1"
 _EXISTING = "SELECT user_id FROM users WHERE user_id = ANY($1::text[]) AND NOT is_deactivated"
 _LIST = f"SELECT {_COLUMNS} FROM users WHERE user_id > $1 ORDER BY user_id LIMIT $2"
 _SET_PASSWORD = "UPDATE users SET password_hash = $2 WHERE user_id = $1"
-_SET_ADMIN = "UPDATE users SET is_admin = $2 WHERE user_id = $1"
 _DEACTIVATE = """
     UPDATE users SET is_deactivated = true, password_hash = NULL,
         erased_position = CASE WHEN $2::bigint IS NULL THEN erased_position ELSE $2 END
@@ -77,10 +76,6 @@ async def page(db: Reader, after: str, limit: int) -> list[UserRow]:
 
 async def set_password(tx: Tx, user_id: UserId, password_hash: str) -> bool:
     return (await tx.execute(_SET_PASSWORD, user_id, password_hash)) == "UPDATE 1"
-
-
-async def set_admin(tx: Tx, user_id: UserId, is_admin: bool) -> bool:
-    return (await tx.execute(_SET_ADMIN, user_id, is_admin)) == "UPDATE 1"
 
 
 async def deactivate(tx: Tx, user_id: UserId, erased_position: int | None) -> None:

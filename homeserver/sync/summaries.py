@@ -37,10 +37,4 @@ def summary_of(room: Room, viewer: UserId) -> dict[str, Any]:
 
 def has_name(room: Room) -> bool:
     """Whether a client can name the room without knowing its members."""
-    return bool(_text(room, "m.room.name", "name") or _text(room, "m.room.canonical_alias", "alias"))
-
-
-def _text(room: Room, event_type: str, key: str) -> str:
-    event = room.known_state(event_type)
-    value = event.content.get(key) if event is not None else None
-    return value if isinstance(value, str) else ""
+    return bool(room.known_text("m.room.name", "name") or room.known_text("m.room.canonical_alias", "alias"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import DeviceId, UserId
 
 Json = dict[str, Any]
@@ -35,6 +36,12 @@ class Caller:
     appservice_id: str | None = None
     # May still log out, but not read or write. spec: client-server-api/#account-suspension
     is_suspended: bool = False
+
+
+def check_own(caller: Caller, user_id: UserId, otherwise: str) -> None:
+    """Raises Forbidden, saying `otherwise`, unless the path's user is the caller."""
+    if caller.user_id != user_id:
+        raise Forbidden(otherwise)
 
 
 @dataclass(frozen=True, slots=True)

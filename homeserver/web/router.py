@@ -60,12 +60,6 @@ class Router(Generic[RouteT]):
         route, names = found
         return route, dict(zip(names, values, strict=True))
 
-    def methods(self, raw_path: str) -> frozenset[str]:
-        """What this path can be asked with; empty if it is unknown."""
-        segments = [decode_segment(segment) for segment in raw_path[1:].split("/")]
-        node, _ = self._walk(self._root, segments, 0, ())
-        return frozenset(node.by_method) if node else frozenset()
-
     def _walk(
         self, node: _Node[RouteT], segments: list[str], index: int, values: tuple[str, ...]
     ) -> tuple[_Node[RouteT] | None, tuple[str, ...]]:

@@ -28,7 +28,6 @@ from homeserver.core.errors import (
     Unavailable,
 )
 from homeserver.runtime.clock import Clock
-from homeserver.runtime.ids import Randomness
 from homeserver.web.binding import Binding
 from homeserver.web.endpoint import Access, Answer, Caller, Endpoint, Handler, endpoints_of
 from homeserver.web.rate_limits import RateLimiter
@@ -143,7 +142,6 @@ class WebServer:
         self,
         limiter: RateLimiter,
         clock: Clock,
-        randomness: Randomness,
         metrics: RequestMetrics,
         *,
         authenticator: Authenticator | None = None,
@@ -153,7 +151,6 @@ class WebServer:
         self._authenticator = authenticator
         self._limiter = limiter
         self._clock = clock
-        self._randomness = randomness
         self._metrics = metrics
         self._limits = limits or WebLimits()
         self._router: Router[_Route] = Router()
@@ -198,8 +195,8 @@ class WebServer:
         try:
             if raw.method == "OPTIONS":
                 return web.Response(status=204, headers=CORS)
-            raw_path = raw.rel_url.raw_path
-            route, path = self._router.find(raw.method, _as_sent(raw, raw_path))
+            # As it was sent: the URL object would have normalised it.
+            route, path = self._router.find(raw.method, raw.raw_path.partition("?")[0])
             name = route.declared.name or route.declared.paths[0]
             answer = await self._call(route, path, raw)
             response = await _respond(raw, answer)
@@ -278,12 +275,6 @@ class WebServer:
         except ValueError:
             return False
         return any(parsed in network for network in self._trusted)
-
-
-def _as_sent(raw: web.BaseRequest, raw_path: str) -> str:
-    """The path before any normalisation: `raw.path` of the request line, without its query."""
-    sent = raw.raw_path if hasattr(raw, "raw_path") else raw_path
-    return sent.partition("?")[0]
 
 
 def _query(raw: web.BaseRequest) -> Mapping[str, str]:

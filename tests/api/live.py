@@ -41,11 +41,11 @@ from homeserver.rooms.writer import RoomWriter
 from homeserver.runtime.ids import SystemRandomness
 from homeserver.runtime.metrics import Metrics
 from homeserver.runtime.tasks import Tasks
-from homeserver.storage.database import Database, Row
 from homeserver.web.endpoint import Caller
 from homeserver.web.rate_limits import RateLimiter
 from homeserver.web.server import HttpRequest, WebServer
 from tests.kit.clock import FakeClock
+from tests.kit.counting import CountingDatabase
 
 SERVER = ServerName("hansa.test")
 ALICE, BOB, CAROL, DAVE = (UserId(f"@{name}:{SERVER}") for name in ("alice", "bob", "carol", "dave"))
@@ -63,16 +63,6 @@ class TokensAreNames:
         if not token.startswith("@"):
             raise UnknownToken("no such token")
         return Caller(user_id=UserId(token), device_id=DeviceId("D"))
-
-
-class CountingDatabase(Database):
-    """Counts the queries that read."""
-
-    queries = 0
-
-    async def fetch(self, sql: str, *args: Any) -> list[Row]:
-        self.queries += 1
-        return await super().fetch(sql, *args)
 
 
 class Live:
@@ -99,7 +89,7 @@ class Live:
         for listener in (self.presence.hear, self.rulesets.hear, self.unread.hear, self.heard.extend):
             self.journal.listen(listener)
         notified = Notified(self.rooms, self.events, gate, self.unread, self.rulesets)
-        self.web = WebServer(RateLimiter({}, clock), clock, randomness, Metrics(), authenticator=TokensAreNames())
+        self.web = WebServer(RateLimiter({}, clock), clock, Metrics(), authenticator=TokensAreNames())
         self.web.add(
             ReceiptEndpoints(self.receipts),
             ReadMarkerEndpoints(self.receipts),

@@ -170,10 +170,10 @@ async def test_counts_of_many_rooms_cost_three_queries(database_dsn: str) -> Non
         await live.unread.flush()
     async with running_live(database_dsn) as live:
         for queries in (3, 0):
-            before = live.db.queries
+            before = live.db.asked
             counts = await live.unread.counts(BOB, rooms)
             assert {room: count.notifications for room, count in counts.items()} == dict.fromkeys(rooms, 1)
-            assert live.db.queries - before == queries
+            assert live.db.asked - before == queries
 
 
 async def test_memory_of_a_busy_room_is_bounded(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound, RoomInUse
 from homeserver.core.identifiers import RoomAlias, RoomId, ServerName, UserId, parse_room_alias
 from homeserver.ports import RemoteRooms
@@ -77,7 +76,7 @@ class Aliases:
             raise InvalidParam(f"an alias of this server ends in :{self._submission.server_name}")
         if any(char.isspace() for char in alias):
             raise InvalidParam("an alias must not hold white space")
-        await _joined(self._rooms, room_id, creator)
+        await self._rooms.joined_room(room_id, creator)
         try:
             with self.reserved(alias):
                 await self._insert(AliasRow(alias, room_id, creator))
@@ -171,17 +170,10 @@ class Publication:
 
 def may_set_alias(room: Room, user_id: UserId) -> bool:
     """Whether the user is in the room and may set its canonical alias."""
-    create = room.known_state(*CREATE)
-    if create is None or room.membership(user_id) != "join":
+    levels = room.power_levels()
+    if levels is None or room.membership(user_id) != "join":
         return False
-    return PowerLevels(create, room.known_state(*POWER_LEVELS)).may_send(user_id, CANONICAL_ALIAS, is_state=True)
-
-
-async def _joined(rooms: Rooms, room_id: RoomId, user_id: UserId) -> Room:
-    room = await rooms.get(room_id)
-    if room is None or room.membership(user_id) != "join":
-        raise Forbidden("you are not in this room")
-    return room
+    return levels.may_send(user_id, CANONICAL_ALIAS, is_state=True)
 
 
 def _named(content: object) -> list[str]:
@@ -194,5 +186,4 @@ def _named(content: object) -> list[str]:
 
 
 def _is_world_readable(room: Room) -> bool:
-    event = room.known_state("m.room.history_visibility")
-    return event is not None and event.content.get("history_visibility") == "world_readable"
+    return room.known_text("m.room.history_visibility", "history_visibility") == "world_readable"

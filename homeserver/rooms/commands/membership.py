@@ -204,6 +204,5 @@ def _is_open(room: Room) -> bool:
 
 
 def _check_guest(room: Room, user_id: UserId) -> None:
-    access = room.known_state("m.room.guest_access")
-    if access is None or access.content.get("guest_access") != "can_join":
+    if room.known_text("m.room.guest_access", "guest_access") != "can_join":
         raise Forbidden("guests may not join this room", errcode="M_GUEST_ACCESS_FORBIDDEN")

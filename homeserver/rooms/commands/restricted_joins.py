@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
 from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.rooms.residents import Room
@@ -57,10 +56,9 @@ def _allowed_rooms(room: Room) -> set[str]:
 
 def _member_who_may_invite(room: Room, server_name: str) -> UserId | None:
     """One of the most powerful, so that it stays one who may; else anybody, where all may invite."""
-    create = room.known_state(*CREATE)
-    if create is None:
+    levels = room.power_levels()
+    if levels is None:
         return None
-    levels = PowerLevels(create, room.known_state(*POWER_LEVELS))
     suffix = ":" + server_name
     named = sorted(levels.users().items(), key=lambda entry: (-entry[1], entry[0]))
     for user_id, level in named:

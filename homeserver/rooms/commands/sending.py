@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
+from homeserver.core.auth_rules import CREATE
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, UserId, parse_event_id
@@ -44,7 +44,7 @@ class Sending:
         """Raises as `RoomWriter.send`; M_DUPLICATE_ANNOTATION for a reaction that is there."""
         if type in _ONLY_STATE:
             raise InvalidParam(f"{type} must be sent as a state event")
-        room = await self._joined(room_id, transaction.user_id)
+        room = await self._rooms.joined_room(room_id, transaction.user_id)
         draft = self._submission.draft(type, transaction.user_id, content, timestamp_ms=timestamp_ms)
         if isinstance(content.get("m.relates_to"), dict):
             await self._check_relation(room, type, content["m.relates_to"], transaction)
@@ -62,7 +62,7 @@ class Sending:
         """Any state but memberships. Raises as `RoomWriter.send`; M_BAD_ALIAS for a foreign canonical alias."""
         if type == CREATE[0]:
             raise Forbidden("a room is created once")
-        room = await self._joined(room_id, sender)
+        room = await self._rooms.joined_room(room_id, sender)
         if type == CANONICAL_ALIAS and state_key == "":
             await self._aliases.check_canonical(room_id, content)
         if type == "m.room.encryption" and state_key == "":
@@ -86,7 +86,7 @@ class Sending:
         event_id = parse_event_id(target)
         check_reason(content.get("reason"))
         user_id = transaction.user_id
-        room = await self._joined(room_id, user_id)
+        room = await self._rooms.joined_room(room_id, user_id)
         stored = await self._events.by_id(event_id)
         if stored is None or stored.room_nid != room.nid:
             raise NotFound("there is no such event in this room")
@@ -100,10 +100,9 @@ class Sending:
             raise Forbidden("a room's create event can't be redacted")
         if stored.event.sender == user_id:
             return
-        create = room.known_state(*CREATE)
-        if only_own or create is None:
+        levels = room.power_levels()
+        if only_own or levels is None:
             raise Forbidden("you may redact your own events only")
-        levels = PowerLevels(create, room.known_state(*POWER_LEVELS))
         if not levels.may_request_redaction(user_id, stored.event):
             raise Forbidden("you don't have the power to redact events of others")
 
@@ -122,12 +121,6 @@ class Sending:
             root = await self._events.by_id(EventId(target))
             if root is not None and root.room_nid == room.nid and _is_related(root.event):
                 raise MatrixError("a thread can't begin at an event that relates to another")
-
-    async def _joined(self, room_id: RoomId, user_id: UserId) -> Room:
-        room = await self._rooms.get(room_id)
-        if room is None or room.membership(user_id) != "join":
-            raise Forbidden("you are not in this room")
-        return room
 
 
 def _is_related(event: Event) -> bool:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
+from homeserver.core.auth_rules import CREATE, POWER_LEVELS
 from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, MatrixError
 from homeserver.core.events import Draft, Event, StateKey
 from homeserver.core.identifiers import RoomId, UserId, parse_user_id
@@ -72,11 +72,10 @@ class RoomUpgrade:
 
     async def _checked(self, room_id: RoomId, user_id: UserId) -> Room:
         """The room, for who may send its tombstone."""
-        room = await self._rooms.get(room_id)
-        create = room.known_state(*CREATE) if room is not None else None
-        if room is None or create is None or room.membership(user_id) != "join":
+        room = await self._rooms.joined_room(room_id, user_id)
+        levels = room.power_levels()
+        if levels is None:
             raise Forbidden("you are not in this room")
-        levels = PowerLevels(create, room.known_state(*POWER_LEVELS))
         if not levels.may_send(user_id, TOMBSTONE, is_state=True):
             raise Forbidden("you don't have the power to replace this room")
         return room
