@@ -37,7 +37,7 @@ async def _cpu_ms(work: Callable[[], Awaitable[object]]) -> float:
 
 async def _measure(dsn: str, folder: Path) -> None:
     async with running_server(dsn, config=config_for_tests(folder)) as server:
-        service = server.hansa.sync_service
+        service = server.hansa.sync.service
         clients = [await server.user(f"u{number}") for number in range(MEMBERS)]
         first, others = clients[0], clients[1:]
         room_ids = [await first.create_room(preset="public_chat", name=f"r{number}") for number in range(ROOMS)]

@@ -39,7 +39,7 @@ async def test_a_waiting_sync_is_woken(server: RunningServer) -> None:
     since = (await bob.sync())["next_batch"]
     waiting = asyncio.create_task(bob.sync(since=since, timeout=20_000))
     async with asyncio.timeout(5):
-        await server.hansa.sync_hub.has_waiting.wait()
+        await server.hansa.sync.hub.has_waiting.wait()
     await alice.send(room_id, "moin")
     async with asyncio.timeout(5):
         room = rooms(await waiting)[room_id]

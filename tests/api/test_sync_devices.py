@@ -76,7 +76,7 @@ async def test_the_oldest_of_too_many_waiting_syncs_ends(server: RunningServer) 
     other = await server.login("alice")
     since = (await alice.sync())["next_batch"]
     others = (await other.sync())["next_batch"]
-    hub = server.hansa.sync_hub
+    hub = server.hansa.sync.hub
     kept = asyncio.create_task(other.sync(since=others, timeout=20_000))
     async with asyncio.timeout(5):
         await hub.has_waiting.wait()

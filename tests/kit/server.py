@@ -14,7 +14,8 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from homeserver.app import Hansa, World
+from homeserver.app import Hansa
+from homeserver.assembly.base import World
 from homeserver.config import Config, Listener, load_config
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer

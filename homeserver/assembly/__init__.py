@@ -1,0 +1,1 @@
+"""Plugs the objects of each area together. `homeserver.app` calls these, in order; one module an area."""

@@ -1,0 +1,40 @@
+"""What every area is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from homeserver.config import Config
+from homeserver.core.identifiers import ServerName
+from homeserver.core.signing import Signer
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.ids import Randomness
+from homeserver.runtime.metrics import Metrics
+from homeserver.runtime.tasks import Tasks
+from homeserver.storage.database import Database
+from homeserver.web.rate_limits import RateLimiter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """All that a simulation replaces."""
+
+    clock: Clock
+    randomness: Randomness
+    db: Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What was there before any area: the configuration, the world, and what all of them report to."""
+
+    config: Config
+    world: World
+    signer: Signer
+    tasks: Tasks
+    metrics: Metrics
+    limiter: RateLimiter
+
+    @property
+    def server_name(self) -> ServerName:
+        return ServerName(self.config.server_name)

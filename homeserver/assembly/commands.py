@@ -1,0 +1,102 @@
+"""The commands of the rooms package, and the endpoints over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from homeserver.accounts.profiles import Profiles
+from homeserver.assembly.base import Base
+from homeserver.assembly.rooms import RoomParts
+from homeserver.client_api.banning import Banning
+from homeserver.client_api.create_room import CreateRoom
+from homeserver.client_api.directory import Directory
+from homeserver.client_api.inviting import Inviting
+from homeserver.client_api.joining import Joining
+from homeserver.client_api.kicking import Kicking
+from homeserver.client_api.knocking import Knocking
+from homeserver.client_api.leaving import Leaving
+from homeserver.client_api.list_joined_rooms import ListJoinedRooms
+from homeserver.client_api.list_public_rooms import ListPublicRooms
+from homeserver.client_api.redaction import Redaction
+from homeserver.client_api.room_events import RoomEvents
+from homeserver.client_api.room_members import RoomMembers
+from homeserver.client_api.room_messages import RoomMessages
+from homeserver.client_api.room_send import RoomSend
+from homeserver.client_api.room_state import RoomState
+from homeserver.client_api.room_upgrades import RoomUpgrades
+from homeserver.ports import RemoteRooms
+from homeserver.rooms.commands.create import CreationSettings, RoomCreation
+from homeserver.rooms.commands.directory import Aliases, Publication
+from homeserver.rooms.commands.finding import RoomFinder
+from homeserver.rooms.commands.forgetting import Forgetting
+from homeserver.rooms.commands.guests import GuestDoor
+from homeserver.rooms.commands.membership import Membership
+from homeserver.rooms.commands.sending import Sending
+from homeserver.rooms.commands.upgrade import RoomUpgrade
+from homeserver.rooms.public_rooms import PublicRooms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandParts:
+    """What users mean, as commands over the write path, and the endpoints over those."""
+
+    remote: RemoteRooms
+    aliases: Aliases
+    membership: Membership
+    creation: RoomCreation
+    sending: Sending
+    upgrade: RoomUpgrade
+    public_rooms: PublicRooms
+    publication: Publication
+
+
+def build_commands(base: Base, profiles: Profiles, parts: RoomParts, remote: RemoteRooms) -> CommandParts:
+    db, submission = base.world.db, parts.submission
+    aliases = Aliases(db, parts.rooms, submission, remote)
+    membership = Membership(submission, parts.rooms, profiles, remote, base.limiter)
+    settings = CreationSettings(
+        randomness=base.world.randomness,
+        default_version=base.config.rooms.default_version,
+        encrypt_by_default=base.config.rooms.encrypt_by_default,
+        invites_max=base.config.rooms.invites_per_creation_max,
+    )
+    parts.journal.listen(GuestDoor(db, submission, base.tasks).hear)
+    return CommandParts(
+        remote=remote,
+        aliases=aliases,
+        membership=membership,
+        creation=RoomCreation(submission, membership, aliases, remote, settings),
+        sending=Sending(submission, parts.rooms, parts.store, aliases, db),
+        upgrade=RoomUpgrade(submission, membership, parts.rooms, db, base.world.randomness),
+        public_rooms=PublicRooms(db, parts.rooms, parts.journal),
+        publication=Publication(db, parts.rooms),
+    )
+
+
+def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> list[object]:
+    membership, finder = commands.membership, RoomFinder(commands.aliases)
+    return [
+        CreateRoom(commands.creation),
+        Joining(membership, finder),
+        Knocking(membership, finder),
+        Inviting(membership),
+        Leaving(membership, Forgetting(parts.journal, parts.rooms)),
+        Kicking(membership),
+        Banning(membership),
+        RoomSend(commands.sending),
+        RoomState(commands.sending, membership, parts.history, parts.views),
+        Redaction(commands.sending),
+        ListJoinedRooms(parts.rooms),
+        Directory(commands.aliases),
+        ListPublicRooms(
+            commands.public_rooms,
+            commands.publication,
+            commands.remote,
+            base.server_name,
+            needs_login=base.config.rooms.public_list_needs_login,
+        ),
+        RoomUpgrades(commands.upgrade),
+        RoomEvents(parts.history, parts.views),
+        RoomMessages(parts.history, parts.views),
+        RoomMembers(parts.history, parts.views, parts.rooms),
+    ]

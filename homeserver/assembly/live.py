@@ -1,0 +1,82 @@
+"""Receipts, typing, presence, push rules and unread counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from homeserver.assembly.base import Base
+from homeserver.assembly.rooms import RoomParts
+from homeserver.client_api.notifications import NotificationEndpoints
+from homeserver.client_api.presence import PresenceEndpoints
+from homeserver.client_api.push_rules import PushRuleEndpoints
+from homeserver.client_api.pushers import PusherEndpoints
+from homeserver.client_api.read_markers import ReadMarkerEndpoints
+from homeserver.client_api.receipts import ReceiptEndpoints
+from homeserver.client_api.typing import TypingEndpoints
+from homeserver.ephemeral.presence import Presence, PresenceTimes
+from homeserver.ephemeral.readable import Readable
+from homeserver.ephemeral.receipts import Receipts
+from homeserver.ephemeral.typing import Typing
+from homeserver.push.notified import Notified
+from homeserver.push.pushers import Pushers
+from homeserver.push.rulesets import PushRulesets
+from homeserver.push.unread import Unread
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.runtime.tasks import Tasks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveParts:
+    """Receipts, typing, presence, push rules and unread counts, plugged together."""
+
+    receipts: Receipts
+    typing: Typing
+    presence: Presence
+    rulesets: PushRulesets
+    unread: Unread
+    pushers: Pushers
+    notified: Notified
+
+    def endpoints(self, client_events: ClientEvents) -> list[object]:
+        return [
+            ReceiptEndpoints(self.receipts),
+            ReadMarkerEndpoints(self.receipts),
+            TypingEndpoints(self.typing, self.presence),
+            PresenceEndpoints(self.presence),
+            PushRuleEndpoints(self.rulesets),
+            PusherEndpoints(self.pushers),
+            NotificationEndpoints(self.notified, client_events),
+        ]
+
+    async def start(self, tasks: Tasks) -> None:
+        """Catches up, before anybody can write, and begins what runs beside the requests."""
+        await self.rulesets.start()
+        await self.unread.start()
+        tasks.forever(self.typing.run, name="typing")
+        tasks.forever(self.presence.run, name="presence")
+        tasks.forever(self.unread.run, name="unread")
+
+
+def build_live(base: Base, parts: RoomParts) -> LiveParts:
+    """Made before sync, so that these hear of an event before sync wakes its clients."""
+    db, clock, journal = base.world.db, base.world.clock, parts.journal
+    times = PresenceTimes(
+        enabled=base.config.presence.enabled,
+        idle_after_s=base.config.presence.idle_after_s,
+        offline_after_s=base.config.presence.offline_after_s,
+    )
+    receipts = Receipts(db, journal, Readable(parts.rooms, parts.store, parts.gate), clock)
+    presence = Presence(db, journal, parts.rooms, clock, times)
+    rulesets = PushRulesets(db, journal)
+    unread = Unread(db, journal, parts.rooms, rulesets, clock, base.server_name)
+    for listener in (presence.hear, rulesets.hear, unread.hear):
+        journal.listen(listener)
+    return LiveParts(
+        receipts=receipts,
+        typing=Typing(journal, parts.rooms, clock),
+        presence=presence,
+        rulesets=rulesets,
+        unread=unread,
+        pushers=Pushers(db, journal),
+        notified=Notified(parts.rooms, parts.store, parts.gate, unread, rulesets),
+    )

@@ -1,0 +1,61 @@
+"""The rooms package: the write path and the reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from homeserver.accounts.users import Users
+from homeserver.assembly.base import Base
+from homeserver.journal.journal import Journal
+from homeserver.rooms.building import WriteSteps
+from homeserver.rooms.client_events import ClientEvents
+from homeserver.rooms.commands.submission import Submission
+from homeserver.rooms.committer import Committer
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.history import History
+from homeserver.rooms.policy import InvitePermission, PolicyChain
+from homeserver.rooms.read_gate import ReadGate
+from homeserver.rooms.residents import Rooms
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.rooms.views import RoomViews
+from homeserver.rooms.writer import RoomWriter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomParts:
+    """The rooms package, plugged together."""
+
+    journal: Journal
+    store: EventStore
+    numbers: StateNumbers
+    rooms: Rooms
+    writer: RoomWriter
+    gate: ReadGate
+    history: History
+    client_events: ClientEvents
+    submission: Submission
+    views: RoomViews
+
+
+def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
+    world, db = base.world, base.world.db
+    store, numbers = EventStore(db), StateNumbers(db)
+    rooms = Rooms(db, store, numbers)
+    steps = WriteSteps(rooms, store, numbers, base.signer, world.randomness)
+    writer = RoomWriter(rooms, steps, Committer(db, base.tasks, world.clock), journal, base.tasks)
+    gate = ReadGate(db, store, numbers, users, journal)
+    history = History(db, rooms, store, gate)
+    client_events = ClientEvents(store, world.clock)
+    policy = PolicyChain([InvitePermission(db, base.server_name)])
+    return RoomParts(
+        journal=journal,
+        store=store,
+        numbers=numbers,
+        rooms=rooms,
+        writer=writer,
+        gate=gate,
+        history=history,
+        client_events=client_events,
+        submission=Submission(writer, policy, world.clock, base.server_name),
+        views=RoomViews(client_events, store, numbers, history),
+    )
