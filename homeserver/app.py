@@ -18,6 +18,7 @@ from homeserver.assembly.commands import build_commands, command_endpoints
 from homeserver.assembly.encryption import build_encryption
 from homeserver.assembly.live import build_live
 from homeserver.assembly.media import media_endpoints
+from homeserver.assembly.people import people_endpoints
 from homeserver.assembly.rooms import build_rooms
 from homeserver.assembly.sync import build_sync
 from homeserver.client_api.sync import SyncEndpoint
@@ -99,6 +100,7 @@ class Hansa:
             *live.endpoints(rooms.client_events),
             *encryption.endpoints(accounts.uia),
             *media_endpoints(base, self.thumbnailer),
+            *await people_endpoints(base, rooms),
             SyncEndpoint(self.sync.service),
         ]
         for listener in self.config.listeners:

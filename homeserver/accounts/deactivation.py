@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from homeserver.accounts.profiles import Writer
 from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
 from homeserver.core.errors import MatrixError
-from homeserver.core.events import Draft
 from homeserver.core.identifiers import RoomId, UserId
+from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Rooms
-from homeserver.runtime.clock import Clock
 
 _AT_ONCE = 20
 _HELD = ("join", "invite", "knock")
@@ -20,12 +18,11 @@ _HELD = ("join", "invite", "knock")
 class Deactivation:
     """Deactivates accounts, for good."""
 
-    def __init__(self, users: Users, sessions: Sessions, rooms: Rooms, writer: Writer, clock: Clock) -> None:
+    def __init__(self, users: Users, sessions: Sessions, rooms: Rooms, submission: Submission) -> None:
         self._users = users
         self._sessions = sessions
         self._rooms = rooms
-        self._writer = writer
-        self._clock = clock
+        self._submission = submission
 
     async def deactivate(self, user_id: UserId, *, erase: bool) -> None:
         """Ends log-in first, then leaves every room and declines every invite. Raises NotFound."""
@@ -38,14 +35,8 @@ class Deactivation:
 
     async def _leave(self, room_id: RoomId, user_id: UserId, gate: asyncio.Semaphore) -> None:
         async with gate:
-            draft = Draft(
-                type="m.room.member",
-                sender=user_id,
-                content={"membership": "leave"},
-                state_key=user_id,
-                origin_server_ts=self._clock.now_ms(),
-            )
+            draft = self._submission.draft("m.room.member", user_id, {"membership": "leave"}, user_id)
             try:
-                await self._writer.send(room_id, draft)
+                await self._submission.send(room_id, draft)
             except MatrixError:
                 return  # already out, by a ban for example

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
-from homeserver.core.events import Draft, Event
 from homeserver.core.identifiers import RoomId, UserId
+from homeserver.journal.journal import Journal, JournalWrite
+from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Rooms
-from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import profiles, users
 from homeserver.storage.database import Database
@@ -32,20 +32,14 @@ _KEY = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII)
 _MXC = re.compile(r"mxc://[0-9A-Za-z.:\[\]-]{1,255}/[0-9A-Za-z_-]{1,255}", re.ASCII)
 
 
-class Writer(Protocol):
-    """Implemented by rooms.writer."""
-
-    async def send(self, room_id: RoomId, draft: Draft) -> Event: ...
-
-
 class Profiles:
     """Reads and writes profiles."""
 
-    def __init__(self, db: Database, rooms: Rooms, writer: Writer, clock: Clock, tasks: Tasks) -> None:
+    def __init__(self, db: Database, journal: Journal, rooms: Rooms, submission: Submission, tasks: Tasks) -> None:
         self._db = db
+        self._journal = journal
         self._rooms = rooms
-        self._writer = writer
-        self._clock = clock
+        self._submission = submission
         self._tasks = tasks
 
     async def get(self, user_id: UserId) -> dict[str, Any]:
@@ -74,20 +68,28 @@ class Profiles:
         """Sets a field, and carries a name or picture into the user's rooms. Raises MatrixError."""
         _check_field(field, value)
         data = orjson.dumps(value)
-        async with self._db.transaction() as tx:
-            known = await profiles.of_user(tx, user_id)
+        async with self._journal.write() as write:
+            known = await profiles.of_user(write.tx, user_id)
             size = sum(len(key) + len(kept) for key, kept in {**known, field: data}.items())
             if size > PROFILE_BYTES_MAX:
                 raise MatrixError(f"a profile may have {PROFILE_BYTES_MAX} bytes", errcode="M_PROFILE_TOO_LARGE")
-            await profiles.upsert(tx, user_id, field, data)
+            await profiles.upsert(write.tx, user_id, field, data)
+            await self._tell(write, user_id, field)
         if field in SHOWN_IN_ROOMS and known.get(field) != data:
             await self._carry(user_id, {field: value})
 
     async def delete(self, user_id: UserId, field: str) -> None:
-        async with self._db.transaction() as tx:
-            await profiles.delete(tx, user_id, field)
+        async with self._journal.write() as write:
+            await profiles.delete(write.tx, user_id, field)
+            await self._tell(write, user_id, field)
         if field in SHOWN_IN_ROOMS:
             await self._carry(user_id, {field: None})
+
+    async def _tell(self, write: JournalWrite, user_id: UserId, field: str) -> None:
+        """Lets those who keep copies of names and pictures hear of a change."""
+        if field in SHOWN_IN_ROOMS:
+            await profiles.mark_changed(write.tx, user_id, write.position)
+            write.publish("profile", payload=user_id)
 
     async def _carry(self, user_id: UserId, change: Mapping[str, str | None]) -> None:
         """Brings the change into every room that the user is joined to, a few rooms at once."""
@@ -107,12 +109,9 @@ class Profiles:
                     return
                 content = {key: value for key, value in {**member.content, **change}.items() if value is not None}
                 content.pop("join_authorised_via_users_server", None)
-                now = self._clock.now_ms()
-                draft = Draft(
-                    type="m.room.member", sender=user_id, content=content, state_key=user_id, origin_server_ts=now
-                )
                 try:
-                    await self._writer.send(room_id, draft)
+                    draft = self._submission.draft("m.room.member", user_id, content, user_id)
+                    await self._submission.send(room_id, draft)
                 except MatrixError:
                     return  # the room refuses it (a restricted one, say): the profile changes all the same
 

@@ -130,7 +130,9 @@ class Users:
         async with self._journal.write() as write:
             await users.deactivate(write.tx, user_id, write.position if erase else None)
             await profiles.delete_all(write.tx, user_id)
+            await profiles.mark_changed(write.tx, user_id, write.position)
             write.publish("account", user_ids=[user_id])
+            write.publish("profile", payload=user_id)
         if erase and self._erased is not None:
             self._erased[user_id] = write.position
 

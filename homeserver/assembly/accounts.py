@@ -54,7 +54,7 @@ def build_accounts(base: Base, parts: RoomParts, users: Users, passwords: Passwo
         passwords=passwords,
         sessions=Sessions(db, world.clock, world.randomness, times),
         uia=Uia(users, world.clock, world.randomness, lifetime_s=uia_s),
-        profiles=Profiles(db, parts.rooms, parts.writer, world.clock, base.tasks),
+        profiles=Profiles(db, parts.journal, parts.rooms, parts.submission, base.tasks),
         account_data=AccountData(db, parts.journal),
         filters=Filters(db),
     )
@@ -67,7 +67,7 @@ def account_endpoints(base: Base, accounts: AccountParts, parts: RoomParts) -> l
     registration = Registration(db, users, sessions, passwords, tools)
     by_secret = SharedSecretRegistration(db, users, sessions, passwords, tools)
     login = Login(db, users, sessions, base.limiter)
-    deactivation = Deactivation(users, sessions, parts.rooms, parts.writer, clock)
+    deactivation = Deactivation(users, sessions, parts.rooms, parts.submission)
     return [
         ServerInfo(base.config),
         RegistrationEndpoints(registration, by_secret, users, base.limiter),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from homeserver.accounts.profiles import Profiles
-from homeserver.core.errors import BadJson, MissingParam
+from homeserver.core.errors import BadJson, Forbidden, MissingParam
 from homeserver.core.identifiers import UserId
 from homeserver.web.endpoint import Access, Caller, Json, check_own, endpoint
 
@@ -55,7 +55,7 @@ class ProfileEndpoints:
         while_suspended=False,
     )
     async def put_field(self, caller: Caller, user_id: UserId, field: str, body: Json) -> Json:
-        check_own(caller, user_id, _NOT_YOURS)
+        _check_may_change(caller, user_id, field)
         if field not in body:
             raise MissingParam(f"the field {field} is missing")
         if body[field] is None:
@@ -76,6 +76,12 @@ class ProfileEndpoints:
         while_suspended=False,
     )
     async def delete_field(self, caller: Caller, user_id: UserId, field: str) -> Json:
-        check_own(caller, user_id, _NOT_YOURS)
+        _check_may_change(caller, user_id, field)
         await self._profiles.delete(user_id, field)
         return {}
+
+
+def _check_may_change(caller: Caller, user_id: UserId, field: str) -> None:
+    check_own(caller, user_id, _NOT_YOURS)
+    if caller.is_guest and field != "displayname":
+        raise Forbidden("guests may only change their display name", errcode="M_GUEST_ACCESS_FORBIDDEN")

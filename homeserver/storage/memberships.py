@@ -59,7 +59,18 @@ _SHARE_ROOM = """
         WHERE mine.user_id = $1 AND mine.membership = 'join' AND theirs.user_id = $2
     )
 """
-
+_MUTUAL = """
+    SELECT r.room_nid, r.room_id FROM memberships mine
+    JOIN memberships theirs ON theirs.room_nid = mine.room_nid AND theirs.membership = 'join' AND theirs.user_id = $2
+    JOIN rooms r ON r.room_nid = mine.room_nid
+    WHERE mine.user_id = $1 AND mine.membership = 'join' AND mine.room_nid > $3
+    ORDER BY r.room_nid LIMIT $4
+"""
+_MUTUAL_COUNT = """
+    SELECT count(*) FROM memberships mine
+    JOIN memberships theirs ON theirs.room_nid = mine.room_nid AND theirs.membership = 'join' AND theirs.user_id = $2
+    WHERE mine.user_id = $1 AND mine.membership = 'join'
+"""
 _GUESTS = """
     SELECT m.user_id FROM memberships m JOIN users u USING (user_id)
     WHERE m.room_nid = $1 AND m.membership IN ('join', 'invite', 'knock') AND u.is_guest
@@ -96,6 +107,15 @@ async def users_sharing(db: Reader, user_id: UserId) -> list[UserId]:
 
 async def share_room(db: Reader, user_id: UserId, other: UserId) -> bool:
     return bool(await db.fetchval(_SHARE_ROOM, user_id, other))
+
+
+async def mutual(
+    db: Reader, user_id: UserId, other: UserId, after: int, limit: int
+) -> tuple[list[tuple[int, RoomId]], int]:
+    """(room nid, room id) where both are joined, past room `after`; and how many there are in all."""
+    rows = await db.fetch(_MUTUAL, user_id, other, after, limit)
+    count: int = await db.fetchval(_MUTUAL_COUNT, user_id, other)
+    return [(row["room_nid"], RoomId(row["room_id"])) for row in rows], count
 
 
 async def guests(db: Reader, room_nid: int) -> list[UserId]:

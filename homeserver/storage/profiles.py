@@ -1,4 +1,4 @@
-"""The table `profiles`: what users say of themselves, field by field, as JSON."""
+"""The tables `profiles` (what users say of themselves, field by field, as JSON) and `profile_changes`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ _UPSERT = """
 """
 _DELETE = "DELETE FROM profiles WHERE user_id = $1 AND field = $2"
 _DELETE_ALL = "DELETE FROM profiles WHERE user_id = $1"
+_CHANGED = """
+    INSERT INTO profile_changes (user_id, position) VALUES ($1, $2)
+    ON CONFLICT (user_id) DO UPDATE SET position = excluded.position
+"""
+_CHANGES = "SELECT user_id FROM profile_changes WHERE position > $1 AND position <= $2"
 
 
 async def of_user(db: Reader, user_id: UserId) -> dict[str, bytes]:
@@ -43,3 +48,13 @@ async def delete(tx: Tx, user_id: UserId, field: str) -> None:
 
 async def delete_all(tx: Tx, user_id: UserId) -> None:
     await tx.execute(_DELETE_ALL, user_id)
+
+
+async def mark_changed(tx: Tx, user_id: UserId, position: int) -> None:
+    """Notes, with a change, where in the journal it stands."""
+    await tx.execute(_CHANGED, user_id, position)
+
+
+async def changed(db: Reader, since: int, upto: int) -> set[UserId]:
+    """Whose profile last changed with since < position <= upto."""
+    return {UserId(row["user_id"]) for row in await db.fetch(_CHANGES, since, upto)}

@@ -63,7 +63,7 @@ class SyncService:
         self._sources = sources
         self._timeout_s_max = timeout_s_max
         self._acknowledged: OrderedDict[tuple[UserId, DeviceId], int] = OrderedDict()
-        self._ignored: dict[UserId, tuple[int, frozenset[str]]] = {}
+        self._kept_out: dict[UserId, tuple[int, frozenset[str], bool]] = {}
 
     async def sync(self, user_id: UserId, device_id: DeviceId | None, wish: SyncWish) -> bytes:
         """The answer as JSON. Waits up to the wish's timeout while there is nothing new. Raises InvalidParam."""
@@ -100,7 +100,9 @@ class SyncService:
         if token is not None and not span.full_state and not self._has_news(span, token, entries):
             return await self._with_keys({"next_batch": str(SyncToken(span.upto, span.upto))}, span), False
         data = await self._account_data(span)
-        ignored = await self._ignored_by(user_id)
+        ignored, blocks_invites = await self._kept_out_by(user_id)
+        if blocks_invites:
+            entries = {room_id: entry for room_id, entry in entries.items() if entry.membership != "invite"}
         rooms = await self._sections.build(span, entries, data, ignored)
         answer: dict[str, Any] = {}
         if rooms:
@@ -196,19 +198,24 @@ class SyncService:
             answer["device_unused_fallback_key_types"] = unused
         return answer
 
-    async def _ignored_by(self, user_id: UserId) -> frozenset[str]:
-        """Whom this user ignores. spec: client-server-api/#ignoring-users"""
+    async def _kept_out_by(self, user_id: UserId) -> tuple[frozenset[str], bool]:
+        """Whom this user ignores, and whether they take no invites: of an earlier time, or by federation.
+
+        spec: client-server-api/#ignoring-users, client-server-api/#invite-permission
+        """
         position = self._hub.user_last(user_id, "account_data")
-        known = self._ignored.get(user_id)
+        known = self._kept_out.get(user_id)
         if known is not None and known[0] == position:
-            return known[1]
+            return known[1], known[2]
         content = await self._sources.account_data.content(user_id, "m.ignored_user_list")
         named = content.get("ignored_users")
         ignored = frozenset(list(named)[:IGNORED_MAX]) if isinstance(named, dict) else frozenset()
-        if len(self._ignored) > 50_000:
-            self._ignored.clear()
-        self._ignored[user_id] = (position, ignored)
-        return ignored
+        permission = await self._sources.account_data.content(user_id, "m.invite_permission_config")
+        blocks_invites = permission.get("default_action") == "block"
+        if len(self._kept_out) > 50_000:
+            self._kept_out.clear()
+        self._kept_out[user_id] = (position, ignored, blocks_invites)
+        return ignored, blocks_invites
 
     async def _filter(self, user_id: UserId, text: str | None) -> Filter:
         if text is None:
