@@ -27,8 +27,8 @@ class Deactivation:
     async def deactivate(self, user_id: UserId, *, erase: bool) -> None:
         """Ends log-in first, then leaves every room and declines every invite. Raises NotFound."""
         await self._users.get(user_id)
-        await self._users.deactivate(user_id, erase=erase)
-        await self._sessions.end_all(user_id)
+        await self._users.deactivate(user_id, erase=erase, also=self._sessions.end_account_in)
+        self._sessions.account_changed(user_id)
         gate = asyncio.Semaphore(_AT_ONCE)
         held = [room.room_id for room in await self._rooms.rooms_of(user_id) if room.membership in _HELD]
         await asyncio.gather(*(self._leave(room_id, user_id, gate) for room_id in held))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from homeserver.accounts.sessions import DISPLAY_NAME_CHARS_MAX
+from homeserver.accounts.sessions import DISPLAY_NAME_CHARS_MAX, Sessions
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.journal.journal import Journal
@@ -16,9 +16,10 @@ from homeserver.storage.devices import DeviceRow
 class Devices:
     """Reads and renames devices. They end with their sessions: `Sessions.end_devices`."""
 
-    def __init__(self, db: Database, journal: Journal) -> None:
+    def __init__(self, db: Database, journal: Journal, sessions: Sessions) -> None:
         self._db = db
         self._journal = journal
+        self._sessions = sessions
 
     async def all(self, user_id: UserId) -> list[dict[str, Any]]:
         return [_shown(row) for row in await devices.of_user(self._db, user_id)]
@@ -31,12 +32,13 @@ class Devices:
         return _shown(row)
 
     async def rename(self, user_id: UserId, device_id: DeviceId, display_name: str | None) -> None:
-        """Raises NotFound, InvalidParam."""
+        """Renames, and tells those who see the name beside the device's keys. Raises NotFound, InvalidParam."""
         if display_name is not None and (len(display_name) > DISPLAY_NAME_CHARS_MAX or "\x00" in display_name):
             raise InvalidParam(f"display_name may have {DISPLAY_NAME_CHARS_MAX} characters")
-        async with self._db.transaction() as tx:
-            if not await devices.rename(tx, user_id, device_id, display_name):
+        async with self._journal.write() as write:
+            if not await devices.rename(write.tx, user_id, device_id, display_name):
                 raise NotFound("there is no such device")
+            await self._sessions.devices_changed(write, user_id)
 
 
 def _shown(row: DeviceRow) -> dict[str, Any]:

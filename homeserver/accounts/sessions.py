@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from homeserver.core.errors import InvalidParam, LimitExceeded, UnknownToken
 from homeserver.core.identifiers import DeviceId, UserId
+from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
-from homeserver.storage import devices, tokens
+from homeserver.storage import dehydrated_devices, devices, tokens
 from homeserver.storage.database import Database, Tx
 from homeserver.storage.devices import Sighting
 from homeserver.storage.tokens import Holder
@@ -52,18 +53,19 @@ class Sessions:
     def __init__(
         self,
         db: Database,
+        journal: Journal,
         clock: Clock,
         randomness: Randomness,
         times: SessionTimes,
-        observers: Sequence[DeviceObserver] = (),
     ) -> None:
         self._db = db
+        self._journal = journal
         self._clock = clock
         self._randomness = randomness
         self._times = times
-        self.observers = list(observers)
-        # Called once devices are gone for good.
-        self.followers: list[Callable[[UserId], Awaitable[None]]] = []
+        self.observers: list[DeviceObserver] = []
+        # Called when the devices of a user are others, in the transaction that changes them.
+        self.followers: list[Callable[[JournalWrite, UserId], Awaitable[None]]] = []
         self._holders: OrderedDict[bytes, tuple[Holder, Caller]] = OrderedDict()
         self._ended = 0
         self._sightings: dict[tuple[UserId, DeviceId], Sighting] = {}
@@ -193,33 +195,40 @@ class Sessions:
 
     async def end_devices(self, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
         """Deletes devices with their sessions and all that hangs on them."""
-        async with self._db.transaction() as tx:
-            await self.end_devices_in(tx, user_id, device_ids)
+        async with self._journal.write() as write:
+            await self.end_devices_in(write, user_id, device_ids)
         self._forget(user_id, device_ids)
-        await self._follow(user_id)
 
     async def end_all(self, user_id: UserId, *, but: DeviceId | None = None) -> None:
         """Deletes all devices of a user, or all but one."""
-        ids = [row.device_id for row in await devices.of_user(self._db, user_id) if row.device_id != but]
-        async with self._db.transaction() as tx:
+        async with self._journal.write() as write:
+            ids = [row.device_id for row in await devices.of_user(write.tx, user_id) if row.device_id != but]
             if but is None:
-                await tokens.delete_all(tx, user_id)
-            await self.end_devices_in(tx, user_id, ids)
+                await tokens.delete_all(write.tx, user_id)
+            await self.end_devices_in(write, user_id, ids)
         self._forget(user_id, None if but is None else ids)
-        await self._follow(user_id)
 
-    async def end_devices_in(self, tx: Tx, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
-        """The same inside of a transaction; `account_changed` must follow it."""
+    async def end_account_in(self, write: JournalWrite, user_id: UserId) -> None:
+        """Deletes all devices, the dehydrated one included, in a transaction; `account_changed` must follow it."""
+        asleep = await dehydrated_devices.get(write.tx, user_id)
+        ids = [row.device_id for row in await devices.of_user(write.tx, user_id)]
+        await tokens.delete_all(write.tx, user_id)
+        await self.end_devices_in(write, user_id, [*ids, *([asleep[0]] if asleep else [])])
+
+    async def end_devices_in(self, write: JournalWrite, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
+        """Deletes devices in a transaction, and tells of it; `account_changed` must follow it."""
         if not device_ids:
             return
-        await tokens.delete_of_devices(tx, user_id, device_ids)
-        await devices.delete(tx, user_id, device_ids)
+        await tokens.delete_of_devices(write.tx, user_id, device_ids)
+        await devices.delete(write.tx, user_id, device_ids)
         for observer in self.observers:
-            await observer.devices_deleted(tx, user_id, device_ids)
+            await observer.devices_deleted(write.tx, user_id, device_ids)
+        await self.devices_changed(write, user_id)
 
-    async def _follow(self, user_id: UserId) -> None:
+    async def devices_changed(self, write: JournalWrite, user_id: UserId) -> None:
+        """Tells, in the transaction that changed them, that a user's devices or their names are others."""
         for follower in self.followers:
-            await follower(user_id)
+            await follower(write, user_id)
 
     def account_changed(self, user_id: UserId) -> None:
         """Forgets what is remembered of a user's sessions."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -10,7 +10,7 @@ import orjson
 from homeserver.accounts.passwords import Passwords
 from homeserver.core.errors import InvalidUsername, MatrixError, NotFound, UserInUse
 from homeserver.core.identifiers import ID_BYTES_MAX, ServerName, UserId, is_new_localpart, is_user_id, localpart_of
-from homeserver.journal.journal import Journal
+from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.runtime.clock import Clock
 from homeserver.storage import profiles, registration_tokens, users
 from homeserver.storage.database import Database, Tx
@@ -125,9 +125,15 @@ class Users:
             return False
         return await registration_tokens.is_valid(self._db, token, self._clock.now_ms())
 
-    async def deactivate(self, user_id: UserId, *, erase: bool) -> None:
-        """Ends an account for good: no log-in, no profile; with `erase` its messages are hidden from newcomers."""
+    async def deactivate(
+        self, user_id: UserId, *, erase: bool, also: Callable[[JournalWrite, UserId], Awaitable[None]]
+    ) -> None:
+        """Ends an account for good: no log-in, no profile; with `erase` its messages are hidden from newcomers.
+
+        `also` ends its sessions in the same transaction: no account is half deactivated.
+        """
         async with self._journal.write() as write:
+            await also(write, user_id)
             await users.deactivate(write.tx, user_id, write.position if erase else None)
             await profiles.delete_all(write.tx, user_id)
             await profiles.mark_changed(write.tx, user_id, write.position)

@@ -52,7 +52,7 @@ def build_accounts(base: Base, parts: RoomParts, users: Users, passwords: Passwo
     return AccountParts(
         users=users,
         passwords=passwords,
-        sessions=Sessions(db, world.clock, world.randomness, times),
+        sessions=Sessions(db, parts.journal, world.clock, world.randomness, times),
         uia=Uia(users, world.clock, world.randomness, lifetime_s=uia_s),
         profiles=Profiles(db, parts.journal, parts.rooms, parts.submission, base.tasks),
         account_data=AccountData(db, parts.journal),
@@ -73,7 +73,7 @@ def account_endpoints(base: Base, accounts: AccountParts, parts: RoomParts) -> l
         RegistrationEndpoints(registration, by_secret, users, base.limiter),
         LoginEndpoints(login, sessions, is_password_login=base.config.password.login),
         AccountEndpoints(users, passwords, sessions, accounts.uia, deactivation),
-        DeviceEndpoints(Devices(db, parts.journal), sessions, accounts.uia),
+        DeviceEndpoints(Devices(db, parts.journal, sessions), sessions, accounts.uia),
         ProfileEndpoints(accounts.profiles),
         AccountDataEndpoints(accounts.account_data),
         FilterEndpoints(accounts.filters),

@@ -48,7 +48,7 @@ def build_encryption(base: Base, accounts: AccountParts, parts: RoomParts) -> En
     to_device = ToDevice(db, journal, base.world.clock, server_name)
     dehydrated = DehydratedDevices(db, journal, keys, to_device)
     accounts.sessions.observers.append(keys)
-    accounts.sessions.followers.append(keys.after_devices_deleted)
+    accounts.sessions.followers.append(lists.record)
     base.tasks.forever(to_device.forget_transactions, name="to_device_transactions")
     return EncryptionParts(
         device_lists=lists,

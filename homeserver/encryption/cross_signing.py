@@ -54,6 +54,7 @@ class CrossSigning:
         for name in ("self_signing_key", "user_signing_key"):
             if name in keys:
                 _check_signed(keys[name], user_id, master)
+        await self._check_made_by_devices(user_id, keys)
         async with self._journal.write() as write:
             if "master_key" in keys and keys["master_key"].get("keys") != (_decode(known.get("master")) or {}).get(
                 "keys"
@@ -61,8 +62,19 @@ class CrossSigning:
                 # What the old master key has signed is no longer this user's.
                 await cross_signing.delete(write.tx, user_id)
             for name, key in keys.items():
-                await cross_signing.upsert(write.tx, user_id, USAGES[name], canonical_json.encode(key))
+                await cross_signing.upsert(write.tx, user_id, USAGES[name], canonical_json.encode(_own(key, user_id)))
             await self._lists.record(write, user_id)
+
+    async def _check_made_by_devices(self, user_id: UserId, keys: Mapping[str, dict[str, Any]]) -> None:
+        """Raises InvalidSignature for a signature by a device of the user that the device hasn't made."""
+        verifiers: dict[str, str | None] = {}
+        for row in await device_keys.of_users(self._db, [user_id]):
+            verifiers[f"ed25519:{row.device_id}"] = _device_key(canonical_json.decode(row.keys), row.device_id)
+        for key in keys.values():
+            for key_id, signature in key.get("signatures", {}).get(user_id, {}).items():
+                verify_key = verifiers.get(key_id)
+                if verify_key and not is_signature_valid(signed_bytes(key), signature, _decoded(verify_key)):
+                    raise InvalidSignature(f"the signature by {key_id} is wrong")
 
     async def add_signatures(
         self, user_id: UserId, body: Mapping[UserId, Mapping[str, Any]]
@@ -139,6 +151,24 @@ def check_signatures(signatures: Any) -> None:
         for made in signatures.values()
     ):
         raise BadJson("signatures must be objects of strings by user id")
+
+
+def check_signed_by_device(keys: Mapping[str, Any], user_id: UserId, device_id: DeviceId) -> None:
+    """Raises InvalidSignature unless the device has signed its keys with its own Ed25519 key.
+
+    spec: client-server-api/#device-keys
+    """
+    name = f"ed25519:{device_id}"
+    signature = keys["signatures"].get(user_id, {}).get(name)
+    if not is_signature_valid(signed_bytes(keys), signature, _decoded(_device_key(keys, device_id))):
+        raise InvalidSignature(f"device_keys must be signed by {name}")
+
+
+def _own(key: Mapping[str, Any], user_id: UserId) -> dict[str, Any]:
+    """The key with none but its owner's signatures: what others have signed comes from them."""
+    made = key.get("signatures", {}).get(user_id)
+    kept = {name: value for name, value in key.items() if name != "signatures"}
+    return {**kept, "signatures": {user_id: made}} if made else kept
 
 
 def _check_key(key: Mapping[str, Any], user_id: UserId, usage: str) -> None:

@@ -9,7 +9,7 @@ from homeserver.journal.journal import JournalWrite
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.state_numbers import StateNumbers
-from homeserver.storage import cross_signing, device_lists, events
+from homeserver.storage import cross_signing, device_lists, events, memberships
 from homeserver.storage.database import Database
 from homeserver.storage.memberships import UserRoom
 
@@ -28,7 +28,8 @@ class DeviceLists:
     async def record(self, write: JournalWrite, user_id: UserId) -> None:
         """Notes, in an open transaction, that a user's devices or keys changed, and tells those who share a room."""
         await device_lists.upsert(write.tx, user_id, write.position)
-        concerned = await self._rooms.users_sharing(user_id)
+        # On the transaction's own connection: one that waits for a second would hold up all others.
+        concerned = await memberships.users_sharing(write.tx, user_id)
         write.publish("device_list", user_ids=[user_id, *concerned])
 
     async def changes(self, user_id: UserId, since: int, upto: int) -> tuple[set[UserId], set[UserId]]:

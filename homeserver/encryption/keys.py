@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import BadJson, InvalidParam, LimitExceeded, MatrixError
 from homeserver.core.identifiers import DeviceId, ServerName, UserId, domain_of, is_user_id
-from homeserver.encryption.cross_signing import check_signatures, merge_signatures
+from homeserver.encryption.cross_signing import check_signatures, check_signed_by_device, merge_signatures
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.storage import cross_signing, dehydrated_devices, device_keys, to_device
@@ -19,7 +19,7 @@ from homeserver.storage.device_keys import ClaimedKey
 DEVICE_KEYS_BYTES_MAX = 65_536
 KEY_BYTES_MAX = 8_192
 KEYS_PER_UPLOAD_MAX = 1_000
-ONE_TIME_KEYS_MAX = 1_000
+ONE_TIME_KEYS_MAX = 500  # of one algorithm, for one device
 USERS_PER_QUERY_MAX = 5_000
 CLAIMS_MAX = 5_000
 COUNTS_REMEMBERED_MAX = 50_000
@@ -173,30 +173,33 @@ class Keys:
         await dehydrated_devices.delete_these(tx, user_id, device_ids)
         self._one_time.forget([(user_id, device_id) for device_id in device_ids])
 
-    async def after_devices_deleted(self, user_id: UserId) -> None:
-        """Tells who shares rooms with the user, once the devices are gone."""
-        async with self._journal.write() as write:
-            await self._lists.record(write, user_id)
-
     async def _fresh(
         self, tx: Tx, user_id: UserId, device_id: DeviceId, new: Mapping[tuple[str, str], bytes]
     ) -> dict[tuple[str, str], bytes]:
         """Those that aren't there yet. Raises InvalidParam for another key under a name that is in use."""
         if not new:
             return {}
+        # One upload after the other: two at once would pass the cap, and lose a key without a word.
+        await device_keys.lock(tx, user_id, device_id)
         known = await device_keys.known_one_time(tx, user_id, device_id, [name[1] for name in new])
         for name, key in new.items():
             if name in known and canonical_json.decode(known[name]) != canonical_json.decode(key):
                 raise InvalidParam(f"the one-time key {name[0]}:{name[1]} exists already, with another value")
         fresh = {name: key for name, key in new.items() if name not in known}
-        counts = await device_keys.counts(tx, user_id, device_id)
-        if fresh and sum(counts.values()) + len(fresh) > ONE_TIME_KEYS_MAX:
-            raise LimitExceeded(f"a device may have {ONE_TIME_KEYS_MAX} one-time keys", retry_after_ms=60_000)
+        counts = Counter(await device_keys.counts(tx, user_id, device_id))
+        counts.update(Counter(algorithm for algorithm, _ in fresh))
+        if fresh and max(counts.values()) > ONE_TIME_KEYS_MAX:
+            raise LimitExceeded(
+                f"a device may have {ONE_TIME_KEYS_MAX} one-time keys of an algorithm", retry_after_ms=60_000
+            )
         return fresh
 
 
 def check_device_keys(keys: Mapping[str, Any], user_id: UserId, device_id: DeviceId) -> None:
-    """Raises InvalidParam unless these are this device's own keys, in the form that the spec gives."""
+    """Raises InvalidParam or BadJson unless these are this device's own keys, in the form that the spec gives.
+
+    Raises InvalidSignature unless the device itself has signed them.
+    """
     if keys.get("user_id") != user_id or keys.get("device_id") != device_id:
         raise InvalidParam("device_keys must be those of the device that uploads them")
     for name in ("keys", "signatures"):
@@ -212,6 +215,7 @@ def check_device_keys(keys: Mapping[str, Any], user_id: UserId, device_id: Devic
     canonical_json.check_values(dict(keys))
     if len(canonical_json.encode(keys)) > DEVICE_KEYS_BYTES_MAX:
         raise MatrixError(f"device_keys may have {DEVICE_KEYS_BYTES_MAX} bytes", errcode="M_TOO_LARGE", status=413)
+    check_signed_by_device(keys, user_id, device_id)
 
 
 def parse_users(value: object) -> UserId:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from homeserver.core import canonical_json
-from homeserver.core.errors import InvalidParam, MatrixError
+from homeserver.core.errors import InvalidParam, MatrixError, TooLarge
 from homeserver.core.identifiers import DeviceId, ServerName, UserId, domain_of
 from homeserver.journal.journal import Journal
 from homeserver.runtime.clock import Clock
@@ -16,7 +17,15 @@ from homeserver.storage.to_device import Addressed
 
 MESSAGES_PER_REQUEST_MAX = 10_000
 MESSAGE_BYTES_MAX = 65_536
+# What a request may come to once `*` stands for each device.
+REQUEST_BYTES_MAX = 32 * 1024 * 1024
+# What may wait for one device. Past it the oldest go: who never syncs doesn't fill the disk.
 PENDING_PER_DEVICE_MAX = 20_000
+PENDING_BYTES_MAX = 32 * 1024 * 1024
+# A queue is looked at again once so much more was put into it.
+_LOOK_AFTER_MESSAGES = 100
+_LOOK_AFTER_BYTES = 1024 * 1024
+_GROWTHS_MAX = 50_000
 ALL_DEVICES = "*"
 _REMEMBER_MS = 7 * 24 * 3600 * 1000
 
@@ -29,6 +38,8 @@ class ToDevice:
         self._journal = journal
         self._clock = clock
         self._server_name = server_name
+        # How much each queue has grown since it was looked at: none of the queues is counted with each message.
+        self._grown: OrderedDict[tuple[UserId, DeviceId], tuple[int, int]] = OrderedDict()
 
     async def send(
         self,
@@ -38,7 +49,7 @@ class ToDevice:
         txn_id: str,
         messages: Mapping[UserId, Mapping[str, dict[str, Any]]],
     ) -> None:
-        """Sends once per transaction id. Devices that don't exist, or have too much waiting, are passed over.
+        """Sends once per transaction id. Devices that don't exist are passed over.
 
         Raises InvalidParam, MatrixError (M_TOO_LARGE). Four statements, however many recipients.
         """
@@ -50,21 +61,41 @@ class ToDevice:
             for user, found in local.items()
         }
         devices = await to_device.devices_of(self._db, list(encoded))
-        full = await to_device.full(self._db, list(encoded), PENDING_PER_DEVICE_MAX) if encoded else set()
         addressed = [
             Addressed(user, device, message)
             for user, found in encoded.items()
             for target, message in found.items()
             for device in (devices.get(user, set()) if target == ALL_DEVICES else {DeviceId(target)})
-            if device in devices.get(user, set()) and (user, device) not in full
+            if device in devices.get(user, set())
         ]
+        if len(addressed) > MESSAGES_PER_REQUEST_MAX:
+            raise InvalidParam(f"at most {MESSAGES_PER_REQUEST_MAX} messages can be sent at once")
+        if sum(len(message.message) for message in addressed) > REQUEST_BYTES_MAX:
+            raise TooLarge(f"the messages of one request may have {REQUEST_BYTES_MAX} bytes")
         async with self._journal.write() as write:
             now = self._clock.now_ms()
             if not await to_device.begin(write.tx, sender, device_id or DeviceId(""), txn_id, now):
                 return
             if addressed:
                 await to_device.insert(write.tx, addressed, write.position)
+                if due := self._due(addressed):
+                    await to_device.trim(write.tx, due, PENDING_PER_DEVICE_MAX, PENDING_BYTES_MAX)
                 write.publish("to_device", user_ids=sorted({message.user_id for message in addressed}))
+
+    def _due(self, addressed: Sequence[Addressed]) -> list[tuple[UserId, DeviceId]]:
+        """The queues among these that must be looked at: they have grown, or nobody has looked since the start."""
+        due: set[tuple[UserId, DeviceId]] = set()
+        for message in addressed:
+            queue = (message.user_id, message.device_id)
+            count, size = self._grown.pop(queue, (_LOOK_AFTER_MESSAGES, 0))
+            count, size = count + 1, size + len(message.message)
+            if count > _LOOK_AFTER_MESSAGES or size > _LOOK_AFTER_BYTES:
+                due.add(queue)
+                count = size = 0
+            self._grown[queue] = (count, size)
+        while len(self._grown) > _GROWTHS_MAX:
+            self._grown.popitem(last=False)
+        return sorted(due)
 
     async def pending(
         self, user_id: UserId, device_id: DeviceId, since: int, upto: int, limit: int

@@ -47,6 +47,7 @@ _INSERT_ONE_TIME = """
     FROM unnest($3::text[], $4::text[], $5::bytea[]) AS new(algorithm, key_id, key)
     ON CONFLICT DO NOTHING
 """
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('one_time_keys ' || $1 || ' ' || $2, 0))"
 _COUNTS = "SELECT algorithm, count(*) AS count FROM one_time_keys WHERE user_id = $1 AND device_id = $2 GROUP BY 1"
 _UNUSED = "SELECT algorithm FROM fallback_keys WHERE user_id = $1 AND device_id = $2 AND NOT is_used ORDER BY 1"
 _UPSERT_FALLBACK = """
@@ -104,6 +105,11 @@ async def delete(tx: Tx, user_id: UserId, device_ids: Collection[DeviceId]) -> N
     """Deletes all that these devices have published."""
     for sql in (_DELETE, _DELETE_ONE_TIME, _DELETE_FALLBACK):
         await tx.execute(sql, user_id, list(device_ids))
+
+
+async def lock(tx: Tx, user_id: UserId, device_id: DeviceId) -> None:
+    """Makes other uploads of one-time keys of this device wait until the transaction ends."""
+    await tx.execute(_LOCK, user_id, device_id)
 
 
 async def known_one_time(

@@ -26,9 +26,18 @@ _PENDING = """
     WHERE user_id = $1 AND device_id = $2 AND position > $3 AND position <= $4
     ORDER BY position, number LIMIT $5
 """
-_COUNT = """
-    SELECT user_id, device_id, count(*) AS count FROM to_device_messages
-    WHERE user_id = ANY($1::text[]) GROUP BY 1, 2 HAVING count(*) >= $2
+# The newest stay.
+_TRIM = """
+    DELETE FROM to_device_messages AS m USING (
+        SELECT user_id, device_id, position, number,
+            row_number() OVER newest_first AS place, sum(octet_length(message)) OVER newest_first AS size_bytes
+        FROM to_device_messages JOIN unnest($1::text[], $2::text[]) AS due(user_id, device_id)
+            USING (user_id, device_id)
+        WINDOW newest_first AS (PARTITION BY user_id, device_id ORDER BY position DESC, number DESC)
+    ) AS queued
+    WHERE (m.user_id, m.device_id, m.position, m.number)
+        = (queued.user_id, queued.device_id, queued.position, queued.number)
+        AND (queued.place > $3 OR queued.size_bytes > $4)
 """
 _DELETE_UPTO = "DELETE FROM to_device_messages WHERE user_id = $1 AND device_id = $2 AND position <= $3"
 _DELETE = "DELETE FROM to_device_messages WHERE user_id = $1 AND device_id = ANY($2::text[])"
@@ -56,10 +65,9 @@ async def pending(
     return [(row["position"], row["message"]) for row in rows]
 
 
-async def full(db: Reader, user_ids: Collection[UserId], most: int) -> set[tuple[UserId, DeviceId]]:
-    """The devices of these users that have so many messages waiting, or more."""
-    rows = await db.fetch(_COUNT, list(user_ids), most)
-    return {(UserId(row["user_id"]), DeviceId(row["device_id"])) for row in rows}
+async def trim(tx: Tx, queues: Sequence[tuple[UserId, DeviceId]], most: int, bytes_max: int) -> None:
+    """Deletes the oldest messages of these devices until each has so many, and so many bytes, at most."""
+    await tx.execute(_TRIM, [user_id for user_id, _ in queues], [device_id for _, device_id in queues], most, bytes_max)
 
 
 async def delete_upto(tx: Tx, user_id: UserId, device_id: DeviceId, position: int) -> None:

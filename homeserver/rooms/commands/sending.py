@@ -98,6 +98,8 @@ class Sending:
     def _check_redaction(self, room: Room, user_id: UserId, stored: StoredEvent, *, only_own: bool) -> None:
         if stored.event.type == CREATE[0]:
             raise Forbidden("a room's create event can't be redacted")
+        if stored.event.type == "m.room.encryption" and stored.event.state_key == "":
+            raise Forbidden("encryption can't be switched off: its event can't be redacted")
         if stored.event.sender == user_id:
             return
         levels = room.power_levels()
