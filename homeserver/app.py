@@ -18,10 +18,11 @@ from homeserver.assembly.commands import build_commands, command_endpoints
 from homeserver.assembly.encryption import build_encryption
 from homeserver.assembly.live import build_live
 from homeserver.assembly.media import media_endpoints
-from homeserver.assembly.people import people_endpoints
+from homeserver.assembly.people import build_people
 from homeserver.assembly.rooms import build_rooms
 from homeserver.assembly.sync import build_sync
 from homeserver.client_api.sync import SyncEndpoint
+from homeserver.client_api.third_party_lookup import NoNetworks
 from homeserver.config import Config, Listener
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
@@ -93,6 +94,7 @@ class Hansa:
         await live.start(self.tasks)
         encryption = build_encryption(base, accounts, rooms)
         self.sync = build_sync(base, accounts, rooms, live, encryption)
+        self.people = await build_people(base, accounts, rooms, NoNetworks())
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         parts = [
             *account_endpoints(base, accounts, rooms),
@@ -100,7 +102,7 @@ class Hansa:
             *live.endpoints(rooms.client_events),
             *encryption.endpoints(accounts.uia),
             *media_endpoints(base, self.thumbnailer),
-            *await people_endpoints(base, rooms),
+            *self.people.endpoints,
             SyncEndpoint(self.sync.service),
         ]
         for listener in self.config.listeners:

@@ -86,6 +86,7 @@ class LoginEndpoints:
         "/_matrix/client/v3/logout",
         "/_matrix/client/r0/logout",
         access=Access.GUEST,
+        while_locked=True,
         spec="client-server-api/#post_matrixclientv3logout",
     )
     async def logout(self, caller: Caller) -> Json:
@@ -97,6 +98,7 @@ class LoginEndpoints:
         "/_matrix/client/v3/logout/all",
         "/_matrix/client/r0/logout/all",
         access=Access.GUEST,
+        while_locked=True,
         spec="client-server-api/#post_matrixclientv3logoutall",
     )
     async def logout_all(self, caller: Caller) -> Json:

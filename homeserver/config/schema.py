@@ -222,6 +222,8 @@ class RateLimits:
     media_upload: RateLimit = _limit(1, 50, "Uploads of files, by user.")
     media_create: RateLimit = _limit(1, 20, "Media ids created before their files, by user.")
     media_download: RateLimit = _limit(20, 500, "Downloads and thumbnails, by user or address.")
+    openid: RateLimit = _limit(0.5, 20, "Tokens that prove to others who one is, by user.")
+    turn: RateLimit = _limit(0.5, 20, "Credentials for the relay of calls, by user.")
     report: RateLimit = _limit(0.1, 10, "Reports of content, by user.")
 
     def in_force(self) -> Mapping[str, RateLimit]:
@@ -302,6 +304,9 @@ class WellKnown:
     client_extra: Mapping[str, object] = option(NOTHING, "Further keys of `/.well-known/matrix/client`, as they are.")
     support_page: str | None = option(None, "A page with help.", check=checks.optional(checks.http_url))
     support_contacts: tuple[Contact, ...] = section((), "Whom to turn to about this server.")
+    policy_server_key: str | None = option(
+        None, "Public key (Ed25519, unpadded base64) of the policy server that this name offers to rooms."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

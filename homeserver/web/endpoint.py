@@ -36,6 +36,8 @@ class Caller:
     appservice_id: str | None = None
     # May still log out, but not read or write. spec: client-server-api/#account-suspension
     is_suspended: bool = False
+    # May do nothing but log out. spec: client-server-api/#account-locking
+    is_locked: bool = False
 
 
 def check_own(caller: Caller, user_id: UserId, otherwise: str) -> None:
@@ -56,6 +58,7 @@ class Endpoint:
     body_bytes_max: int | None = None  # None: the server's usual limit for JSON bodies
     timeout_s: float | None = 60.0  # None: the endpoint bounds its own time (long polls, transfers)
     while_suspended: bool = True
+    while_locked: bool = False
     raw_body: bool = False  # the handler reads `request.stream()` itself
     name: str = field(default="", compare=False)
 
@@ -73,6 +76,7 @@ def endpoint(
     body_bytes_max: int | None = None,
     timeout_s: float | None = 60.0,
     while_suspended: bool = True,
+    while_locked: bool = False,
     raw_body: bool = False,
 ) -> Callable[[HandlerT], HandlerT]:
     """Declares a method as the endpoint of these paths.
@@ -82,7 +86,9 @@ def endpoint(
     `RoomId`, `UserId`, `RoomAlias`, `EventId`, `str`…; it is parsed as such, else the spec's M_INVALID_PARAM).
     It returns a JSON object, a msgspec struct, or an `Answer`. `limit` names the rate limit's action.
     """
-    declared = Endpoint(method, paths, access, spec, limit, body_bytes_max, timeout_s, while_suspended, raw_body)
+    declared = Endpoint(
+        method, paths, access, spec, limit, body_bytes_max, timeout_s, while_suspended, while_locked, raw_body
+    )
 
     def declare(handler: HandlerT) -> HandlerT:
         known = list(getattr(handler, "__endpoints__", ()))

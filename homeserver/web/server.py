@@ -26,6 +26,7 @@ from homeserver.core.errors import (
     MissingToken,
     TooLarge,
     Unavailable,
+    UnknownToken,
 )
 from homeserver.runtime.clock import Clock
 from homeserver.web.binding import Binding
@@ -251,6 +252,8 @@ class WebServer:
             raise MissingToken("an access token is needed")
         assert self._authenticator is not None
         caller = await self._authenticator.authenticate(token, request)
+        if caller.is_locked and not declared.while_locked:
+            raise UnknownToken("this account is locked", errcode="M_USER_LOCKED", extra={"soft_logout": True})
         if caller.is_guest and access not in (Access.GUEST, Access.OPTIONAL):
             raise Forbidden("guests may not do this", errcode="M_GUEST_ACCESS_FORBIDDEN")
         if access is Access.ADMIN and not caller.is_admin:
