@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from homeserver.config import Config
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.disk import Disk, SystemDisk
 from homeserver.runtime.ids import Randomness
 from homeserver.runtime.metrics import Metrics
 from homeserver.runtime.tasks import Tasks
@@ -22,6 +23,7 @@ class World:
     clock: Clock
     randomness: Randomness
     db: Database
+    disk: Disk = field(default_factory=SystemDisk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -327,13 +327,17 @@ class Limits:
     """What one request may take. The server answers with the spec's error when it is more."""
 
     body_bytes_max: int = option(1 * MIB, "Largest body of a request, uploads of files apart.", low=65_536)
-    json_depth_max: int = option(100, "Deepest nesting of JSON.", low=10, high=500)
+    json_depth_max: int = option(100, "Deepest nesting of JSON.", low=10, high=100)
     header_bytes_max: int = option(16_384, "Largest single header line.", low=4096)
+    header_time_s: float = option(10.0, "Longest time until a new connection has sent its first request.", low=0.1)
     request_time_s: float = option(60.0, "Longest time for a request, waits of /sync apart.", low=0.1)
     body_read_time_s: float = option(30.0, "Longest time in which a body must arrive.", low=0.1)
     sync_timeout_s: float = option(300.0, "Longest wait that /sync grants.", low=0)
     open_requests_per_user_max: int = option(100, "Requests of one user that may be open at once.", low=1)
     open_connections_max: int = option(10_000, "Connections of all listeners that may be open at once.", low=1)
+    connections_per_address_max: int = option(
+        1_000, "Connections of one address (an IPv6 /64 counts as one) that may be open at once, proxies apart.", low=1
+    )
     shutdown_time_s: float = option(15.0, "How long running requests may take to end at shutdown.", low=0)
     free_disk_bytes_min: int = option(256 * MIB, "With less free disk than this, writes are refused.", low=0)
 

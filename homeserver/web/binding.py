@@ -54,9 +54,10 @@ _PATH_PARSERS: Mapping[Any, Callable[[str], Any]] = {
 class Binding:
     """What one handler wants, and how to get it out of a request."""
 
-    __slots__ = ("_body", "_path", "_query", "wants_body", "wants_caller", "wants_request")
+    __slots__ = ("_body", "_depth_max", "_path", "_query", "wants_body", "wants_caller", "wants_request")
 
-    def __init__(self, declared: Endpoint, handler: Handler) -> None:
+    def __init__(self, declared: Endpoint, handler: Handler, depth_max: int = canonical_json.DEPTH_MAX) -> None:
+        self._depth_max = depth_max
         hints = get_type_hints(handler)
         names = list(inspect.signature(handler).parameters)
         in_path = set(_PARAMETER.findall(declared.paths[0]))
@@ -85,10 +86,10 @@ class Binding:
 
     def parse_body(self, data: bytes) -> Any:
         """The body as the handler wants it. An empty body counts as an empty object."""
-        return parse_json(data or b"{}", self._body)
+        return parse_json(data or b"{}", self._body, self._depth_max)
 
 
-def parse_json(data: bytes, wanted: Any) -> Any:
+def parse_json(data: bytes, wanted: Any, depth_max: int = canonical_json.DEPTH_MAX) -> Any:
     """A JSON body as a struct or a plain object, strictly: UTF-8, no NaN, no lone surrogates, bounded depth.
 
     Raises NotJson (no JSON), BadJson (the wrong type), MissingParam (a required field isn't there).
@@ -97,12 +98,12 @@ def parse_json(data: bytes, wanted: Any) -> Any:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         if "depth limit" in str(error):
-            raise BadJson(f"JSON may be nested at most {canonical_json.DEPTH_MAX} deep") from None
+            raise BadJson(f"JSON may be nested at most {depth_max} deep") from None
         raise NotJson("the body is not valid JSON") from None
     if not isinstance(value, dict):
         raise BadJson("the body must be a JSON object")
-    if len(data) > 2 * canonical_json.DEPTH_MAX and canonical_json.nesting_of(data) > canonical_json.DEPTH_MAX:
-        raise BadJson(f"JSON may be nested at most {canonical_json.DEPTH_MAX} deep")
+    if len(data) > 2 * depth_max and canonical_json.nesting_of(data) > depth_max:
+        raise BadJson(f"JSON may be nested at most {depth_max} deep")
     if wanted is None or getattr(wanted, "__origin__", wanted) is dict:
         return value
     try:

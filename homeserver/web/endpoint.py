@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -56,11 +57,20 @@ class Endpoint:
     spec: str
     limit: str | None = None
     body_bytes_max: int | None = None  # None: the server's usual limit for JSON bodies
-    timeout_s: float | None = 60.0  # None: the endpoint bounds its own time (long polls, transfers)
+    # At most the server's usual limit; None: the endpoint bounds its own time (long polls, transfers).
+    timeout_s: float | None = math.inf
     while_suspended: bool = True
     while_locked: bool = False
     raw_body: bool = False  # the handler reads `request.stream()` itself
+    # Refused while the disk is nearly full; None: unless it only reads, or is for administrators.
+    needs_disk: bool | None = None
     name: str = field(default="", compare=False)
+
+    @property
+    def keeps_something(self) -> bool:
+        if self.needs_disk is not None:
+            return self.needs_disk
+        return self.method not in ("GET", "HEAD") and self.access is not Access.ADMIN
 
 
 Handler = Callable[..., Awaitable[Any]]
@@ -74,10 +84,11 @@ def endpoint(
     spec: str,
     limit: str | None = None,
     body_bytes_max: int | None = None,
-    timeout_s: float | None = 60.0,
+    timeout_s: float | None = math.inf,
     while_suspended: bool = True,
     while_locked: bool = False,
     raw_body: bool = False,
+    needs_disk: bool | None = None,
 ) -> Callable[[HandlerT], HandlerT]:
     """Declares a method as the endpoint of these paths.
 
@@ -87,7 +98,17 @@ def endpoint(
     It returns a JSON object, a msgspec struct, or an `Answer`. `limit` names the rate limit's action.
     """
     declared = Endpoint(
-        method, paths, access, spec, limit, body_bytes_max, timeout_s, while_suspended, while_locked, raw_body
+        method,
+        paths,
+        access,
+        spec,
+        limit=limit,
+        body_bytes_max=body_bytes_max,
+        timeout_s=timeout_s,
+        while_suspended=while_suspended,
+        while_locked=while_locked,
+        raw_body=raw_body,
+        needs_disk=needs_disk,
     )
 
     def declare(handler: HandlerT) -> HandlerT:
@@ -123,6 +144,11 @@ class Request(Protocol):
     @property
     def address(self) -> str:
         """The client's IP address; behind a trusted proxy, the one that proxy names."""
+        ...
+
+    @property
+    def network(self) -> str:
+        """What the address counts as where something is limited: itself, for IPv6 its /64."""
         ...
 
     @property
