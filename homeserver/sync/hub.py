@@ -49,7 +49,6 @@ class SyncHub:
         self._member_last: dict[RoomId, int] = {}
         self._waiting: dict[UserId, set[asyncio.Future[bool]]] = {}
         self._parked: dict[tuple[UserId, str], deque[asyncio.Future[bool]]] = {}
-        self._is_stopping = False
         self.has_waiting = asyncio.Event()
         journal.listen(self._hear)
 
@@ -88,12 +87,10 @@ class SyncHub:
     async def wait(self, user_id: UserId, device: str, seen: int, timeout_s: float) -> bool:
         """Returns when something of this user's happened after position `seen`, or when the time is up.
 
-        False if it isn't to wait on: too many newer syncs of this device wait, or the server stops.
+        False if it isn't to wait on: too many newer syncs of this device wait.
         """
         if self._journal.visible > seen and self._is_news(user_id, seen):
             return True
-        if self._is_stopping:
-            return False
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(user_id, set())
         waiting.add(future)
@@ -114,14 +111,6 @@ class SyncHub:
                 del self._parked[user_id, device]
             if not self._waiting:
                 self.has_waiting.clear()
-
-    def stop(self) -> None:
-        """Answers all who wait, and lets nobody wait from now on."""
-        self._is_stopping = True
-        for waiting in list(self._waiting.values()):
-            for future in waiting:
-                if not future.done():
-                    future.set_result(False)
 
     def _park(self, user_id: UserId, device: str, future: asyncio.Future[bool]) -> deque[asyncio.Future[bool]]:
         """Adds to those of a device that wait; ends the oldest if they are too many."""
