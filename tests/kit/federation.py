@@ -12,7 +12,8 @@ from pathlib import Path
 
 import aiohttp
 
-from homeserver.app import Hansa, World
+from homeserver.app import Hansa
+from homeserver.assembly.base import World
 from homeserver.config import Listener
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
