@@ -12,7 +12,7 @@ run: ## start Hansa on localhost:8008, with its own database, data in ./data
 	@exec .venv/bin/hansa run
 
 test: check ## all tests but the long proofs: real PostgreSQL, real clients, Synapse as oracle
-	@scripts/bootstrap peer clients
+	@scripts/bootstrap peer clients programs
 	$(PY) -m pytest --durations=15
 
 check: ## format, lint, types, import rules, rules about the source, fast tests; under a minute

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
@@ -16,14 +17,14 @@ from homeserver.assembly.accounts import account_endpoints, build_accounts
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.commands import build_commands, command_endpoints
 from homeserver.assembly.encryption import build_encryption
-from homeserver.assembly.federation import FederationParts, build_federation, federation_endpoints
 from homeserver.assembly.live import build_live
 from homeserver.assembly.media import media_endpoints
-from homeserver.assembly.network import build_outgoing
-from homeserver.assembly.people import people_endpoints
+from homeserver.assembly.people import build_people
 from homeserver.assembly.rooms import build_rooms
+from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.sync import build_sync
 from homeserver.client_api.sync import SyncEndpoint
+from homeserver.client_api.third_party_lookup import NoNetworks
 from homeserver.config import Config, Listener
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
@@ -31,6 +32,7 @@ from homeserver.journal.journal import Journal
 from homeserver.media.thumbnails import Thumbnailer
 from homeserver.rooms.remote import NoRemoteRooms
 from homeserver.runtime.clock import SystemClock
+from homeserver.runtime.disk import DiskGuard
 from homeserver.runtime.ids import SystemRandomness
 from homeserver.runtime.metrics import Metrics
 from homeserver.runtime.signing_key import load_signer
@@ -38,15 +40,16 @@ from homeserver.runtime.tasks import Tasks
 from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 from homeserver.storage.migrate import migrate
-from homeserver.web.dns import SystemDns
+from homeserver.web.connections import Connections
 from homeserver.web.endpoint import Endpoint
 from homeserver.web.monitoring import HealthEndpoints, MetricsEndpoint
 from homeserver.web.rate_limits import RateLimit, RateLimiter
-from homeserver.web.server import WebLimits, WebServer
+from homeserver.web.server import Door, WebLimits, WebServer
 
 log = structlog.get_logger()
 
-STOP_WITHIN_S = 25.0
+# What comes after the requests have ended: background tasks, connections to the database.
+_ENDING_S = 5.0
 
 
 class Hansa:
@@ -57,7 +60,11 @@ class Hansa:
         self.world = world
         self.signer = signer
         self.metrics = Metrics()
-        self.tasks = Tasks(world.clock)
+        self.tasks = Tasks(world.clock, on_failure=self.metrics.task_failed)
+        self.guard = DiskGuard(
+            world.disk, world.clock, _folders(config), free_bytes_min=config.limits.free_disk_bytes_min
+        )
+        self.door = _door(config, world, self.guard)
         self.limiter = RateLimiter(_rate_limits(config), world.clock)
         self.passwords = Passwords(
             time_cost=config.password.time_cost,
@@ -68,9 +75,8 @@ class Hansa:
         self.thumbnailer = Thumbnailer(config.media.image_pixels_max)
         self.addresses: list[tuple[str, int]] = []
         self._servers: list[WebServer] = []
+        self._endings: list[Callable[[], None]] = []
         self.endpoints: list[Endpoint] = []
-        self.federation: FederationParts | None = None
-        self.outgoing = world.outgoing or build_outgoing(config)
         self.base = Base(
             config=config,
             world=world,
@@ -78,13 +84,13 @@ class Hansa:
             tasks=self.tasks,
             metrics=self.metrics,
             limiter=self.limiter,
-            outgoing=self.outgoing,
-            dns=world.dns or SystemDns(),
         )
 
     async def start(self) -> None:
         """Brings the schema up to date, loads what must be in memory, listens."""
         db, base = self.world.db, self.base
+        await self.guard.look()
+        self.tasks.forever(self.guard.watch, name="disk")
         await migrate(db)
         journal = Journal(db)
         await journal.start()
@@ -100,6 +106,8 @@ class Hansa:
         await live.start(self.tasks)
         encryption = build_encryption(base, accounts, rooms)
         self.sync = build_sync(base, accounts, rooms, live, encryption)
+        self.people = await build_people(base, accounts, rooms, NoNetworks())
+        self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         parts = [
             *account_endpoints(base, accounts, rooms),
@@ -107,30 +115,32 @@ class Hansa:
             *live.endpoints(rooms.client_events),
             *encryption.endpoints(accounts.uia),
             *media_endpoints(base, self.thumbnailer),
-            *await people_endpoints(base, rooms),
+            *self.people.endpoints,
             SyncEndpoint(self.sync.service),
+            await build_sliding_sync(base, accounts, rooms, self.sync),
         ]
-        if self.config.federation.enabled:
-            self.federation = build_federation(base)
-            await self.federation.start(base)
-        between_servers = (
-            federation_endpoints(base, self.federation, accounts, commands) if self.federation is not None else []
-        )
         for listener in self.config.listeners:
-            served = [
-                *(parts if "client" in listener.apis else []),
-                *(between_servers if "federation" in listener.apis else []),
-                *self._monitoring(listener),
-            ]
+            served = [*(parts if "client" in listener.apis else []), *self._monitoring(listener)]
             await self._listen(listener, served, accounts.sessions)
-        self.metrics.watch_database(lambda: db.size)
+        self._watch()
         self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
 
+    def _watch(self) -> None:
+        """What metrics read when they are asked for."""
+        self.metrics.watch_database(lambda: self.world.db.size)
+        self.metrics.watch(
+            "hansa_connections", "Connections of clients.", "state", lambda: {"open": self.door.connections.open}
+        )
+        self.metrics.watch(
+            "hansa_disk_free_bytes", "Room where data lie.", "of", lambda: {"data": self.guard.free_bytes}
+        )
+
     async def stop(self) -> None:
-        """Lets open requests end, then the background tasks."""
+        """Answers who waits, lets open requests end, then the background tasks."""
+        for end_waits in self._endings:
+            end_waits()
         await asyncio.gather(*(server.stop() for server in self._servers))
         await self.tasks.stop()
-        await self.outgoing.close()
         self.passwords.close()
         self.thumbnailer.close()
 
@@ -147,19 +157,38 @@ class Hansa:
             self.world.clock,
             self.metrics,
             authenticator=sessions,
-            servers=self.federation.authentication if self.federation else None,
             limits=WebLimits(
                 body_bytes_max=limits.body_bytes_max,
                 body_seconds_max=limits.body_read_time_s,
                 header_bytes_max=limits.header_bytes_max,
+                head_seconds_max=limits.header_time_s,
+                request_seconds_max=limits.request_time_s,
+                json_depth_max=limits.json_depth_max,
                 open_requests_per_user_max=limits.open_requests_per_user_max,
+                shutdown_seconds_max=limits.shutdown_time_s,
             ),
             trusted_proxies=listener.trusted_proxies,
+            door=self.door,
         )
         server.add(*parts)
         self._servers.append(server)
         self.endpoints += server.endpoints
         self.addresses += await server.start([(listener.bind, listener.port, _tls(listener))])
+
+
+def _door(config: Config, world: World, guard: DiskGuard) -> Door:
+    limits = config.limits
+    return Door(
+        connections=Connections(most=limits.open_connections_max, per_address=limits.connections_per_address_max),
+        check_room=guard.check,
+        name=world.randomness.letters(6),
+    )
+
+
+def _folders(config: Config) -> list[Path]:
+    """Where this process, or its own database, writes."""
+    own = [config.database.embedded_path] if config.database.dsn is None else []
+    return [config.data_dir, config.media.store_path, *own]
 
 
 def _rate_limits(config: Config) -> dict[str, RateLimit]:
@@ -188,16 +217,32 @@ async def run(config: Config, *, ready: Callable[[bool], None] = lambda first_st
     signer = load_signer(config.signing_key_path, ServerName(config.server_name), randomness)
     dsn = await own.start() if own is not None else config.database.dsn.reveal() if config.database.dsn else ""
     try:
-        db = await Database.connect(dsn, size_min=config.database.pool_size_min, size_max=config.database.pool_size_max)
+        db = await Database.connect(
+            dsn,
+            size_min=config.database.pool_size_min,
+            size_max=config.database.pool_size_max,
+            statement_timeout_s=config.database.statement_timeout_s,
+        )
         hansa = Hansa(config, World(clock=clock, randomness=randomness, db=db), signer)
+        if own is not None:
+            hansa.tasks.forever(own.keep_up, name="own_database")
         try:
             await hansa.start()
             ready(first_start)
             await stopped.wait()
         finally:
-            async with asyncio.timeout(STOP_WITHIN_S):
-                await hansa.stop()
-                await db.close()
+            await _stop(hansa, db)
     finally:
         if own is not None:
             await own.stop()
+
+
+async def _stop(hansa: Hansa, db: Database) -> None:
+    log.info("stopping")
+    try:
+        async with asyncio.timeout(hansa.config.limits.shutdown_time_s + _ENDING_S):
+            await hansa.stop()
+            await db.close()
+    except TimeoutError:
+        log.warning("stopped_late", shutdown_time_s=hansa.config.limits.shutdown_time_s)
+        db.terminate()

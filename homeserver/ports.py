@@ -59,3 +59,18 @@ class RemoteRooms(Protocol):
     async def public_rooms(self, server: ServerName, query: Mapping[str, Any]) -> Mapping[str, Any]:
         """Another server's directory of rooms, as it answered."""
         ...
+
+
+class ThirdPartyNetworks(Protocol):
+    """Networks that bridges reach. Implemented by appservices."""
+
+    async def protocols(self) -> Mapping[str, Any]:
+        """Protocol → its description, of all bridges together."""
+        ...
+
+    async def find(self, kind: str, protocol: str | None, fields: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Entries of `kind` ("user" or "location") that these fields name; empty where no bridge answers.
+
+        Without a protocol, `fields` has what is looked up backwards: `alias` or `userid`.
+        """
+        ...

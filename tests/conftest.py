@@ -31,10 +31,17 @@ def _missing(marker: str) -> str | None:
     return None
 
 
+def _missing_program(item: pytest.Item) -> str | None:
+    marker = item.get_closest_marker("programs")
+    absent = [name for name in (marker.args if marker else ()) if shutil.which(name) is None]
+    return f"{', '.join(absent)} not found: type `scripts/bootstrap programs`" if absent else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker in ("peer", "clients"):
-        if item.get_closest_marker(marker) and (reason := _missing(marker)) is not None:
+    reasons = [_missing(marker) for marker in ("peer", "clients") if item.get_closest_marker(marker)]
+    for reason in (*reasons, _missing_program(item)):
+        if reason is not None:
             if os.environ.get("CI") == "true":
                 pytest.fail(f"{reason} (in CI nothing is skipped)", pytrace=False)
             pytest.skip(reason)

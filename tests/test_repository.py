@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -194,6 +197,46 @@ def test_limits_of_endpoints_are_options() -> None:
                             yield f"{module.place(node)}: there is no limit `{named[0]}`"
 
     report(findings(), "add it to RateLimits in homeserver/config/schema.py and type `make docs`")
+
+
+# Options of parts that are being built: an option leaves this list when its part reads it.
+AWAITED_OPTIONS = frozenset(
+    "allow_ip_ranges allow_servers answer_bytes_max appservices auto_join_rooms deny_ip_ranges deny_servers "
+    "login_token_lifetime_s public_list_over_federation refresh_grace_s registration_paths report request_timeout_s "
+    "trusted_key_servers uris user_lifetime_s verify_keys".split()
+)
+
+
+def test_every_option_is_read() -> None:
+    """What the configuration takes has an effect."""
+    schema = importlib.import_module("homeserver.config.schema")
+    sections: list[type[Any]] = [
+        kind
+        for kind in vars(schema).values()
+        if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == schema.__name__
+    ]
+    read = {
+        node.attr
+        for module in product_modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    spoken = {
+        node.value
+        for module in product_modules()
+        if module.name != schema.__name__
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    report(
+        (
+            f"{kind.__name__}.{option.name}"
+            for kind in sections
+            for option in fields(kind)
+            if option.name not in (spoken | {"enabled"} if kind is RateLimits else read) | AWAITED_OPTIONS
+        ),
+        "use the option where it should have its effect, or remove it",
+    )
 
 
 def test_endpoint_modules_are_strangers() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -46,6 +46,12 @@ class RoomDatumProvider(Protocol):
 
     async def markers(self, user_id: UserId, since: int, upto: int) -> Sequence[tuple[RoomId, dict[str, Any], int]]:
         """(room, content, position) of what changed with since < position <= upto."""
+        ...
+
+    async def markers_in(
+        self, user_id: UserId, room_ids: Collection[RoomId]
+    ) -> Sequence[tuple[RoomId, dict[str, Any], int]]:
+        """The same of these rooms, as they are now."""
         ...
 
 
@@ -129,3 +135,26 @@ class AccountData:
             markers = await rooms.markers(user_id, since, upto)
             found.extend(AccountDatum(room_id, kind, content, position) for room_id, content, position in markers)
         return found
+
+    async def of_rooms(
+        self, user_id: UserId, room_ids: Collection[RoomId], *, with_account: bool
+    ) -> Sequence[AccountDatum]:
+        """All there is of these rooms and, where asked for, of the account: however many other rooms there are."""
+        rows = await account_data.of_rooms(self._db, user_id, [*room_ids, *([""] if with_account else [])])
+        found = [
+            AccountDatum(RoomId(row.room_id) if row.room_id else None, row.type, content, row.position)
+            for row in rows
+            if (content := canonical_json.decode(row.content))
+        ]
+        if with_account:
+            for kind, provider in self._providers.items():
+                found.append(AccountDatum(None, kind, *await provider.as_account_data(user_id)))
+        for kind, rooms in self._room_providers.items():
+            markers = await rooms.markers_in(user_id, room_ids)
+            found.extend(AccountDatum(room_id, kind, content, position) for room_id, content, position in markers)
+        return found
+
+    async def in_rooms(self, user_id: UserId, kind: str) -> dict[RoomId, dict[str, Any]]:
+        """What the user keeps under this type, by room. One query."""
+        rows = await account_data.of_type(self._db, user_id, kind)
+        return {RoomId(row.room_id): canonical_json.decode(row.content) for row in rows}

@@ -46,6 +46,10 @@ class Login:
         user = await users_table.by_id(self._db, user_id)
         if user is None or user.is_deactivated:
             raise MatrixError("this account was deactivated", errcode="M_USER_DEACTIVATED", status=403)
+        if user.is_locked:
+            raise MatrixError(
+                "this account is locked", errcode="M_USER_LOCKED", status=401, extra={"soft_logout": True}
+            )
         async with self._db.transaction() as tx:
             opened = await self._sessions.open(
                 tx, user_id, device_id=device_id, display_name=display_name, refreshable=refreshable

@@ -151,8 +151,6 @@ class Sessions:
         holder, caller = known
         if holder.expires_ts is not None and holder.expires_ts <= self._clock.now_ms():
             raise UnknownToken("this access token has expired", extra={"soft_logout": True})
-        if holder.is_locked:
-            raise UnknownToken("this account is locked", errcode="M_USER_LOCKED", extra={"soft_logout": True})
         if holder.device_id is not None:
             self._see(holder.user_id, holder.device_id, request)
         return caller
@@ -175,6 +173,7 @@ class Sessions:
             is_admin=holder.is_admin,
             token_id=holder.token_nid,
             is_suspended=holder.is_suspended,
+            is_locked=holder.is_locked,
         )
         if before == self._ended:
             self._holders[digest] = (holder, caller)
@@ -257,6 +256,10 @@ class Sessions:
     async def write_sightings(self) -> None:
         """Runs as a task: writes when devices were last used, all at once, every ten seconds."""
         await self._clock.sleep(SIGHTINGS_EVERY_S)
+        await self.flush_sightings()
+
+    async def flush_sightings(self) -> None:
+        """Writes what was seen since the last time."""
         sightings, self._sightings = self._sightings, {}
         if sightings:
             async with self._db.transaction() as tx:

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from homeserver.core.errors import Forbidden, MatrixError
+from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError
 from homeserver.core.identifiers import UserId, localpart_of
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
+from homeserver.web.rate_limits import RateLimiter
 
 SESSIONS_MAX = 10_000
 PASSWORD, DUMMY, TOKEN, TERMS = "m.login.password", "m.login.dummy", "m.login.registration_token", "m.login.terms"
@@ -58,8 +59,11 @@ class _Session:
 class Uia:
     """Leads callers through flows of stages."""
 
-    def __init__(self, checks: Checks, clock: Clock, randomness: Randomness, *, lifetime_s: int) -> None:
+    def __init__(
+        self, checks: Checks, limiter: RateLimiter, clock: Clock, randomness: Randomness, *, lifetime_s: int
+    ) -> None:
         self._checks = checks
+        self._limiter = limiter
         self._clock = clock
         self._randomness = randomness
         self._lifetime_s = lifetime_s
@@ -76,13 +80,14 @@ class Uia:
     ) -> Mapping[str, str]:
         """Returns when a flow is complete: each stage with what was given for it (the registration token).
 
-        `operation` names what is asked for, with its target. Raises Challenge while stages are missing.
+        `operation` names what is asked for, with its target. Raises Challenge while stages are missing, LimitExceeded
+        after too many wrong passwords.
         """
         session = self._session(operation, user_id, auth)
         if auth is not None and "type" in auth:
             try:
                 stage, given = await self._pass(auth, flows, user_id)
-            except WrongUser:
+            except (WrongUser, LimitExceeded):
                 raise
             except MatrixError as error:
                 raise Challenge(self._todo(session, flows, params), error) from None
@@ -120,8 +125,10 @@ class Uia:
                 raise WrongUser("this is to be done by the account itself")
             if not isinstance(password, str):
                 raise Forbidden("the password is wrong")
+            self._limiter.check("authentication_failed", user_id)
             if not await self._checks.is_password(user_id, password):
                 raise Forbidden("the password is wrong")
+            self._limiter.forget("authentication_failed", user_id)
         if stage == TOKEN:
             token = auth.get("token")
             if not isinstance(token, str) or not await self._checks.is_registration_token(token):

@@ -53,7 +53,7 @@ def build_accounts(base: Base, parts: RoomParts, users: Users, passwords: Passwo
         users=users,
         passwords=passwords,
         sessions=Sessions(db, parts.journal, world.clock, world.randomness, times),
-        uia=Uia(users, world.clock, world.randomness, lifetime_s=uia_s),
+        uia=Uia(users, base.limiter, world.clock, world.randomness, lifetime_s=uia_s),
         profiles=Profiles(db, parts.journal, parts.rooms, parts.submission, base.tasks),
         account_data=AccountData(db, parts.journal),
         filters=Filters(db),

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from homeserver.config import Config
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.disk import Disk, SystemDisk
 from homeserver.runtime.ids import Randomness
 from homeserver.runtime.metrics import Metrics
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage.database import Database
-from homeserver.web.dns import Dns
-from homeserver.web.outgoing import Outgoing
 from homeserver.web.rate_limits import RateLimiter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """All that a simulation replaces. Without a network of its own, it is the one of this machine."""
+    """All that a simulation replaces."""
 
     clock: Clock
     randomness: Randomness
     db: Database
-    outgoing: Outgoing | None = None
-    dns: Dns | None = None
+    disk: Disk = field(default_factory=SystemDisk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +36,6 @@ class Base:
     tasks: Tasks
     metrics: Metrics
     limiter: RateLimiter
-    outgoing: Outgoing
-    dns: Dns
 
     @property
     def server_name(self) -> ServerName:

@@ -74,6 +74,7 @@ class DeviceEndpoints:
         _R0 + "/devices/{device_id}",
         access=Access.USER,
         spec="client-server-api/#delete_matrixclientv3devicesdeviceid",
+        needs_disk=False,
     )
     async def delete(self, caller: Caller, device_id: DeviceId, body: DeleteBody) -> Json:
         await self._uia.require(f"delete {device_id}", body.auth, [(PASSWORD,)], user_id=caller.user_id)
@@ -86,6 +87,7 @@ class DeviceEndpoints:
         _R0 + "/delete_devices",
         access=Access.USER,
         spec="client-server-api/#post_matrixclientv3delete_devices",
+        needs_disk=False,
     )
     async def delete_many(self, caller: Caller, body: DeleteManyBody) -> Json:
         operation = "delete " + " ".join(sorted(body.devices))

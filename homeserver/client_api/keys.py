@@ -90,6 +90,7 @@ class KeyEndpoints:
         *_paths("/keys/query"),
         access=Access.USER,
         spec="client-server-api/#post_matrixclientv3keysquery",
+        needs_disk=False,
         limit="keys_query",
     )
     async def query(self, caller: Caller, body: QueryBody) -> Json:

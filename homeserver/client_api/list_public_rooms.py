@@ -109,6 +109,7 @@ class ListPublicRooms:
         access=Access.GUEST,
         limit="directory",
         spec="client-server-api/#post_matrixclientv3publicrooms",
+        needs_disk=False,
     )
     async def query_public_rooms(self, caller: Caller, query: ServerQuery, body: ListBody) -> Json:
         chosen = body.filter or Filter()

@@ -51,6 +51,7 @@ class LoginEndpoints:
         "/_matrix/client/r0/login",
         access=Access.NONE,
         spec="client-server-api/#post_matrixclientv3login",
+        needs_disk=False,
     )
     async def login(self, request: Request, body: LoginBody) -> Json:
         if body.type == "m.login.token":
@@ -65,7 +66,7 @@ class LoginEndpoints:
         return await self._login.by_password(
             identifier,
             body.password,
-            address=request.address,
+            address=request.network,
             device_id=body.device_id,
             display_name=body.initial_device_display_name,
             refreshable=body.refresh_token,
@@ -77,6 +78,7 @@ class LoginEndpoints:
         "/_matrix/client/v1/refresh",
         access=Access.NONE,
         spec="client-server-api/#post_matrixclientv3refresh",
+        needs_disk=False,
     )
     async def refresh(self, body: RefreshBody) -> Json:
         return await self._sessions.refresh(body.refresh_token)
@@ -86,7 +88,9 @@ class LoginEndpoints:
         "/_matrix/client/v3/logout",
         "/_matrix/client/r0/logout",
         access=Access.GUEST,
+        while_locked=True,
         spec="client-server-api/#post_matrixclientv3logout",
+        needs_disk=False,
     )
     async def logout(self, caller: Caller) -> Json:
         await self._sessions.end(caller)
@@ -97,7 +101,9 @@ class LoginEndpoints:
         "/_matrix/client/v3/logout/all",
         "/_matrix/client/r0/logout/all",
         access=Access.GUEST,
+        while_locked=True,
         spec="client-server-api/#post_matrixclientv3logoutall",
+        needs_disk=False,
     )
     async def logout_all(self, caller: Caller) -> Json:
         await self._sessions.end_all(caller.user_id)

@@ -71,7 +71,7 @@ class RegistrationEndpoints:
         if query.kind not in ("user", "guest"):
             raise InvalidParam("kind must be user or guest", errcode="M_UNRECOGNIZED")
         if body.auth is None or query.kind == "guest":
-            self._limiter.check("registration", request.address)
+            self._limiter.check("registration", request.network)
         wish = Wish(
             username=body.username,
             password=body.password,
@@ -92,7 +92,7 @@ class RegistrationEndpoints:
         spec="client-server-api/#get_matrixclientv3registeravailable",
     )
     async def available(self, request: Request, query: AvailableQuery) -> Json:
-        self._limiter.check("username_available", request.address)
+        self._limiter.check("username_available", request.network)
         await self._registration.check_available(query.username)
         return {"available": True}
 
@@ -103,7 +103,7 @@ class RegistrationEndpoints:
         spec="client-server-api/#get_matrixclientv1registermloginregistration_tokenvalidity",
     )
     async def token_validity(self, request: Request, query: ValidityQuery) -> Json:
-        self._limiter.check("registration_token_check", request.address)
+        self._limiter.check("registration_token_check", request.network)
         return {"valid": await self._users.is_registration_token(query.token)}
 
     @endpoint("GET", "/_synapse/admin/v1/register", access=Access.NONE, spec="")

@@ -8,7 +8,7 @@ from typing import Any
 from homeserver.config import Config
 from homeserver.core.errors import NotFound
 from homeserver.core.room_versions import ROOM_VERSIONS
-from homeserver.web.endpoint import Access, Json, endpoint
+from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 SPEC_VERSIONS = ("r0.5.0", "r0.6.0", "r0.6.1", *(f"v1.{minor}" for minor in range(1, 20)))
 UNSTABLE_FEATURES: Mapping[str, bool] = {
@@ -21,6 +21,7 @@ UNSTABLE_FEATURES: Mapping[str, bool] = {
     "org.matrix.msc3827.stable": True,
     "org.matrix.msc3916.stable": True,
     "org.matrix.msc4222": True,
+    "org.matrix.simplified_msc3575": True,
     "uk.tcpip.msc4133": True,
     "uk.tcpip.msc4133.stable": True,
 }
@@ -48,19 +49,23 @@ class ServerInfo:
         access=Access.GUEST,
         spec="client-server-api/#get_matrixclientv3capabilities",
     )
-    async def capabilities(self) -> Json:
+    async def capabilities(self, caller: Caller) -> Json:
         versions = {version.id: "stable" for version in ROOM_VERSIONS.values()}
-        return {
-            "capabilities": {
-                "m.change_password": {"enabled": self._config.password.login},
-                "m.room_versions": {"default": self._config.rooms.default_version, "available": versions},
-                "m.set_displayname": {"enabled": True},
-                "m.set_avatar_url": {"enabled": True},
-                "m.profile_fields": {"enabled": True},
-                "m.3pid_changes": {"enabled": False},
-                "m.get_login_token": {"enabled": False},
-            }
+        profile: Json = {"enabled": True, **({"allowed": ["displayname"]} if caller.is_guest else {})}
+        found: Json = {
+            "m.change_password": {"enabled": self._config.password.login and not caller.is_guest},
+            "m.room_versions": {"default": self._config.rooms.default_version, "available": versions},
+            "m.set_displayname": {"enabled": True},
+            "m.set_avatar_url": {"enabled": not caller.is_guest},
+            "m.profile_fields": profile,
+            "uk.tcpip.msc4133.profile_fields": profile,
+            "m.3pid_changes": {"enabled": False},
+            "m.get_login_token": {"enabled": False},
+            "m.forget_forced_upon_leave": {"enabled": False},
         }
+        if caller.is_admin:
+            found["m.account_moderation"] = {"suspend": True, "lock": True}
+        return {"capabilities": found}
 
     @endpoint(
         "GET",
@@ -110,3 +115,15 @@ class ServerInfo:
         if known.support_page is not None:
             answer["support_page"] = known.support_page
         return answer
+
+    @endpoint(
+        "GET",
+        "/.well-known/matrix/policy_server",
+        access=Access.NONE,
+        spec="client-server-api/#getwell-knownmatrixpolicy_server",
+    )
+    async def policy_server(self) -> Json:
+        key = self._config.well_known.policy_server_key
+        if key is None:
+            raise NotFound("there is no policy server of this name")
+        return {"public_keys": {"ed25519": key}}

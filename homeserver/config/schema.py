@@ -222,9 +222,9 @@ class RateLimits:
     media_upload: RateLimit = _limit(1, 50, "Uploads of files, by user.")
     media_create: RateLimit = _limit(1, 20, "Media ids created before their files, by user.")
     media_download: RateLimit = _limit(20, 500, "Downloads and thumbnails, by user or address.")
+    openid: RateLimit = _limit(0.5, 20, "Tokens that prove to others who one is, by user.")
+    turn: RateLimit = _limit(0.5, 20, "Credentials for the relay of calls, by user.")
     report: RateLimit = _limit(0.1, 10, "Reports of content, by user.")
-    federation: RateLimit = _limit(100, 2000, "Requests of other servers that have no limit of their own, by server.")
-    federation_keys: RateLimit = _limit(10, 200, "Questions for servers' signing keys, by address.")
 
     def in_force(self) -> Mapping[str, RateLimit]:
         """The limits that aren't switched off, by name."""
@@ -304,6 +304,9 @@ class WellKnown:
     client_extra: Mapping[str, object] = option(NOTHING, "Further keys of `/.well-known/matrix/client`, as they are.")
     support_page: str | None = option(None, "A page with help.", check=checks.optional(checks.http_url))
     support_contacts: tuple[Contact, ...] = section((), "Whom to turn to about this server.")
+    policy_server_key: str | None = option(
+        None, "Public key (Ed25519, unpadded base64) of the policy server that this name offers to rooms."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,13 +327,17 @@ class Limits:
     """What one request may take. The server answers with the spec's error when it is more."""
 
     body_bytes_max: int = option(1 * MIB, "Largest body of a request, uploads of files apart.", low=65_536)
-    json_depth_max: int = option(100, "Deepest nesting of JSON.", low=10, high=500)
+    json_depth_max: int = option(100, "Deepest nesting of JSON.", low=10, high=100)
     header_bytes_max: int = option(16_384, "Largest single header line.", low=4096)
+    header_time_s: float = option(10.0, "Longest time until a new connection has sent its first request.", low=0.1)
     request_time_s: float = option(60.0, "Longest time for a request, waits of /sync apart.", low=0.1)
     body_read_time_s: float = option(30.0, "Longest time in which a body must arrive.", low=0.1)
     sync_timeout_s: float = option(300.0, "Longest wait that /sync grants.", low=0)
     open_requests_per_user_max: int = option(100, "Requests of one user that may be open at once.", low=1)
     open_connections_max: int = option(10_000, "Connections of all listeners that may be open at once.", low=1)
+    connections_per_address_max: int = option(
+        1_000, "Connections of one address (an IPv6 /64 counts as one) that may be open at once, proxies apart.", low=1
+    )
     shutdown_time_s: float = option(15.0, "How long running requests may take to end at shutdown.", low=0)
     free_disk_bytes_min: int = option(256 * MIB, "With less free disk than this, writes are refused.", low=0)
 

@@ -115,6 +115,21 @@ class Receipts:
         found = await receipts.markers(self._db, user_id, since, upto)
         return [(receipt.room_id, {"event_id": receipt.event_id}, receipt.position) for receipt in found]
 
+    async def markers_in(
+        self, user_id: UserId, room_ids: Collection[RoomId]
+    ) -> list[tuple[RoomId, dict[str, Any], int]]:
+        """The same of these rooms, as they are now."""
+        found = await receipts.markers_in(self._db, user_id, room_ids) if room_ids else []
+        return [(receipt.room_id, {"event_id": receipt.event_id}, receipt.position) for receipt in found]
+
+    async def near(self, user_id: UserId, places: Mapping[RoomId, int]) -> dict[RoomId, dict[str, Any]]:
+        """`m.receipt` contents for whoever sees these rooms from a place of the timeline on, with all of their own."""
+        return _contents(await receipts.near(self._db, places, user_id)) if places else {}
+
+    async def rooms_read(self, user_id: UserId, since: int, upto: int) -> list[RoomId]:
+        """The rooms where the user's own receipts moved in (since, upto]."""
+        return await receipts.read_rooms(self._db, user_id, since, upto)
+
     async def _check_thread(self, stored: StoredEvent, thread_id: str) -> None:
         thread, on_the_way = await place_of(stored.event, self._readable.lookup)
         if thread_id != thread and (thread_id == MAIN or thread_id not in on_the_way):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -19,20 +20,23 @@ class Tasks:
     `forever` restarts its task when it fails, after a wait that doubles up to a minute.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, on_failure: Callable[[str], None] = lambda name: None) -> None:
         self._clock = clock
+        self._on_failure = on_failure
         self._running: set[asyncio.Task[Any]] = set()
 
     def start(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Runs it once. A failure is logged."""
-        task = asyncio.get_running_loop().create_task(self._once(coroutine, name), name=name)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return task
+        return self._run(self._once(coroutine, name), name)
 
     def forever(self, work: Callable[[], Awaitable[None]], *, name: str) -> asyncio.Task[None]:
         """Runs `work` again and again until shutdown."""
-        task = asyncio.get_running_loop().create_task(self._again(work, name), name=name)
+        return self._run(self._again(work, name), name)
+
+    def _run(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        # A context of its own: what it logs isn't said by the request that began it, which may be one of many.
+        context = contextvars.Context()
+        task = asyncio.get_running_loop().create_task(coroutine, name=name, context=context)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
@@ -48,6 +52,7 @@ class Tasks:
         try:
             await coroutine
         except Exception:
+            self._on_failure(name)
             log.exception("task_failed", task=name)
 
     async def _again(self, work: Callable[[], Awaitable[None]], name: str) -> None:
@@ -57,6 +62,7 @@ class Tasks:
             try:
                 await work()
             except Exception:
+                self._on_failure(name)
                 log.exception("task_failed", task=name, retry_in_s=wait_s)
                 if self._clock.monotonic_s() - started > 60:
                     wait_s = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import UserId
@@ -26,6 +27,13 @@ _CHANGES = """
     SELECT room_id, type, content, position FROM account_data
     WHERE user_id = $1 AND position > $2 AND position <= $3 ORDER BY position
 """
+_OF_ROOMS = """
+    SELECT room_id, type, content, position FROM account_data
+    WHERE user_id = $1 AND room_id = ANY($2::text[]) ORDER BY position
+"""
+_OF_TYPE = """
+    SELECT room_id, type, content, position FROM account_data WHERE user_id = $1 AND type = $2 AND room_id <> ''
+"""
 _COUNT = "SELECT count(*) FROM account_data WHERE user_id = $1"
 
 
@@ -47,6 +55,18 @@ async def locked(tx: Tx, user_id: UserId, room_id: str, kind: str) -> bytes | No
 async def changes(db: Reader, user_id: UserId, since: int, upto: int) -> list[AccountDataRow]:
     """What was set with since < position <= upto."""
     rows = await db.fetch(_CHANGES, user_id, since, upto)
+    return [AccountDataRow(row["room_id"], row["type"], row["content"], row["position"]) for row in rows]
+
+
+async def of_rooms(db: Reader, user_id: UserId, room_ids: Collection[str]) -> list[AccountDataRow]:
+    """All there is of these rooms; '' stands for the account."""
+    rows = await db.fetch(_OF_ROOMS, user_id, list(room_ids))
+    return [AccountDataRow(row["room_id"], row["type"], row["content"], row["position"]) for row in rows]
+
+
+async def of_type(db: Reader, user_id: UserId, kind: str) -> list[AccountDataRow]:
+    """What a user keeps under this type in rooms."""
+    rows = await db.fetch(_OF_TYPE, user_id, kind)
     return [AccountDataRow(row["room_id"], row["type"], row["content"], row["position"]) for row in rows]
 
 

@@ -42,6 +42,10 @@ _ONE = """
     SELECT user_id, device_id, display_name, last_seen_ts, last_seen_ip FROM devices
     WHERE user_id = $1 AND device_id = $2
 """
+_SIGHTINGS_OF = """
+    SELECT device_id, last_seen_ts, last_seen_ip, last_seen_user_agent FROM devices
+    WHERE user_id = $1 AND last_seen_ts IS NOT NULL ORDER BY device_id
+"""
 _RENAME = "UPDATE devices SET display_name = $3 WHERE user_id = $1 AND device_id = $2"
 _DELETE = "DELETE FROM devices WHERE user_id = $1 AND device_id = ANY($2::text[])"
 _SEEN = """
@@ -68,6 +72,20 @@ async def of_user(db: Reader, user_id: UserId) -> list[DeviceRow]:
 async def one(db: Reader, user_id: UserId, device_id: DeviceId) -> DeviceRow | None:
     row = await db.fetchrow(_ONE, user_id, device_id)
     return _device(row) if row else None
+
+
+async def sightings_of(db: Reader, user_id: UserId) -> list[Sighting]:
+    """When and from where each device of a user was last used."""
+    return [
+        Sighting(
+            user_id,
+            DeviceId(row["device_id"]),
+            row["last_seen_ts"],
+            row["last_seen_ip"] or "",
+            row["last_seen_user_agent"] or "",
+        )
+        for row in await db.fetch(_SIGHTINGS_OF, user_id)
+    ]
 
 
 async def rename(tx: Tx, user_id: UserId, device_id: DeviceId, display_name: str | None) -> bool:

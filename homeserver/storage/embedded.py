@@ -20,9 +20,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
+import structlog
 
 from homeserver.runtime.clock import Clock
 from homeserver.storage.migrate import WrongDatabase
+
+log = structlog.get_logger()
 
 # Who runs PostgreSQL when we are root: it refuses to.
 SYSTEM_USER = "embedded_postgres"
@@ -58,6 +61,7 @@ class EmbeddedPostgres:
         self._clock = clock
         self._process: asyncio.subprocess.Process | None = None
         self._owner = _owner()
+        self._sockets: Path | None = None
 
     @property
     def exists(self) -> bool:
@@ -84,6 +88,19 @@ class EmbeddedPostgres:
             raise WrongDatabase(f"PostgreSQL doesn't start; {self._path / 'server.log'} ends with: {self._last_line()}")
         await _make_database(socket_folder)
         return _dsn(socket_folder, DATABASE)
+
+    async def keep_up(self) -> None:
+        """Runs as a task: starts it again when it has ended by itself. Raises WrongDatabase if it can't."""
+        process = self._process
+        if process is None:
+            await self._clock.sleep(1.0)
+            return
+        code = await process.wait()
+        if self._process is not process:  # we have ended it
+            return
+        log.error("own_database_ended", code=code)
+        await self.start()
+        log.warning("own_database_started_again")
 
     async def stop(self) -> None:
         """Ends it in good order: open transactions are rolled back, the rest is flushed."""
@@ -187,6 +204,12 @@ class EmbeddedPostgres:
         return (*_SETTINGS, f"unix_socket_directories={socket_folder}")
 
     def _socket_folder(self) -> Path:
+        """The same at every start, so that connections are found again."""
+        if self._sockets is None:
+            self._sockets = self._make_socket_folder()
+        return self._sockets
+
+    def _make_socket_folder(self) -> Path:
         if len(str(self._path / ".s.PGSQL.5432")) <= _SOCKET_PATH_MAX:
             return self._path
         folder = Path(tempfile.mkdtemp(prefix="hansa-pg-"))

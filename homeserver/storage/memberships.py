@@ -27,6 +27,7 @@ class UserRoom:
     membership: str
     event_nid: int
     is_forgotten: bool
+    is_kicked: bool = False  # made to leave by somebody else
 
 
 _UPSERT = """
@@ -40,7 +41,9 @@ _OF_ROOMS = """
     SELECT room_nid, user_id, membership, event_nid, is_forgotten FROM memberships WHERE room_nid = ANY($1::bigint[])
 """
 _OF_USER = """
-    SELECT r.room_id, m.room_nid, m.membership, m.event_nid, m.is_forgotten
+    SELECT r.room_id, m.room_nid, m.membership, m.event_nid, m.is_forgotten, m.membership = 'leave' AND EXISTS (
+        SELECT FROM events e WHERE e.event_nid = m.event_nid AND e.sender <> m.user_id
+    ) AS is_kicked
     FROM memberships m JOIN rooms r USING (room_nid) WHERE m.user_id = $1
 """
 _IS_FORGOTTEN = "SELECT is_forgotten FROM memberships WHERE room_nid = $1 AND user_id = $2"
@@ -95,8 +98,8 @@ async def of_rooms(db: Reader, room_nids: Collection[int]) -> list[MembershipRow
 async def of_user(db: Reader, user_id: UserId) -> list[UserRoom]:
     """All rooms of a user, left and forgotten ones too. One index scan."""
     return [
-        UserRoom(RoomId(row["room_id"]), row["room_nid"], row["membership"], row["event_nid"], row["is_forgotten"])
-        for row in await db.fetch(_OF_USER, user_id)
+        UserRoom(RoomId(room_id), room_nid, membership, event_nid, is_forgotten, is_kicked)
+        for room_id, room_nid, membership, event_nid, is_forgotten, is_kicked in await db.fetch(_OF_USER, user_id)
     ]
 
 

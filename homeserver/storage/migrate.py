@@ -67,12 +67,12 @@ async def migrate(db: Database) -> list[Migration]:
             "make it with: CREATE DATABASE hansa ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0"
         )
     known = known_migrations()
-    async with db.transaction() as tx:
+    async with db.unhurried() as tx:
         await tx.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         await tx.execute(_CREATE)
     done = []
     for migration in known:
-        async with db.transaction() as tx:
+        async with db.unhurried() as tx:
             await tx.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
             applied = await applied_migrations(tx)
             if applied and applied[-1] > known[-1].number:

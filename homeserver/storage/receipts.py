@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import EventId, RoomId, UserId
@@ -64,6 +64,20 @@ _MARKER = f"""
     SELECT {_COLUMNS} FROM receipts
     WHERE room_id = $1 AND user_id = $2 AND receipt_type = 'm.fully_read' AND thread_id = ''
 """
+_MARKERS_IN = f"""
+    SELECT {_COLUMNS} FROM receipts
+    WHERE user_id = $1 AND room_id = ANY($2::text[]) AND receipt_type = 'm.fully_read' AND thread_id = ''
+"""
+_READ_ROOMS = """
+    SELECT DISTINCT room_id FROM receipts
+    WHERE user_id = $1 AND position > $2 AND position <= $3 AND receipt_type <> 'm.fully_read'
+"""
+_NEAR = f"""
+    SELECT {_COLUMNS} FROM unnest($1::text[], $2::bigint[]) AS wanted(id, place)
+    JOIN receipts ON room_id = wanted.id AND (event_ordering >= wanted.place OR user_id = $3)
+    WHERE receipt_type = 'm.read' OR (receipt_type = 'm.read.private' AND user_id = $3)
+    ORDER BY position
+"""
 _OWN = f"""
     SELECT {_COLUMNS} FROM receipts
     WHERE user_id = $1 AND room_id = ANY($2::text[]) AND receipt_type IN ('m.read', 'm.read.private')
@@ -101,6 +115,21 @@ async def markers(db: Reader, user_id: UserId, since: int, upto: int) -> list[Re
 async def marker(db: Reader, room_id: RoomId, user_id: UserId) -> Receipt | None:
     row = await db.fetchrow(_MARKER, room_id, user_id)
     return _receipt(row) if row else None
+
+
+async def markers_in(db: Reader, user_id: UserId, room_ids: Collection[RoomId]) -> list[Receipt]:
+    """A user's read markers of these rooms."""
+    return [_receipt(row) for row in await db.fetch(_MARKERS_IN, user_id, list(room_ids))]
+
+
+async def read_rooms(db: Reader, user_id: UserId, since: int, upto: int) -> list[RoomId]:
+    """The rooms that a user read in, in (since, upto]."""
+    return [RoomId(row["room_id"]) for row in await db.fetch(_READ_ROOMS, user_id, since, upto)]
+
+
+async def near(db: Reader, places: Mapping[RoomId, int], viewer: UserId) -> list[Receipt]:
+    """Receipts at events from a place of each room's timeline on, and all of the viewer's own."""
+    return [_receipt(row) for row in await db.fetch(_NEAR, list(places), list(places.values()), viewer)]
 
 
 async def own(db: Reader, user_id: UserId, room_ids: Collection[RoomId]) -> list[Receipt]:

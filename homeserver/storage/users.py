@@ -37,6 +37,8 @@ _DEACTIVATE = """
         erased_position = CASE WHEN $2::bigint IS NULL THEN erased_position ELSE $2 END
     WHERE user_id = $1
 """
+_SET_SUSPENDED = "UPDATE users SET is_suspended = $2 WHERE user_id = $1"
+_SET_LOCKED = "UPDATE users SET is_locked = $2 WHERE user_id = $1"
 _ERASED = "SELECT user_id, erased_position FROM users WHERE erased_position IS NOT NULL"
 
 
@@ -80,6 +82,14 @@ async def set_password(tx: Tx, user_id: UserId, password_hash: str) -> bool:
 
 async def deactivate(tx: Tx, user_id: UserId, erased_position: int | None) -> None:
     await tx.execute(_DEACTIVATE, user_id, erased_position)
+
+
+async def set_suspended(tx: Tx, user_id: UserId, suspended: bool) -> None:
+    await tx.execute(_SET_SUSPENDED, user_id, suspended)
+
+
+async def set_locked(tx: Tx, user_id: UserId, locked: bool) -> None:
+    await tx.execute(_SET_LOCKED, user_id, locked)
 
 
 async def erased(db: Reader) -> dict[UserId, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from immutables import Map
 
@@ -44,11 +44,12 @@ class SyncHub:
         self.start = journal.visible
         self._feeds: OrderedDict[RoomId, _Feed] = OrderedDict()
         self._dropped: dict[RoomId, int] = {}
-        self._room_last: dict[RoomId, int] = {}
+        self._room_last: OrderedDict[RoomId, int] = OrderedDict()  # the most lately active last
         self._user_last: dict[UserId, dict[str, int]] = {}
         self._member_last: dict[RoomId, int] = {}
         self._waiting: dict[UserId, set[asyncio.Future[bool]]] = {}
         self._parked: dict[tuple[UserId, str], deque[asyncio.Future[bool]]] = {}
+        self._is_stopping = False
         self.has_waiting = asyncio.Event()
         journal.listen(self._hear)
 
@@ -60,6 +61,21 @@ class SyncHub:
     def room_last(self, room_id: RoomId) -> int:
         """The position of the newest thing in a room, or of the start if there was none since."""
         return self._room_last.get(room_id, self.start)
+
+    def active(self, since: int, among: Collection[RoomId]) -> list[RoomId]:
+        """Those of these rooms where anything happened after `since`, as far as memory reaches.
+
+        Costs as much as rooms of the server were active since, or as `among` has if those are fewer.
+        """
+        found: list[RoomId] = []
+        for seen, (room_id, last) in enumerate(reversed(self._room_last.items())):
+            if last <= since:
+                break
+            if seen > len(among):
+                return [room_id for room_id in among if self._room_last.get(room_id, 0) > since]
+            if room_id in among:
+                found.append(room_id)
+        return found
 
     def user_last(self, user_id: UserId, kind: str) -> int:
         """The same for what concerns a user alone."""
@@ -75,6 +91,11 @@ class SyncHub:
         """Whether anybody's membership of one of these rooms has changed since."""
         return since < self.start or any(self._member_last.get(room_id, 0) > since for room_id in room_ids)
 
+    def members_moved(self, since: int, among: Collection[RoomId]) -> bool:
+        """The same of however many rooms, at the cost of those that were active since."""
+        moved = self._member_last
+        return since < self.start or any(moved.get(room_id, 0) > since for room_id in self.active(since, among))
+
     def recent(self, room_id: RoomId, since: int, upto: int) -> list[StoredEvent] | None:
         """All events of a room in (since, upto], or None if memory doesn't reach back so far."""
         feed = self._feeds.get(room_id)
@@ -87,10 +108,12 @@ class SyncHub:
     async def wait(self, user_id: UserId, device: str, seen: int, timeout_s: float) -> bool:
         """Returns when something of this user's happened after position `seen`, or when the time is up.
 
-        False if it isn't to wait on: too many newer syncs of this device wait.
+        False if it isn't to wait on: too many newer syncs of this device wait, or the server stops.
         """
         if self._journal.visible > seen and self._is_news(user_id, seen):
             return True
+        if self._is_stopping:
+            return False
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(user_id, set())
         waiting.add(future)
@@ -111,6 +134,14 @@ class SyncHub:
                 del self._parked[user_id, device]
             if not self._waiting:
                 self.has_waiting.clear()
+
+    def stop(self) -> None:
+        """Answers all who wait, and lets nobody wait from now on."""
+        self._is_stopping = True
+        for waiting in list(self._waiting.values()):
+            for future in waiting:
+                if not future.done():
+                    future.set_result(False)
 
     def _park(self, user_id: UserId, device: str, future: asyncio.Future[bool]) -> deque[asyncio.Future[bool]]:
         """Adds to those of a device that wait; ends the oldest if they are too many."""
@@ -135,7 +166,7 @@ class SyncHub:
             if isinstance(entry.payload, Written):
                 self._hear_event(entry.payload, woken)
             elif entry.room_id is not None:
-                self._room_last[entry.room_id] = entry.position
+                self._touch(entry.room_id, entry.position)
                 room = self._rooms.resident(entry.room_id)
                 if room is not None:
                     woken |= self._concerned(room.members)
@@ -149,6 +180,10 @@ class SyncHub:
             for future in self._waiting.pop(user_id, ()):
                 if not future.done():
                     future.set_result(True)
+
+    def _touch(self, room_id: RoomId, position: int) -> None:
+        self._room_last[room_id] = position
+        self._room_last.move_to_end(room_id)
 
     def _hear_event(self, written: Written, woken: set[UserId]) -> None:
         event, position = written.event, written.stored.nid
@@ -164,7 +199,7 @@ class SyncHub:
             self._dropped[room_id] = dropped.recent[-1].nid if dropped.recent else dropped.floor
         if written.redacts is not None:
             self._redact(feed, written.redacts.nid)
-        self._room_last[event.room_id] = position
+        self._touch(event.room_id, position)
         if event.type == "m.room.member":
             self._member_last[event.room_id] = position
             user_id = UserId(event.state_key or "")

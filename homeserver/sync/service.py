@@ -17,13 +17,13 @@ from homeserver.rooms.client_events import Viewer
 from homeserver.runtime.clock import Clock
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
+from homeserver.sync.kept_out import KeptOut
 from homeserver.sync.room_sections import RoomSections, Span
 from homeserver.sync.sources import Datum, Sources
 from homeserver.sync.token import SyncToken, parse_token
 from homeserver.sync.user_rooms import UserRooms
 
 TO_DEVICE_MAX = 100
-IGNORED_MAX = 10_000
 ACKNOWLEDGED_MAX = 50_000
 FILTER_CHARS_MAX = 65_536
 
@@ -63,7 +63,7 @@ class SyncService:
         self._sources = sources
         self._timeout_s_max = timeout_s_max
         self._acknowledged: OrderedDict[tuple[UserId, DeviceId], int] = OrderedDict()
-        self._kept_out: dict[UserId, tuple[int, frozenset[str], bool]] = {}
+        self._kept_out = KeptOut(parts.hub, sources.account_data)
 
     async def sync(self, user_id: UserId, device_id: DeviceId | None, wish: SyncWish) -> bytes:
         """The answer as JSON. Waits up to the wish's timeout while there is nothing new. Raises InvalidParam."""
@@ -100,7 +100,7 @@ class SyncService:
         if token is not None and not span.full_state and not self._has_news(span, token, entries):
             return await self._with_keys({"next_batch": str(SyncToken(span.upto, span.upto))}, span), False
         data = await self._account_data(span)
-        ignored, blocks_invites = await self._kept_out_by(user_id)
+        ignored, blocks_invites = await self._kept_out.by(user_id)
         if blocks_invites:
             entries = {room_id: entry for room_id, entry in entries.items() if entry.membership != "invite"}
         rooms = await self._sections.build(span, entries, data, ignored)
@@ -197,25 +197,6 @@ class SyncService:
             answer["device_one_time_keys_count"] = counts
             answer["device_unused_fallback_key_types"] = unused
         return answer
-
-    async def _kept_out_by(self, user_id: UserId) -> tuple[frozenset[str], bool]:
-        """Whom this user ignores, and whether they take no invites: of an earlier time, or by federation.
-
-        spec: client-server-api/#ignoring-users, client-server-api/#invite-permission
-        """
-        position = self._hub.user_last(user_id, "account_data")
-        known = self._kept_out.get(user_id)
-        if known is not None and known[0] == position:
-            return known[1], known[2]
-        content = await self._sources.account_data.content(user_id, "m.ignored_user_list")
-        named = content.get("ignored_users")
-        ignored = frozenset(list(named)[:IGNORED_MAX]) if isinstance(named, dict) else frozenset()
-        permission = await self._sources.account_data.content(user_id, "m.invite_permission_config")
-        blocks_invites = permission.get("default_action") == "block"
-        if len(self._kept_out) > 50_000:
-            self._kept_out.clear()
-        self._kept_out[user_id] = (position, ignored, blocks_invites)
-        return ignored, blocks_invites
 
     async def _filter(self, user_id: UserId, text: str | None) -> Filter:
         if text is None:

@@ -52,4 +52,5 @@ class UserRooms:
         room_id, membership = written.event.room_id, written.event.membership or "leave"
         before = known.get(room_id)
         is_forgotten = before is not None and before.is_forgotten and membership in ("leave", "ban")
-        known[room_id] = UserRoom(room_id, written.room.nid, membership, written.stored.nid, is_forgotten)
+        is_kicked = membership == "leave" and written.event.sender != user_id
+        known[room_id] = UserRoom(room_id, written.room.nid, membership, written.stored.nid, is_forgotten, is_kicked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -21,7 +22,6 @@ class Access(Enum):
     USER = "user"  # users with an account; guests get M_GUEST_ACCESS_FORBIDDEN
     GUEST = "guest"  # users and guests
     ADMIN = "admin"  # server administrators
-    SERVER = "server"  # other servers, by their signature; the handler's `origin` names the one that asks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,8 @@ class Caller:
     appservice_id: str | None = None
     # May still log out, but not read or write. spec: client-server-api/#account-suspension
     is_suspended: bool = False
+    # May do nothing but log out. spec: client-server-api/#account-locking
+    is_locked: bool = False
 
 
 def check_own(caller: Caller, user_id: UserId, otherwise: str) -> None:
@@ -55,10 +57,20 @@ class Endpoint:
     spec: str
     limit: str | None = None
     body_bytes_max: int | None = None  # None: the server's usual limit for JSON bodies
-    timeout_s: float | None = 60.0  # None: the endpoint bounds its own time (long polls, transfers)
+    # At most the server's usual limit; None: the endpoint bounds its own time (long polls, transfers).
+    timeout_s: float | None = math.inf
     while_suspended: bool = True
+    while_locked: bool = False
     raw_body: bool = False  # the handler reads `request.stream()` itself
+    # Refused while the disk is nearly full; None: unless it only reads, or is for administrators.
+    needs_disk: bool | None = None
     name: str = field(default="", compare=False)
+
+    @property
+    def keeps_something(self) -> bool:
+        if self.needs_disk is not None:
+            return self.needs_disk
+        return self.method not in ("GET", "HEAD") and self.access is not Access.ADMIN
 
 
 Handler = Callable[..., Awaitable[Any]]
@@ -72,19 +84,32 @@ def endpoint(
     spec: str,
     limit: str | None = None,
     body_bytes_max: int | None = None,
-    timeout_s: float | None = 60.0,
+    timeout_s: float | None = math.inf,
     while_suspended: bool = True,
+    while_locked: bool = False,
     raw_body: bool = False,
+    needs_disk: bool | None = None,
 ) -> Callable[[HandlerT], HandlerT]:
     """Declares a method as the endpoint of these paths.
 
     The method's parameters say what it wants, by name or annotated type: `caller: Caller`, `request: Request`,
-    `origin: ServerName` (with Access.SERVER), `body: SomeStruct` (or `Json`: any JSON object), `query: SomeStruct`, and
-    each `{name}` of the path (annotate as `RoomId`, `UserId`, `EventId`, `str`…; it is parsed as such, else the spec's
-    M_INVALID_PARAM).
+    `body: SomeStruct` (or `Json`: any JSON object), `query: SomeStruct`, and each `{name}` of the path (annotate as
+    `RoomId`, `UserId`, `RoomAlias`, `EventId`, `str`…; it is parsed as such, else the spec's M_INVALID_PARAM).
     It returns a JSON object, a msgspec struct, or an `Answer`. `limit` names the rate limit's action.
     """
-    declared = Endpoint(method, paths, access, spec, limit, body_bytes_max, timeout_s, while_suspended, raw_body)
+    declared = Endpoint(
+        method,
+        paths,
+        access,
+        spec,
+        limit=limit,
+        body_bytes_max=body_bytes_max,
+        timeout_s=timeout_s,
+        while_suspended=while_suspended,
+        while_locked=while_locked,
+        raw_body=raw_body,
+        needs_disk=needs_disk,
+    )
 
     def declare(handler: HandlerT) -> HandlerT:
         known = list(getattr(handler, "__endpoints__", ()))
@@ -119,6 +144,11 @@ class Request(Protocol):
     @property
     def address(self) -> str:
         """The client's IP address; behind a trusted proxy, the one that proxy names."""
+        ...
+
+    @property
+    def network(self) -> str:
+        """What the address counts as where something is limited: itself, for IPv6 its /64."""
         ...
 
     @property

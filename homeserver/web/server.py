@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
+import itertools
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -20,7 +20,6 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from homeserver.core import canonical_json
 from homeserver.core.errors import (
     Forbidden,
     LimitExceeded,
@@ -28,17 +27,17 @@ from homeserver.core.errors import (
     MissingToken,
     TooLarge,
     Unavailable,
+    UnknownToken,
 )
-from homeserver.core.identifiers import ServerName
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.logging import bind_request
 from homeserver.web.binding import Binding
+from homeserver.web.connections import Connections, GuardedServer, is_in, network_of
 from homeserver.web.endpoint import Access, Answer, Caller, Endpoint, Handler, endpoints_of
 from homeserver.web.rate_limits import RateLimiter
 from homeserver.web.router import Router
 
 log = structlog.get_logger()
-
-_PARSED_INLINE_BYTES = 32_768
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -46,6 +45,8 @@ CORS = {
     "Access-Control-Allow-Headers": "X-Requested-With, Content-Type, Authorization, Date",
     "Access-Control-Expose-Headers": "ETag, Location",
 }
+# When a client whom we couldn't serve may come again.
+RETRY_AFTER_S = 2
 _JSON_HEADERS = {**CORS, "Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
@@ -56,8 +57,12 @@ class WebLimits:
     body_bytes_max: int = 1024 * 1024
     body_seconds_max: float = 30.0
     header_bytes_max: int = 16 * 1024
+    head_seconds_max: float = 10.0
+    request_seconds_max: float = 60.0
+    json_depth_max: int = 100
     open_requests_per_user_max: int = 100
     keepalive_s: float = 60.0
+    shutdown_seconds_max: float = 10.0
 
 
 class Authenticator(Protocol):
@@ -68,23 +73,22 @@ class Authenticator(Protocol):
         ...
 
 
-class ServerAuthenticator(Protocol):
-    """Names the server that signed a request. Implemented by federation."""
-
-    async def authenticate(
-        self, method: str, target: str, authorization: Sequence[str], content: Callable[[], Awaitable[Any]]
-    ) -> ServerName:
-        """`target` is path and query as they were sent; `content` reads and parses the body (None without one).
-
-        Raises MatrixError: 401 where the signature isn't shown to be right, Forbidden for servers not talked with.
-        """
-        ...
-
-
 class RequestMetrics(Protocol):
     """Told of each request's end. Implemented by runtime.metrics."""
 
     def request_ended(self, endpoint: str, method: str, status: int, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What all listeners of a process share: how many may come in, whether they may leave something here."""
+
+    connections: Connections = field(default_factory=lambda: Connections(most=10_000, per_address=1_000))
+    # Raises Unavailable while nothing can be kept (the disk is nearly full).
+    check_room: Callable[[], None] = lambda: None
+    # Begins the id that each request has in the log.
+    name: str = "r"
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +96,6 @@ class _Route:
     declared: Endpoint
     handler: Handler
     binding: Binding
-
-
-@dataclass(slots=True)
-class _Asked:
-    """Who asks, and a body that had to be parsed to know that."""
-
-    key: str
-    caller: Caller | None = None
-    origin: ServerName | None = None
-    content: Any = None
 
 
 class HttpRequest:
@@ -114,6 +108,10 @@ class HttpRequest:
         self.address = address
         self._limit = body_bytes_max
         self._seconds = seconds
+
+    @property
+    def network(self) -> str:
+        return network_of(self.address)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -173,16 +171,16 @@ class WebServer:
         metrics: RequestMetrics,
         *,
         authenticator: Authenticator | None = None,
-        servers: ServerAuthenticator | None = None,
         limits: WebLimits | None = None,
         trusted_proxies: Iterable[str] = (),
+        door: Door | None = None,
     ) -> None:
         self._authenticator = authenticator
-        self._servers = servers
         self._limiter = limiter
         self._clock = clock
         self._metrics = metrics
         self._limits = limits or WebLimits()
+        self._door = door or Door()
         self._router: Router[_Route] = Router()
         self._open: Counter[str] = Counter()
         self._trusted = [ipaddress.ip_network(network) for network in trusted_proxies]
@@ -193,35 +191,40 @@ class WebServer:
         """Takes up the endpoints that these objects' methods declare."""
         for part in parts:
             for declared, handler in endpoints_of(part):
-                route = _Route(declared, handler, Binding(declared, handler))
+                route = _Route(declared, handler, Binding(declared, handler, self._limits.json_depth_max))
                 for path in declared.paths:
                     self._router.add(declared.method, path, route)
                 self.endpoints.append(declared)
 
     async def start(self, binds: Iterable[tuple[str, int, ssl.SSLContext | None]]) -> list[tuple[str, int]]:
         """Listens on each (address, port, TLS); port 0 chooses one. The addresses it listens on."""
-        server = web.Server(
+        server = GuardedServer(
             self._handle,
+            self._door.connections,
+            self._trusted,
+            head_seconds_max=self._limits.head_seconds_max,
             access_log=None,
             keepalive_timeout=self._limits.keepalive_s,
             max_line_size=self._limits.header_bytes_max,
             max_field_size=self._limits.header_bytes_max,
             auto_decompress=False,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=10.0)
+        # aiohttp waits so long twice: before it takes the bodies away, and before it cancels.
+        self._runner = web.ServerRunner(server, shutdown_timeout=max(self._limits.shutdown_seconds_max / 2, 0.05))
         await self._runner.setup()
         for address, port, tls in binds:
             await web.TCPSite(self._runner, address, port, ssl_context=tls, backlog=1024).start()
         return [(bound[0], bound[1]) for bound in self._runner.addresses]
 
     async def stop(self) -> None:
-        """Stops listening and lets open requests end, ten seconds at most."""
+        """Stops listening and lets open requests end; those that take too long are cancelled."""
         if self._runner is not None:
             await self._runner.cleanup()
 
     async def _handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         started = self._clock.monotonic_s()
         name = "unknown"
+        bind_request(f"{self._door.name}-{next(self._door.numbers)}")
         try:
             if raw.method == "OPTIONS":
                 return web.Response(status=204, headers=CORS)
@@ -250,55 +253,31 @@ class WebServer:
         declared = route.declared
         limit = declared.body_bytes_max or self._limits.body_bytes_max
         request = HttpRequest(raw, self._address(raw), limit, self._limits.body_seconds_max)
-        try:
-            async with asyncio.timeout(declared.timeout_s):
-                asked = await self._asked(declared, request, raw)
-                with self._counted(declared, asked.key):
-                    arguments = route.binding.arguments(path, _query(raw), asked.caller, request)
-                    if route.binding.wants_origin:
-                        arguments["origin"] = asked.origin
-                    if route.binding.wants_body:
-                        arguments["body"] = (
-                            route.binding.parse_body(await request.body())
-                            if asked.origin is None
-                            else route.binding.convert_body(asked.content if asked.content is not None else {})
-                        )
-                    return await route.handler(**arguments)
-        except TimeoutError:
-            raise Unavailable("the request took too long") from None
-
-    @contextlib.contextmanager
-    def _counted(self, declared: Endpoint, who: str) -> Iterator[None]:
-        """Holds one of the requests that a caller may have open. Raises LimitExceeded."""
-        action = declared.limit or ("federation" if declared.access is Access.SERVER else None)
-        if action is not None:
-            self._limiter.check(action, who)
+        caller = await self._caller(declared, request)
+        who = caller.user_id if caller else request.network
+        self._limiter.check("requests_user" if caller else "requests_address", who)
+        if declared.keeps_something:
+            self._door.check_room()
+        if declared.limit is not None:
+            self._limiter.check(declared.limit, who)
         if self._open[who] >= self._limits.open_requests_per_user_max:
             raise LimitExceeded("too many requests at once", retry_after_ms=1000)
         self._open[who] += 1
         try:
-            yield
+            async with asyncio.timeout(self._seconds(declared)):
+                arguments = route.binding.arguments(path, _query(raw), caller, request)
+                if route.binding.wants_body:
+                    arguments["body"] = route.binding.parse_body(await request.body())
+                return await route.handler(**arguments)
+        except TimeoutError:
+            raise Unavailable("the request took too long") from None
         finally:
             self._open[who] -= 1
             if not self._open[who]:
                 del self._open[who]
 
-    async def _asked(self, declared: Endpoint, request: HttpRequest, raw: web.BaseRequest) -> _Asked:
-        if declared.access is not Access.SERVER:
-            caller = await self._caller(declared, request)
-            return _Asked(caller.user_id if caller else request.address, caller)
-        assert self._servers is not None
-        asked = _Asked("")
-
-        async def content() -> Any:
-            data = await request.body()
-            asked.content = await _parsed(data) if data else None
-            return asked.content
-
-        authorization = raw.headers.getall("Authorization", [])
-        asked.origin = await self._servers.authenticate(raw.method, raw.raw_path, authorization, content)
-        asked.key = asked.origin
-        return asked
+    def _seconds(self, declared: Endpoint) -> float | None:
+        return None if declared.timeout_s is None else min(declared.timeout_s, self._limits.request_seconds_max)
 
     async def _caller(self, declared: Endpoint, request: HttpRequest) -> Caller | None:
         access = declared.access
@@ -310,7 +289,13 @@ class WebServer:
                 return None
             raise MissingToken("an access token is needed")
         assert self._authenticator is not None
-        caller = await self._authenticator.authenticate(token, request)
+        try:
+            caller = await self._authenticator.authenticate(token, request)
+        except UnknownToken:
+            self._limiter.check("requests_address", request.network)
+            raise
+        if caller.is_locked and not declared.while_locked:
+            raise UnknownToken("this account is locked", errcode="M_USER_LOCKED", extra={"soft_logout": True})
         if caller.is_guest and access not in (Access.GUEST, Access.OPTIONAL):
             raise Forbidden("guests may not do this", errcode="M_GUEST_ACCESS_FORBIDDEN")
         if access is Access.ADMIN and not caller.is_admin:
@@ -325,26 +310,9 @@ class WebServer:
             return peer
         hops = [hop.strip() for hop in raw.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
         address = peer
-        while hops and self._is_trusted(address):
+        while hops and is_in(address, self._trusted):
             address = hops.pop()
         return address
-
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._trusted)
-
-
-async def _parsed(data: bytes) -> Any:
-    """What another server sent, with one meaning for all parsers; large texts are parsed beside the event loop.
-
-    Floats and large integers pass: one bad event must not cost the others of its transaction (they are for intake).
-    """
-    if len(data) > _PARSED_INLINE_BYTES:
-        return await asyncio.to_thread(canonical_json.parse_lenient, data)
-    return canonical_json.parse_lenient(data)
 
 
 def _query(raw: web.BaseRequest) -> Mapping[str, str]:
@@ -376,4 +344,6 @@ def _error(error: MatrixError) -> web.Response:
     headers = dict(_JSON_HEADERS)
     if isinstance(error, LimitExceeded):
         headers["Retry-After"] = str(-(-error.retry_after_ms // 1000))
+    elif error.http_status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
     return web.Response(body=orjson.dumps(error.body()), status=error.http_status, headers=headers)

@@ -47,7 +47,7 @@ def test_nothing_needs_to_be_set() -> None:
         ("pool_size_max = 3", 1, "`pool_size_max` is not an option", "did you mean `database.pool_size_max`?"),
         ("[[listeners]]\nport = 1\n\n[[listeners]]\nprot = 2", 5, "`listeners[1].prot`", "`listeners[1].port`"),
         ("[registration]\nmode = 'opn'", 2, "one of `open`, `token`, `off`, not `opn`", "`mode ="),
-        ("[limits]\njson_depth_max = 9", 2, "must be 10 to 500, got 9", "nesting"),
+        ("[limits]\njson_depth_max = 9", 2, "must be 10 to 100, got 9", "nesting"),
         ("[database]\npool_size_min = 20", 2, "above `pool_size_max` (10)", "raise"),
         ("[password]\ntime_cost = true", 2, "must be a whole number, not true", "`time_cost = 3`"),
         ("server_name = 'not a name'", 1, "not a server name such as `example.org`", "colon"),

@@ -20,6 +20,7 @@ from homeserver.config import Config, Listener, load_config
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.runtime.clock import Clock, SystemClock
+from homeserver.runtime.disk import Disk, SystemDisk
 from homeserver.runtime.ids import SystemRandomness
 from tests.kit.counting import CountingDatabase
 
@@ -155,7 +156,8 @@ class RunningServer:
 
 
 def config_for_tests(folder: Path, toml: str = "") -> Config:
-    """Open registration, the cheapest password hash, no rate limits, everything in `folder`."""
+    """Open registration, the cheapest password hash, everything in `folder`; no rate limits but those in `toml`."""
+    limits = "" if "[rate_limits]" in toml else "[rate_limits]\nenabled = false\n"
     file = folder / "hansa.toml"
     file.write_text(
         f"""
@@ -169,8 +171,7 @@ guests = true
 [password]
 time_cost = 1
 memory_kib = 8
-[rate_limits]
-enabled = false
+{limits}
 """
     )
     file.chmod(0o600)
@@ -180,14 +181,15 @@ enabled = false
 
 @asynccontextmanager
 async def running_server(
-    dsn: str, *, config: Config | None = None, clock: Clock | None = None, toml: str = ""
+    dsn: str, *, config: Config | None = None, clock: Clock | None = None, disk: Disk | None = None, toml: str = ""
 ) -> AsyncIterator[RunningServer]:
     """A server on this database. Entered twice with the same one, it is the same server after a restart."""
     with tempfile.TemporaryDirectory(prefix="hansa-test-") as folder:
         chosen = config or config_for_tests(Path(folder), toml)
-        db = await CountingDatabase.connect(dsn, size_min=1, size_max=10)
+        patience_s = chosen.database.statement_timeout_s
+        db = await CountingDatabase.connect(dsn, size_min=1, size_max=10, statement_timeout_s=patience_s)
         assert isinstance(db, CountingDatabase)
-        world = World(clock=clock or SystemClock(), randomness=SystemRandomness(), db=db)
+        world = World(clock=clock or SystemClock(), randomness=SystemRandomness(), db=db, disk=disk or SystemDisk())
         hansa = Hansa(chosen, world, Signer(ServerName(chosen.server_name), "ed25519:test", b"\x07" * 31 + b"\x01"))
         await hansa.start()
         try:

@@ -1,1 +1,0 @@
-"""Our half of the server-server API."""

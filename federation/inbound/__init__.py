@@ -1,1 +1,0 @@
-"""What other servers ask of us."""

@@ -1,1 +1,0 @@
-"""What we send to other servers, as a consumer of the journal."""

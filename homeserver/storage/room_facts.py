@@ -1,0 +1,68 @@
+"""The table `room_facts`: what lists of rooms are sorted and filtered by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.storage.database import Reader, Tx
+
+CONSUMER = "room_facts"
+
+
+@dataclass(frozen=True, slots=True)
+class RoomFact:
+    """`newest` and `bump` are positions: of the newest event, and of the newest that counts as activity."""
+
+    newest: int
+    bump: int
+    room_type: str | None
+    is_encrypted: bool
+
+
+_UPSERT = """
+    INSERT INTO room_facts (room_nid, newest, bump, room_type, is_encrypted)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[])
+    ON CONFLICT (room_nid) DO UPDATE SET
+        newest = greatest(room_facts.newest, excluded.newest), bump = greatest(room_facts.bump, excluded.bump),
+        room_type = excluded.room_type, is_encrypted = excluded.is_encrypted
+"""
+_OF_USER = """
+    SELECT r.room_id, f.newest, f.bump, f.room_type, f.is_encrypted
+    FROM memberships m JOIN rooms r USING (room_nid) JOIN room_facts f USING (room_nid) WHERE m.user_id = $1
+"""
+_CURSOR = "SELECT position FROM journal_cursors WHERE consumer = $1"
+_SET_CURSOR = """
+    INSERT INTO journal_cursors (consumer, position) VALUES ($1, $2)
+    ON CONFLICT (consumer) DO UPDATE SET position = greatest(journal_cursors.position, excluded.position)
+"""
+
+
+async def upsert(tx: Tx, facts: Mapping[int, RoomFact]) -> None:
+    """Room nid → what is known now. Positions never go back."""
+    await tx.execute(
+        _UPSERT,
+        list(facts),
+        [fact.newest for fact in facts.values()],
+        [fact.bump for fact in facts.values()],
+        [fact.room_type for fact in facts.values()],
+        [fact.is_encrypted for fact in facts.values()],
+    )
+
+
+async def of_user(db: Reader, user_id: UserId) -> dict[RoomId, RoomFact]:
+    """The facts of all rooms that a user is or was in. One query."""
+    return {
+        RoomId(room_id): RoomFact(newest, bump, room_type, is_encrypted)
+        for room_id, newest, bump, room_type, is_encrypted in await db.fetch(_OF_USER, user_id)
+    }
+
+
+async def cursor(db: Reader) -> int:
+    """The position up to which the table is true."""
+    return int(await db.fetchval(_CURSOR, CONSUMER) or 0)
+
+
+async def set_cursor(tx: Tx, position: int) -> None:
+    await tx.execute(_SET_CURSOR, CONSUMER, position)

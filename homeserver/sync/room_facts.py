@@ -1,0 +1,149 @@
+"""When each room was last active, of what type it is, and whether it is encrypted: for lists of rooms.
+
+A consumer of the journal. What it hears is kept in memory, rooms in order of their newest event, and written in batches
+with the cursor; what came after the cursor is read again at start.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Sequence
+
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.journal.journal import Entry, Journal
+from homeserver.rooms.building import Written
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.residents import Room, Rooms
+from homeserver.runtime.clock import Clock
+from homeserver.storage import events, room_facts
+from homeserver.storage.database import Database
+from homeserver.storage.room_facts import RoomFact
+
+FLUSH_S = 2.0
+HEARD_MAX = 100_000
+CATCH_UP_EVENTS = 1_000
+# What makes a room move up in a client's list.
+BUMPS = frozenset(
+    "m.room.create m.room.message m.room.encrypted m.sticker m.call.invite m.poll.start "
+    "org.matrix.msc3381.poll.start m.beacon_info org.matrix.msc3672.beacon_info".split()
+)
+
+
+class RoomFacts:
+    """The facts of all rooms: those heard of since the start in memory, the others in the database."""
+
+    def __init__(self, db: Database, journal: Journal, rooms: Rooms, event_store: EventStore, clock: Clock) -> None:
+        self._db = db
+        self._journal = journal
+        self._rooms = rooms
+        self._events = event_store
+        self._clock = clock
+        self._heard: OrderedDict[RoomId, RoomFact] = OrderedDict()  # the most lately active last
+        self._unwritten: dict[int, RoomFact] = {}
+        self._floor = journal.visible
+
+    async def start(self) -> None:
+        """Takes in what happened after the cursor, then listens."""
+        at = await room_facts.cursor(self._db)
+        upto = self._journal.visible
+        while nids := await events.after_position(self._db, at, upto, CATCH_UP_EVENTS):
+            stored = await self._events.by_nids(nids)
+            rooms = await self._rooms.get_many({found.event.room_id for found in stored.values()})
+            for nid in nids:
+                found = stored.get(nid)
+                room = rooms.get(found.event.room_id) if found is not None else None
+                if found is not None and room is not None:
+                    self._take(room, found.event.type, nid)
+            at = nids[-1]
+            await self._write(at)
+        self._heard.clear()
+        self._floor = upto
+        self._journal.listen(self._hear)
+
+    async def run(self) -> None:
+        """One round of a background task: waits a moment, then writes what was heard."""
+        await self._clock.sleep(FLUSH_S)
+        if self._unwritten:
+            await self._write(self._journal.visible)
+
+    @property
+    def position(self) -> int:
+        """All up to here was heard."""
+        return self._journal.visible
+
+    async def of_user(self, user_id: UserId) -> dict[RoomId, RoomFact]:
+        """The facts of all rooms that a user is or was in. One query."""
+        found = await room_facts.of_user(self._db, user_id)
+        for room_id in found.keys() & self._heard.keys():
+            found[room_id] = merged(found[room_id], self._heard[room_id])
+        return found
+
+    def heard(self, room_id: RoomId) -> RoomFact | None:
+        """What was heard of a room since the start; its `bump` is 0 if there was no activity since."""
+        return self._heard.get(room_id)
+
+    def changed(self, since: int, among: Collection[RoomId]) -> list[RoomId] | None:
+        """Those of these rooms that had events after `since`, the most lately active first.
+
+        Costs as much as rooms of the server changed since, or as `among` has if those are fewer. None if memory doesn't
+        reach back so far.
+        """
+        if since < self._floor:
+            return None
+        found: list[RoomId] = []
+        for seen, (room_id, fact) in enumerate(reversed(self._heard.items())):
+            if fact.newest <= since:
+                return found
+            if seen > len(among):
+                return self._sorted(since, among)
+            if room_id in among:
+                found.append(room_id)
+        return found
+
+    def _sorted(self, since: int, among: Iterable[RoomId]) -> list[RoomId]:
+        heard = self._heard
+        found = [room_id for room_id in among if room_id in heard and heard[room_id].newest > since]
+        return sorted(found, key=lambda room_id: heard[room_id].newest, reverse=True)
+
+    def _hear(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            written = entry.payload
+            # Events from before what was here already are no news.
+            if isinstance(written, Written) and (written.stored.ordering or 0) > 0 and written.stored.is_shown:
+                self._take(written.room, written.event.type, written.stored.nid)
+
+    def _take(self, room: Room, event_type: str, position: int) -> None:
+        room_id = room.room_id
+        known = self._heard.pop(room_id, None)
+        fact = RoomFact(
+            newest=position,
+            bump=position if event_type in BUMPS else known.bump if known else 0,
+            room_type=room.known_text("m.room.create", "type"),
+            is_encrypted=room.known_state("m.room.encryption") is not None,
+        )
+        self._heard[room_id] = self._unwritten[room.nid] = fact
+        if len(self._heard) > 2 * HEARD_MAX and not self._unwritten:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drops the least active rooms, whose facts are written."""
+        while len(self._heard) > HEARD_MAX:
+            self._floor = self._heard.popitem(last=False)[1].newest
+
+    async def _write(self, upto: int) -> None:
+        batch, self._unwritten = self._unwritten, {}
+        try:
+            async with self._db.transaction() as tx:
+                if batch:
+                    await room_facts.upsert(tx, batch)
+                await room_facts.set_cursor(tx, upto)
+        except BaseException:
+            self._unwritten = {**batch, **self._unwritten}
+            raise
+        if not self._unwritten:
+            self._forget()
+
+
+def merged(known: RoomFact, heard: RoomFact) -> RoomFact:
+    """What was known, with what was heard since."""
+    return RoomFact(heard.newest, heard.bump or known.bump, heard.room_type, heard.is_encrypted)

@@ -1,0 +1,117 @@
+"""Open connections: how many there may be, how long one may take to say what it wants."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def network_of(address: str) -> str:
+    """What counts as one client: an IPv4 address, or the /64 that one IPv6 subscriber gets."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def is_in(address: str, networks: Sequence[Network]) -> bool:
+    try:
+        parsed: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in network for network in networks)
+
+
+class Connections:
+    """Counts the connections of all listeners. What is one too many is closed before it can send anything."""
+
+    def __init__(self, *, most: int, per_address: int) -> None:
+        self._most = most
+        self._per_address = per_address
+        self._by_network: Counter[str] = Counter()
+        self.open = 0
+        self.refused = 0
+
+    def take(self, network: str | None) -> bool:
+        """Whether one more may be. `network` is None for one of a proxy, who speaks for many."""
+        if self.open >= self._most or (network is not None and self._by_network[network] >= self._per_address):
+            self.refused += 1
+            return False
+        self.open += 1
+        if network is not None:
+            self._by_network[network] += 1
+        return True
+
+    def give_back(self, network: str | None) -> None:
+        self.open -= 1
+        if network is not None:
+            self._by_network[network] -= 1
+            if not self._by_network[network]:
+                del self._by_network[network]
+
+
+class GuardedServer(web.Server):
+    """aiohttp's server, which refuses connections beyond the bounds and those that stay silent."""
+
+    def __init__(
+        self,
+        handler: Any,
+        connections: Connections,
+        proxies: Sequence[Network],
+        *,
+        head_seconds_max: float,
+        **settings: Any,
+    ) -> None:
+        super().__init__(handler, **settings)
+        self._counted = connections
+        self._proxies = proxies
+        self._head_seconds_max = head_seconds_max
+        self._taken: dict[RequestHandler, str | None] = {}
+        self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        network = None if not address or is_in(address, self._proxies) else network_of(address)
+        if not self._counted.take(network):
+            transport.abort()
+            return
+        self._taken[handler] = network
+        loop = asyncio.get_running_loop()
+        self._silent[handler] = loop.call_later(self._head_seconds_max, self._close_silent, handler)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._has_spoken(handler)
+        if handler in self._taken:
+            self._counted.give_back(self._taken.pop(handler))
+
+    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        self._has_spoken(protocol)
+        return super()._make_request(message, payload, protocol, writer, task)
+
+    def _has_spoken(self, handler: RequestHandler) -> None:
+        timer = self._silent.pop(handler, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _close_silent(self, handler: RequestHandler) -> None:
+        """No whole request head came: later ones on this connection have the keep-alive time."""
+        del self._silent[handler]
+        handler.force_close()

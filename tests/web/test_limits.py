@@ -1,0 +1,153 @@
+"""What one request, one client and one process may take: each limit of the configuration, at a running server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from homeserver.storage.database import Database
+from tests.kit.raw_http import Wire, wire_to
+from tests.kit.server import Client, RunningServer, running_server
+
+VERSIONS = b"GET /_matrix/client/versions HTTP/1.1\r\nHost: hansa.test\r\n\r\n"
+
+
+@asynccontextmanager
+async def server_with(dsn: str, toml: str) -> AsyncIterator[RunningServer]:
+    async with running_server(dsn, toml=toml) as server:
+        yield server
+
+
+@asynccontextmanager
+async def locked(database: Database, table: str) -> AsyncIterator[None]:
+    """Whoever reads this table waits."""
+    async with database.transaction() as tx:
+        await tx.execute({"profiles": "LOCK TABLE profiles IN ACCESS EXCLUSIVE MODE"}[table])
+        yield
+
+
+def nested(depth: int) -> bytes:
+    return b'{"a":' * depth + b"1" + b"}" * depth
+
+
+async def put_data(alice: Client, data: bytes) -> int:
+    path = f"/user/{alice.user_id}/account_data/org.example.deep"
+    return (await alice.request("PUT", path, data=data)).status
+
+
+async def test_json_is_as_deep_as_configured(database_dsn: str) -> None:
+    """T-B18"""
+    async with server_with(database_dsn, "[limits]\njson_depth_max = 12\n") as server:
+        alice = await server.user("alice")
+        assert await put_data(alice, nested(12)) == 200
+        assert await put_data(alice, nested(13)) == 400
+
+
+async def test_a_long_request_is_given_up(database_dsn: str, database: Database) -> None:
+    """T-M17: it gets a clean 503 that says when to come again, and the next one is served."""
+    async with server_with(database_dsn, "[limits]\nrequest_time_s = 0.3\n") as server:
+        alice = await server.user("alice")
+        async with locked(database, "profiles"):
+            answer = await alice.get("/profile/{}", alice.user_id)
+            answer.refused(503, "M_UNKNOWN")
+            assert int(answer.headers["Retry-After"]) > 0
+        assert (await alice.get("/profile/{}", alice.user_id)).status == 200
+
+
+async def test_a_long_statement_is_given_up(database_dsn: str, database: Database) -> None:
+    async with server_with(database_dsn, "[database]\nstatement_timeout_s = 0.3\n") as server:
+        alice = await server.user("alice")
+        async with locked(database, "profiles"):
+            (await alice.get("/profile/{}", alice.user_id)).refused(503, "M_UNKNOWN")
+        assert (await alice.get("/profile/{}", alice.user_id)).status == 200
+
+
+async def is_served(wire: Wire) -> bool:
+    await wire.send(VERSIONS)
+    return b"HTTP/1.1 200" in await wire.head()
+
+
+async def test_connections_are_counted(database_dsn: str) -> None:
+    """T-M17, T-O22: one too many is closed; a place is free again when another one ends."""
+    async with server_with(database_dsn, "[limits]\nopen_connections_max = 2\n") as server:
+        async with wire_to(server.base_url) as first, wire_to(server.base_url) as second:
+            assert await is_served(first)
+            assert await is_served(second)
+            async with wire_to(server.base_url) as third:
+                assert await third.rest() == b""
+            second.writer.close()
+            await second.writer.wait_closed()
+            async with wire_to(server.base_url) as fourth:
+                # The server hears of the end before it hears of the beginning.
+                assert await is_served(fourth)
+        assert server.hansa.door.connections.refused == 1
+
+
+async def test_connections_of_one_address_are_counted(database_dsn: str) -> None:
+    """T-M17: one client can't take all places; a trusted proxy, who speaks for many, may."""
+    async with server_with(database_dsn, "[limits]\nconnections_per_address_max = 1\n") as server:
+        async with wire_to(server.base_url) as first, wire_to(server.base_url) as second:
+            assert await is_served(first) and await is_served(second)
+        counted = server.hansa.door.connections
+        before = counted.open
+        assert counted.take("203.0.113.9") and not counted.take("203.0.113.9") and counted.take("203.0.113.10")
+        counted.give_back("203.0.113.9")
+        assert counted.take("203.0.113.9")
+        assert counted.open == before + 2
+
+
+@pytest.mark.slow
+async def test_silent_connections_are_closed(database_dsn: str) -> None:
+    """T-M17: slow headers hold no connection for longer than `header_time_s`."""
+    async with server_with(database_dsn, "[limits]\nheader_time_s = 0.3\n") as server:
+        async with wire_to(server.base_url) as silent, wire_to(server.base_url) as slow:
+            await slow.send(b"GET /_matrix/client/versions HTTP/1.1\r\nX-Slow: ")
+            assert await silent.rest() == b""
+            assert await slow.rest() == b""
+        async with wire_to(server.base_url) as spoken:
+            assert await is_served(spoken)
+            await server.hansa.world.clock.sleep(0.5)
+            assert await is_served(spoken), "who has spoken has the keep-alive time"
+
+
+@pytest.mark.slow
+async def test_a_slow_body_is_given_up(database_dsn: str) -> None:
+    """T-M17"""
+    async with (
+        server_with(database_dsn, "[limits]\nbody_read_time_s = 0.3\n") as server,
+        wire_to(server.base_url) as wire,
+    ):
+        await wire.send(b"POST /_matrix/client/v3/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        assert (await wire.head()).startswith(b"HTTP/1.1 408")
+
+
+async def test_requests_are_limited_in_all(database_dsn: str) -> None:
+    """T-H12, T-I16: by user, and by address where nobody is named or a token is wrong."""
+    limits = """
+        [rate_limits]
+        requests_user = {per_second = 0.01, burst = 3}
+        requests_address = {per_second = 0.01, burst = 4}
+    """
+    async with server_with(database_dsn, limits) as server:
+        alice = await server.user("alice")
+        assert [(await alice.get("/account/whoami")).status for _ in range(4)] == [200, 200, 200, 429]
+        stranger = server.anonymous()
+        stranger.token = "wrong"
+        assert [(await stranger.get("/account/whoami")).status for _ in range(4)] == [401, 401, 401, 429]
+
+
+async def test_wrong_passwords_of_interactive_authentication_are_counted(database_dsn: str) -> None:
+    """T-I16: whoever holds a token can't try passwords at will, and a right one forgives the wrong ones."""
+    toml = "[rate_limits]\nauthentication_failed = {per_second = 0.01, burst = 2}\n"
+    async with server_with(database_dsn, toml) as server:
+        alice = await server.user("alice")
+
+        async def tried(password: str) -> int:
+            identifier = {"type": "m.id.user", "user": "alice"}
+            auth = {"type": "m.login.password", "identifier": identifier, "password": password}
+            return (await alice.post("/delete_devices", body={"devices": ["NONE"], "auth": auth})).status
+
+        assert [await tried(password) for password in ("a", "correct horse battery")] == [401, 200]
+        assert [await tried(password) for password in ("a", "b", "correct horse battery")] == [401, 401, 429]
