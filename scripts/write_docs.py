@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code: the options, and which test holds which threat off."""
+"""Writes the pages that are made from the code: the options, the endpoints, and which test holds which threat off."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG_REFERENCE = ROOT / "docs" / "reference" / "config.md"
 THREATS = ROOT / "docs" / "threats.md"
+COVERAGE = ROOT / "docs" / "reference" / "coverage.md"
 
 _ROW = re.compile(r"\bT-[A-Z]\d+\b")
 
@@ -82,10 +83,12 @@ def threat_page() -> str:
 
 
 def main() -> int:
-    """Writes both pages."""
+    """Writes the pages."""
     from homeserver.config.pages import reference_page
+    from scripts.coverage import coverage_page
 
-    for path, text in ((CONFIG_REFERENCE, reference_page()), (THREATS, threat_page())):
+    pages = ((CONFIG_REFERENCE, reference_page()), (THREATS, threat_page()), (COVERAGE, coverage_page()))
+    for path, text in pages:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(path.relative_to(ROOT), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Registration. spec: client-server-api/#account-registration-and-management"""
+"""Registration. spec: client-server-api/#legacy-account-registration"""
 
 from __future__ import annotations
 

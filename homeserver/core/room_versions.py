@@ -73,10 +73,10 @@ class RoomVersion:
     knock_restricted: bool = False  # rooms/v10/#authorisation-rules
     integer_power_levels_only: bool = False  # rooms/v10/#values-in-mroompower_levels-events-must-be-integers
     creator_in_create_content: bool = True  # rooms/v11/#remove-the-creator-property-of-mroomcreate-events
-    redacts_in_content: bool = False  # rooms/v11/#moving-the-redacts-property-of-mroomredaction-events
+    redacts_in_content: bool = False  # rooms/v11/#event-format-1
     redaction_keeps_third_party_signed: bool = False  # rooms/v11/#redactions
-    room_id_from_create_event: bool = False  # rooms/v12/#room-ids-as-hashes-of-the-create-event
-    creators_have_infinite_power: bool = False  # rooms/v12/#privileged-room-creators
+    room_id_from_create_event: bool = False  # rooms/v12/#event-format-1
+    creators_have_infinite_power: bool = False  # rooms/v12/#authorisation-rules
     kept_top_level: frozenset[str] = _KEPT_TOP_LEVEL
     kept_content: Mapping[str, frozenset[str]] = field(default_factory=lambda: _KEPT_CONTENT_V1, compare=False)
     stable: bool = True

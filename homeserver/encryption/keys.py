@@ -236,6 +236,10 @@ def named_keys(keys: Mapping[str, Any]) -> dict[tuple[str, str], bytes]:
             raise InvalidParam("keys must be named algorithm:id")
         if not isinstance(key, str | dict):
             raise BadJson("a key must be a string or an object")
+        if isinstance(key, dict):
+            if not isinstance(key.get("key"), str):
+                raise BadJson("a signed key must have a string `key`")
+            check_signatures(key.get("signatures"))
         canonical_json.check_values(key)
         found[algorithm, key_id] = canonical_json.encode(key)
         if len(found[algorithm, key_id]) > KEY_BYTES_MAX:

@@ -7,7 +7,7 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
-from tests.api.test_keys import base64_of, claim, cross_key, device_keys, query, sign, upload
+from tests.api.test_keys import base64_of, claim, cross_key, device_keys, one_time, query, sign, upload
 from tests.kit.server import Client, RunningServer
 
 DEHYDRATED = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"
@@ -20,7 +20,7 @@ def asleep(server: RunningServer, owner: Client, device_id: str) -> dict[str, An
         "device_id": device_id,
         "device_data": {"algorithm": "x"},
         "device_keys": device_keys(sleeper, SigningKey.generate()),
-        "one_time_keys": {f"signed_curve25519:{device_id}": {"key": "x"}},
+        "one_time_keys": {f"signed_curve25519:{device_id}": one_time("x")},
     }
 
 

@@ -34,6 +34,11 @@ def device_keys(client: Client, key: SigningKey) -> dict[str, Any]:
     return sign(keys, client.user_id, client.device_id, key)
 
 
+def one_time(text: str) -> dict[str, Any]:
+    """A signed key in form; nobody looks at the signature."""
+    return {"key": text, "signatures": {"@somebody:hansa.test": {"ed25519:X": "signature"}}}
+
+
 def cross_key(client: Client, usage: str, key: SigningKey, signer: SigningKey | None = None) -> dict[str, Any]:
     public = base64_of(bytes(key.verify_key))
     made = {"user_id": client.user_id, "usage": [usage], "keys": {f"ed25519:{public}": public}}
@@ -87,8 +92,8 @@ async def test_device_keys_of_a_wrong_form_are_refused(server: RunningServer, ch
 async def test_a_one_time_key_is_handed_out_once(server: RunningServer) -> None:
     """T-F10, T-F11: also to many who ask at the same moment; then comes the fallback key."""
     alice, bob = await server.user("alice"), await server.user("bob")
-    keys = {f"signed_curve25519:k{number}": {"key": f"key{number}"} for number in range(10)}
-    fallback = {"signed_curve25519:f": {"key": "fallback", "fallback": True}}
+    keys = {f"signed_curve25519:k{number}": one_time(f"key{number}") for number in range(10)}
+    fallback = {"signed_curve25519:f": one_time("fallback") | {"fallback": True}}
     counts = (await upload(alice, one_time_keys=keys, fallback_keys=fallback)).ok()["one_time_key_counts"]
     assert counts == {"signed_curve25519": 10}
     claimed = await asyncio.gather(*(claim(bob, alice.user_id, alice.device_id) for _ in range(14)))
@@ -100,13 +105,21 @@ async def test_a_one_time_key_is_handed_out_once(server: RunningServer) -> None:
     assert answer["device_unused_fallback_key_types"] == []
 
 
+@pytest.mark.parametrize("change", [{"key": 5}, {"signatures": None}, {"signatures": {"@a:x": "oops"}}])
+async def test_one_time_keys_of_a_wrong_form_are_refused(server: RunningServer, change: dict[str, Any]) -> None:
+    """T-F20: whoever claims a key gets one that can be read."""
+    alice = await server.user("alice")
+    answer = await upload(alice, one_time_keys={"signed_curve25519:a": one_time("x") | change})
+    answer.refused(400, "M_BAD_JSON")
+
+
 async def test_a_one_time_key_never_changes(server: RunningServer) -> None:
     """T-F10: the same name with another key is refused; with the same key it is no news."""
     alice = await server.user("alice")
-    (await upload(alice, one_time_keys={"signed_curve25519:a": {"key": "x"}})).ok()
-    again = (await upload(alice, one_time_keys={"signed_curve25519:a": {"key": "x"}})).ok()
+    (await upload(alice, one_time_keys={"signed_curve25519:a": one_time("x")})).ok()
+    again = (await upload(alice, one_time_keys={"signed_curve25519:a": one_time("x")})).ok()
     assert again["one_time_key_counts"] == {"signed_curve25519": 1}
-    other = await upload(alice, one_time_keys={"signed_curve25519:a": {"key": "y"}})
+    other = await upload(alice, one_time_keys={"signed_curve25519:a": one_time("y")})
     other.refused(400, "M_INVALID_PARAM")
 
 
@@ -221,7 +234,7 @@ async def test_device_lists_tell_who_came_changed_and_left(server: RunningServer
 async def test_a_deleted_device_leaves_nothing(server: RunningServer) -> None:
     alice, bob = await server.user("alice"), await server.user("bob")
     (await upload(alice, device_keys=device_keys(alice, SigningKey.generate()))).ok()
-    (await upload(alice, one_time_keys={"signed_curve25519:a": {"key": "x"}})).ok()
+    (await upload(alice, one_time_keys={"signed_curve25519:a": one_time("x")})).ok()
     (await alice.post("/logout")).ok()
     assert (await query(bob, alice.user_id))["device_keys"] == {alice.user_id: {}}
     assert await claim(bob, alice.user_id, alice.device_id) == {}
@@ -261,7 +274,7 @@ async def test_a_backup_keeps_the_better_key(server: RunningServer) -> None:
 
 async def test_keys_go_into_the_newest_backup_alone(server: RunningServer) -> None:
     alice, bob = await server.user("alice"), await server.user("bob")
-    body = {"algorithm": "a", "auth_data": {}}
+    body = {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": {}}
     old = (await alice.post("/room_keys/version", body=body)).ok()["version"]
     new = (await alice.post("/room_keys/version", body=body)).ok()["version"]
     refused = await alice.request("PUT", f"/room_keys/keys/!r:x/s?version={old}", body=session(1))
@@ -283,7 +296,7 @@ async def test_a_dehydrated_device_receives_messages(server: RunningServer) -> N
         "device_id": "SLEEPER",
         "device_data": {"algorithm": "x"},
         "device_keys": device_keys(sleeping, key),
-        "one_time_keys": {"signed_curve25519:a": {"key": "x"}},
+        "one_time_keys": {"signed_curve25519:a": one_time("x")},
     }
     assert (await alice.put(path, body=body)).ok() == {"device_id": "SLEEPER"}
     assert (await alice.get(path)).ok() == {"device_id": "SLEEPER", "device_data": {"algorithm": "x"}}

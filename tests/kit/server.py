@@ -22,6 +22,7 @@ from homeserver.core.signing import Signer
 from homeserver.runtime.clock import Clock, SystemClock
 from homeserver.runtime.disk import Disk, SystemDisk
 from homeserver.runtime.ids import SystemRandomness
+from tests.kit.conformance import check_answer
 from tests.kit.counting import CountingDatabase
 
 SERVER_NAME = "hansa.test"
@@ -86,7 +87,9 @@ class Client:
         async with self._session.request(
             method, URL(self.base_url + url, encoded=True), data=data, headers=sent
         ) as response:
-            return Answered(response.status, dict(response.headers), await response.read())
+            answered = Answered(response.status, dict(response.headers), await response.read())
+        check_answer(method, url, answered.status, response.content_type, answered.body)
+        return answered
 
     async def get(self, path: str, *segments: str, **query: Any) -> Answered:
         return await self.request("GET", path, *segments, query=query)
