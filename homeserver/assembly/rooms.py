@@ -11,6 +11,7 @@ from homeserver.rooms.building import WriteSteps
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.committer import Committer
+from homeserver.rooms.erasure import Erasure
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.history import History
 from homeserver.rooms.policy import InvitePermission, PolicyChain
@@ -46,6 +47,9 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     gate = ReadGate(db, store, numbers, users, journal)
     history = History(db, rooms, store, gate)
     client_events = ClientEvents(store, world.clock)
+    erasure = Erasure(db, world.clock, retention_s=base.config.rooms.redacted_retention_s)
+    journal.listen(erasure.hear)
+    base.tasks.forever(erasure.run, name="erasure")
     policy = PolicyChain([InvitePermission(db, base.server_name)])
     return RoomParts(
         journal=journal,

@@ -169,6 +169,12 @@ class Rooms:
     )
     public_list_needs_login: bool = option(True, "Whether only users may read the list of public rooms.")
     public_list_over_federation: bool = option(False, "Whether other servers may read the list of public rooms.")
+    redacted_retention_s: int = option(
+        7 * 86_400,
+        "How long what a redacted event said, and media that it alone showed, stay in storage, hidden from everybody; "
+        "0 erases them at once.",
+        low=0,
+    )
     invites_per_creation_max: int = option(100, "Invitations that one room creation may carry.", low=1)
 
 

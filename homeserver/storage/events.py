@@ -143,8 +143,11 @@ _NEAREST_BEFORE = """
 """
 
 _SET_REDACTED = """
-    UPDATE events SET redacted_by = by.nid FROM unnest($1::bigint[], $2::bigint[]) AS by(target, nid)
-    WHERE event_nid = by.target AND redacted_by IS NULL
+    WITH redacted AS (
+        UPDATE events SET redacted_by = by.nid FROM unnest($1::bigint[], $2::bigint[]) AS by(target, nid)
+        WHERE event_nid = by.target AND redacted_by IS NULL RETURNING event_nid
+    )
+    INSERT INTO event_erasures (event_nid) SELECT event_nid FROM redacted ON CONFLICT DO NOTHING
 """
 
 _AFTER_POSITION = """
@@ -251,7 +254,7 @@ async def nearest(db: Reader, room_nid: int, timestamp_ms: int, *, forwards_in_t
 
 
 async def set_redacted(tx: Tx, redactions: dict[int, int]) -> None:
-    """Marks events (target nid → redaction's nid) as redacted."""
+    """Marks events (target nid → redaction's nid) as redacted, and their content to be erased later."""
     await tx.execute(_SET_REDACTED, list(redactions), list(redactions.values()))
 
 

@@ -1,0 +1,15 @@
+"""Waits for what happens soon, by itself, beside the requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+SOON_S = 10.0
+
+
+async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    """Returns once it is so. Fails the test if that takes long."""
+    async with asyncio.timeout(SOON_S):
+        while not await is_so():
+            await asyncio.sleep(0.01)
