@@ -18,7 +18,7 @@ from homeserver.assembly.base import Base, World
 from homeserver.assembly.commands import build_commands, command_endpoints
 from homeserver.assembly.encryption import build_encryption
 from homeserver.assembly.live import build_live
-from homeserver.assembly.media import media_endpoints
+from homeserver.assembly.media import MediaParts
 from homeserver.assembly.people import build_people
 from homeserver.assembly.rooms import build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
@@ -29,7 +29,6 @@ from homeserver.config import Config, Listener
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.journal.journal import Journal
-from homeserver.media.thumbnails import Thumbnailer
 from homeserver.rooms.remote import NoRemoteRooms
 from homeserver.runtime.clock import SystemClock
 from homeserver.runtime.disk import DiskGuard
@@ -72,7 +71,6 @@ class Hansa:
             parallelism=config.password.parallelism,
             length_min=config.password.length_min,
         )
-        self.thumbnailer = Thumbnailer(config.media.image_pixels_max)
         self.addresses: list[tuple[str, int]] = []
         self._servers: list[WebServer] = []
         self._endings: list[Callable[[], None]] = []
@@ -109,12 +107,14 @@ class Hansa:
         self.people = await build_people(base, accounts, rooms, NoNetworks())
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
+        self.media = MediaParts(base, journal)
+        await self.media.start()
         parts = [
             *account_endpoints(base, accounts, rooms),
             *command_endpoints(base, rooms, commands),
             *live.endpoints(rooms.client_events),
             *encryption.endpoints(accounts.uia),
-            *media_endpoints(base, self.thumbnailer),
+            *self.media.endpoints(),
             *self.people.endpoints,
             SyncEndpoint(self.sync.service),
             await build_sliding_sync(base, accounts, rooms, self.sync),
@@ -142,7 +142,7 @@ class Hansa:
         await asyncio.gather(*(server.stop() for server in self._servers))
         await self.tasks.stop()
         self.passwords.close()
-        self.thumbnailer.close()
+        await self.media.close()
 
     def _monitoring(self, listener: Listener) -> list[object]:
         """Metrics and health, where the listener serves them."""

@@ -3,27 +3,59 @@
 from __future__ import annotations
 
 from homeserver.assembly.base import Base
-from homeserver.client_api.media import LegacyMediaEndpoints, MediaEndpoints
+from homeserver.client_api.media import Delivery, LegacyMediaEndpoints, MediaEndpoints
+from homeserver.journal.journal import Journal
+from homeserver.media.files import Files
+from homeserver.media.housekeeping import Housekeeping
+from homeserver.media.links import MediaLinks
+from homeserver.media.pace import Pace
 from homeserver.media.repository import MediaLimits, MediaRepository, MediaTools
-from homeserver.media.thumbnails import Size, Thumbnailer
+from homeserver.media.sandbox import Sandbox, SandboxLimits
+from homeserver.media.thumbnails import Size, Thumbnails
 from homeserver.objects.local import LocalObjects
+from homeserver.objects.store import ObjectStore
 
 
-def media_endpoints(base: Base, thumbnailer: Thumbnailer) -> list[object]:
-    chosen = base.config.media
-    tools = MediaTools(
-        clock=base.world.clock,
-        randomness=base.world.randomness,
-        thumbnailer=thumbnailer,
-        server_name=base.server_name,
-    )
-    limits = MediaLimits(
-        upload_bytes_max=chosen.upload_bytes_max,
-        user_bytes_max=chosen.user_bytes_max,
-        pending_max=chosen.pending_uploads_max,
-        pending_lifetime_s=chosen.pending_upload_lifetime_s,
-        sizes=tuple(Size(size.width, size.height, size.method) for size in chosen.thumbnail_sizes),
-    )
-    objects = LocalObjects(chosen.store_path, base.world.randomness)
-    repository = MediaRepository(base.world.db, objects, tools, limits)
-    return [MediaEndpoints(repository), LegacyMediaEndpoints(repository, is_open=chosen.legacy_access == "open")]
+class MediaParts:
+    """Uploads, downloads, thumbnails, and what keeps them tidy, plugged together. `close` ends its processes."""
+
+    def __init__(self, base: Base, journal: Journal) -> None:
+        world, chosen = base.world, base.config.media
+        self.base = base
+        self.objects: ObjectStore = LocalObjects(chosen.store_path, world.randomness, world.clock)
+        self.files = Files(world.db, self.objects, world.clock, world.randomness)
+        self.sandbox = Sandbox(SandboxLimits(processes=chosen.decoding_processes))
+        self.thumbnails = Thumbnails(
+            world.db,
+            self.files,
+            self.sandbox,
+            sizes=tuple(Size(size.width, size.height, size.method) for size in chosen.thumbnail_sizes),
+            pixels_max=chosen.image_pixels_max,
+        )
+        tools = MediaTools(clock=world.clock, randomness=world.randomness, server_name=base.server_name)
+        limits = MediaLimits(
+            upload_bytes_max=chosen.upload_bytes_max,
+            user_bytes_max=chosen.user_bytes_max,
+            pending_max=chosen.pending_uploads_max,
+            pending_lifetime_s=chosen.pending_upload_lifetime_s,
+            pace=Pace(bytes_per_s_min=chosen.upload_bytes_per_s_min, patience_s=chosen.upload_patience_s),
+        )
+        self.repository = MediaRepository(world.db, self.files, self.thumbnails, tools, limits)
+        self.links = MediaLinks(world.db, journal, world.clock, base.server_name)
+        retention_s = base.config.rooms.redacted_retention_s
+        self.housekeeping = Housekeeping(world.db, self.files, self.links, world.clock, retention_s=retention_s)
+        journal.listen(self.links.hear)
+
+    async def start(self) -> None:
+        """Catches up, before anybody can write, and begins what runs beside the requests."""
+        await self.links.start()
+        self.base.tasks.forever(self.links.run, name="media_links")
+        self.base.tasks.forever(self.housekeeping.run, name="media_housekeeping")
+
+    def endpoints(self) -> list[object]:
+        delivery = Delivery(self.repository, self.objects)
+        is_open = self.base.config.media.legacy_access == "open"
+        return [MediaEndpoints(self.repository, delivery), LegacyMediaEndpoints(delivery, is_open=is_open)]
+
+    async def close(self) -> None:
+        await self.sandbox.close()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from homeserver.core.errors import InvalidParam, NotFound
+from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.media.headers import clean_name, headers_for
-from homeserver.media.repository import Found, MediaRepository
+from homeserver.media.ranges import wanted
+from homeserver.media.repository import Found, MediaRepository, Upload
+from homeserver.objects.store import ObjectStore
 from homeserver.web.endpoint import Access, Answer, Caller, Json, Request, endpoint
 
 _V1 = "/_matrix/client/v1/media"
@@ -25,6 +27,7 @@ class UploadQuery(msgspec.Struct, frozen=True):
 
 class DownloadQuery(msgspec.Struct, frozen=True):
     timeout_ms: int = 20_000
+    allow_redirect: bool = False
 
 
 class ThumbnailQuery(msgspec.Struct, frozen=True):
@@ -33,13 +36,15 @@ class ThumbnailQuery(msgspec.Struct, frozen=True):
     method: str = "scale"
     animated: bool = False
     timeout_ms: int = 20_000
+    allow_redirect: bool = False
 
 
 class MediaEndpoints:
     """Uploads, and downloads for those who have a token."""
 
-    def __init__(self, repository: MediaRepository) -> None:
+    def __init__(self, repository: MediaRepository, delivery: Delivery) -> None:
         self._repository = repository
+        self._delivery = delivery
 
     @endpoint(
         "POST",
@@ -53,8 +58,7 @@ class MediaEndpoints:
         while_suspended=False,
     )
     async def upload(self, caller: Caller, request: Request, query: UploadQuery) -> Json:
-        kind = request.headers.get("Content-Type")
-        uri = await self._repository.upload(caller.user_id, request.stream(), kind, query.filename)
+        uri = await self._repository.upload(caller.user_id, _upload(request, query.filename))
         return {"content_uri": uri}
 
     @endpoint(
@@ -81,8 +85,7 @@ class MediaEndpoints:
         while_suspended=False,
     )
     async def fill(self, caller: Caller, request: Request, server_name: str, media_id: str, query: UploadQuery) -> Json:
-        kind = request.headers.get("Content-Type")
-        await self._repository.fill(caller.user_id, server_name, media_id, request.stream(), kind, query.filename)
+        await self._repository.fill(caller.user_id, server_name, media_id, _upload(request, query.filename))
         return {}
 
     @endpoint("GET", _V1 + "/config", *_legacy("/config"), access=Access.GUEST, spec=_SPEC)
@@ -93,53 +96,58 @@ class MediaEndpoints:
         "GET", _V1 + "/download/{server_name}/{media_id}", access=Access.GUEST, spec=_SPEC, timeout_s=None,
         limit="media_download",
     )  # fmt: skip
-    async def download(self, server_name: str, media_id: str, query: DownloadQuery) -> Answer:
-        return _served(await self._repository.download(server_name, media_id, timeout_ms=query.timeout_ms))
+    async def download(self, request: Request, server_name: str, media_id: str, query: DownloadQuery) -> Answer:
+        return await self._delivery.file(request, server_name, media_id, query)
 
     @endpoint(
         "GET", _V1 + "/download/{server_name}/{media_id}/{file_name}", access=Access.GUEST, spec=_SPEC, timeout_s=None,
         limit="media_download",
     )  # fmt: skip
-    async def download_as(self, server_name: str, media_id: str, file_name: str, query: DownloadQuery) -> Answer:
-        found = await self._repository.download(server_name, media_id, timeout_ms=query.timeout_ms)
-        return _served(found, clean_name(file_name))
+    async def download_as(
+        self, request: Request, server_name: str, media_id: str, file_name: str, query: DownloadQuery
+    ) -> Answer:
+        return await self._delivery.file(request, server_name, media_id, query, clean_name(file_name))
 
     @endpoint(
         "GET", _V1 + "/thumbnail/{server_name}/{media_id}", access=Access.GUEST, spec=_SPEC, timeout_s=None,
         limit="media_download",
     )  # fmt: skip
-    async def thumbnail(self, server_name: str, media_id: str, query: ThumbnailQuery) -> Answer:
-        return await _thumbnail(self._repository, server_name, media_id, query)
+    async def thumbnail(self, request: Request, server_name: str, media_id: str, query: ThumbnailQuery) -> Answer:
+        return await self._delivery.thumbnail(request, server_name, media_id, query)
 
 
 class LegacyMediaEndpoints:
     """Downloads without a token, as older clients ask for them; only where the operator wants that."""
 
-    def __init__(self, repository: MediaRepository, *, is_open: bool) -> None:
-        self._repository = repository
+    def __init__(self, delivery: Delivery, *, is_open: bool) -> None:
+        self._delivery = delivery
         self._is_open = is_open
 
-    @endpoint("GET", *_legacy("/download/{server_name}/{media_id}"), access=Access.NONE, spec=_SPEC, timeout_s=None)
-    async def download(self, server_name: str, media_id: str, query: DownloadQuery) -> Answer:
+    @endpoint(
+        "GET", *_legacy("/download/{server_name}/{media_id}"), access=Access.NONE, spec=_SPEC, timeout_s=None,
+        limit="media_download",
+    )  # fmt: skip
+    async def download(self, request: Request, server_name: str, media_id: str, query: DownloadQuery) -> Answer:
         self._check()
-        return _served(await self._repository.download(server_name, media_id, timeout_ms=query.timeout_ms))
+        return await self._delivery.file(request, server_name, media_id, query)
 
     @endpoint(
-        "GET",
-        *_legacy("/download/{server_name}/{media_id}/{file_name}"),
-        access=Access.NONE,
-        spec=_SPEC,
-        timeout_s=None,
-    )
-    async def download_as(self, server_name: str, media_id: str, file_name: str, query: DownloadQuery) -> Answer:
+        "GET", *_legacy("/download/{server_name}/{media_id}/{file_name}"), access=Access.NONE, spec=_SPEC,
+        timeout_s=None, limit="media_download",
+    )  # fmt: skip
+    async def download_as(
+        self, request: Request, server_name: str, media_id: str, file_name: str, query: DownloadQuery
+    ) -> Answer:
         self._check()
-        found = await self._repository.download(server_name, media_id, timeout_ms=query.timeout_ms)
-        return _served(found, clean_name(file_name))
+        return await self._delivery.file(request, server_name, media_id, query, clean_name(file_name))
 
-    @endpoint("GET", *_legacy("/thumbnail/{server_name}/{media_id}"), access=Access.NONE, spec=_SPEC, timeout_s=None)
-    async def thumbnail(self, server_name: str, media_id: str, query: ThumbnailQuery) -> Answer:
+    @endpoint(
+        "GET", *_legacy("/thumbnail/{server_name}/{media_id}"), access=Access.NONE, spec=_SPEC, timeout_s=None,
+        limit="media_download",
+    )  # fmt: skip
+    async def thumbnail(self, request: Request, server_name: str, media_id: str, query: ThumbnailQuery) -> Answer:
         self._check()
-        return await _thumbnail(self._repository, server_name, media_id, query)
+        return await self._delivery.thumbnail(request, server_name, media_id, query)
 
     def _check(self) -> None:
         # Frozen means what was there before media needed a token: nothing, as this server never was without.
@@ -147,26 +155,71 @@ class LegacyMediaEndpoints:
             raise NotFound("media needs an access token: use /_matrix/client/v1/media")
 
 
-async def _thumbnail(repository: MediaRepository, server_name: str, media_id: str, query: ThumbnailQuery) -> Answer:
-    if query.method not in ("crop", "scale"):
-        raise InvalidParam("method must be crop or scale")
-    if not (0 < query.width <= PIXELS_MAX and 0 < query.height <= PIXELS_MAX):
-        raise InvalidParam(f"width and height must be 1 to {PIXELS_MAX}")
-    found = await repository.thumbnail(
-        server_name,
-        media_id,
-        width=query.width,
-        height=query.height,
-        method=query.method,
-        timeout_ms=query.timeout_ms,
-    )
-    return _served(found)
+class Delivery:
+    """Answers with a file, a part of one, or the place in the object store where it can be fetched."""
+
+    def __init__(self, repository: MediaRepository, objects: ObjectStore) -> None:
+        self._repository = repository
+        self._objects = objects
+
+    async def file(
+        self,
+        request: Request,
+        server_name: str,
+        media_id: str,
+        query: DownloadQuery,
+        file_name: str | None = None,
+    ) -> Answer:
+        found = await self._repository.download(server_name, media_id, timeout_ms=query.timeout_ms)
+        return await self._served(request, found, file_name, allow_redirect=query.allow_redirect)
+
+    async def thumbnail(self, request: Request, server_name: str, media_id: str, query: ThumbnailQuery) -> Answer:
+        if query.method not in ("crop", "scale"):
+            raise InvalidParam("method must be crop or scale")
+        if not (0 < query.width <= PIXELS_MAX and 0 < query.height <= PIXELS_MAX):
+            raise InvalidParam(f"width and height must be 1 to {PIXELS_MAX}")
+        found = await self._repository.thumbnail(
+            server_name,
+            media_id,
+            width=query.width,
+            height=query.height,
+            method=query.method,
+            animated=query.animated,
+            timeout_ms=query.timeout_ms,
+        )
+        return await self._served(request, found, None, allow_redirect=query.allow_redirect)
+
+    async def _served(self, request: Request, found: Found, file_name: str | None, *, allow_redirect: bool) -> Answer:
+        headers = {**headers_for(found.content_type, file_name or found.file_name), "Accept-Ranges": "bytes"}
+        headers["ETag"] = found.etag
+        if allow_redirect:
+            sent = {"Content-Type": found.content_type, "Content-Disposition": headers["Content-Disposition"]}
+            link = self._objects.link(found.object, sent)
+            if link is not None:
+                return Answer(status=307, headers={"Location": link, "Cache-Control": "no-store"})
+        part = wanted(request.headers, found.size_bytes, found.etag)
+        if part.kind == "unchanged":
+            return Answer(b"", status=304, content_type=found.content_type, headers=headers)
+        if part.kind == "beyond":
+            error = MatrixError("the file ends before this range")
+            headers["Content-Range"] = f"bytes */{found.size_bytes}"
+            return Answer(msgspec.json.encode(error.body()), status=416, headers=headers)
+        if part.kind == "part":
+            headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{found.size_bytes}"
+        headers["Content-Length"] = str(part.end - part.start)
+        return Answer(
+            await found.read(part.start, part.end),
+            status=206 if part.kind == "part" else 200,
+            content_type=found.content_type,
+            headers=headers,
+        )
 
 
-def _served(found: Found, file_name: str | None = None) -> Answer:
-    headers = headers_for(found.content_type, file_name or found.file_name)
-    return Answer(
-        found.pieces,
-        content_type=found.content_type,
-        headers={**headers, "Content-Length": str(found.size_bytes)},
+def _upload(request: Request, file_name: str | None) -> Upload:
+    announced = request.headers.get("Content-Length", "")
+    return Upload(
+        pieces=request.stream(),
+        content_type=request.headers.get("Content-Type"),
+        file_name=file_name,
+        size_bytes=int(announced) if announced.isdecimal() and len(announced) < 19 else None,
     )

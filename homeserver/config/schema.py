@@ -84,6 +84,11 @@ class Media:
     pending_uploads_max: int = option(5, "Media ids that one user may have created and not yet filled.", low=1)
     pending_upload_lifetime_s: int = option(86_400, "How long a created media id waits for its file.", low=1)
     image_pixels_max: int = option(40_000_000, "Largest picture, in pixels, of which thumbnails are made.", low=1)
+    upload_bytes_per_s_min: int = option(1024, "A file that arrives more slowly is refused.", low=0)
+    upload_patience_s: float = option(
+        30.0, "How long a sender may be silent, and how long it may be slower at the beginning.", low=0.1
+    )
+    decoding_processes: int = option(2, "Processes that make thumbnails and read web pages.", low=1, high=64)
     user_bytes_max: int | None = option(None, "All that one user may keep here; none means no bound.", low=1)
     thumbnail_sizes: tuple[ThumbnailSize, ...] = section(
         (

@@ -1,24 +1,30 @@
-"""Keeps uploads and gives them back. The bytes are stored once per content, however often they are uploaded."""
+"""Keeps uploads and gives them back. spec: client-server-api/#content-repository"""
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError, NotFound, TooLarge
 from homeserver.core.identifiers import ServerName, UserId
+from homeserver.media.files import Files, Kept
 from homeserver.media.headers import DEFAULT_TYPE, clean_name, clean_type
-from homeserver.media.thumbnails import THUMBNAIL_SOURCE_BYTES_MAX, NoThumbnail, Size, Thumbnailer, choose
-from homeserver.objects.store import NoSuchObject, ObjectStore
+from homeserver.media.pace import Pace, keep_pace
+from homeserver.media.thumbnails import Source, Thumbnails
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import media
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, Tx
 from homeserver.storage.media import MediaRow
 
 _MEDIA_ID = re.compile(r"[0-9A-Za-z_-]{1,255}", re.ASCII)
+WAIT_MS_MAX = 60_000
+# Who waits for a file that another process takes looks for it so often; within this process they are woken.
+_LOOK_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,158 +33,194 @@ class MediaLimits:
     user_bytes_max: int | None
     pending_max: int
     pending_lifetime_s: int
-    sizes: tuple[Size, ...]
+    pace: Pace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaTools:
     clock: Clock
     randomness: Randomness
-    thumbnailer: Thumbnailer
     server_name: ServerName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A file to be served."""
+class Upload:
+    """A file that comes in, and what its sender says of it. `size_bytes` is what was announced, if anything was."""
 
     pieces: AsyncIterator[bytes]
+    content_type: str | None = None
+    file_name: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A file to be served. `read` gives its bytes from a start to before an end; it raises NotFound."""
+
+    read: Callable[[int, int], Coroutine[Any, Any, AsyncIterator[bytes]]]
+    object: str
     size_bytes: int
     content_type: str
     file_name: str | None
+    etag: str
 
 
 class MediaRepository:
     """The media of this server."""
 
-    def __init__(self, db: Database, objects: ObjectStore, tools: MediaTools, limits: MediaLimits) -> None:
+    def __init__(
+        self, db: Database, files: Files, thumbnails: Thumbnails, tools: MediaTools, limits: MediaLimits
+    ) -> None:
         self._db = db
-        self._objects = objects
+        self._files = files
+        self._thumbnails = thumbnails
         self._tools = tools
+        self._arrivals = _Arrivals()
         self.limits = limits
 
-    async def upload(
-        self, user_id: UserId, pieces: AsyncIterator[bytes], content_type: str | None, file_name: str | None
-    ) -> str:
-        """The mxc URI. Streams: the file is never in memory. Raises TooLarge, LimitExceeded."""
-        digest, size = await self._keep(user_id, pieces)
+    async def upload(self, user_id: UserId, upload: Upload) -> str:
+        """The mxc URI. Streams: the file is never in memory. Raises TooLarge, MatrixError."""
+        kept = await self._keep(user_id, upload)
         row = MediaRow(
             media_id=self._new_id(),
             user_id=user_id,
             created_ts=self._tools.clock.now_ms(),
-            digest=digest,
-            size_bytes=size,
-            content_type=clean_type(content_type),
-            file_name=clean_name(file_name),
+            digest=kept.digest,
+            size_bytes=kept.size_bytes,
+            content_type=clean_type(upload.content_type),
+            file_name=clean_name(upload.file_name),
         )
-        async with self._db.transaction() as tx:
+
+        async def name(tx: Tx) -> None:
             await media.insert(tx, row)
+
+        await self._name(user_id, kept, name)
         return self._uri(row.media_id)
 
     async def create(self, user_id: UserId) -> tuple[str, int]:
         """An id to upload to later: its mxc URI and when it expires (ms). Raises LimitExceeded."""
         now = self._tools.clock.now_ms()
-        if await media.pending(self._db, user_id, now) >= self.limits.pending_max:
-            raise LimitExceeded("too many uploads are pending", retry_after_ms=60_000)
         expires = now + self.limits.pending_lifetime_s * 1000
         row = MediaRow(media_id=self._new_id(), user_id=user_id, created_ts=now, expires_ts=expires)
         async with self._db.transaction() as tx:
+            await media.lock(tx, user_id)
+            if await media.pending(tx, user_id, now) >= self.limits.pending_max:
+                raise LimitExceeded("too many uploads are pending", retry_after_ms=60_000)
             await media.insert(tx, row)
         return self._uri(row.media_id), expires
 
-    async def fill(
-        self,
-        user_id: UserId,
-        server_name: str,
-        media_id: str,
-        pieces: AsyncIterator[bytes],
-        content_type: str | None,
-        file_name: str | None,
-    ) -> None:
-        """Uploads to an id that was created. Raises NotFound, Forbidden, MatrixError (M_CANNOT_OVERWRITE_MEDIA)."""
+    async def check_fillable(self, user_id: UserId, server_name: str, media_id: str) -> None:
+        """Raises NotFound, Forbidden, MatrixError (M_CANNOT_OVERWRITE_MEDIA)."""
         row = await self._row(server_name, media_id)
         if row.user_id != user_id:
             raise Forbidden("this id was created by somebody else")
         if row.digest is not None:
-            raise MatrixError("this id has its file", errcode="M_CANNOT_OVERWRITE_MEDIA", status=409)
-        digest, size = await self._keep(user_id, pieces)
-        kind, name = clean_type(content_type), clean_name(file_name)
-        async with self._db.transaction() as tx:
-            if not await media.fill(tx, media_id, digest=digest, size_bytes=size, content_type=kind, file_name=name):
-                raise MatrixError("this id has its file", errcode="M_CANNOT_OVERWRITE_MEDIA", status=409)
+            raise _is_filled()
+
+    async def fill(self, user_id: UserId, server_name: str, media_id: str, upload: Upload) -> None:
+        """Uploads to an id that was created. Raises NotFound, Forbidden, MatrixError (M_CANNOT_OVERWRITE_MEDIA)."""
+        await self.check_fillable(user_id, server_name, media_id)
+        kept = await self._keep(user_id, upload)
+
+        async def name(tx: Tx) -> None:
+            is_filled = await media.fill(
+                tx,
+                media_id,
+                digest=kept.digest,
+                size_bytes=kept.size_bytes,
+                content_type=clean_type(upload.content_type),
+                file_name=clean_name(upload.file_name),
+                now_ms=self._tools.clock.now_ms(),
+            )
+            if not is_filled:
+                raise _is_filled()
+
+        await self._name(user_id, kept, name)
+        self._arrivals.tell(media_id)
 
     async def download(self, server_name: str, media_id: str, *, timeout_ms: int) -> Found:
         """A file. Raises NotFound; MatrixError (M_NOT_YET_UPLOADED) after waiting for one that is pending."""
-        row = await self._filled(server_name, media_id, timeout_ms)
-        assert row.digest is not None and row.size_bytes is not None
-        return Found(
-            pieces=self._read(_object(row.digest)),
-            size_bytes=row.size_bytes,
-            content_type=row.content_type or DEFAULT_TYPE,
-            file_name=row.file_name,
-        )
+        row, source = await self._filled(server_name, media_id, timeout_ms)
+        return self._found(source.object, source.size_bytes, row.content_type or DEFAULT_TYPE, source.digest, row)
 
     async def thumbnail(
-        self, server_name: str, media_id: str, *, width: int, height: int, method: str, timeout_ms: int
+        self,
+        server_name: str,
+        media_id: str,
+        *,
+        width: int,
+        height: int,
+        method: str,
+        animated: bool,
+        timeout_ms: int,
     ) -> Found:
-        """A smaller picture, made at the first request for its size. Raises NotFound, MatrixError."""
-        row = await self._filled(server_name, media_id, timeout_ms)
-        assert row.digest is not None and row.size_bytes is not None
-        size = choose(self.limits.sizes, width, height, method)
-        name = f"thumbnails/{row.digest[:2]}/{row.digest}-{size.name}"
-        kept = await self._objects.size(name)
-        if kept is None:
-            if row.size_bytes > THUMBNAIL_SOURCE_BYTES_MAX:
-                raise MatrixError("this picture is too large for a thumbnail", status=413, errcode="M_TOO_LARGE")
-            source = b"".join([piece async for piece in self._read(_object(row.digest))])
-            try:
-                made, _ = await self._tools.thumbnailer.make(source, size)
-            except NoThumbnail as error:
-                raise MatrixError(str(error), errcode="M_UNKNOWN", status=400) from None
-            await self._objects.put(name, _one(made))
-            kept = len(made)
-        pieces = self._read(name)
-        first = await anext(pieces)
-        kind = "image/png" if first.startswith(b"\x89PNG") else "image/jpeg"
-        return Found(pieces=_after(first, pieces), size_bytes=kept, content_type=kind, file_name=None)
+        """A smaller picture, made at the first request for its size. Raises NotFound, MatrixError, LimitExceeded."""
+        _, source = await self._filled(server_name, media_id, timeout_ms)
+        made, name = await self._thumbnails.get(source, width, height, method, animated=animated)
+        return self._found(name, made.size_bytes, made.content_type, name.rpartition("/")[2], None)
 
-    async def _keep(self, user_id: UserId, pieces: AsyncIterator[bytes]) -> tuple[str, int]:
-        """Stores the bytes under their digest."""
-        await self._check_quota(user_id)
-        digest, size = hashlib.sha256(), 0
-        incoming = f"incoming/{self._tools.randomness.token(16)}"
+    def _found(self, name: str, size: int, content_type: str, tag: str, row: MediaRow | None) -> Found:
+        return Found(
+            read=lambda start, end: self._files.read(name, start, end),
+            object=name,
+            size_bytes=size,
+            content_type=content_type,
+            file_name=row.file_name if row else None,
+            etag=f'"{tag}"',
+        )
 
-        async def counted() -> AsyncIterator[bytes]:
-            nonlocal size
-            async for piece in pieces:
-                size += len(piece)
-                if size > self.limits.upload_bytes_max:
-                    raise TooLarge(f"a file may have {self.limits.upload_bytes_max} bytes")
-                digest.update(piece)
-                yield piece
+    async def _keep(self, user_id: UserId, upload: Upload) -> Kept:
+        """Stores the bytes. Raises before the first one is read where the answer will be no."""
+        if (upload.size_bytes or 0) > self.limits.upload_bytes_max:
+            raise self._too_large()
+        await self._check_quota(self._db, user_id, upload.size_bytes or 1)
+        return await self._files.keep("files", self._counted(upload.pieces))
 
-        await self._objects.put(incoming, counted())
-        name = digest.hexdigest()
-        if await self._objects.size(_object(name)) == size:
-            await self._objects.delete(incoming)
-        else:
-            await self._objects.rename(incoming, _object(name))
-        return name, size
+    async def _counted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        size = 0
+        async for piece in keep_pace(pieces, self.limits.pace, self._tools.clock):
+            size += len(piece)
+            if size > self.limits.upload_bytes_max:
+                raise self._too_large()
+            yield piece
 
-    async def _check_quota(self, user_id: UserId) -> None:
+    async def _name(self, user_id: UserId, kept: Kept, name: Callable[[Tx], Coroutine[Any, Any, None]]) -> None:
+        """Gives stored bytes a name, within the quota: two uploads at once don't pass it together."""
+        try:
+            async with self._db.transaction() as tx:
+                await media.lock(tx, user_id)
+                await self._check_quota(tx, user_id, kept.size_bytes)
+                await self._files.settle(tx, kept)
+                await name(tx)
+        except BaseException:
+            await self._files.drop(kept)
+            raise
+        await self._files.delete_due()
+
+    async def _check_quota(self, db: Database | Tx, user_id: UserId, more: int) -> None:
         most = self.limits.user_bytes_max
-        if most is not None and await media.kept_bytes(self._db, user_id) >= most:
+        if most is not None and await media.kept_bytes(db, user_id) + more > most:
             raise Forbidden("you keep as much here as you may", errcode="M_LIMIT_EXCEEDED", status=403)
 
-    async def _filled(self, server_name: str, media_id: str, timeout_ms: int) -> MediaRow:
-        deadline = self._tools.clock.monotonic_s() + max(0, min(timeout_ms, 60_000)) / 1000
-        while True:
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"a file may have {self.limits.upload_bytes_max} bytes")
+
+    async def _filled(self, server_name: str, media_id: str, timeout_ms: int) -> tuple[MediaRow, Source]:
+        """The one gate: whatever leaves the server, the file or a picture of it, passes here."""
+        clock = self._tools.clock
+        deadline = clock.monotonic_s() + max(0, min(timeout_ms, WAIT_MS_MAX)) / 1000
+        with self._arrivals.waiting(media_id) as arrived:
             row = await self._row(server_name, media_id)
-            if row.digest is not None:
-                return row
-            if self._tools.clock.monotonic_s() >= deadline:
-                raise MatrixError("the file hasn't been uploaded yet", errcode="M_NOT_YET_UPLOADED", status=504)
-            await self._tools.clock.sleep(0.25)
+            while row.digest is None:
+                left_s = deadline - clock.monotonic_s()
+                if left_s <= 0:
+                    raise MatrixError("the file hasn't been uploaded yet", errcode="M_NOT_YET_UPLOADED", status=504)
+                await arrived(min(left_s, _LOOK_AGAIN_S))
+                row = await self._row(server_name, media_id)
+        assert row.object is not None and row.size_bytes is not None
+        if row.is_quarantined or row.hidden_ts is not None:
+            raise NotFound("there is no such file")
+        return row, Source(digest=row.digest, object=row.object, size_bytes=row.size_bytes)
 
     async def _row(self, server_name: str, media_id: str) -> MediaRow:
         row = None
@@ -188,13 +230,6 @@ class MediaRepository:
             raise NotFound("there is no such file")
         return row
 
-    async def _read(self, name: str) -> AsyncIterator[bytes]:
-        try:
-            async for piece in self._objects.get(name):
-                yield piece
-        except NoSuchObject:
-            raise NotFound("the file is gone") from None
-
     def _new_id(self) -> str:
         return self._tools.randomness.token(18)
 
@@ -202,15 +237,53 @@ class MediaRepository:
         return f"mxc://{self._tools.server_name}/{media_id}"
 
 
-def _object(digest: str) -> str:
-    return f"files/{digest[:2]}/{digest}"
+class _Arrivals:
+    """Wakes who waits for a file."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, asyncio.Event] = {}
+        self._waiting: Counter[str] = Counter()
+
+    def tell(self, media_id: str) -> None:
+        event = self._events.get(media_id)
+        if event is not None:
+            event.set()
+
+    def waiting(self, media_id: str) -> _Waiting:
+        return _Waiting(self, media_id)
+
+    def enter(self, media_id: str) -> asyncio.Event:
+        self._waiting[media_id] += 1
+        return self._events.setdefault(media_id, asyncio.Event())
+
+    def leave(self, media_id: str) -> None:
+        self._waiting[media_id] -= 1
+        if not self._waiting[media_id]:
+            del self._waiting[media_id], self._events[media_id]
 
 
-async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
+class _Waiting:
+    """Entered before the first look: so no arrival falls between looking and waiting."""
+
+    def __init__(self, arrivals: _Arrivals, media_id: str) -> None:
+        self._arrivals = arrivals
+        self._media_id = media_id
+
+    def __enter__(self) -> Callable[[float], Coroutine[Any, Any, None]]:
+        event = self._arrivals.enter(self._media_id)
+
+        async def arrived(seconds: float) -> None:
+            try:
+                async with asyncio.timeout(seconds):
+                    await event.wait()
+            except TimeoutError:
+                return
+
+        return arrived
+
+    def __exit__(self, *_: object) -> None:
+        self._arrivals.leave(self._media_id)
 
 
-async def _one(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+def _is_filled() -> MatrixError:
+    return MatrixError("this id has its file", errcode="M_CANNOT_OVERWRITE_MEDIA", status=409)

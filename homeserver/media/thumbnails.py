@@ -1,21 +1,19 @@
-"""Smaller pictures. They are decoded in a process of their own: a picture made to harm takes down only that."""
+"""Smaller pictures: made once for each file and size, in the sandbox, and kept."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from multiprocessing import get_context
 
-SECONDS_MAX = 20.0
-WAITING_MAX = 100
-THUMBNAIL_SOURCE_BYTES_MAX = 50 * 1024 * 1024
+from homeserver.core.errors import MatrixError, NotFound
+from homeserver.media.files import Files
+from homeserver.media.sandbox import Sandbox, SandboxFault
+from homeserver.storage import media_files
+from homeserver.storage.database import Database
+from homeserver.storage.media_files import ThumbnailRow
 
-
-class NoThumbnail(Exception):
-    """This can't be shown smaller: no picture that we know, too large a one, or a broken one."""
+SOURCE_BYTES_MAX = 50 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,62 +38,92 @@ def choose(sizes: tuple[Size, ...], width: int, height: int, method: str) -> Siz
     return max(same, key=lambda size: size.width * size.height)
 
 
-class Thumbnailer:
-    """Makes thumbnails, a few at a time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file of which a thumbnail is wanted."""
 
-    def __init__(self, pixels_max: int) -> None:
+    digest: str
+    object: str
+    size_bytes: int
+
+
+class Thumbnails:
+    """Finds thumbnails, or has them made."""
+
+    def __init__(
+        self, db: Database, files: Files, sandbox: Sandbox, *, sizes: tuple[Size, ...], pixels_max: int
+    ) -> None:
+        self._db = db
+        self._files = files
+        self._sandbox = sandbox
+        self._sizes = sizes
         self._pixels_max = pixels_max
-        self._pool: ProcessPoolExecutor | None = None
-        self._waiting = 0
+        self._making: dict[tuple[str, str], asyncio.Task[ThumbnailRow]] = {}
 
-    async def make(self, source: bytes, size: Size) -> tuple[bytes, str]:
-        """The thumbnail and its type. Raises NoThumbnail."""
-        if self._waiting >= WAITING_MAX:
-            raise NoThumbnail("too many thumbnails are being made")
-        self._waiting += 1
+    async def get(
+        self, source: Source, width: int, height: int, method: str, *, animated: bool
+    ) -> tuple[ThumbnailRow, str]:
+        """The thumbnail and the object that keeps it. Raises MatrixError where there is none, LimitExceeded."""
+        size = choose(self._sizes, width, height, method)
+        name = size.name + ("-animated" if animated else "")
+        row = await media_files.thumbnail(self._db, source.digest, name)
+        if row is None:
+            row = await self._made_once(source, size, name, animated)
+        if row.object is None:
+            raise MatrixError("this is no picture that can be made smaller", errcode="M_UNKNOWN", status=400)
+        return row, row.object
+
+    async def _made_once(self, source: Source, size: Size, name: str, animated: bool) -> ThumbnailRow:
+        """Who asks for one that is being made waits for it; a caller that goes away stops nobody else."""
+        key = (source.digest, name)
+        task = self._making.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self._make(source, size, name, animated))
+            self._making[key] = task
+            task.add_done_callback(lambda _: self._making.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _make(self, source: Source, size: Size, name: str, animated: bool) -> ThumbnailRow:
+        if source.size_bytes > SOURCE_BYTES_MAX:
+            raise MatrixError("this picture is too large for a thumbnail", status=413, errcode="M_TOO_LARGE")
+        job = {
+            "job": "thumbnail",
+            "width": size.width,
+            "height": size.height,
+            "method": size.method,
+            "animated": animated,
+            "pixels_max": self._pixels_max,
+        }
         try:
-            async with asyncio.timeout(SECONDS_MAX):
-                loop = asyncio.get_running_loop()
-                made = await loop.run_in_executor(self._running_pool(), _make, source, size, self._pixels_max)
-        except (TimeoutError, BrokenProcessPool):
-            self.close()
-            raise NoThumbnail("this picture can't be made smaller") from None
-        finally:
-            self._waiting -= 1
-        if made is None:
-            raise NoThumbnail("this is no picture that can be made smaller")
-        return made
+            answer, made = await self._sandbox.run(job, self._source(source), source.size_bytes)
+        except SandboxFault as fault:
+            if not fault.is_final:
+                raise MatrixError(str(fault), errcode="M_UNKNOWN", status=400) from None
+            row = ThumbnailRow(None, 0, "")
+            async with self._db.transaction() as tx:
+                await media_files.add_thumbnail(tx, source.digest, name, row)
+            return row
+        return await self._kept(source, name, str(answer["content_type"]), made)
 
-    def close(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+    async def _kept(self, source: Source, name: str, content_type: str, made: bytes) -> ThumbnailRow:
+        kept = await self._files.keep("thumbnails", _one(made))
+        row = ThumbnailRow(kept.object, kept.size_bytes, content_type)
+        async with self._db.transaction() as tx:
+            is_kept = await media_files.add_thumbnail(tx, source.digest, name, row)
+            if is_kept:
+                await media_files.forget(tx, [kept.object])
+        if is_kept:
+            return row
+        await self._files.drop(kept)
+        found = await media_files.thumbnail(self._db, source.digest, name)
+        if found is None:
+            raise NotFound("the file is gone")
+        return found
 
-    def _running_pool(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=500)
-        return self._pool
+    async def _source(self, source: Source) -> AsyncIterator[bytes]:
+        async for piece in await self._files.read(source.object):
+            yield piece
 
 
-def _make(source: bytes, size: Size, pixels_max: int) -> tuple[bytes, str] | None:
-    """Runs in the process. None for what isn't a picture, or one that is too large."""
-    from PIL import Image, ImageOps
-
-    Image.MAX_IMAGE_PIXELS = pixels_max
-    try:
-        with Image.open(io.BytesIO(source), formats=("PNG", "JPEG", "GIF", "WEBP", "AVIF")) as opened:
-            if opened.width * opened.height > pixels_max:
-                return None
-            opened.draft("RGB", (size.width * 2, size.height * 2))
-            picture = ImageOps.exif_transpose(opened)
-            has_alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
-            picture = picture.convert("RGBA" if has_alpha else "RGB")
-            if size.method == "crop":
-                picture = ImageOps.fit(picture, (size.width, size.height))
-            else:
-                picture.thumbnail((size.width, size.height))
-            output = io.BytesIO()
-            picture.save(output, "PNG" if has_alpha else "JPEG", **({} if has_alpha else {"quality": 82}))
-    except Exception:  # whatever a decoder makes of hostile bytes: it is no picture
-        return None
-    return output.getvalue(), "image/png" if has_alpha else "image/jpeg"
+async def _one(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,16 +1,17 @@
-"""The table `media`: what was uploaded, by whom."""
+"""The table `media`: what was uploaded, by whom. The bytes are in `media_files`."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import UserId
-from homeserver.storage.database import Reader, Tx
+from homeserver.storage.database import Reader, Row, Tx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaRow:
-    """`digest` is None while the id waits for its file."""
+    """`digest` is None while the id waits for its file. `object` is where the bytes are."""
 
     media_id: str
     user_id: UserId
@@ -20,6 +21,9 @@ class MediaRow:
     size_bytes: int | None = None
     content_type: str | None = None
     file_name: str | None = None
+    hidden_ts: int | None = None
+    object: str | None = None
+    is_quarantined: bool = False
 
 
 _INSERT = """
@@ -27,15 +31,20 @@ _INSERT = """
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 _ONE = """
-    SELECT media_id, user_id, created_ts, expires_ts, digest, size_bytes, content_type, file_name FROM media
-    WHERE media_id = $1
+    SELECT m.media_id, m.user_id, m.created_ts, m.expires_ts, m.digest, m.size_bytes, m.content_type, m.file_name,
+        m.hidden_ts, f.object, coalesce(f.is_quarantined, false) AS is_quarantined
+    FROM media m LEFT JOIN media_files f USING (digest) WHERE m.media_id = $1
 """
 _FILL = """
     UPDATE media SET digest = $2, size_bytes = $3, content_type = $4, file_name = $5, expires_ts = NULL
-    WHERE media_id = $1 AND digest IS NULL
+    WHERE media_id = $1 AND digest IS NULL AND (expires_ts IS NULL OR expires_ts > $6)
 """
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('media ' || $1, 0))"
 _PENDING = "SELECT count(*) FROM media WHERE user_id = $1 AND digest IS NULL AND expires_ts > $2"
 _KEPT = "SELECT coalesce(sum(size_bytes), 0) FROM media WHERE user_id = $1"
+_DELETE_EXPIRED = "DELETE FROM media WHERE digest IS NULL AND expires_ts <= $1"
+_DELETE = "DELETE FROM media WHERE media_id = ANY($1::text[]) RETURNING digest"
+_HIDDEN = "SELECT media_id FROM media WHERE hidden_ts <= $1 ORDER BY hidden_ts LIMIT $2"
 
 
 async def insert(tx: Tx, row: MediaRow) -> None:
@@ -54,14 +63,20 @@ async def insert(tx: Tx, row: MediaRow) -> None:
 
 async def one(db: Reader, media_id: str) -> MediaRow | None:
     row = await db.fetchrow(_ONE, media_id)
-    return MediaRow(**row) if row else None
+    return _media(row) if row else None
 
 
 async def fill(
-    tx: Tx, media_id: str, *, digest: str, size_bytes: int, content_type: str, file_name: str | None
+    tx: Tx, media_id: str, *, digest: str, size_bytes: int, content_type: str, file_name: str | None, now_ms: int
 ) -> bool:
-    """False if the id has its file already."""
-    return (await tx.execute(_FILL, media_id, digest, size_bytes, content_type, file_name)) == "UPDATE 1"
+    """False if the id has its file already, or has expired."""
+    done = await tx.execute(_FILL, media_id, digest, size_bytes, content_type, file_name, now_ms)
+    return done == "UPDATE 1"
+
+
+async def lock(tx: Tx, user_id: UserId) -> None:
+    """Makes others who would add to what this user keeps wait until the transaction ends."""
+    await tx.execute(_LOCK, user_id)
 
 
 async def pending(db: Reader, user_id: UserId, now_ms: int) -> int:
@@ -71,3 +86,23 @@ async def pending(db: Reader, user_id: UserId, now_ms: int) -> int:
 
 async def kept_bytes(db: Reader, user_id: UserId) -> int:
     return int(await db.fetchval(_KEPT, user_id))
+
+
+async def delete_expired(tx: Tx, now_ms: int) -> None:
+    """Deletes the ids whose time to be filled is over."""
+    await tx.execute(_DELETE_EXPIRED, now_ms)
+
+
+async def delete(tx: Tx, media_ids: Collection[str]) -> set[str]:
+    """Deletes ids; the digests of the files that they named."""
+    rows = await tx.fetch(_DELETE, list(media_ids))
+    return {row["digest"] for row in rows if row["digest"] is not None}
+
+
+async def hidden(db: Reader, before_ms: int, limit: int) -> list[str]:
+    """Ids that nothing has shown since a time, those hidden longest first."""
+    return [row["media_id"] for row in await db.fetch(_HIDDEN, before_ms, limit)]
+
+
+def _media(row: Row) -> MediaRow:
+    return MediaRow(**row)

@@ -42,11 +42,13 @@ log = structlog.get_logger()
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
-    "Access-Control-Allow-Headers": "X-Requested-With, Content-Type, Authorization, Date",
-    "Access-Control-Expose-Headers": "ETag, Location",
+    "Access-Control-Allow-Headers": "X-Requested-With, Content-Type, Authorization, Date, Range, If-Range",
+    "Access-Control-Expose-Headers": "ETag, Location, Accept-Ranges, Content-Range",
 }
 # When a client whom we couldn't serve may come again.
 RETRY_AFTER_S = 2
+# The longest that a reader may take nothing of an answer in pieces.
+STALL_S = 60.0
 _JSON_HEADERS = {**CORS, "Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
@@ -332,11 +334,24 @@ async def _respond(raw: web.BaseRequest, answer: Any) -> web.StreamResponse:
 
 async def _stream(raw: web.BaseRequest, answer: Answer, headers: Mapping[str, str]) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=headers)
-    await response.prepare(raw)
     assert not isinstance(answer.body, bytes)
-    async for piece in answer.body:
-        await response.write(piece)
-    await response.write_eof()
+    try:
+        await response.prepare(raw)
+        if raw.method != "HEAD":
+            async for piece in answer.body:
+                # A reader that takes nothing for so long doesn't hold the connection, and the file, for ever.
+                async with asyncio.timeout(STALL_S):
+                    await response.write(piece)
+        await response.write_eof()
+    except Exception as error:
+        # Half an answer is out: all that can be said is that it has no end.
+        log.warning("answer_broken_off", error=type(error).__name__)
+        if raw.transport is not None:
+            raw.transport.abort()
+    finally:
+        close = getattr(answer.body, "aclose", None)
+        if close is not None:
+            await close()
     return response
 
 

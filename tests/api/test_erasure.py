@@ -57,6 +57,7 @@ async def test_what_was_due_when_the_server_stopped_is_erased_at_its_next_start(
     async with running_server(database_dsn, toml="[rooms]\nredacted_retention_s = 3600\n") as server:
 
         async def is_erased() -> bool:
-            return (await kept(server, event_id))["content"] == {}
+            content: dict[str, Any] = (await kept(server, event_id))["content"]
+            return content == {}
 
         await until(is_erased)

@@ -11,5 +11,7 @@ SOON_S = 10.0
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
     """Returns once it is so. Fails the test if that takes long."""
     async with asyncio.timeout(SOON_S):
-        while not await is_so():
+        while True:
+            if await is_so():
+                return
             await asyncio.sleep(0.01)

@@ -12,12 +12,13 @@ import pytest
 from homeserver.objects import local
 from homeserver.objects.local import LocalObjects
 from homeserver.objects.store import NoSuchObject
+from homeserver.runtime.clock import SystemClock
 from homeserver.runtime.ids import SystemRandomness
 
 
 @pytest.fixture
 def objects(tmp_path: Path) -> LocalObjects:
-    return LocalObjects(tmp_path, SystemRandomness())
+    return LocalObjects(tmp_path, SystemRandomness(), SystemClock())
 
 
 async def pieces(*data: bytes) -> AsyncIterator[bytes]:

@@ -1,0 +1,44 @@
+"""Deletes what media leave behind: ids that were never filled, files that nothing shows, leftovers of a crash."""
+
+from __future__ import annotations
+
+from homeserver.media.files import AT_ONCE, Files
+from homeserver.media.links import MediaLinks
+from homeserver.runtime.clock import Clock
+from homeserver.storage import media, media_links
+from homeserver.storage.database import Database
+
+EVERY_S = 60.0
+
+
+class Housekeeping:
+    """A background task: `run` does one round, the first one at once."""
+
+    def __init__(self, db: Database, files: Files, links: MediaLinks, clock: Clock, *, retention_s: int) -> None:
+        self._db = db
+        self._files = files
+        self._links = links
+        self._clock = clock
+        self._retention_ms = retention_s * 1000
+
+    async def run(self) -> None:
+        await self.tidy()
+        await self._clock.sleep(EVERY_S)
+
+    async def tidy(self) -> None:
+        """Deletes all that is due now."""
+        now = self._clock.now_ms()
+        async with self._db.transaction() as tx:
+            await media.delete_expired(tx, now)
+            await media_links.of_erased_users(tx)
+        await self._links.hide_unshown()
+        while hidden := await media.hidden(self._db, now - self._retention_ms, AT_ONCE):
+            await self.delete(hidden)
+        await self._files.delete_due()
+        await self._files.objects.sweep()
+
+    async def delete(self, media_ids: list[str]) -> None:
+        """Deletes media, and the files that no other id names."""
+        async with self._db.transaction() as tx:
+            await self._files.release(tx, await media.delete(tx, media_ids))
+        await self._files.delete_due()
