@@ -17,8 +17,10 @@ from homeserver.assembly.accounts import account_endpoints, build_accounts
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.commands import build_commands, command_endpoints
 from homeserver.assembly.encryption import build_encryption
+from homeserver.assembly.federation import FederationParts, build_federation, federation_endpoints
 from homeserver.assembly.live import build_live
 from homeserver.assembly.media import MediaParts
+from homeserver.assembly.network import build_outgoing
 from homeserver.assembly.people import build_people
 from homeserver.assembly.rooms import build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
@@ -40,6 +42,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 from homeserver.storage.migrate import migrate
 from homeserver.web.connections import Connections
+from homeserver.web.dns import SystemDns
 from homeserver.web.endpoint import Endpoint
 from homeserver.web.monitoring import HealthEndpoints, MetricsEndpoint
 from homeserver.web.rate_limits import RateLimit, RateLimiter
@@ -75,6 +78,8 @@ class Hansa:
         self._servers: list[WebServer] = []
         self._endings: list[Callable[[], None]] = []
         self.endpoints: list[Endpoint] = []
+        self.federation: FederationParts | None = None
+        self.outgoing = world.outgoing or build_outgoing(config)
         self.base = Base(
             config=config,
             world=world,
@@ -82,6 +87,8 @@ class Hansa:
             tasks=self.tasks,
             metrics=self.metrics,
             limiter=self.limiter,
+            outgoing=self.outgoing,
+            dns=world.dns or SystemDns(),
         )
 
     async def start(self) -> None:
@@ -119,8 +126,18 @@ class Hansa:
             SyncEndpoint(self.sync.service),
             await build_sliding_sync(base, accounts, rooms, self.sync),
         ]
+        if self.config.federation.enabled:
+            self.federation = build_federation(base)
+            await self.federation.start(base)
+        between_servers = (
+            federation_endpoints(base, self.federation, accounts, commands) if self.federation is not None else []
+        )
         for listener in self.config.listeners:
-            served = [*(parts if "client" in listener.apis else []), *self._monitoring(listener)]
+            served = [
+                *(parts if "client" in listener.apis else []),
+                *(between_servers if "federation" in listener.apis else []),
+                *self._monitoring(listener),
+            ]
             await self._listen(listener, served, accounts.sessions)
         self._watch()
         self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
@@ -141,6 +158,7 @@ class Hansa:
             end_waits()
         await asyncio.gather(*(server.stop() for server in self._servers))
         await self.tasks.stop()
+        await self.outgoing.close()
         self.passwords.close()
         await self.media.close()
 
@@ -157,6 +175,7 @@ class Hansa:
             self.world.clock,
             self.metrics,
             authenticator=sessions,
+            servers=self.federation.authentication if self.federation else None,
             limits=WebLimits(
                 body_bytes_max=limits.body_bytes_max,
                 body_seconds_max=limits.body_read_time_s,

@@ -13,16 +13,20 @@ from homeserver.runtime.ids import Randomness
 from homeserver.runtime.metrics import Metrics
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage.database import Database
+from homeserver.web.dns import Dns
+from homeserver.web.outgoing import Outgoing
 from homeserver.web.rate_limits import RateLimiter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """All that a simulation replaces."""
+    """All that a simulation replaces. Without a network of its own, it is the one of this machine."""
 
     clock: Clock
     randomness: Randomness
     db: Database
+    outgoing: Outgoing | None = None
+    dns: Dns | None = None
     disk: Disk = field(default_factory=SystemDisk)
 
 
@@ -36,6 +40,8 @@ class Base:
     tasks: Tasks
     metrics: Metrics
     limiter: RateLimiter
+    outgoing: Outgoing
+    dns: Dns
 
     @property
     def server_name(self) -> ServerName:

@@ -236,6 +236,8 @@ class RateLimits:
     openid: RateLimit = _limit(0.5, 20, "Tokens that prove to others who one is, by user.")
     turn: RateLimit = _limit(0.5, 20, "Credentials for the relay of calls, by user.")
     report: RateLimit = _limit(0.1, 10, "Reports of content, by user.")
+    federation: RateLimit = _limit(100, 2000, "Requests of other servers that have no limit of their own, by server.")
+    federation_keys: RateLimit = _limit(10, 200, "Questions for servers' signing keys, by address.")
 
     def in_force(self) -> Mapping[str, RateLimit]:
         """The limits that aren't switched off, by name."""

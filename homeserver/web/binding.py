@@ -28,7 +28,7 @@ from homeserver.core.identifiers import (
     parse_server_name,
     parse_user_id,
 )
-from homeserver.web.endpoint import Caller, Endpoint, Handler, Request
+from homeserver.web.endpoint import Access, Caller, Endpoint, Handler, Request
 
 PATH_SEGMENT_BYTES_MAX = 1024
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
@@ -54,7 +54,16 @@ _PATH_PARSERS: Mapping[Any, Callable[[str], Any]] = {
 class Binding:
     """What one handler wants, and how to get it out of a request."""
 
-    __slots__ = ("_body", "_depth_max", "_path", "_query", "wants_body", "wants_caller", "wants_request")
+    __slots__ = (
+        "_body",
+        "_depth_max",
+        "_path",
+        "_query",
+        "wants_body",
+        "wants_caller",
+        "wants_origin",
+        "wants_request",
+    )
 
     def __init__(self, declared: Endpoint, handler: Handler, depth_max: int = canonical_json.DEPTH_MAX) -> None:
         self._depth_max = depth_max
@@ -62,14 +71,17 @@ class Binding:
         names = list(inspect.signature(handler).parameters)
         in_path = set(_PARAMETER.findall(declared.paths[0]))
         self.wants_caller = "caller" in names
+        self.wants_origin = "origin" in names
         self.wants_request = "request" in names
         self.wants_body = "body" in names
         self._query = hints.get("query")
         self._body: Any = hints.get("body")
         self._path = {name: _PATH_PARSERS.get(hints.get(name), _plain) for name in in_path & set(names)}
-        unknown = set(names) - in_path - {"caller", "request", "body", "query"}
+        unknown = set(names) - in_path - {"caller", "origin", "request", "body", "query"}
         if unknown:
             raise TypeError(f"{handler.__qualname__}: nothing gives the parameters {sorted(unknown)}")
+        if self.wants_origin > (declared.access is Access.SERVER) or (self.wants_origin and self.wants_caller):
+            raise TypeError(f"{handler.__qualname__}: only Access.SERVER gives `origin`, and only the others `caller`")
 
     def arguments(
         self, path: Mapping[str, str], query: Mapping[str, str], caller: Caller | None, request: Request
@@ -88,6 +100,10 @@ class Binding:
         """The body as the handler wants it. An empty body counts as an empty object."""
         return parse_json(data or b"{}", self._body, self._depth_max)
 
+    def convert_body(self, value: Any) -> Any:
+        """A body that was parsed before, as the handler wants it."""
+        return convert_json(value, self._body)
+
 
 def parse_json(data: bytes, wanted: Any, depth_max: int = canonical_json.DEPTH_MAX) -> Any:
     """A JSON body as a struct or a plain object, strictly: UTF-8, no NaN, no lone surrogates, bounded depth.
@@ -100,10 +116,15 @@ def parse_json(data: bytes, wanted: Any, depth_max: int = canonical_json.DEPTH_M
         if "depth limit" in str(error):
             raise BadJson(f"JSON may be nested at most {depth_max} deep") from None
         raise NotJson("the body is not valid JSON") from None
-    if not isinstance(value, dict):
-        raise BadJson("the body must be a JSON object")
     if len(data) > 2 * depth_max and canonical_json.nesting_of(data) > depth_max:
         raise BadJson(f"JSON may be nested at most {depth_max} deep")
+    return convert_json(value, wanted)
+
+
+def convert_json(value: Any, wanted: Any) -> Any:
+    """A parsed JSON value as a struct or a plain object. Raises BadJson or MissingParam."""
+    if not isinstance(value, dict):
+        raise BadJson("the body must be a JSON object")
     if wanted is None or getattr(wanted, "__origin__", wanted) is dict:
         return value
     try:

@@ -22,6 +22,7 @@ class Access(Enum):
     USER = "user"  # users with an account; guests get M_GUEST_ACCESS_FORBIDDEN
     GUEST = "guest"  # users and guests
     ADMIN = "admin"  # server administrators
+    SERVER = "server"  # other servers, by their signature; the handler's `origin` names the one that asks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +94,9 @@ def endpoint(
     """Declares a method as the endpoint of these paths.
 
     The method's parameters say what it wants, by name or annotated type: `caller: Caller`, `request: Request`,
-    `body: SomeStruct` (or `Json`: any JSON object), `query: SomeStruct`, and each `{name}` of the path (annotate as
-    `RoomId`, `UserId`, `RoomAlias`, `EventId`, `str`…; it is parsed as such, else the spec's M_INVALID_PARAM).
+    `origin: ServerName` (with Access.SERVER), `body: SomeStruct` (or `Json`: any JSON object), `query: SomeStruct`, and
+    each `{name}` of the path (annotate as `RoomId`, `UserId`, `EventId`, `str`…; it is parsed as such, else the spec's
+    M_INVALID_PARAM).
     It returns a JSON object, a msgspec struct, or an `Answer`. `limit` names the rate limit's action.
     """
     declared = Endpoint(

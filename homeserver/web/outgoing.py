@@ -89,6 +89,22 @@ class Outgoing(Protocol):
         redirects_max: int = 0,
     ) -> OutgoingAnswer: ...
 
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout_s: float,
+        response_bytes_max: int,
+        connect_to: tuple[str, int] | None = None,
+        server_hostname: str | None = None,
+        redirects_max: int = 0,
+    ) -> contextlib.AbstractAsyncContextManager[OutgoingStream]: ...
+
+    async def close(self) -> None: ...
+
 
 class OutgoingClient:
     """Implements Outgoing. One for the process, made in the composition root; `close` at the end.

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import itertools
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from homeserver.core import canonical_json
 from homeserver.core.errors import (
     Forbidden,
     LimitExceeded,
@@ -29,6 +31,7 @@ from homeserver.core.errors import (
     Unavailable,
     UnknownToken,
 )
+from homeserver.core.identifiers import ServerName
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.logging import bind_request
 from homeserver.web.binding import Binding
@@ -38,6 +41,8 @@ from homeserver.web.rate_limits import RateLimiter
 from homeserver.web.router import Router
 
 log = structlog.get_logger()
+
+_PARSED_INLINE_BYTES = 32_768
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -75,6 +80,19 @@ class Authenticator(Protocol):
         ...
 
 
+class ServerAuthenticator(Protocol):
+    """Names the server that signed a request. Implemented by federation."""
+
+    async def authenticate(
+        self, method: str, target: str, authorization: Sequence[str], content: Callable[[], Awaitable[Any]]
+    ) -> ServerName:
+        """`target` is path and query as they were sent; `content` reads and parses the body (None without one).
+
+        Raises MatrixError: 401 where the signature isn't shown to be right, Forbidden for servers not talked with.
+        """
+        ...
+
+
 class RequestMetrics(Protocol):
     """Told of each request's end. Implemented by runtime.metrics."""
 
@@ -98,6 +116,16 @@ class _Route:
     declared: Endpoint
     handler: Handler
     binding: Binding
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Who asks, and a body that had to be parsed to know that."""
+
+    key: str
+    caller: Caller | None = None
+    origin: ServerName | None = None
+    content: Any = None
 
 
 class HttpRequest:
@@ -173,11 +201,13 @@ class WebServer:
         metrics: RequestMetrics,
         *,
         authenticator: Authenticator | None = None,
+        servers: ServerAuthenticator | None = None,
         limits: WebLimits | None = None,
         trusted_proxies: Iterable[str] = (),
         door: Door | None = None,
     ) -> None:
         self._authenticator = authenticator
+        self._servers = servers
         self._limiter = limiter
         self._clock = clock
         self._metrics = metrics
@@ -255,28 +285,60 @@ class WebServer:
         declared = route.declared
         limit = declared.body_bytes_max or self._limits.body_bytes_max
         request = HttpRequest(raw, self._address(raw), limit, self._limits.body_seconds_max)
-        caller = await self._caller(declared, request)
-        who = caller.user_id if caller else request.network
-        self._limiter.check("requests_user" if caller else "requests_address", who)
+        try:
+            async with asyncio.timeout(self._seconds(declared)):
+                asked = await self._asked(declared, request, raw)
+                with self._counted(declared, asked):
+                    arguments = route.binding.arguments(path, _query(raw), asked.caller, request)
+                    if route.binding.wants_origin:
+                        arguments["origin"] = asked.origin
+                    if route.binding.wants_body:
+                        arguments["body"] = (
+                            route.binding.parse_body(await request.body())
+                            if asked.origin is None
+                            else route.binding.convert_body(asked.content if asked.content is not None else {})
+                        )
+                    return await route.handler(**arguments)
+        except TimeoutError:
+            raise Unavailable("the request took too long") from None
+
+    @contextlib.contextmanager
+    def _counted(self, declared: Endpoint, asked: _Asked) -> Iterator[None]:
+        """Holds one of the requests that a caller may have open. Raises LimitExceeded, and what `check_room` does."""
+        who = asked.key
+        if asked.origin is None:
+            self._limiter.check("requests_user" if asked.caller else "requests_address", who)
         if declared.keeps_something:
             self._door.check_room()
-        if declared.limit is not None:
-            self._limiter.check(declared.limit, who)
+        action = declared.limit or ("federation" if declared.access is Access.SERVER else None)
+        if action is not None:
+            self._limiter.check(action, who)
         if self._open[who] >= self._limits.open_requests_per_user_max:
             raise LimitExceeded("too many requests at once", retry_after_ms=1000)
         self._open[who] += 1
         try:
-            async with asyncio.timeout(self._seconds(declared)):
-                arguments = route.binding.arguments(path, _query(raw), caller, request)
-                if route.binding.wants_body:
-                    arguments["body"] = route.binding.parse_body(await request.body())
-                return await route.handler(**arguments)
-        except TimeoutError:
-            raise Unavailable("the request took too long") from None
+            yield
         finally:
             self._open[who] -= 1
             if not self._open[who]:
                 del self._open[who]
+
+    async def _asked(self, declared: Endpoint, request: HttpRequest, raw: web.BaseRequest) -> _Asked:
+        if declared.access is not Access.SERVER:
+            caller = await self._caller(declared, request)
+            return _Asked(caller.user_id if caller else request.network, caller)
+        assert self._servers is not None
+        asked = _Asked("")
+
+        async def content() -> Any:
+            data = await request.body()
+            asked.content = await _parsed(data) if data else None
+            return asked.content
+
+        authorization = raw.headers.getall("Authorization", [])
+        asked.origin = await self._servers.authenticate(raw.method, raw.raw_path, authorization, content)
+        asked.key = asked.origin
+        return asked
 
     def _seconds(self, declared: Endpoint) -> float | None:
         return None if declared.timeout_s is None else min(declared.timeout_s, self._limits.request_seconds_max)
@@ -315,6 +377,16 @@ class WebServer:
         while hops and is_in(address, self._trusted):
             address = hops.pop()
         return address
+
+
+async def _parsed(data: bytes) -> Any:
+    """What another server sent, with one meaning for all parsers; large texts are parsed beside the event loop.
+
+    Floats and large integers pass: one bad event must not cost the others of its transaction (they are for intake).
+    """
+    if len(data) > _PARSED_INLINE_BYTES:
+        return await asyncio.to_thread(canonical_json.parse_lenient, data)
+    return canonical_json.parse_lenient(data)
 
 
 def _query(raw: web.BaseRequest) -> Mapping[str, str]:

@@ -1,0 +1,1 @@
+"""Our half of the server-server API."""

@@ -1,0 +1,1 @@
+"""What we send to other servers, as a consumer of the journal."""

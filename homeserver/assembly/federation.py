@@ -1,0 +1,78 @@
+"""Federation: what moves between servers, plugged together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from federation.client import ClientSettings, FederationClient
+from federation.discovery import Discovery
+from federation.inbound.authentication import RequestAuthentication
+from federation.inbound.queries import QueryEndpoints
+from federation.inbound.server_info import FederationServerInfo
+from federation.inbound.signing_keys import SigningKeyEndpoints
+from federation.keys.fetching import KeyFetcher, Notary
+from federation.keys.own import OwnKeys
+from federation.keys.ring import Keys
+from federation.reachability import Reachability
+from federation.server_access import ServerAccess
+from homeserver.assembly.accounts import AccountParts
+from homeserver.assembly.base import Base
+from homeserver.assembly.commands import CommandParts
+from homeserver.core.identifiers import ServerName
+from homeserver.core.signing import decode_base64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederationParts:
+    """The transport half: who talks with whom, found and signed."""
+
+    access: ServerAccess
+    reachability: Reachability
+    discovery: Discovery
+    client: FederationClient
+    own_keys: OwnKeys
+    keys: Keys
+    authentication: RequestAuthentication
+
+    async def start(self, base: Base) -> None:
+        """Loads our keys and the outages; begins what runs beside the requests."""
+        await self.own_keys.start()
+        await self.reachability.start()
+        base.tasks.forever(self.reachability.run, name="reachability")
+
+
+def build_federation(base: Base) -> FederationParts:
+    world, chosen = base.world, base.config.federation
+    access = ServerAccess(base.server_name, allow=chosen.allow_servers, deny=chosen.deny_servers)
+    reachability = Reachability(world.db, world.clock, world.randomness)
+    discovery = Discovery(base.outgoing, base.dns, world.clock, world.randomness)
+    settings = ClientSettings(timeout_s=chosen.request_timeout_s)
+    client = FederationClient(base.outgoing, discovery, reachability, access, base.signer, settings)
+    own_keys = OwnKeys(world.db, base.signer, world.clock)
+    notaries = [
+        Notary(
+            ServerName(trusted.server_name), {key_id: decode_base64(key) for key_id, key in trusted.verify_keys.items()}
+        )
+        for trusted in chosen.trusted_key_servers
+    ]
+    keys = Keys(world.db, KeyFetcher(client, world.clock, notaries), own_keys, world.clock, base.server_name)
+    return FederationParts(
+        access=access,
+        reachability=reachability,
+        discovery=discovery,
+        client=client,
+        own_keys=own_keys,
+        keys=keys,
+        authentication=RequestAuthentication(keys, access, reachability, world.clock, base.server_name),
+    )
+
+
+def federation_endpoints(
+    base: Base, parts: FederationParts, accounts: AccountParts, commands: CommandParts
+) -> list[object]:
+    """What other servers may ask of us."""
+    return [
+        FederationServerInfo(),
+        SigningKeyEndpoints(parts.own_keys, parts.keys, parts.access, base.signer, base.world.clock),
+        QueryEndpoints(accounts.profiles, commands.aliases, base.server_name),
+    ]
