@@ -111,6 +111,11 @@ class FederationClient:
         self._signer = signer
         self._settings = settings or ClientSettings()
 
+    @property
+    def server_name(self) -> ServerName:
+        """Whose requests these are."""
+        return self._signer.server_name
+
     async def get(
         self,
         destination: ServerName,

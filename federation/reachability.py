@@ -6,6 +6,7 @@ Invariant: who asks gets an answer from memory. The table is written behind, in 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 
 import structlog
@@ -34,6 +35,7 @@ class Reachability:
         self._clock = clock
         self._randomness = randomness
         self._outages: dict[ServerName, Outage] = {}
+        self._proven: OrderedDict[ServerName, None] = OrderedDict()
         self._unsaved: set[ServerName] = set()
         self._changed = asyncio.Event()
         self._listeners: list[Callable[[ServerName], None]] = []
@@ -49,6 +51,10 @@ class Reachability:
         """The outage that is on, also when it is time to try again."""
         return self._outages.get(server)
 
+    def is_proven(self, server: ServerName) -> bool:
+        """Whether it was heard from since the start, and hasn't failed since."""
+        return server in self._proven
+
     def retry_at_ms(self, server: ServerName) -> int | None:
         """When to try again; None: now."""
         outage = self._outages.get(server)
@@ -60,6 +66,7 @@ class Reachability:
         before = self._outages.get(server)
         if before is not None and before.retry_at_ms > now_ms:
             return before  # several requests were under way: one outage
+        self._proven.pop(server, None)
         failures = before.failures + 1 if before is not None else 1
         wait_s = min(RETRY_MAX_S, RETRY_MIN_S * RETRY_FACTOR ** min(failures - 1, 12))
         wait_ms = int(wait_s * 1000 * (0.8 + 0.4 * self._randomness.fraction()))
@@ -73,6 +80,10 @@ class Reachability:
 
     def reached(self, server: ServerName) -> None:
         """Notes that it answered, or asked something itself: whatever waits for it may go on."""
+        self._proven[server] = None
+        self._proven.move_to_end(server)
+        if len(self._proven) > ROWS_MAX:
+            self._proven.popitem(last=False)
         if server not in self._outages:
             return
         self._forget(server)

@@ -12,13 +12,13 @@ class ServerAccess:
     """`allow` None means all; what `deny` matches is never talked with. `*` and `?` match parts of a name."""
 
     def __init__(self, own: ServerName, *, allow: Iterable[str] | None = None, deny: Iterable[str] = ()) -> None:
-        self._own = own
+        self.own = own
         self._allow = [WholeGlob(pattern) for pattern in allow] if allow is not None else None
         self._deny = [WholeGlob(pattern) for pattern in deny]
 
     def may_talk_with(self, server: str) -> bool:
         """Whether requests to and from this server are allowed; never with ourselves."""
-        if server == self._own:
+        if server == self.own:
             return False
         name = fold(server)
         if any(pattern.matches(name) for pattern in self._deny):

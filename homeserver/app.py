@@ -17,7 +17,13 @@ from homeserver.assembly.accounts import account_endpoints, build_accounts
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.commands import build_commands, command_endpoints
 from homeserver.assembly.encryption import build_encryption
-from homeserver.assembly.federation import FederationParts, build_federation, federation_endpoints
+from homeserver.assembly.federation import (
+    FederationParts,
+    OutboundParts,
+    build_federation,
+    build_outbound,
+    federation_endpoints,
+)
 from homeserver.assembly.live import build_live
 from homeserver.assembly.media import MediaParts
 from homeserver.assembly.network import build_outgoing
@@ -79,6 +85,7 @@ class Hansa:
         self._endings: list[Callable[[], None]] = []
         self.endpoints: list[Endpoint] = []
         self.federation: FederationParts | None = None
+        self.outbound: OutboundParts | None = None
         self.outgoing = world.outgoing or build_outgoing(config)
         self.base = Base(
             config=config,
@@ -129,6 +136,8 @@ class Hansa:
         if self.config.federation.enabled:
             self.federation = build_federation(base)
             await self.federation.start(base)
+            self.outbound = build_outbound(base, self.federation, rooms)
+            await self.outbound.start(base, journal)
         between_servers = (
             federation_endpoints(base, self.federation, accounts, commands) if self.federation is not None else []
         )

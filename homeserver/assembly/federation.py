@@ -13,13 +13,33 @@ from federation.inbound.signing_keys import SigningKeyEndpoints
 from federation.keys.fetching import KeyFetcher, Notary
 from federation.keys.own import OwnKeys
 from federation.keys.ring import Keys
+from federation.outbound.catch_up import CatchUp
+from federation.outbound.deliveries import Deliveries
+from federation.outbound.sender import Sender
 from federation.reachability import Reachability
 from federation.server_access import ServerAccess
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
+from homeserver.assembly.rooms import RoomParts
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import decode_base64
+from homeserver.journal.journal import Journal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboundParts:
+    """What brings our events to others."""
+
+    sender: Sender
+    deliveries: Deliveries
+
+    async def start(self, base: Base, journal: Journal) -> None:
+        """Takes up what was not sent; before anybody can write."""
+        await self.sender.start()
+        journal.listen(self.sender.hear)
+        base.tasks.forever(self.sender.run, name="federation_cursor")
+        base.tasks.forever(self.deliveries.run, name="federation_retries")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +85,15 @@ def build_federation(base: Base) -> FederationParts:
         keys=keys,
         authentication=RequestAuthentication(keys, access, reachability, world.clock, base.server_name),
     )
+
+
+def build_outbound(base: Base, parts: FederationParts, rooms: RoomParts) -> OutboundParts:
+    world = base.world
+    catch_up = CatchUp(world.db, rooms.store, base.server_name)
+    deliveries = Deliveries(parts.client, parts.reachability, catch_up, world.clock, base.tasks)
+    sender = Sender(world.db, rooms.journal, rooms.rooms, deliveries, parts.access)
+    base.metrics.watch_federation(lambda: {"lagging": len(deliveries.lagging()), "waited_for": deliveries.waiting()})
+    return OutboundParts(sender=sender, deliveries=deliveries)
 
 
 def federation_endpoints(

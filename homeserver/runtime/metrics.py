@@ -64,6 +64,10 @@ class Metrics:
         """How many positions of the journal each consumer is behind, by its name."""
         self.watch("hansa_consumer_lag_positions", "Positions a consumer has not seen yet.", "consumer", lag)
 
+    def watch_federation(self, servers: Reading) -> None:
+        """How many other servers don't have all that is meant for them, by kind."""
+        self.watch("hansa_federation_servers", "Other servers that something is still meant for.", "state", servers)
+
     def watch_database(self, size: Callable[[], tuple[int, int]]) -> None:
         """The pool's connections: all that are open, and the idle ones among them."""
 

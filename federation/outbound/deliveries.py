@@ -1,0 +1,259 @@
+"""Bringing to each server what waits for it: one transaction at a time, again and again until it has arrived.
+
+Nothing runs for a server that has everything, and nothing but an entry in a heap waits for one that is down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import orjson
+import structlog
+
+from federation.client import FederationClient, FederationError, Unreachable, path_of
+from federation.outbound.destination import EDUS_PER_TRANSACTION, Destination, QueuedPdu, Transaction
+from federation.outbound.pacing import Pacing
+from federation.reachability import Reachability
+from homeserver.core.identifiers import ServerName
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.tasks import Tasks
+
+log = structlog.get_logger()
+
+TRANSACTION_TIMEOUT_S = 60.0
+LIMITED_WAIT_S = 5.0
+LIMITED_WAIT_S_MAX = 120.0
+_TICK_S = 0.5
+# After a first failure the same transaction is tried once more; then the server has to catch up.
+_SAME_AGAIN = 1
+# The other side won't take this one, whenever it comes: waiting would hold up all that follows.
+_WONT_TAKE = (400, 413)
+
+
+class Missed(Protocol):
+    """What a server has missed. Implemented by outbound.catch_up."""
+
+    def batches(self, server: ServerName, after: int, upto: int) -> Any: ...
+
+
+class Messages(Protocol):
+    """Messages to devices that wait in the database. Implemented by outbound.device_messages."""
+
+    async def pending(self, server: ServerName, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """The oldest, and what to pass to `delivered` once they have arrived (0: there are none)."""
+        ...
+
+    async def delivered(self, server: ServerName, upto: int) -> None: ...
+
+
+class Stopped(Exception):
+    """The server can't be given anything now; it was parked."""
+
+
+class Deliveries:
+    """The servers that something waits for."""
+
+    def __init__(
+        self, client: FederationClient, reachability: Reachability, missed: Missed, clock: Clock, tasks: Tasks
+    ) -> None:
+        self._client = client
+        self._reachability = reachability
+        self._missed = missed
+        self._clock = clock
+        self._tasks = tasks
+        self._pacing = Pacing(clock)
+        self._servers: dict[ServerName, Destination] = {}
+        self._parked: list[tuple[int, ServerName]] = []
+        self._made = 0
+        self.messages: Messages | None = None
+        self._visible = 0
+        reachability.listen(self._wake_if_waiting)
+
+    # --- what others put in
+
+    def restore(self, lagging: Mapping[ServerName, int]) -> None:
+        """The servers that lagged when the process ended."""
+        for name, sent in lagging.items():
+            self._servers[name] = Destination(name, sent, is_behind=True)
+
+    def wake_all(self) -> None:
+        """Begins with whoever something waits for."""
+        for destination in list(self._servers.values()):
+            self._wake(destination)
+
+    def seen(self, position: int) -> None:
+        """All up to this position of the journal has been enqueued."""
+        self._visible = position
+
+    def enqueue(self, servers: Iterable[ServerName], item: QueuedPdu) -> None:
+        for name in servers:
+            destination = self._destination(name)
+            outage = self._reachability.outage(name)
+            destination.add(item, is_down=outage is not None and outage.failures > _SAME_AGAIN)
+            self._wake(destination)
+
+    def add_edu(self, servers: Iterable[ServerName], key: object, edu: dict[str, Any], *, lasting: bool) -> None:
+        """`key`: an EDU takes the place of an older one with it. Who is down gets none but `lasting` ones."""
+        for name in servers:
+            if not lasting and self._reachability.outage(name) is not None:
+                continue
+            destination = self._destination(name)
+            destination.add_edu(key, edu)
+            self._wake(destination)
+
+    def messages_wait(self, servers: Iterable[ServerName]) -> None:
+        """There are messages to devices of these servers in the database."""
+        for name in servers:
+            destination = self._destination(name)
+            destination.has_messages = True
+            self._wake(destination)
+
+    # --- what others ask
+
+    def lagging(self) -> dict[ServerName, int]:
+        """Who doesn't have all events that are meant for it, and up to where it has them."""
+        found = ((name, destination.lags_at) for name, destination in self._servers.items())
+        return {name: position for name, position in found if position is not None}
+
+    def waiting(self) -> int:
+        """How many servers something waits for."""
+        return len(self._servers)
+
+    # --- life
+
+    async def rest(self, seconds: float) -> None:
+        """Waits, by the clock that deliveries go by."""
+        await self._clock.sleep(seconds)
+
+    async def run(self) -> None:
+        """One round of a background task: wakes those whose time has come."""
+        await self._clock.sleep(_TICK_S)
+        now_ms = self._clock.now_ms()
+        while self._parked and self._parked[0][0] <= now_ms:
+            _, name = heapq.heappop(self._parked)
+            if (destination := self._servers.get(name)) is not None:
+                destination.is_parked = False
+                self._wake(destination)
+
+    def _destination(self, name: ServerName) -> Destination:
+        destination = self._servers.get(name)
+        if destination is None:
+            destination = self._servers[name] = Destination(name)
+        return destination
+
+    def _wake_if_waiting(self, name: ServerName) -> None:
+        destination = self._servers.get(name)
+        if destination is not None:
+            self._wake(destination)
+
+    def _wake(self, destination: Destination) -> None:
+        if destination.is_busy or not destination.has_work:
+            return
+        outage = self._reachability.outage(destination.name)
+        if outage is not None and outage.retry_at_ms > self._clock.now_ms():
+            if not destination.is_parked:
+                self._park(destination, outage.retry_at_ms)
+            return
+        destination.is_busy = True
+        destination.is_parked = False
+        self._tasks.start(self._deliver(destination), name="federation_delivery")
+
+    def _park(self, destination: Destination, until_ms: int) -> None:
+        destination.is_parked = True
+        heapq.heappush(self._parked, (until_ms, destination.name))
+
+    async def _deliver(self, destination: Destination) -> None:
+        try:
+            with contextlib.suppress(Stopped):
+                while destination.has_work:
+                    if self._reachability.is_proven(destination.name):
+                        await self._step(destination)
+                    else:
+                        async with self._pacing.slot():
+                            await self._step(destination)
+        finally:
+            destination.is_busy = False
+            if not destination.has_work:
+                self._servers.pop(destination.name, None)
+            else:
+                outage = self._reachability.outage(destination.name)
+                self._park(destination, outage.retry_at_ms if outage else self._clock.now_ms() + 1000)
+
+    async def _step(self, destination: Destination) -> None:
+        if destination.is_behind:
+            await self._catch_up(destination)
+        elif destination.has_messages and destination.in_flight is None:
+            await self._send_messages(destination)
+        else:
+            await self._transmit(destination, destination.next_transaction(self._next_id()))
+            destination.arrived()
+
+    async def _catch_up(self, destination: Destination) -> None:
+        upto = self._visible
+        destination.is_behind, destination.is_catching_up = False, True
+        try:
+            async for pdus in self._missed.batches(destination.name, destination.sent, upto):
+                await self._transmit(destination, Transaction(self._next_id(), tuple(pdus), ()))
+        except BaseException:
+            destination.fall_behind()
+            raise
+        else:
+            if destination.is_behind:
+                destination.sent = max(destination.sent, upto)
+        finally:
+            destination.is_catching_up = False
+
+    async def _send_messages(self, destination: Destination) -> None:
+        """Once more after the last: it is over when none are left."""
+        edus, upto = await self.messages.pending(destination.name, EDUS_PER_TRANSACTION) if self.messages else ([], 0)
+        if not edus or self.messages is None:
+            destination.has_messages = False
+            return
+        await self._transmit(destination, Transaction(f"d{upto}", (), tuple(edus)))
+        await self.messages.delivered(destination.name, upto)
+
+    async def _transmit(self, destination: Destination, transaction: Transaction) -> None:
+        """Returns once it has arrived, or will never be taken. Raises Stopped."""
+        name = destination.name
+        body = {
+            "origin": self._client.server_name,
+            "origin_server_ts": self._clock.now_ms(),
+            "pdus": [orjson.Fragment(item.pdu) for item in transaction.pdus],
+            "edus": list(transaction.edus),
+        }
+        path = path_of("/_matrix/federation/v1/send/{}", transaction.txn_id)
+        while True:
+            try:
+                await self._client.put(name, path, body, timeout_s=TRANSACTION_TIMEOUT_S)
+            except Unreachable as error:
+                log.info("transaction_not_delivered", destination=name, error=error.reason)
+            except FederationError as error:
+                if error.status == 429:
+                    wait_s = (error.retry_after_ms or LIMITED_WAIT_S * 1000) / 1000
+                    await self._clock.sleep(min(max(wait_s, 0.1), LIMITED_WAIT_S_MAX))
+                    continue
+                log.warning("transaction_refused", destination=name, status=error.status, errcode=error.errcode)
+                if error.status in _WONT_TAKE or error.status == 200:
+                    return
+                self._reachability.failed(name, f"it answers {error.status} {error.errcode}")
+            else:
+                return
+            self._gave_up(destination)
+            raise Stopped
+
+    def _gave_up(self, destination: Destination) -> None:
+        outage = self._reachability.outage(destination.name)
+        if outage is None or outage.failures <= _SAME_AGAIN:
+            return
+        if destination.lags_at is not None and not destination.is_catching_up:
+            destination.fall_behind()
+        destination.in_flight = None
+        destination.forget_passing()
+
+    def _next_id(self) -> str:
+        """Never used before for any server: the time, and a count."""
+        self._made += 1
+        return f"{self._clock.now_ms()}_{self._made}"

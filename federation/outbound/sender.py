@@ -1,0 +1,129 @@
+"""The sender: a durable consumer of the journal that brings each event to the servers of its room.
+
+Invariant: one cursor for all servers that have everything, and a row only for those that lag. The cursor never passes
+an event that was not enqueued, and a row is never ahead of what its server has acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import structlog
+
+from federation.outbound.deliveries import Deliveries
+from federation.outbound.destination import QueuedPdu
+from federation.outbound.room_servers import RoomServers
+from federation.server_access import ServerAccess
+from federation.storage import lagging_servers
+from homeserver.core.identifiers import RoomId, ServerName, domain_of
+from homeserver.journal.journal import Entry, Journal
+from homeserver.rooms.building import Written
+from homeserver.rooms.residents import Room, Rooms
+from homeserver.storage import events
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+
+log = structlog.get_logger()
+
+FLUSH_S = 2.0
+CATCH_UP_EVENTS = 500
+
+
+class Sender:
+    """Hears of events, finds out whom they are for, and keeps the cursors."""
+
+    def __init__(
+        self, db: Database, journal: Journal, rooms: Rooms, deliveries: Deliveries, access: ServerAccess
+    ) -> None:
+        self._db = db
+        self._journal = journal
+        self._rooms = rooms
+        self._deliveries = deliveries
+        self._access = access
+        self.servers = RoomServers()
+        self._heard = 0
+        self._written = 0
+        self._saved: dict[ServerName, int] = {}
+
+    async def start(self) -> None:
+        """Takes up what was not sent when the process ended. Call it before anybody can write; then `hear`."""
+        upto = self._journal.visible
+        cursor = await lagging_servers.cursor(self._db)
+        self._saved = await lagging_servers.all_lagging(self._db)
+        self._deliveries.restore(self._saved)
+        at = upto if cursor is None else cursor
+        while nids := await events.after_position(self._db, at, upto, CATCH_UP_EVENTS):
+            await self._take_up(await events.by_nids(self._db, nids))
+            at = nids[-1]
+        self._heard = max(self._heard, upto)
+        self._deliveries.seen(self._heard)
+        await self.flush()
+        self._deliveries.wake_all()
+
+    def hear(self, entries: Sequence[Entry]) -> None:
+        """A journal listener: enqueues events of our users, and keeps count of who is where."""
+        for entry in entries:
+            try:
+                if entry.kind == "event":
+                    self._event(entry.position, entry.payload)
+                elif entry.kind == "state_jump" and entry.room_id is not None:
+                    self.servers.forget(entry.room_id)
+            except Exception:
+                log.exception("event_not_enqueued", room_id=entry.room_id, position=entry.position)
+            self._heard = entry.position
+        self._deliveries.seen(self._heard)
+
+    def forward(self, stored: StoredEvent, room: Room, *, apart_from: Collection[ServerName] = ()) -> None:
+        """Sends on an event of another server's user that came to us first, as by send_join, to the room's servers."""
+        self._enqueue(stored, stored.ordering or stored.nid, self.servers.of(room) - set(apart_from))
+
+    async def servers_in(self, room_id: RoomId) -> set[ServerName]:
+        """The other servers in a room that may be talked with."""
+        room = await self._rooms.get(room_id)
+        return self._others(self.servers.of(room)) if room is not None else set()
+
+    async def run(self) -> None:
+        """One round of a background task: waits a moment, then writes how far everybody is."""
+        await self._deliveries.rest(FLUSH_S)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Writes the cursor, and the rows of those whose lag has changed, in one transaction."""
+        heard, lagging = self._heard, self._deliveries.lagging()
+        changed = {name: position for name, position in lagging.items() if self._saved.get(name) != position}
+        over = [name for name in self._saved if name not in lagging]
+        if heard == self._written and not changed and not over:
+            return
+        async with self._db.transaction() as tx:
+            if changed:
+                await lagging_servers.upsert(tx, changed)
+            if over:
+                await lagging_servers.delete(tx, over)
+            await lagging_servers.set_cursor(tx, heard)
+        self._saved, self._written = lagging, heard
+
+    def _event(self, position: int, written: Written) -> None:
+        concerned = self.servers.concerned(written)
+        if domain_of(written.event.sender) == self._access.own and written.stored.is_shown:
+            self._enqueue(written.stored, position, concerned)
+
+    def _enqueue(self, stored: StoredEvent, position: int, servers: set[ServerName]) -> None:
+        others = self._others(servers)
+        if others:
+            self._deliveries.enqueue(others, QueuedPdu(position, stored.event.canonical))
+
+    def _others(self, servers: set[ServerName]) -> set[ServerName]:
+        return {server for server in servers if self._access.may_talk_with(server)}
+
+    async def _take_up(self, found: Sequence[StoredEvent]) -> None:
+        """Events that were written but perhaps not enqueued: for the servers that are in their rooms now."""
+        own = [stored for stored in found if domain_of(stored.event.sender) == self._access.own]
+        rooms = await self._rooms.get_many({stored.event.room_id for stored in own})
+        for stored in own:
+            room = rooms.get(stored.event.room_id)
+            if room is None or not stored.is_shown:
+                continue
+            servers = self.servers.of(room)
+            if stored.event.type == "m.room.member":
+                servers.add(domain_of(stored.event.state_key or ""))
+            self._enqueue(stored, stored.ordering or stored.nid, servers)

@@ -1,0 +1,76 @@
+"""The table `lagging_servers`, the sender's cursor, and what a server that lags has missed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from homeserver.core.identifiers import ServerName
+from homeserver.storage.database import Reader, Tx
+
+CONSUMER = "federation"
+
+
+@dataclass(frozen=True, slots=True)
+class MissedRoom:
+    """A room with events after a position, of which the server may have those up to `upto`."""
+
+    room_nid: int
+    upto: int
+
+
+_CURSOR = "SELECT position FROM journal_cursors WHERE consumer = $1"
+_SET_CURSOR = """
+    INSERT INTO journal_cursors (consumer, position) VALUES ($1, $2)
+    ON CONFLICT (consumer) DO UPDATE SET position = excluded.position
+"""
+_ALL = "SELECT server_name, sent_position FROM lagging_servers"
+_UPSERT = """
+    INSERT INTO lagging_servers (server_name, sent_position) SELECT * FROM unnest($1::text[], $2::bigint[])
+    ON CONFLICT (server_name) DO UPDATE SET sent_position = excluded.sent_position
+"""
+_DELETE = "DELETE FROM lagging_servers WHERE server_name = ANY($1::text[])"
+# Newest first. Who has left gets what happened up to then: above all that it was made to leave.
+_MISSED = """
+    SELECT m.room_nid, m.upto FROM (
+        SELECT room_nid,
+            CASE WHEN bool_or(membership = 'join') THEN $3 ELSE max(event_nid) END AS upto
+        FROM memberships
+        WHERE substring(user_id FROM position(':' IN user_id) + 1) = $1
+            AND (membership = 'join' OR (membership IN ('leave', 'ban') AND event_nid > $2))
+        GROUP BY room_nid
+    ) AS m
+    CROSS JOIN LATERAL (
+        SELECT ordering FROM events
+        WHERE room_nid = m.room_nid AND ordering > $2 AND ordering <= m.upto ORDER BY ordering DESC LIMIT 1
+    ) AS newest
+    ORDER BY newest.ordering DESC LIMIT $4
+"""
+
+
+async def cursor(db: Reader) -> int | None:
+    """The position up to which everybody without a row has everything."""
+    position: int | None = await db.fetchval(_CURSOR, CONSUMER)
+    return position
+
+
+async def set_cursor(tx: Tx, position: int) -> None:
+    await tx.execute(_SET_CURSOR, CONSUMER, position)
+
+
+async def all_lagging(db: Reader) -> dict[ServerName, int]:
+    return {ServerName(row["server_name"]): row["sent_position"] for row in await db.fetch(_ALL)}
+
+
+async def upsert(tx: Tx, positions: Mapping[ServerName, int]) -> None:
+    await tx.execute(_UPSERT, list(positions), list(positions.values()))
+
+
+async def delete(tx: Tx, servers: Collection[ServerName]) -> None:
+    await tx.execute(_DELETE, list(servers))
+
+
+async def missed_rooms(db: Reader, server: ServerName, after: int, upto: int, limit: int) -> list[MissedRoom]:
+    """Rooms of a server with events in (after, upto], those with the newest first. One index look-up a room."""
+    rows = await db.fetch(_MISSED, server, after, upto, limit)
+    return [MissedRoom(row["room_nid"], row["upto"]) for row in rows]
