@@ -107,7 +107,7 @@ class Hansa:
         journal = Journal(db)
         await journal.start()
         users = Users(db, self.world.clock, self.passwords, journal, base.server_name)
-        rooms = build_rooms(base, journal, users)
+        self.rooms = rooms = build_rooms(base, journal, users)
         accounts = build_accounts(base, rooms, users, self.passwords)
         commands = build_commands(base, accounts.profiles, rooms, NoRemoteRooms())
         # Before sync, so that these hear of an event before sync wakes its clients.

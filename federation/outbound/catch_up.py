@@ -34,12 +34,12 @@ class CatchUp:
         """What it missed in (after, upto], in portions of a transaction each."""
         rooms = await lagging_servers.missed_rooms(self._db, server, after, upto, ROOMS_MAX)
         for at in range(0, len(rooms), ROOMS_AT_ONCE):
-            found = await self._missed(rooms[at : at + ROOMS_AT_ONCE], after)
+            found = await self._missed(rooms[at : at + ROOMS_AT_ONCE])
             for start in range(0, len(found), PDUS_PER_TRANSACTION):
                 yield found[start : start + PDUS_PER_TRANSACTION]
 
-    async def _missed(self, rooms: Sequence[MissedRoom], after: int) -> list[QueuedPdu]:
-        spans = {room.room_nid: (after, room.upto) for room in rooms}
+    async def _missed(self, rooms: Sequence[MissedRoom]) -> list[QueuedPdu]:
+        spans = {room.room_nid: (room.after, room.upto) for room in rooms}
         windows = await events.windows(self._db, spans, limit=EVENTS_PER_ROOM + 1)
         stored = await self._events.by_nids({nid for nids in windows.values() for nid in nids})
         chosen: list[StoredEvent] = []

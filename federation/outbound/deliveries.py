@@ -118,6 +118,10 @@ class Deliveries:
         found = ((name, destination.lags_at) for name, destination in self._servers.items())
         return {name: position for name, position in found if position is not None}
 
+    def queued(self) -> int:
+        """Events in memory that wait for a server, each counted for each server."""
+        return sum(len(destination.queue) for destination in self._servers.values())
+
     def waiting(self) -> int:
         """How many servers something waits for."""
         return len(self._servers)

@@ -51,9 +51,10 @@ class Sender:
         cursor = await lagging_servers.cursor(self._db)
         self._saved = await lagging_servers.all_lagging(self._db)
         self._deliveries.restore(self._saved)
-        at = upto if cursor is None else cursor
+        at = cursor = upto if cursor is None else cursor
         while nids := await events.after_position(self._db, at, upto, CATCH_UP_EVENTS):
-            await self._take_up(await events.by_nids(self._db, nids))
+            concerned = await self._concerned(await events.by_nids(self._db, nids))
+            self._deliveries.restore({server: self._saved.get(server, cursor) for server in concerned})
             at = nids[-1]
         self._heard = max(self._heard, upto)
         self._deliveries.seen(self._heard)
@@ -76,6 +77,10 @@ class Sender:
     def forward(self, stored: StoredEvent, room: Room, *, apart_from: Collection[ServerName] = ()) -> None:
         """Sends on an event of another server's user that came to us first, as by send_join, to the room's servers."""
         self._enqueue(stored, stored.ordering or stored.nid, self.servers.of(room) - set(apart_from))
+
+    def is_lagging(self, server: ServerName) -> bool:
+        """Whether events that are meant for a server haven't arrived there yet."""
+        return server in self._deliveries.lagging()
 
     async def servers_in(self, room_id: RoomId) -> set[ServerName]:
         """The other servers in a room that may be talked with."""
@@ -115,15 +120,9 @@ class Sender:
     def _others(self, servers: set[ServerName]) -> set[ServerName]:
         return {server for server in servers if self._access.may_talk_with(server)}
 
-    async def _take_up(self, found: Sequence[StoredEvent]) -> None:
-        """Events that were written but perhaps not enqueued: for the servers that are in their rooms now."""
-        own = [stored for stored in found if domain_of(stored.event.sender) == self._access.own]
+    async def _concerned(self, found: Sequence[StoredEvent]) -> set[ServerName]:
+        """The servers that events which were written, but perhaps not enqueued, may be for."""
+        own = [stored for stored in found if domain_of(stored.event.sender) == self._access.own and stored.is_shown]
         rooms = await self._rooms.get_many({stored.event.room_id for stored in own})
-        for stored in own:
-            room = rooms.get(stored.event.room_id)
-            if room is None or not stored.is_shown:
-                continue
-            servers = self.servers.of(room)
-            if stored.event.type == "m.room.member":
-                servers.add(domain_of(stored.event.state_key or ""))
-            self._enqueue(stored, stored.ordering or stored.nid, servers)
+        members = {domain_of(s.event.state_key or "") for s in own if s.event.type == "m.room.member"}
+        return self._others(members.union(*(self.servers.of(room) for room in rooms.values())))

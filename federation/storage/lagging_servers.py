@@ -13,9 +13,10 @@ CONSUMER = "federation"
 
 @dataclass(frozen=True, slots=True)
 class MissedRoom:
-    """A room with events after a position, of which the server may have those up to `upto`."""
+    """A room with events that a server has missed, in (after, upto]: those from when it was in the room."""
 
     room_nid: int
+    after: int
     upto: int
 
 
@@ -30,10 +31,12 @@ _UPSERT = """
     ON CONFLICT (server_name) DO UPDATE SET sent_position = excluded.sent_position
 """
 _DELETE = "DELETE FROM lagging_servers WHERE server_name = ANY($1::text[])"
-# Newest first. Who has left gets what happened up to then: above all that it was made to leave.
+# Newest first. Who has left gets what happened up to then: above all that it was made to leave. Who has come since
+# gets nothing from before.
 _MISSED = """
-    SELECT m.room_nid, m.upto FROM (
+    SELECT m.room_nid, m.after, m.upto FROM (
         SELECT room_nid,
+            greatest($2, min(event_nid) FILTER (WHERE membership = 'join')) AS after,
             CASE WHEN bool_or(membership = 'join') THEN $3 ELSE max(event_nid) END AS upto
         FROM memberships
         WHERE substring(user_id FROM position(':' IN user_id) + 1) = $1
@@ -42,7 +45,7 @@ _MISSED = """
     ) AS m
     CROSS JOIN LATERAL (
         SELECT ordering FROM events
-        WHERE room_nid = m.room_nid AND ordering > $2 AND ordering <= m.upto ORDER BY ordering DESC LIMIT 1
+        WHERE room_nid = m.room_nid AND ordering > m.after AND ordering <= m.upto ORDER BY ordering DESC LIMIT 1
     ) AS newest
     ORDER BY newest.ordering DESC LIMIT $4
 """
@@ -73,4 +76,4 @@ async def delete(tx: Tx, servers: Collection[ServerName]) -> None:
 async def missed_rooms(db: Reader, server: ServerName, after: int, upto: int, limit: int) -> list[MissedRoom]:
     """Rooms of a server with events in (after, upto], those with the newest first. One index look-up a room."""
     rows = await db.fetch(_MISSED, server, after, upto, limit)
-    return [MissedRoom(row["room_nid"], row["upto"]) for row in rows]
+    return [MissedRoom(row["room_nid"], row["after"], row["upto"]) for row in rows]

@@ -184,9 +184,9 @@ async def test_one_host_does_not_get_all_connections() -> None:
     async with canned(lambda _: b"", hangs=True) as slow, canned(lambda _: answer()) as quick:
         waiting = [asyncio.create_task(get(client, f"http://127.0.0.1:{slow.port}/", timeout_s=0.3)) for _ in range(5)]
         assert (await get(client, f"http://127.0.0.1:{quick.port}/")).status == 200
+        assert len(slow.heard) <= 2
         ended = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(error, OutgoingError) and error.reason == "timeout" for error in ended)
-        assert len(slow.heard) == 2
     await client.close()
 
 
