@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from federation.outbound.destination import QUEUE_MAX
 from homeserver.core.identifiers import ServerName
 from tests.kit.authority import Authority
 from tests.kit.federation import federated_server, free_port
@@ -146,14 +147,13 @@ async def test_a_busy_room_missed_for_long_is_told_by_its_newest_event(database_
         quiet = await alice.create_room()
         await join_foreign(server, quiet, [f"@bob:localhost:{peer_port}"])
         assert server.hansa.federation is not None and server.hansa.outbound is not None
-        for _ in range(3):
-            server.hansa.federation.reachability.failed(ServerName(f"localhost:{peer_port}"), "a test")
+        server.hansa.federation.reachability.failed(ServerName(f"localhost:{peer_port}"), "a test")
         await alice.send(quiet, "quiet")
-        for number in range(40):
+        for number in range(QUEUE_MAX + 10):
             await alice.send(room_id, f"number {number}")
         async with running_peer(authority, port=peer_port) as peer:
             await peer.ask("GET", server.hansa.config.server_name, "/_matrix/federation/v1/query/profile?user_id=@x:y")
             await peer.until(lambda: any(pdu["content"].get("body") == "quiet" for pdu in peer.pdus))
             bodies = [pdu["content"].get("body") for pdu in peer.pdus]
-            assert bodies[0] == "number 39"
+            assert bodies[0] == f"number {QUEUE_MAX + 9}"
             assert len(bodies) < 30
