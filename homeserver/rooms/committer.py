@@ -16,7 +16,7 @@ from homeserver.core.identifiers import EventId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import events, memberships, relations, room_aliases, rooms, state_keys, states
-from homeserver.storage.database import Database, Tx, UniqueViolation
+from homeserver.storage.database import Database, NoRoom, Tx, UniqueViolation
 from homeserver.storage.events import NewEvent
 from homeserver.storage.memberships import MembershipRow
 from homeserver.storage.relations import Relation
@@ -132,6 +132,8 @@ class Committer:
             try:
                 await self._write(batches)
                 return
+            except NoRoom:
+                raise
             except Unavailable:
                 while self._clock.monotonic_s() < deadline:
                     await self._clock.sleep(0.1)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Protocol
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from homeserver.core.errors import Unavailable
 
@@ -42,17 +43,50 @@ _LOST = (
     asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, cannot connect now
     asyncpg.exceptions.InsufficientResourcesError,  # disk full, out of memory, too many connections
     asyncpg.exceptions.ReadOnlySQLTransactionError,
+    asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
+# Of a connection whose server has just died: told while nothing was asked, it takes no further question.
+_BROKEN = (asyncpg.InternalClientError,)
 
 
-@contextlib.contextmanager
-def _as_unavailable() -> Any:
-    try:
-        yield
-    except _LOST as error:
-        raise Unavailable("the database can't be used right now") from error
+class NoRoom(Unavailable):
+    """The database's disk is full. Waiting doesn't help a writer; readers go on."""
+
+
+class _Lease:
+    """One connection of the pool for a while. What says that the database is away becomes Unavailable."""
+
+    __slots__ = ("_connection", "_pool")
+
+    def __init__(self, pool: asyncpg.Pool[Row]) -> None:
+        self._pool = pool
+        self._connection: PoolConnectionProxy[Row]
+
+    async def __aenter__(self) -> PoolConnectionProxy[Row]:
+        try:
+            self._connection = await self._pool.acquire()
+        except _LOST as error:
+            raise _unavailable(error) from error
+        return self._connection
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, _BROKEN):
+            self._connection.terminate()
+        try:
+            await self._pool.release(self._connection)
+        except _LOST as late:
+            if error is None:
+                raise _unavailable(late) from late
+        if isinstance(error, _LOST):
+            raise _unavailable(error) from error
+
+
+def _unavailable(error: BaseException) -> Unavailable:
+    if isinstance(error, asyncpg.exceptions.DiskFullError):
+        return NoRoom("the database has no room left: it only reads until there is some")
+    return Unavailable("the database can't be used right now")
 
 
 _SILENCE_S = 5.0
@@ -103,7 +137,7 @@ class Database:
     ) -> Database:
         """Raises Unavailable if there is no answer. A statement that takes longer than the time-out raises it too."""
         statement_timeout_ms = str(int(statement_timeout_s * 1000))
-        with _as_unavailable():
+        try:
             pool = await asyncpg.create_pool(
                 dsn,
                 min_size=size_min,
@@ -119,6 +153,8 @@ class Database:
                     "statement_timeout": statement_timeout_ms,
                 },
             )
+        except _LOST as error:
+            raise _unavailable(error) from error
         assert pool is not None
         return cls(pool)
 
@@ -135,33 +171,31 @@ class Database:
         return self._pool.get_size(), self._pool.get_idle_size()
 
     async def fetch(self, sql: str, *args: Any) -> list[Row]:
-        with _as_unavailable():
-            return await self._pool.fetch(sql, *args)
+        async with _Lease(self._pool) as connection:
+            return await connection.fetch(sql, *args)
 
     async def fetchrow(self, sql: str, *args: Any) -> Row | None:
-        with _as_unavailable():
-            return await self._pool.fetchrow(sql, *args)
+        async with _Lease(self._pool) as connection:
+            return await connection.fetchrow(sql, *args)
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
-        with _as_unavailable():
-            return await self._pool.fetchval(sql, *args)
+        async with _Lease(self._pool) as connection:
+            return await connection.fetchval(sql, *args)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
         """A read-committed transaction: committed (and durable) when the block ends, rolled back when it raises."""
-        with _as_unavailable():
-            async with self._pool.acquire() as connection, connection.transaction():
-                yield connection
+        async with _Lease(self._pool) as connection, connection.transaction():
+            yield connection
 
     @contextlib.asynccontextmanager
     async def unhurried(self) -> AsyncIterator[Tx]:
         """A transaction whose statements may take hours: for migrations."""
-        with _as_unavailable():
-            async with self._pool.acquire() as connection, connection.transaction():
-                await connection.execute("SET LOCAL statement_timeout = 0")
-                yield _Unhurried(connection)
+        async with _Lease(self._pool) as connection, connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            yield _Unhurried(connection)
 
     async def execute(self, sql: str, *args: Any) -> str:
         """One statement as a transaction of its own: one round trip, durable when it returns."""
-        with _as_unavailable():
-            return await self._pool.execute(sql, *args)
+        async with _Lease(self._pool) as connection:
+            return await connection.execute(sql, *args)

@@ -102,12 +102,12 @@ class EmbeddedPostgres:
         await self.start()
         log.warning("own_database_started_again")
 
-    async def stop(self) -> None:
-        """Ends it in good order: open transactions are rolled back, the rest is flushed."""
+    async def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Ends it: by SIGINT in good order, open transactions rolled back and the rest flushed; by SIGQUIT at once."""
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         try:
             async with asyncio.timeout(30):
                 await process.wait()

@@ -18,7 +18,8 @@ READY_S = 60.0
 class ServerProcess:
     """`hansa run` as an operator starts it, with the database that it owns."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, toml: str = "") -> None:
+        """`toml` is put before the first table of its configuration."""
         self.folder = folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -27,7 +28,7 @@ class ServerProcess:
         self._process: asyncio.subprocess.Process | None = None
         config = folder / "hansa.toml"
         config.write_text(
-            f'server_name = "localhost"\ndata_dir = "{folder / "data"}"\n'
+            f'server_name = "localhost"\ndata_dir = "{folder / "data"}"\n{toml}\n'
             f'[[listeners]]\nbind = "127.0.0.1"\nport = {self.port}\napis = ["client", "health"]\n'
             '[registration]\nmode = "open"\n[password]\ntime_cost = 1\nmemory_kib = 8\n[rate_limits]\nenabled = false\n'
         )
@@ -58,6 +59,22 @@ class ServerProcess:
                             return
                 except aiohttp.ClientConnectionError:
                     await asyncio.sleep(0.05)
+
+    async def terminate(self) -> tuple[int, float]:
+        """Asks it to end; its exit code, and the seconds that it took."""
+        assert self._process is not None
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        self._process.terminate()
+        return await self._process.wait(), loop.time() - asked
+
+    def hurt_database(self, signal_number: int) -> None:
+        """Sends a signal to the PostgreSQL that it owns."""
+        os.kill(int((self.folder / "data" / "postgres" / "postmaster.pid").read_text().split()[0]), signal_number)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "hansa.log").read_text()
 
     async def kill(self) -> None:
         """The server has no chance to finish anything."""
