@@ -13,6 +13,7 @@ from homeserver.core.errors import BadJson, InvalidEvent, RuleBroken
 from homeserver.core.events import (
     DEPTH_MAX,
     EVENT_BYTES_MAX,
+    PREV_EVENTS_MAX,
     Draft,
     Event,
     StateKey,
@@ -56,13 +57,18 @@ class RoomHead:
     depth: int
     known: Known
 
+    @property
+    def cited_heads(self) -> tuple[Head, ...]:
+        """What the next event cites: all forward extremities, or the newest where they are too many."""
+        return self.heads[-PREV_EVENTS_MAX:]
+
     def with_event(self, event: Event) -> RoomHead:
-        """The room once this event is its only forward extremity."""
+        """The room once this event has taken the place of the forward extremities that it cites."""
         known = self.known.set(event.key, event) if event.is_state else self.known
         return RoomHead(
             version=self.version,
             room_id=event.room_id,
-            heads=(Head.of(event),),
+            heads=(*self.heads[:-PREV_EVENTS_MAX], Head.of(event)),
             depth=max(self.depth, event.depth),
             known=known,
         )
@@ -141,7 +147,7 @@ def _make(room: RoomHead, draft: Draft, signer: Signer, new_event_id: Callable[[
         "content": content,
         "origin_server_ts": draft.origin_server_ts,
         "depth": min(room.depth + 1, DEPTH_MAX),
-        "prev_events": references(room.version, [(head.event_id, head.digest) for head in room.heads]),
+        "prev_events": references(room.version, [(head.event_id, head.digest) for head in room.cited_heads]),
         "auth_events": references(room.version, [(head.event_id, head.digest) for head in auth_events]),
     }
     if room.room_id is not None:

@@ -23,7 +23,7 @@ from homeserver.runtime.ids import Randomness
 from homeserver.storage.events import NewEvent, StoredEvent
 from homeserver.storage.memberships import MembershipRow
 from homeserver.storage.relations import relation_of
-from homeserver.storage.rooms import RoomRow
+from homeserver.storage.rooms import Heads, RoomRow
 from homeserver.storage.states import Line, first_line
 
 # More looked-up state than this is dropped from memory again; the usual keys stay.
@@ -76,6 +76,7 @@ class Built:
     written: list[Written]
     changes: dict[int, int]
     redacted: list[StoredEvent]
+    promoted: list[int] = field(default_factory=list)
 
 
 def as_matrix_error(refusal: RuleBroken | InvalidEvent) -> MatrixError:
@@ -139,6 +140,7 @@ class WriteSteps:
     def committed(self, built: Built) -> None:
         """Brings memory up to what is now durable."""
         self._numbers.saved(built.batch.state_keys)
+        self._events.promoted(built.promoted)
         self._events.put(written.stored for written in built.written)
         if built.redacted:
             self._events.redacted([stored.nid for stored in built.redacted])
@@ -176,6 +178,7 @@ class _Rows:
         self._known = room.head.known if room else Map()
         self._newest = room.newest if room else 0
         self._is_new = room is None
+        self._before = room
         self._batch = Batch()
         self._memberships: dict[tuple[int, str], MembershipRow] = {}
         self._redactions: dict[int, int] = {}
@@ -221,7 +224,14 @@ class _Rows:
             members=self._members,
             joined=self._joined,
             newest=self._newest,
+            has_own_heads=len(self._head.heads) > 1,
+            head_nids=self._head_nids(),
         )
+        if room.has_own_heads:
+            self._batch.heads = Heads(self._room_nid, list(room.head_nids.values()), room.line.nid)
+        elif self._before is not None and self._before.has_own_heads:
+            # The newest event has joined the branches: it says both again.
+            self._batch.heads = Heads(self._room_nid, None, None)
         self._batch.memberships = self._memberships
         self._batch.redactions = self._redactions
         if self._is_new:
@@ -235,6 +245,15 @@ class _Rows:
             for stored, replaced, before, target in self._pending
         ]
         return Built(room, self._batch, written, self._changes, self._redacted)
+
+    def _head_nids(self) -> dict[EventId, int]:
+        """The numbers of the forward extremities, where the newest event hasn't joined all of them."""
+        if len(self._head.heads) == 1:
+            return {}
+        known = {stored.event.event_id: stored.nid for stored, *_ in self._pending}
+        if self._before is not None:
+            known.update(self._before.head_nids)
+        return {head.event_id: known[head.event_id] for head in self._head.heads}
 
     def _set_state(self, key: StateKey, event: Event, nid: int, key_nid: int) -> None:
         change = {key_nid: nid}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from homeserver.core.errors import Unavailable
@@ -15,13 +16,24 @@ from homeserver.core.events import StateKey
 from homeserver.core.identifiers import EventId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
-from homeserver.storage import events, memberships, relations, room_aliases, rooms, state_keys, states
+from homeserver.storage import (
+    events,
+    forks,
+    memberships,
+    relations,
+    room_aliases,
+    rooms,
+    staged_pdus,
+    state_keys,
+    states,
+)
 from homeserver.storage.database import Database, NoRoom, Tx, UniqueViolation
 from homeserver.storage.events import NewEvent
+from homeserver.storage.forks import Gap, Jump
 from homeserver.storage.memberships import MembershipRow
 from homeserver.storage.relations import Relation
 from homeserver.storage.room_aliases import AliasRow
-from homeserver.storage.rooms import RoomRow
+from homeserver.storage.rooms import Heads, RoomRow
 from homeserver.storage.states import StateRow
 
 EVENTS_PER_TRANSACTION_MAX = 1_000
@@ -29,6 +41,20 @@ EVENTS_PER_TRANSACTION_MAX = 1_000
 WAIT_FOR_DATABASE_S = 20.0
 
 _IS_WRITTEN = "SELECT EXISTS (SELECT FROM events WHERE event_nid = $1)"
+
+
+@dataclass(slots=True, kw_only=True)
+class Arrived:
+    """What is written beside the events of other servers."""
+
+    room_nid: int
+    promoted: list[NewEvent] = field(default_factory=list)
+    jumps: list[Jump] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    filled: list[EventId] = field(default_factory=list)
+    refusals: dict[int, str] = field(default_factory=dict)
+    staged: list[int] = field(default_factory=list)
+    stripped: dict[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,12 +69,21 @@ class Batch:
     redactions: Mapping[int, int] = field(default_factory=dict)
     new_room: RoomRow | None = None
     alias: AliasRow | None = None
+    heads: Heads | None = None
+    arrived: Arrived | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether it is nothing but rows of `events`: then it needs no transaction of several statements."""
         return not (
-            self.states or self.state_keys or self.memberships or self.relations or self.redactions or self.new_room
+            self.states
+            or self.state_keys
+            or self.memberships
+            or self.relations
+            or self.redactions
+            or self.new_room
+            or self.heads
+            or self.arrived
         )
 
 
@@ -147,7 +182,9 @@ class Committer:
                     raise
 
     async def _is_written(self, batches: Sequence[Batch]) -> bool:
-        first = next(event.nid for batch in batches for event in batch.events)
+        first = next((event.nid for batch in batches for event in batch.events), None)
+        if first is None:
+            return False  # only what may be written twice
         return bool(await self._db.fetchval(_IS_WRITTEN, first))
 
     async def _write(self, batches: Sequence[Batch]) -> None:
@@ -182,6 +219,28 @@ async def _write_all_tables(tx: Tx, batches: Sequence[Batch], rows: list[NewEven
     redactions = {target: nid for batch in batches for target, nid in batch.redactions.items()}
     if redactions:
         await events.set_redacted(tx, redactions)
+    for batch in batches:
+        if batch.heads is not None:
+            await rooms.set_heads(tx, batch.heads)
+        if batch.arrived is not None:
+            await _write_arrived(tx, batch.arrived)
+
+
+async def _write_arrived(tx: Tx, arrived: Arrived) -> None:
+    if arrived.promoted:
+        await events.promote(tx, arrived.promoted)
+    if arrived.jumps:
+        await forks.insert_jumps(tx, arrived.jumps)
+    if arrived.gaps:
+        await forks.insert_gaps(tx, arrived.gaps)
+    if arrived.filled:
+        await forks.fill_gaps(tx, arrived.room_nid, arrived.filled)
+    if arrived.refusals:
+        await forks.insert_refusals(tx, arrived.refusals)
+    for event_nid, stripped in arrived.stripped.items():
+        await forks.put_stripped(tx, event_nid, stripped)
+    if arrived.staged:
+        await staged_pdus.delete(tx, arrived.staged)
 
 
 def _fail(done: asyncio.Future[None], error: Exception) -> None:

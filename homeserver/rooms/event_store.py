@@ -70,6 +70,12 @@ class EventStore:
         for stored in written:
             self._add(stored)
 
+    def promoted(self, nids: Collection[int]) -> None:
+        """Drops events that got another place than they had."""
+        for nid in nids:
+            if nid in self._by_nid:
+                self._drop(nid)
+
     def redacted(self, targets: Collection[int]) -> None:
         """Drops events that were just redacted, and what shows them as replaced."""
         self._redactions += 1

@@ -134,7 +134,7 @@ class History:
 
     async def state_after(self, stored: StoredEvent) -> StateMap:
         """All state after an event, as numbers."""
-        nid = stored.nid if stored.event.is_state else stored.state_nid
+        nid = stored.state_after
         assert nid is not None
         return (await self._rooms.maps([nid]))[nid]
 

@@ -24,6 +24,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import SOFT_FAILED, StoredEvent
 
 TIMELINES_MAX = 50_000
+FIRST = -(2**62)
 _VISIBILITY: StateKey = ("m.room.history_visibility", "")
 
 
@@ -96,15 +97,17 @@ class ReadGate:
         numbers = await self._numbers.find(keys)
         ids = {room.nid: room.room_id for room in rooms}
         history = await events.state_history(self._db, list(ids), list(numbers.values())) if numbers else []
-        stored = await self._events.by_nids([event_nid for *_, event_nid in history])
+        stored = await self._events.by_nids({event_nid for *_, event_nid, _ in history})
         visibilities: dict[int, list[tuple[int, str]]] = {nid: [] for nid in ids}
         memberships: dict[int, list[tuple[int, str | None]]] = {nid: [] for nid in ids}
-        for room_nid, key_nid, ordering, event_nid in history:
-            event = stored[event_nid].event
+        for room_nid, key_nid, ordering, event_nid, is_jump in history:
+            event = stored[event_nid].event if event_nid in stored else None
             if key_nid == numbers.get(_VISIBILITY):
-                visibilities[room_nid].append((ordering, visibility_of(event.content)))
+                # What a room was joined with held before, as far as anybody here can know.
+                since = FIRST if is_jump and not visibilities[room_nid] else ordering
+                visibilities[room_nid].append((since, visibility_of(event.content if event else None)))
             else:
-                memberships[room_nid].append((ordering, event.membership))
+                memberships[room_nid].append((ordering, event.membership if event else None))
         return {ids[nid]: VisibilityTimeline(visibilities[nid], memberships[nid]) for nid in ids}
 
     def _keep(self, viewer: UserId | None, built: Mapping[RoomId, VisibilityTimeline]) -> None:
@@ -119,6 +122,10 @@ class ReadGate:
 
     def _hear(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
+            if entry.kind == "state_jump" and entry.room_id is not None:
+                self._changes += 1
+                for viewer in list(self._viewers.get(entry.room_id, ())):
+                    self._forget(entry.room_id, viewer)
             written = entry.payload
             if not isinstance(written, Written):
                 continue

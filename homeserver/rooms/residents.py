@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 from immutables import Map
@@ -16,7 +16,7 @@ from immutables import Map
 from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
 from homeserver.core.errors import Forbidden
 from homeserver.core.events import Event, StateKey
-from homeserver.core.identifiers import RoomId, UserId
+from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.core.room import Head, RoomHead
 from homeserver.core.room_versions import RoomVersion
 from homeserver.rooms.event_store import EventStore
@@ -60,6 +60,10 @@ class Room:
     members: Map[UserId, str]
     joined: int
     newest: int
+    # Whether the row in `rooms` says where the graph ends, because the newest event doesn't.
+    has_own_heads: bool = False
+    # The numbers of the forward extremities, where it does.
+    head_nids: Mapping[EventId, int] = field(default_factory=dict)
 
     @property
     def room_id(self) -> RoomId:
@@ -148,7 +152,7 @@ class Rooms:
             self._members_held -= len(old.members)
             map_before = self._maps.get(old.line.nid)
             if map_before is not None and changes:
-                self._keep_map(room.line.nid, map_before.update(changes))
+                self._keep_map(room.line.nid, states.applied(map_before, changes))
         self._rooms[room.room_id] = room
         self._rooms.move_to_end(room.room_id)
         self._members_held += len(room.members)
@@ -183,6 +187,10 @@ class Rooms:
             lines = await states.lines(self._db, missing)
             found.update(await self.maps_of_lines(list(lines.values())))
         return found
+
+    async def lines(self, state_nids: Collection[int]) -> dict[int, Line]:
+        """The lines of these states of the past. One query."""
+        return await states.lines(self._db, state_nids)
 
     async def maps_of_lines(self, lines: Iterable[Line]) -> dict[int, StateMap]:
         found: dict[int, StateMap] = {}
@@ -337,12 +345,9 @@ class Rooms:
 
 
 def _state_after(row: RoomRow, newest: StoredEvent) -> int:
-    if row.state_nid is not None:
-        return row.state_nid
-    if newest.event.is_state:
-        return newest.nid
-    assert newest.state_nid is not None
-    return newest.state_nid
+    state_nid = row.state_nid if row.state_nid is not None else newest.state_after
+    assert state_nid is not None
+    return state_nid
 
 
 def _assemble(
@@ -369,4 +374,6 @@ def _assemble(
         members=Map(members),
         joined=sum(1 for membership in members.values() if membership == "join"),
         newest=newest.ordering or 0,
+        has_own_heads=row.forward_extremities is not None,
+        head_nids={stored.event.event_id: stored.nid for stored in heads},
     )

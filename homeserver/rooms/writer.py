@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 from uuid import UUID
 
 from homeserver.core.errors import NotFound, Unavailable
@@ -19,6 +20,8 @@ from homeserver.rooms.committer import Committer, RepeatedTransactions
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage.room_aliases import AliasRow
+
+T = TypeVar("T")
 
 BATCH_DRAFTS_MAX = 100
 WAITING_PER_ROOM_MAX = 2_000
@@ -52,6 +55,20 @@ class NewAlias:
 
 
 @dataclass(slots=True, eq=False)
+class _Turn:
+    """Work of another kind on a room: nothing else is written to it meanwhile."""
+
+    work: Callable[[], Awaitable[None]]
+    done: asyncio.Future[None]
+
+    drafts: Sequence[Draft] = ()
+
+    def refuse(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
 class _Command:
     drafts: Sequence[Draft]
     sender: Sender | None
@@ -75,7 +92,7 @@ class RoomWriter:
         self._committer = committer
         self._journal = journal
         self._tasks = tasks
-        self._waiting: dict[RoomId, list[_Command]] = {}
+        self._waiting: dict[RoomId, list[_Command | _Turn]] = {}
         self._recent: OrderedDict[UUID, EventId] = OrderedDict()
 
     async def send(self, room_id: RoomId, draft: Draft, transaction: Transaction | None = None) -> Event:
@@ -122,9 +139,31 @@ class RoomWriter:
             self._journal.close(position, entries)
         return built.room
 
+    async def exclusively(self, room_id: RoomId, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` returns, which may write to this room: nobody else does while it runs.
+
+        For events of other servers (`rooms.incoming`). Raises what `work` raises, and Unavailable.
+        """
+        result: list[T] = []
+
+        async def run() -> None:
+            result.append(await work())
+
+        turn = _Turn(run, asyncio.get_running_loop().create_future())
+        self._queue(room_id, turn)
+        await turn.done
+        return result[0]
+
+    def committed(self, built: Built) -> None:
+        """Brings memory up to what somebody else committed in their turn."""
+        self._steps.committed(built)
+
     async def _enqueue(self, room_id: RoomId, drafts: Sequence[Draft], sender: Sender | None) -> list[Event]:
         done: asyncio.Future[list[Event]] = asyncio.get_running_loop().create_future()
-        command = _Command(drafts, sender, done)
+        self._queue(room_id, _Command(drafts, sender, done))
+        return await done
+
+    def _queue(self, room_id: RoomId, command: _Command | _Turn) -> None:
         waiting = self._waiting.get(room_id)
         if waiting is None:
             self._waiting[room_id] = [command]
@@ -133,13 +172,17 @@ class RoomWriter:
             raise Unavailable("this room is being written to faster than it can take")
         else:
             waiting.append(command)
-        return await done
 
     async def _write_room(self, room_id: RoomId) -> None:
         """Batch after batch until nothing waits; then the room has no writer."""
         self._rooms.pin(room_id)
         try:
             while self._waiting[room_id]:
+                first = self._waiting[room_id][0]
+                if isinstance(first, _Turn):
+                    del self._waiting[room_id][0]
+                    await _run_turn(first)
+                    continue
                 taken = self._take(room_id)
                 try:
                     await self._write_batch(room_id, taken)
@@ -147,20 +190,21 @@ class RoomWriter:
                     for command in taken:
                         command.refuse(error)
         finally:
-            for command in self._waiting.pop(room_id):
-                command.refuse(Unavailable("the server is stopping"))
+            for left in self._waiting.pop(room_id):
+                left.refuse(Unavailable("the server is stopping"))
             self._rooms.unpin(room_id)
 
     def _take(self, room_id: RoomId) -> list[_Command]:
         waiting = self._waiting[room_id]
-        count = size = 0
-        for command in waiting:
-            size += len(command.drafts)
-            if count and size > BATCH_DRAFTS_MAX:
+        taken: list[_Command] = []
+        size = 0
+        for waits in waiting:
+            size += len(waits.drafts)
+            if isinstance(waits, _Turn) or (taken and size > BATCH_DRAFTS_MAX):
                 break
-            count += 1
-        self._waiting[room_id] = waiting[count:]
-        return waiting[:count]
+            taken.append(waits)
+        self._waiting[room_id] = waiting[len(taken) :]
+        return taken
 
     async def _write_batch(self, room_id: RoomId, taken: list[_Command]) -> None:
         room = await self._rooms.get(room_id)
@@ -237,6 +281,16 @@ class RoomWriter:
         self._recent[key] = event_id
         if len(self._recent) > TRANSACTIONS_REMEMBERED_MAX:
             self._recent.popitem(last=False)
+
+
+async def _run_turn(turn: _Turn) -> None:
+    try:
+        await turn.work()
+    except Exception as error:
+        turn.refuse(error)
+    else:
+        if not turn.done.done():
+            turn.done.set_result(None)
 
 
 def _same_answer(command: _Command) -> Callable[[asyncio.Future[list[Event]]], None]:

@@ -55,6 +55,18 @@ class StoredEvent:
     rendered: tuple[bytes, bytes] | None = None
 
     @property
+    def state_after(self) -> int | None:
+        """The number of the state after the event; None where it isn't known, or there is none."""
+        if self.event.is_state and not self.flags & REJECTED and self.has_place:
+            return self.nid
+        return self.state_nid
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it is part of the room's graph here, rather than an event that others only cite as state."""
+        return self.ordering is not None or self.state_nid is not None
+
+    @property
     def is_shown(self) -> bool:
         """Whether clients may ever see it: neither rejected nor soft-failed nor outside of the timeline."""
         return self.flags == 0 and self.ordering is not None
@@ -118,18 +130,28 @@ _WINDOWS = """
 
 _BY_TXN_KEYS = "SELECT txn_key, event_id FROM events WHERE txn_key = ANY($1::uuid[])"
 
+# A jump at an event's own position says what became of the state there, so it comes after the event.
 _STATE_CHANGES = """
-    SELECT DISTINCT ON (e.room_nid, e.key_nid) e.room_nid, e.key_nid, e.event_nid
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS wanted(nid, after, upto)
-    JOIN events e ON e.room_nid = wanted.nid AND e.ordering > wanted.after AND e.ordering <= wanted.upto
-    WHERE e.key_nid IS NOT NULL AND e.flags = 0
-    ORDER BY e.room_nid, e.key_nid, e.ordering DESC
+    SELECT DISTINCT ON (room_nid, key_nid) room_nid, key_nid, event_nid FROM (
+        SELECT e.room_nid, e.key_nid, e.event_nid, e.ordering, 0 AS turn
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS wanted(nid, after, upto)
+        JOIN events e ON e.room_nid = wanted.nid AND e.ordering > wanted.after AND e.ordering <= wanted.upto
+        WHERE e.key_nid IS NOT NULL AND e.flags = 0
+        UNION ALL
+        SELECT j.room_nid, j.key_nid, j.event_nid, j.position, 1
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS wanted(nid, after, upto)
+        JOIN state_jumps j ON j.room_nid = wanted.nid AND j.position > wanted.after AND j.position <= wanted.upto
+    ) AS changes
+    ORDER BY room_nid, key_nid, ordering DESC, turn DESC
 """
 
 _STATE_HISTORY = """
-    SELECT room_nid, key_nid, ordering, event_nid FROM events
+    SELECT room_nid, key_nid, ordering, event_nid, 0 AS turn FROM events
     WHERE room_nid = ANY($1::bigint[]) AND key_nid = ANY($2::integer[]) AND ordering IS NOT NULL AND flags = 0
-    ORDER BY room_nid, ordering
+    UNION ALL
+    SELECT room_nid, key_nid, position, event_nid, 1 FROM state_jumps
+    WHERE room_nid = ANY($1::bigint[]) AND key_nid = ANY($2::integer[])
+    ORDER BY room_nid, ordering, turn
 """
 
 _NEAREST_AFTER = """
@@ -151,8 +173,31 @@ _SET_REDACTED = """
 """
 
 _AFTER_POSITION = """
-    SELECT event_nid FROM events WHERE event_nid > $1 AND event_nid <= $2 AND ordering IS NOT NULL AND flags = 0
+    SELECT event_nid FROM (
+        SELECT event_nid, ordering FROM events
+        WHERE event_nid > $1 AND event_nid <= $2 AND ordering = event_nid AND flags = 0
+        UNION ALL
+        SELECT event_nid, ordering FROM events
+        WHERE ordering > $1 AND ordering <= $2 AND ordering > 0 AND ordering <> event_nid AND flags = 0
+    ) AS found
+    ORDER BY ordering LIMIT $3
+"""
+
+_PROMOTE = """
+    UPDATE events SET ordering = new.ordering, state_nid = new.state_nid, replaces = new.replaces, flags = new.flags
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[])
+        AS new(nid, ordering, state_nid, replaces, flags)
+    WHERE event_nid = new.nid
+"""
+
+_STATE_EVENTS_AFTER = """
+    SELECT event_nid, key_nid, flags, event_id, json FROM events
+    WHERE room_nid = $1 AND key_nid IS NOT NULL AND event_nid > $2
     ORDER BY event_nid LIMIT $3
+"""
+
+_OLDEST_PLACE = """
+    SELECT ordering FROM events WHERE room_nid = $1 AND ordering IS NOT NULL ORDER BY ordering LIMIT 1
 """
 
 
@@ -240,10 +285,13 @@ async def state_changes(db: Reader, spans: dict[int, tuple[int, int]]) -> dict[i
 
 async def state_history(
     db: Reader, room_nids: Collection[int], key_nids: Collection[int]
-) -> list[tuple[int, int, int, int]]:
-    """(room nid, key nid, ordering, event nid) of each time one of these keys was set, by room and in order."""
+) -> list[tuple[int, int, int, int, bool]]:
+    """(room nid, key nid, ordering, event nid, is jump) of each time one of these keys was set, in order.
+
+    The event is 0 where a resolution left the key unset. A jump is a change that no event of the timeline explains.
+    """
     rows = await db.fetch(_STATE_HISTORY, list(room_nids), list(key_nids))
-    return [(row["room_nid"], row["key_nid"], row["ordering"], row["event_nid"]) for row in rows]
+    return [(row["room_nid"], row["key_nid"], row["ordering"], row["event_nid"], bool(row["turn"])) for row in rows]
 
 
 async def nearest(db: Reader, room_nid: int, timestamp_ms: int, *, forwards_in_time: bool) -> int | None:
@@ -261,6 +309,43 @@ async def set_redacted(tx: Tx, redactions: dict[int, int]) -> None:
 async def after_position(db: Reader, after: int, upto: int, limit: int) -> list[int]:
     """Timeline events with after < position <= upto in the order of the journal: for consumers that catch up."""
     return [row["event_nid"] for row in await db.fetch(_AFTER_POSITION, after, upto, limit)]
+
+
+async def promote(tx: Tx, rows: Sequence[NewEvent]) -> None:
+    """Gives events that were outside of the timeline their places in it."""
+    await tx.execute(
+        _PROMOTE,
+        [row.nid for row in rows],
+        [row.ordering for row in rows],
+        [row.state_nid for row in rows],
+        [row.replaces for row in rows],
+        [row.flags for row in rows],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AuthRow:
+    """A state event as a room's auth graph needs it."""
+
+    nid: int
+    key_nid: int
+    event_id: EventId
+    is_rejected: bool
+    json: bytes
+
+
+async def state_events_after(db: Reader, room_nid: int, nid: int, limit: int) -> list[AuthRow]:
+    """The state events of a room with greater numbers, whatever became of them, in the order of their numbers."""
+    return [
+        AuthRow(row["event_nid"], row["key_nid"], EventId(row["event_id"]), bool(row["flags"] & REJECTED), row["json"])
+        for row in await db.fetch(_STATE_EVENTS_AFTER, room_nid, nid, limit)
+    ]
+
+
+async def oldest_place(db: Reader, room_nid: int) -> int | None:
+    """The place of the first event of a room's timeline. One index look-up."""
+    place: int | None = await db.fetchval(_OLDEST_PLACE, room_nid)
+    return place
 
 
 def _stored(row: Row) -> StoredEvent:

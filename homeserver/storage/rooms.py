@@ -27,6 +27,7 @@ _COLUMNS = "room_nid, room_id, version, creator, is_published, forward_extremiti
 _INSERT = "INSERT INTO rooms (room_nid, room_id, version, creator, is_published) VALUES ($1, $2, $3, $4, $5)"
 _BY_IDS = f"SELECT {_COLUMNS} FROM rooms WHERE room_id = ANY($1::text[])"
 _BY_NIDS = f"SELECT {_COLUMNS} FROM rooms WHERE room_nid = ANY($1::bigint[])"
+_SET_HEADS = "UPDATE rooms SET forward_extremities = $2, state_nid = $3 WHERE room_nid = $1"
 _SET_PUBLISHED = "UPDATE rooms SET is_published = $2 WHERE room_id = $1"
 _PUBLISHED = f"SELECT {_COLUMNS} FROM rooms WHERE is_published ORDER BY room_nid"
 
@@ -41,6 +42,19 @@ async def by_ids(db: Reader, room_ids: Collection[RoomId]) -> list[RoomRow]:
 
 async def by_nids(db: Reader, nids: Collection[int]) -> list[RoomRow]:
     return [_room(row) for row in await db.fetch(_BY_NIDS, list(nids))]
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Where a room's graph ends: None while the newest event says it."""
+
+    room_nid: int
+    forward_extremities: Sequence[int] | None
+    state_nid: int | None
+
+
+async def set_heads(tx: Tx, heads: Heads) -> None:
+    await tx.execute(_SET_HEADS, heads.room_nid, heads.forward_extremities, heads.state_nid)
 
 
 async def published(db: Reader) -> list[RoomRow]:

@@ -89,6 +89,25 @@ def merge(deltas: Sequence[bytes]) -> bytes:
     return pairs[::-1][newest].tobytes()
 
 
+def keys_in(deltas: Sequence[bytes]) -> set[int]:
+    """The key numbers that these deltas name."""
+    return set(np.unique(np.frombuffer(b"".join(deltas), _PAIR)["key"]).tolist())
+
+
+def applied(state: StateMap, changes: Mapping[int, int]) -> StateMap:
+    """The map after these changes, of which those to UNSET remove."""
+    gone = [key for key, nid in changes.items() if nid == UNSET and key in state]
+    if not gone and UNSET not in changes.values():
+        return state.update(changes)
+    mutation = state.mutate()
+    for key, nid in changes.items():
+        if nid != UNSET:
+            mutation[key] = nid
+    for key in gone:
+        del mutation[key]
+    return mutation.finish()
+
+
 def unpack(deltas: Sequence[bytes]) -> StateMap:
     """The map that these deltas, oldest first, make of an empty one."""
     pairs = np.frombuffer(merge(deltas), _PAIR)

@@ -47,6 +47,7 @@ class SyncHub:
         self._room_last: OrderedDict[RoomId, int] = OrderedDict()  # the most lately active last
         self._user_last: dict[UserId, dict[str, int]] = {}
         self._member_last: dict[RoomId, int] = {}
+        self._jump_last: dict[RoomId, int] = {}
         self._waiting: dict[UserId, set[asyncio.Future[bool]]] = {}
         self._parked: dict[tuple[UserId, str], deque[asyncio.Future[bool]]] = {}
         self._is_stopping = False
@@ -57,6 +58,10 @@ class SyncHub:
     def waiting(self) -> int:
         """How many syncs are parked."""
         return sum(len(futures) for futures in self._waiting.values())
+
+    def jump_last(self, room_id: RoomId) -> int:
+        """The position up to which a room's state may have changed otherwise than by its timeline."""
+        return self._jump_last.get(room_id, self.start)
 
     def room_last(self, room_id: RoomId) -> int:
         """The position of the newest thing in a room, or of the start if there was none since."""
@@ -103,7 +108,7 @@ class SyncHub:
             return [] if since >= max(self.start, self._dropped.get(room_id, 0)) else None
         if since < feed.floor:
             return None
-        return [stored for stored in feed.recent if since < stored.nid <= upto]
+        return [stored for stored in feed.recent if since < (stored.ordering or 0) <= upto]
 
     async def wait(self, user_id: UserId, device: str, seen: int, timeout_s: float) -> bool:
         """Returns when something of this user's happened after position `seen`, or when the time is up.
@@ -167,12 +172,15 @@ class SyncHub:
                 self._hear_event(entry.payload, woken)
             elif entry.room_id is not None:
                 self._touch(entry.room_id, entry.position)
+                if entry.kind == "state_jump":
+                    self._jump_last[entry.room_id] = entry.position
+                    self._member_last[entry.room_id] = entry.position
                 room = self._rooms.resident(entry.room_id)
                 if room is not None:
                     woken |= self._concerned(room.members)
             for user_id in entry.user_ids:
                 self._user_last.setdefault(user_id, {})[entry.kind] = entry.position
-                if entry.kind == "forgotten":
+                if entry.kind in ("forgotten", "membership", "state_jump"):
                     self._user_rooms.forget(user_id)
                 if user_id in self._waiting:
                     woken.add(user_id)
@@ -186,17 +194,17 @@ class SyncHub:
         self._room_last.move_to_end(room_id)
 
     def _hear_event(self, written: Written, woken: set[UserId]) -> None:
-        event, position = written.event, written.stored.nid
+        event, position = written.event, written.stored.ordering or written.stored.nid
         feed = self._feeds.get(event.room_id)
         if feed is None:
             feed = self._feeds[event.room_id] = _Feed(max(self.start, self._dropped.pop(event.room_id, 0)))
         self._feeds.move_to_end(event.room_id)
         feed.recent.append(written.stored)
         if len(feed.recent) > RECENT_PER_ROOM:
-            feed.floor = feed.recent.popleft().nid
+            feed.floor = feed.recent.popleft().ordering or 0
         if len(self._feeds) > FEEDS_MAX:
             room_id, dropped = self._feeds.popitem(last=False)
-            self._dropped[room_id] = dropped.recent[-1].nid if dropped.recent else dropped.floor
+            self._dropped[room_id] = (dropped.recent[-1].ordering or 0) if dropped.recent else dropped.floor
         if written.redacts is not None:
             self._redact(feed, written.redacts.nid)
         self._touch(event.room_id, position)

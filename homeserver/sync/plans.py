@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.rooms.residents import Room
@@ -31,8 +31,10 @@ class Plans:
 
     joined: list[Plan]
     left: list[Plan]
-    invited: list[tuple[Room, int]]  # with the number of the member event
-    knocked: list[tuple[Room, int]]
+    # With the number of the member event; without a room where this server has only heard of it.
+    invited: list[tuple[Room | None, int]]
+    knocked: list[tuple[Room | None, int]]
+    turned_away: list[int] = field(default_factory=list)
 
 
 def memberships_at(history: Iterable[tuple[int, int, int, str | None]], since: int) -> dict[int, str | None]:
@@ -60,9 +62,13 @@ def make_plans(
     plans = Plans([], [], [], [])
     for room_id, entry in entries.items():
         room = rooms.get(room_id)
-        if room is None:
-            continue
         has_changed = entry.event_nid > since
+        if room is None:
+            if has_changed and entry.membership in ("invite", "knock"):
+                (plans.invited if entry.membership == "invite" else plans.knocked).append((None, entry.event_nid))
+            elif has_changed and since and not entry.is_forgotten:
+                plans.turned_away.append(entry.event_nid)
+            continue
         was = before.get(entry.room_nid) if has_changed else entry.membership
         if entry.membership == IN:
             is_new = since == 0 or was != IN

@@ -13,7 +13,7 @@ from homeserver.core.identifiers import RoomId
 from homeserver.rooms.client_events import Viewer, stripped
 from homeserver.rooms.places import place_token
 from homeserver.rooms.residents import Room
-from homeserver.storage import events
+from homeserver.storage import events, forks
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
 from homeserver.sync.plans import Plans, make_plans, memberships_at
@@ -83,6 +83,8 @@ class RoomSections:
         ):
             if waiting:
                 sections[name] = await self._stripped(key, waiting, ignored if name == "invite" else ())
+        if plans.turned_away:
+            sections.setdefault("leave", {}).update(await self._turned_away(span, plans.turned_away))
         return sections
 
     # --- which rooms
@@ -122,9 +124,13 @@ class RoomSections:
             key = ("m.room.member", user_id)
             numbers = await self._reads.numbers.find([key])
             history = await events.state_history(self._reads.db, moved, list(numbers.values()))
-            stored = await self._reads.store.by_nids({nid for *_, nid in history})
+            stored = await self._reads.store.by_nids({nid for *_, nid, _ in history})
             before = memberships_at(
-                ((room_nid, at, 0, stored[nid].event.membership) for room_nid, _, at, nid in history), since
+                (
+                    (room_nid, at, 0, stored[nid].event.membership if nid in stored else None)
+                    for room_nid, _, at, nid, _ in history
+                ),
+                since,
             )
         return make_plans(
             user_id,
@@ -227,19 +233,37 @@ class RoomSections:
         return found
 
     async def _stripped(
-        self, key: str, waiting: Sequence[tuple[Room, int]], ignored: Collection[str]
+        self, key: str, waiting: Sequence[tuple[Room | None, int]], ignored: Collection[str]
     ) -> dict[RoomId, dict[str, Any]]:
         """Rooms that the viewer is invited to, or knocks at, as far as they may be known from outside."""
-        stored = await self._reads.store.by_nids([nid for _, nid in waiting])
+        nids = [nid for _, nid in waiting]
+        stored = await self._reads.store.by_nids(nids)
+        told = await forks.stripped(self._reads.db, [nid for nid in nids if nid in stored and not stored[nid].is_shown])
         found: dict[RoomId, dict[str, Any]] = {}
         for room, nid in waiting:
             member = stored.get(nid)
             if member is None or member.event.sender in ignored:
                 continue
-            known = [room.known_state(event_type) for event_type in STRIPPED_TYPES]
-            shown = [stripped(event) for event in (*known, member.event) if event is not None]
-            found[room.room_id] = {key: {"events": shown}}
+            if nid in told or room is None:
+                shown: list[Any] = [*told.get(nid, ()), stripped(member.event)]
+            else:
+                known = [room.known_state(event_type) for event_type in STRIPPED_TYPES]
+                shown = [stripped(event) for event in (*known, member.event) if event is not None]
+            found[member.event.room_id] = {key: {"events": shown}}
         return found
+
+    async def _turned_away(self, span: Span, nids: Sequence[int]) -> dict[RoomId, dict[str, Any]]:
+        """Rooms on other servers whose invite or knock came to nothing: the event that says so."""
+        stored = list((await self._reads.store.by_nids(nids)).values())
+        rendered = await self._reads.client_events.render(stored, span.viewer, with_room_id=False, membership="leave")
+        return {
+            one.event.room_id: {
+                "timeline": {"events": [event], "limited": False, "prev_batch": place_token(one.nid)},
+                "state": {"events": []},
+                "account_data": {"events": []},
+            }
+            for one, event in zip(stored, rendered, strict=True)
+        }
 
 
 def _without_ignored(told: Sequence[Told], ignored: Collection[str]) -> None:

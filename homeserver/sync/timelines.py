@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from homeserver.core.filters import EventLike, RoomFilter, compile_event_filter
@@ -13,7 +13,7 @@ from homeserver.rooms.history import FIRST_PLACE
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.state_numbers import StateNumbers
-from homeserver.storage import events
+from homeserver.storage import events, forks
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.states import StateMap
@@ -153,6 +153,7 @@ class Timelines:
                 spans[room.plan.room.nid] = (room.plan.since, room.plan.upto)
             elif room.is_limited:
                 spans[room.plan.room.nid] = (room.plan.since, room.start - 1)
+        jumps = await self._jumps(told, full)
         lines = [told[index].plan.room.line for index, nid in full.items() if nid == told[index].plan.room.line.nid]
         found = await self._reads.rooms.maps_of_lines(lines)
         found.update(await self._reads.rooms.maps({nid for nid in full.values() if nid not in found}))
@@ -162,7 +163,19 @@ class Timelines:
         for index, room in enumerate(told):
             if room.plan.room.nid in changes:
                 maps[index] = changes[room.plan.room.nid]
+            if room.plan.room.nid in jumps:
+                maps[index] = {**maps[index], **jumps[room.plan.room.nid]}
         return maps
+
+    async def _jumps(self, told: Sequence[Told], full: Mapping[int, int]) -> dict[int, dict[int, int]]:
+        """What changed of the rooms' states otherwise than by the events of their timelines. One query at most."""
+        spans: dict[int, tuple[int, int]] = {}
+        for index, room in enumerate(told):
+            plan = room.plan
+            since = room.start - 1 if index in full else plan.since
+            if since < self._hub.start or self._hub.jump_last(plan.room.room_id) > since:
+                spans[plan.room.nid] = (since, plan.upto)
+        return await forks.jumps_within(self._reads.db, spans) if spans else {}
 
 
 def _state_nid(room: Told, *, state_after: bool) -> int | None:
@@ -172,5 +185,5 @@ def _state_nid(room: Told, *, state_after: bool) -> int | None:
         return room.plan.room.line.nid if room.plan.membership == "join" else room.plan.upto
     if state_after:
         last = room.events[-1]
-        return last.nid if last.event.is_state else last.state_nid
+        return last.state_after
     return room.events[0].state_nid

@@ -1,0 +1,514 @@
+"""Events of other servers on their way into a room: their fate, their place in the graph, and the rows of both.
+
+What is decided here is decided against the room as it is in memory, so only the room's writer may ask.
+spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from immutables import Map
+
+from homeserver.core.auth_rules import CREATE, check_auth, check_auth_events, keys_for_check
+from homeserver.core.errors import MissingEvents, RuleBroken
+from homeserver.core.events import Event, StateKey
+from homeserver.core.identifiers import EventId, UserId
+from homeserver.core.room import Head, RoomHead
+from homeserver.rooms.building import Built, Written, may_redact
+from homeserver.rooms.committer import Arrived, Batch
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.forks import Forks, Pending, differing_keys
+from homeserver.rooms.residents import USUAL_KEYS, Room, Rooms
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.storage import forks as fork_tables
+from homeserver.storage.database import Database
+from homeserver.storage.events import REJECTED, SOFT_FAILED, NewEvent, StoredEvent
+from homeserver.storage.forks import Gap, Jump
+from homeserver.storage.memberships import MembershipRow
+from homeserver.storage.relations import relation_of
+from homeserver.storage.rooms import Heads
+from homeserver.storage.states import UNSET, Line, StateMap, applied
+
+# The event's own number, and one each for the states that branches become before it and after it.
+POSITIONS_EACH = 3
+
+
+class Fate(Enum):
+    """What became of an event of another server."""
+
+    ACCEPTED = "accepted"
+    SOFT_FAILED = "soft_failed"  # allowed where it was sent, not in the room as it is now: kept, not shown
+    REJECTED = "rejected"  # breaks the rules: kept, not shown, and nothing may build on it
+    KNOWN = "known"  # it was here before
+    UNCONNECTED = "unconnected"  # its place in the graph isn't known: nothing was written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """An event whose form, hash and signatures are right and whose auth events are here.
+
+    `state_before` (key number → event number) is given where some of its prev_events aren't here.
+    """
+
+    event: Event
+    state_before: StateMap | None = None
+    refusal: str | None = None
+    staged_nid: int | None = None
+
+
+@dataclass(slots=True)
+class Intake:
+    """A batch of arrivals ready to be committed."""
+
+    built: Built
+    fates: list[Fate]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalReads:
+    """What arrivals are looked up in."""
+
+    db: Database
+    rooms: Rooms
+    event_store: EventStore
+    numbers: StateNumbers
+    forks: Forks
+
+
+class Arrivals:
+    """Decides on arrivals."""
+
+    def __init__(self, reads: ArrivalReads) -> None:
+        self._reads = reads
+
+    async def take(self, room: Room, arrivals: Sequence[Arrival], first: int) -> Intake:
+        """The fates of these events, in their order, each on top of those before.
+
+        `first` is the first of POSITIONS_EACH numbers for each. Cost where the graph goes straight on: no query beyond
+        what isn't in memory. Where branches meet: a resolution.
+        """
+        work = await _Work.begin(self._reads, room, arrivals, first)
+        fates = [await work.take(arrival) for arrival in arrivals]
+        return Intake(await work.built(), fates)
+
+    def failed(self, room: Room) -> None:
+        """Told when what was taken could not be written."""
+        self._reads.forks.forget(room.nid)
+
+
+@dataclass(slots=True)
+class _Tip:
+    """A forward extremity."""
+
+    head: Head
+    nid: int
+    depth: int
+    state_nid: int
+
+
+class _Work:
+    """Follows one room from arrival to arrival."""
+
+    def __init__(self, reads: ArrivalReads, room: Room, first: int) -> None:
+        self._reads = reads
+        self._room = room
+        self._next = first
+        self._line = room.line
+        self._lines: dict[int, Line] = {room.line.nid: room.line}
+        self._maps: dict[int, StateMap] = {}
+        self._known = room.head.known
+        self._nids = room.nids
+        self._members = room.members
+        self._newest = room.newest
+        self._tips: dict[EventId, _Tip] = {}
+        self._events: dict[EventId, StoredEvent] = {}
+        self._pending: dict[int, Pending] = {}
+        self._key_nids: dict[StateKey, int] = {}
+        self._gaps: set[EventId] = set()
+        self._batch = Batch(arrived=Arrived(room_nid=room.nid))
+        self._memberships: dict[tuple[int, str], MembershipRow] = {}
+        self._redactions: dict[int, int] = {}
+        self._redacted: list[StoredEvent] = []
+        self._written: list[tuple[StoredEvent, Event | None, str | None, StoredEvent | None]] = []
+        self._promoted: list[int] = []
+        self._changes: dict[int, int] = {}
+
+    @property
+    def _arrived(self) -> Arrived:
+        assert self._batch.arrived is not None
+        return self._batch.arrived
+
+    @classmethod
+    async def begin(cls, reads: ArrivalReads, room: Room, arrivals: Sequence[Arrival], first: int) -> _Work:
+        """Looks up what all of them will ask for: a query for the events, one for the numbers, one for the gaps."""
+        work = cls(reads, room, first)
+        events = [arrival.event for arrival in arrivals]
+        wanted = {head.event_id for head in room.head.heads}
+        for event in events:
+            wanted.update((event.event_id, *event.prev_event_ids, *event.auth_event_ids))
+            if event.type == "m.room.redaction" and event.redacts:
+                wanted.add(EventId(event.redacts))
+        work._events = await reads.event_store.by_ids(wanted)
+        keys = {key for event in events for key in keys_for_check(event)} | set(USUAL_KEYS)
+        await reads.numbers.find(list(keys))
+        work._key_nids = await reads.numbers.give([event.key for event in events if event.is_state])
+        for head in room.head.heads:
+            stored = work._events[head.event_id]
+            state_nid = stored.state_after
+            assert state_nid is not None
+            work._tips[head.event_id] = _Tip(head, stored.nid, stored.event.depth, state_nid)
+        if any(set(event.prev_event_ids) != set(work._tips) for event in events):
+            work._gaps = await fork_tables.gaps_among(reads.db, room.nid, [event.event_id for event in events])
+        return work
+
+    async def take(self, arrival: Arrival) -> Fate:
+        event = arrival.event
+        if arrival.staged_nid is not None:
+            self._arrived.staged.append(arrival.staged_nid)
+        existing = self._events.get(event.event_id)
+        if existing is not None and (existing.has_place or existing.room_nid != self._room.nid):
+            return Fate.KNOWN
+        before = await self._state_before(arrival)
+        if before is None:
+            return Fate.UNCONNECTED
+        refusal = arrival.refusal or await self._refusal(event, before)
+        fate = Fate.REJECTED if refusal else Fate.ACCEPTED
+        if refusal is None and before.nid != self._line.nid:
+            refusal = await self._broken_rule(event, self._line)
+            fate = Fate.SOFT_FAILED if refusal else Fate.ACCEPTED
+        if arrival.state_before is not None:
+            missing = [name for name in event.prev_event_ids if name not in self._events]
+            nid = existing.nid if existing is not None else self._next
+            self._arrived.gaps.extend(Gap(self._room.nid, name, nid) for name in missing)
+        await self._place(event, existing, before, fate, refusal)
+        return fate
+
+    # --- the state before, and what it allows
+
+    async def _state_before(self, arrival: Arrival) -> Line | None:
+        if arrival.state_before is not None:
+            return await self._given(arrival.state_before)
+        prevs = [self._events.get(event_id) for event_id in arrival.event.prev_event_ids]
+        if not prevs or any(prev is None or not prev.has_place for prev in prevs):
+            return None
+        if set(arrival.event.prev_event_ids) == set(self._tips):
+            return self._line
+        state_nids = {prev.state_after for prev in prevs if prev is not None}
+        return await self._met([nid for nid in state_nids if nid is not None])
+
+    async def _given(self, state: StateMap) -> Line:
+        """A state that another server told of, as a line: near the current one where most of it is the same."""
+        current = await self._map(self._line)
+        changes = {number: nid for number, nid in state.items() if current.get(number) != nid}
+        changes.update((number, UNSET) for number in current if number not in state)
+        if not changes:
+            return self._line
+        line = self._line.next(self._number(), changes)
+        self._keep(line, applied(current, changes))
+        return line
+
+    async def _met(self, state_nids: Collection[int]) -> Line:
+        """The state that these states become together."""
+        lines = await self._lines_of(state_nids)
+        if len(lines) == 1:
+            return lines[0]
+        resolved = await self._reads.forks.resolve(self._room.nid, self._room.version, lines, self._pending)
+        if not resolved.changes:
+            return resolved.base
+        state = applied(await self._map(resolved.base), resolved.changes)
+        for line in lines[1:]:
+            if await self._map(line) == state:
+                return line
+        line = resolved.base.next(self._number(), resolved.changes)
+        self._keep(line, state)
+        return line
+
+    async def _lines_of(self, state_nids: Collection[int]) -> list[Line]:
+        missing = [nid for nid in state_nids if nid not in self._lines]
+        if missing:
+            self._lines.update(await self._reads.rooms.lines(missing))
+        return [self._lines[nid] for nid in state_nids]
+
+    async def _map(self, line: Line) -> StateMap:
+        known = self._maps.get(line.nid)
+        if known is None:
+            known = self._maps[line.nid] = (await self._reads.rooms.maps_of_lines([line]))[line.nid]
+        return known
+
+    def _keep(self, line: Line, state: StateMap) -> None:
+        self._lines[line.nid] = line
+        self._maps[line.nid] = state
+        self._batch.states.append(line.rows[0])
+
+    async def _refusal(self, event: Event, before: Line) -> str | None:
+        """Why the event is rejected: by what it cites, or by the state before it."""
+        cited = [self._events[event_id] for event_id in event.auth_event_ids if event_id in self._events]
+        rejected = {stored.event.event_id for stored in cited if stored.flags & REJECTED}
+        try:
+            check_auth_events(event, [stored.event for stored in cited], rejected=rejected)
+            state = {stored.event.key: stored.event for stored in cited if stored.event.is_state}
+            create = self._known.get(CREATE)
+            if create is not None:
+                state.setdefault(CREATE, create)
+            check_auth(event, state)
+        except RuleBroken as broken:
+            return f"by its auth events: {broken}"
+        except MissingEvents:
+            return "its auth events are not all known"
+        reason = await self._broken_rule(event, before)
+        return f"by the state before it: {reason}" if reason else None
+
+    async def _broken_rule(self, event: Event, line: Line) -> str | None:
+        try:
+            check_auth(event, await self._state_at(line, keys_for_check(event)))
+        except RuleBroken as broken:
+            return str(broken)
+        return None
+
+    async def _state_at(self, line: Line, keys: Collection[StateKey]) -> dict[StateKey, Event]:
+        found: dict[StateKey, Event] = {}
+        missing = list(keys)
+        if line.nid == self._line.nid:
+            known = {key: self._known[key] for key in keys if key in self._known}
+            found = {key: event for key, event in known.items() if event is not None}
+            missing = [key for key in keys if key not in known]
+        if missing:
+            numbers = await self._reads.numbers.find(missing)
+            state = await self._map(line)
+            nids = {key: nid for key, number in numbers.items() if (nid := state.get(number)) is not None}
+            stored = await self._by_nids(nids.values())
+            found.update((key, stored[nid].event) for key, nid in nids.items() if nid in stored)
+            if line.nid == self._line.nid:
+                self._known = self._known.update({key: found.get(key) for key in missing})
+                self._nids = self._nids.update({key: nids[key] for key in missing if key in found})
+        return found
+
+    async def _by_nids(self, nids: Collection[int]) -> dict[int, StoredEvent]:
+        found = {nid: self._pending[nid].stored for nid in nids if nid in self._pending}
+        found.update(await self._reads.event_store.by_nids([nid for nid in nids if nid not in found]))
+        return found
+
+    # --- its place
+
+    def _number(self) -> int:
+        number, self._next = self._next, self._next + 1
+        return number
+
+    async def _place(
+        self, event: Event, existing: StoredEvent | None, before: Line, fate: Fate, refusal: str | None
+    ) -> None:
+        position = self._number()
+        nid = existing.nid if existing is not None else position
+        accepted = fate is Fate.ACCEPTED
+        key_nid = self._key_nids[event.key] if event.is_state else None
+        replaces = None
+        if key_nid is not None:
+            replaces = (await self._map(before)).get(key_nid) if before.nid != self._line.nid else self._replaced(event)
+        row = NewEvent(
+            nid=nid,
+            room_nid=self._room.nid,
+            ordering=position if accepted else None,
+            event=event,
+            state_nid=before.nid,
+            replaces=replaces,
+            key_nid=key_nid,
+            flags={Fate.REJECTED: REJECTED, Fate.SOFT_FAILED: SOFT_FAILED}.get(fate, 0),
+            json=event.canonical,
+        )
+        stored = StoredEvent(
+            nid=nid, room_nid=row.room_nid, ordering=row.ordering, event=event, state_nid=before.nid, replaces=replaces,
+            redacted_by=None, flags=row.flags, device_id=None, txn_id=None, size_bytes=len(row.json),
+        )  # fmt: skip
+        self._events[event.event_id] = stored
+        if existing is None:
+            self._batch.events.append(row)
+        else:
+            self._arrived.promoted.append(row)
+            self._promoted.append(nid)
+        if refusal is not None:
+            self._arrived.refusals[nid] = refusal
+        after = before
+        if key_nid is not None and fate is not Fate.REJECTED:
+            after = await self._state_after(stored, before, key_nid)
+        if accepted:
+            await self._accept(stored, before, after, position)
+
+    def _replaced(self, event: Event) -> int | None:
+        return self._nids.get(event.key)
+
+    async def _state_after(self, stored: StoredEvent, before: Line, key_nid: int) -> Line:
+        self._pending[stored.nid] = Pending(stored, key_nid)
+        after = before.next(stored.nid, {key_nid: stored.nid})
+        self._lines[after.nid] = after
+        self._batch.states.append(after.rows[0])
+        state_before = self._maps.get(before.nid)
+        if state_before is not None:
+            self._maps[after.nid] = state_before.set(key_nid, stored.nid)
+        return after
+
+    async def _accept(self, stored: StoredEvent, before: Line, after: Line, position: int) -> None:
+        event = stored.event
+        replaced, was = None, None
+        if event.is_state:
+            replaced = (await self._state_at(self._line, [event.key])).get(event.key)
+            was = self._members.get(UserId(event.state_key or "")) if event.type == "m.room.member" else None
+        relation = relation_of(event, stored.nid, self._room.nid)
+        if relation is not None:
+            self._batch.relations.append(relation)
+        self._newest = position
+        state_nid = stored.state_after
+        assert state_nid is not None
+        if event.event_id in self._gaps:
+            self._arrived.filled.append(event.event_id)
+        else:
+            for cited in self._joined_tips(event):
+                self._tips.pop(cited, None)
+            self._tips[event.event_id] = _Tip(Head.of(event), stored.nid, event.depth, state_nid)
+        if before.nid == self._line.nid and len(self._tips) == 1 and event.event_id in self._tips:
+            self._step(stored, after)
+        else:
+            await self._jump(stored, await self._met({tip.state_nid for tip in self._tips.values()}), position)
+        target = await self._redact(event, stored.nid) if event.type == "m.room.redaction" else None
+        self._written.append((stored, replaced, was, target))
+
+    def _joined_tips(self, event: Event) -> list[EventId]:
+        """What the event cites, and what is cited by those of them that are shown to nobody."""
+        found, waiting, looked = list[EventId](), list(event.prev_event_ids), 0
+        while waiting and looked < 100:
+            looked += 1
+            event_id = waiting.pop()
+            found.append(event_id)
+            stored = self._events.get(event_id)
+            if stored is not None and stored.flags:
+                waiting.extend(stored.event.prev_event_ids)
+        return found
+
+    def _step(self, stored: StoredEvent, after: Line) -> None:
+        """The usual way: the event comes after all there is."""
+        self._line = after
+        event = stored.event
+        if not event.is_state:
+            return
+        self._known = self._known.set(event.key, event)
+        self._nids = self._nids.set(event.key, stored.nid)
+        self._changes[self._key_nids[event.key]] = stored.nid
+        if event.type == "m.room.member":
+            self._set_member(event, stored.nid)
+
+    async def _jump(self, stored: StoredEvent, line: Line, position: int) -> None:
+        """The current state goes over to another line; what the event alone doesn't explain is written down."""
+        before, self._line = self._line, line
+        own = self._key_nids[stored.event.key] if stored.event.is_state else None
+        changes: dict[int, int] = {}
+        if before.nid != line.nid:
+            old, new = await self._map(before), await self._map(line)
+            changes = {
+                number: new.get(number, UNSET)
+                for number in differing_keys([before, line])
+                if old.get(number) != new.get(number)
+            }
+        if own is not None and changes.get(own) != stored.nid:
+            current = (await self._map(line)).get(own, UNSET)
+            if current != stored.nid:
+                self._arrived.jumps.append(Jump(self._room.nid, position, own, current))
+        self._arrived.jumps.extend(
+            Jump(self._room.nid, position, number, nid) for number, nid in changes.items() if number != own
+        )
+        self._changes.update(changes)
+        await self._follow(changes)
+
+    async def _follow(self, changes: Mapping[int, int]) -> None:
+        """Brings what is known of the current state after these changes of it."""
+        if not changes:
+            return
+        keys = await self._reads.numbers.keys_of(list(changes))
+        stored = await self._by_nids([nid for nid in changes.values() if nid != UNSET])
+        for number, nid in changes.items():
+            key = keys[number]
+            event = stored[nid].event if nid in stored else None
+            if key in self._known or event is not None:
+                self._known = self._known.set(key, event)
+            if event is not None:
+                self._nids = self._nids.set(key, nid)
+            elif key in self._nids:
+                self._nids = self._nids.delete(key)
+            if key[0] == "m.room.member":
+                if event is not None:
+                    self._set_member(event, nid)
+                elif UserId(key[1]) in self._members:
+                    self._unset_member(UserId(key[1]))
+
+    def _set_member(self, event: Event, nid: int) -> None:
+        user_id, membership = UserId(event.state_key or ""), event.membership or "leave"
+        self._members = self._members.set(user_id, membership)
+        self._memberships[self._room.nid, user_id] = MembershipRow(self._room.nid, user_id, membership, nid)
+
+    def _unset_member(self, user_id: UserId) -> None:
+        self._members = self._members.set(user_id, "leave")
+        self._memberships[self._room.nid, user_id] = MembershipRow(self._room.nid, user_id, "leave", self._newest)
+
+    async def _redact(self, event: Event, nid: int) -> StoredEvent | None:
+        """Marks the target where the redaction applies. spec: rooms/v3/#handling-redactions"""
+        target = self._events.get(EventId(event.redacts or ""))
+        if target is None or target.room_nid != self._room.nid or target.redacted_by is not None:
+            return None
+        if not may_redact(self._known, event.sender, target.event):
+            return None
+        self._redactions[target.nid] = nid
+        self._redacted.append(target)
+        if target.event.is_state:
+            current = self._known.get(target.event.key)
+            if current is not None and current.event_id == target.event.event_id:
+                self._known = self._known.set(target.event.key, target.event.redacted())
+        return target
+
+    # --- the rows
+
+    async def built(self) -> Built:
+        room = self._after()
+        if room.has_own_heads:
+            nids = [tip.nid for tip in self._tips.values()]
+            self._batch.heads = Heads(room.nid, nids, room.line.nid)
+        elif self._room.has_own_heads:
+            self._batch.heads = Heads(room.nid, None, None)
+        self._batch.memberships = self._memberships
+        self._batch.redactions = self._redactions
+        keys = [row.event.key for row in self._batch.events if row.event.is_state]
+        self._batch.state_keys = self._reads.numbers.unsaved(keys)
+        written = [
+            Written(stored=stored, room=room, replaced=replaced, membership_before=was, redacts=target)
+            for stored, replaced, was, target in self._written
+        ]
+        return Built(room, self._batch, written, self._changes, self._redacted, promoted=self._promoted)
+
+    def _after(self) -> Room:
+        tips = sorted(self._tips.values(), key=lambda tip: tip.nid)
+        newest = next((tip for tip in tips if self._is_newest(tip)), None)
+        is_plain = len(tips) == 1 and newest is not None and newest.state_nid == self._line.nid
+        known: Map[StateKey, Event | None] = self._known
+        return replace(
+            self._room,
+            head=RoomHead(
+                version=self._room.version,
+                room_id=self._room.room_id,
+                heads=tuple(tip.head for tip in tips),
+                depth=max(tip.depth for tip in tips),
+                known=known,
+            ),
+            line=self._line,
+            nids=self._nids,
+            members=self._members,
+            joined=sum(1 for membership in self._members.values() if membership == "join")
+            if self._members is not self._room.members
+            else self._room.joined,
+            newest=self._newest,
+            has_own_heads=not is_plain,
+            head_nids={} if is_plain else {tip.head.event_id: tip.nid for tip in tips},
+        )
+
+    def _is_newest(self, tip: _Tip) -> bool:
+        stored = self._events.get(tip.head.event_id)
+        return stored is not None and stored.ordering == self._newest

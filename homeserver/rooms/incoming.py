@@ -1,0 +1,377 @@
+"""Events of other servers, written: into a room's timeline, beside it, or as a room that this server comes into.
+
+Whoever calls has checked form, hash and signatures. Each of these takes its turn with the room's other writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from homeserver.core.auth_rules import check_auth, check_auth_events
+from homeserver.core.errors import MissingEvents, NotFound, RuleBroken
+from homeserver.core.events import Event, StateKey
+from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.core.room_versions import RoomVersion
+from homeserver.journal.journal import Entry, Journal
+from homeserver.rooms.arrivals import POSITIONS_EACH, Arrival, Arrivals, Fate
+from homeserver.rooms.building import Built, Written
+from homeserver.rooms.committer import Arrived, Batch, Committer
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.residents import Room, Rooms
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.rooms.writer import RoomWriter
+from homeserver.storage import rooms as room_table
+from homeserver.storage.database import Database
+from homeserver.storage.events import REJECTED, NewEvent, StoredEvent
+from homeserver.storage.forks import Gap, Jump
+from homeserver.storage.memberships import MembershipRow
+from homeserver.storage.rooms import RoomRow
+from homeserver.storage.states import first_line
+
+CHUNK = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteParts:
+    """What writes go through."""
+
+    db: Database
+    journal: Journal
+    writer: RoomWriter
+    committer: Committer
+    arrivals: Arrivals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomSnapshot:
+    """A room as another server told of it: all state, the auth chain, and the event by which this server comes in."""
+
+    version: RoomVersion
+    state: Sequence[Event]
+    auth_chain: Sequence[Event]
+    event: Event
+
+
+class Incoming:
+    """Writes what other servers made."""
+
+    def __init__(self, parts: WriteParts, rooms: Rooms, event_store: EventStore, numbers: StateNumbers) -> None:
+        self._parts = parts
+        self._rooms = rooms
+        self._events = event_store
+        self._numbers = numbers
+
+    async def take(self, room_id: RoomId, arrivals: Sequence[Arrival]) -> list[Fate]:
+        """Takes events into a room, in this order, and says what became of each. Durable when it returns.
+
+        Raises NotFound for a room that this server isn't in, Unavailable when the database is away.
+        """
+        if not arrivals:
+            return []
+        return await self._parts.writer.exclusively(room_id, lambda: self._take(room_id, arrivals))
+
+    async def keep(self, room_id: RoomId, events: Sequence[Event]) -> None:
+        """Keeps events that others cite, outside of the timeline: those whose auth events are here or among them.
+
+        Those that break the rules are kept as rejected.
+        """
+        if events:
+            await self._parts.writer.exclusively(room_id, lambda: self._keep_cited(room_id, events))
+
+    async def enter(self, room_id: RoomId, snapshot: RoomSnapshot) -> Room:
+        """The room, once this server is in it. Raises RuleBroken where the event isn't allowed by the state told."""
+        return await self._parts.writer.exclusively(room_id, lambda: self._enter(room_id, snapshot))
+
+    async def note(
+        self,
+        room_id: RoomId,
+        version: RoomVersion,
+        event: Event,
+        stripped: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Writes a member event of a user of ours in a room that this server isn't in: an invite, a knock, a leave.
+
+        `stripped` is what its server tells of the room.
+        """
+        await self._parts.writer.exclusively(room_id, lambda: self._note(room_id, version, event, stripped))
+
+    # --- into the timeline
+
+    async def _take(self, room_id: RoomId, arrivals: Sequence[Arrival]) -> list[Fate]:
+        room = await self._rooms.get(room_id)
+        if room is None:
+            raise NotFound("this server doesn't know the room")
+        journal = self._parts.journal
+        first = await journal.open(POSITIONS_EACH * len(arrivals))
+        entries: Sequence[Entry] = ()
+        try:
+            intake = await self._parts.arrivals.take(room, arrivals, first)
+            entries = await self._commit(room, intake.built)
+        finally:
+            journal.close(first, entries)
+        return intake.fates
+
+    async def _commit(self, room: Room, built: Built) -> list[Entry]:
+        try:
+            await self._parts.committer.commit(built.batch)
+        except BaseException:
+            self._parts.arrivals.failed(room)
+            self._rooms.drop(room.room_id)
+            raise
+        self._parts.writer.committed(built)
+        entries = [
+            Entry(written.stored.ordering or written.stored.nid, "event", built.room.room_id, (), written)
+            for written in built.written
+        ]
+        jumps = built.batch.arrived.jumps if built.batch.arrived is not None else ()
+        if jumps:
+            moved = {key[1] for key in await self._keys(jumps) if key[0] == "m.room.member"}
+            last = max(jump.position for jump in jumps)
+            entries.append(Entry(last, "state_jump", room.room_id, tuple(UserId(user_id) for user_id in moved)))
+        return sorted(entries, key=lambda entry: entry.position)
+
+    async def _keys(self, jumps: Sequence[Jump]) -> list[StateKey]:
+        return list((await self._numbers.keys_of({jump.key_nid for jump in jumps})).values())
+
+    # --- beside it
+
+    async def _keep_cited(self, room_id: RoomId, events: Sequence[Event]) -> None:
+        rows = await room_table.by_ids(self._parts.db, [room_id])
+        if not rows:
+            raise NotFound("this server doesn't know the room")
+        await self._write_cited(rows[0].nid, events)
+
+    async def _write_cited(self, room_nid: int, events: Sequence[Event]) -> dict[EventId, StoredEvent]:
+        """Writes those that aren't here yet; gives all that are then, by id, with what they cite."""
+        wanted = {event.event_id for event in events} | {name for event in events for name in event.auth_event_ids}
+        known = dict(await self._events.by_ids(wanted))
+        new = in_auth_order([event for event in events if event.event_id not in known])
+        refusals = await asyncio.to_thread(judge, new, known) if len(new) > 50 else judge(new, known)
+        numbers = await self._numbers.give([event.key for event in new if event.is_state])
+        for at in range(0, len(new), CHUNK):
+            chunk = new[at : at + CHUNK]
+            first = await self._unpublished(len(chunk))
+            batch = Batch(arrived=Arrived(room_nid=room_nid))
+            for nid, event in enumerate(chunk, first):
+                stored = self._add_row(batch, nid, room_nid, event, numbers, refusals.get(event.event_id))
+                known[event.event_id] = stored
+            keys = [event.key for event in chunk if event.is_state]
+            batch.state_keys = self._numbers.unsaved(keys)
+            await self._parts.committer.commit(batch)
+            self._numbers.saved(batch.state_keys)
+        return known
+
+    def _add_row(
+        self,
+        batch: Batch,
+        nid: int,
+        room_nid: int,
+        event: Event,
+        numbers: Mapping[StateKey, int],
+        refusal: str | None,
+    ) -> StoredEvent:
+        flags = REJECTED if refusal else 0
+        key_nid = numbers[event.key] if event.is_state else None
+        json = event.canonical
+        batch.events.append(
+            NewEvent(
+                nid=nid,
+                room_nid=room_nid,
+                ordering=None,
+                event=event,
+                state_nid=None,
+                key_nid=key_nid,
+                flags=flags,
+                json=json,
+            )
+        )
+        if refusal and batch.arrived is not None:
+            batch.arrived.refusals[nid] = refusal
+        return StoredEvent(
+            nid=nid, room_nid=room_nid, ordering=None, event=event, state_nid=None, replaces=None, redacted_by=None,
+            flags=flags, device_id=None, txn_id=None, size_bytes=len(json),
+        )  # fmt: skip
+
+    async def _unpublished(self, count: int) -> int:
+        """Numbers for rows that no consumer hears of."""
+        first = await self._parts.journal.open(count)
+        self._parts.journal.close(first, ())
+        return first
+
+    # --- a room to come into
+
+    async def _enter(self, room_id: RoomId, snapshot: RoomSnapshot) -> Room:
+        room_nid = await self._room_nid(room_id, snapshot.version, snapshot.state)
+        known = await self._write_cited(room_nid, [*snapshot.auth_chain, *snapshot.state])
+        valid = [known[event.event_id] for event in snapshot.state if event.event_id in known]
+        state = {stored.event.key: stored for stored in valid if not stored.flags & REJECTED}
+        event = snapshot.event
+        check_auth(event, {key: stored.event for key, stored in state.items()})
+        journal = self._parts.journal
+        numbers = await self._numbers.give([*state, event.key])
+        existing = await self._events.by_id(event.event_id)
+        if existing is not None and existing.ordering is not None:
+            room = await self._rooms.get(room_id)
+            assert room is not None
+            return room
+        first = await journal.open(2)
+        entries: Sequence[Entry] = ()
+        try:
+            batch = self._entry_batch(room_nid, event, {numbers[key]: s for key, s in state.items()}, first, numbers)
+            was = state.get(event.key)
+            await self._parts.committer.commit(batch)
+            self._numbers.saved(batch.state_keys)
+            self._rooms.drop(room_id)
+            room = await self._rooms.get(room_id)
+            assert room is not None
+            stored = (await self._events.by_ids([event.event_id]))[event.event_id]
+            before = was.event.membership if was is not None else None
+            written = Written(stored=stored, room=room, replaced=was.event if was else None, membership_before=before)
+            entries = [Entry(first + 1, "event", room_id, (), written)]
+        finally:
+            journal.close(first, entries)
+        return room
+
+    def _entry_batch(
+        self,
+        room_nid: int,
+        event: Event,
+        state: Mapping[int, StoredEvent],
+        first: int,
+        numbers: Mapping[StateKey, int],
+    ) -> Batch:
+        """The rows of the event by which this server comes in, and of the state that it finds."""
+        nid, key_nid = first + 1, numbers[event.key]
+        nids = {number: stored.nid for number, stored in state.items()}
+        line = first_line(first, nids)
+        after = line.next(nid, {key_nid: nid})
+        members = {
+            (room_nid, stored.event.state_key or ""): MembershipRow(
+                room_nid, UserId(stored.event.state_key or ""), stored.event.membership or "leave", stored.nid
+            )
+            for stored in state.values()
+            if stored.event.type == "m.room.member"
+        }
+        user_id = event.state_key or ""
+        members[room_nid, user_id] = MembershipRow(room_nid, UserId(user_id), event.membership or "leave", nid)
+        batch = Batch(
+            events=[
+                NewEvent(
+                    nid=nid,
+                    room_nid=room_nid,
+                    ordering=nid,
+                    event=event,
+                    state_nid=first,
+                    replaces=nids.get(key_nid),
+                    key_nid=key_nid,
+                    json=event.canonical,
+                )
+            ],
+            states=[line.rows[0], after.rows[0]],
+            state_keys=self._numbers.unsaved([event.key]),
+            memberships=members,
+            heads=room_table.Heads(room_nid, None, None),
+            arrived=Arrived(room_nid=room_nid),
+        )
+        assert batch.arrived is not None
+        batch.arrived.jumps.extend(Jump(room_nid, first, number, number_nid) for number, number_nid in nids.items())
+        batch.arrived.gaps.extend(_gaps(room_nid, event, nid))
+        return batch
+
+    async def _room_nid(self, room_id: RoomId, version: RoomVersion, state: Sequence[Event]) -> int:
+        rows = await room_table.by_ids(self._parts.db, [room_id])
+        if rows:
+            return rows[0].nid
+        creator = next((event.sender for event in state if event.type == "m.room.create"), UserId(""))
+        nid = await self._unpublished(1)
+        row = RoomRow(
+            nid=nid, room_id=room_id, version=version, creator=creator, is_published=False, forward_extremities=None,
+            state_nid=None,
+        )  # fmt: skip
+        async with self._parts.db.transaction() as tx:
+            await room_table.insert(tx, row)
+        return nid
+
+    # --- a room seen from outside
+
+    async def _note(
+        self, room_id: RoomId, version: RoomVersion, event: Event, stripped: Sequence[Mapping[str, Any]] | None
+    ) -> None:
+        room_nid = await self._room_nid(room_id, version, ())
+        known = await self._events.by_id(event.event_id)
+        if known is not None:
+            return
+        numbers = await self._numbers.give([event.key])
+        journal, user_id = self._parts.journal, UserId(event.state_key or "")
+        nid = await journal.open(1)
+        entries: Sequence[Entry] = ()
+        try:
+            batch = Batch(arrived=Arrived(room_nid=room_nid))
+            assert batch.arrived is not None
+            stored = self._add_row(batch, nid, room_nid, event, numbers, None)
+            batch.memberships = {
+                (room_nid, user_id): MembershipRow(room_nid, user_id, event.membership or "leave", nid)
+            }
+            if stripped is not None:
+                batch.arrived.stripped[nid] = stripped
+            batch.state_keys = self._numbers.unsaved([event.key])
+            await self._parts.committer.commit(batch)
+            self._numbers.saved(batch.state_keys)
+            self._rooms.drop(room_id)
+            entries = [Entry(nid, "membership", room_id, (user_id,), stored)]
+        finally:
+            journal.close(nid, entries)
+
+
+def _gaps(room_nid: int, event: Event, nid: int) -> list[Gap]:
+    return [Gap(room_nid, name, nid) for name in event.prev_event_ids]
+
+
+def in_auth_order(events: Sequence[Event]) -> list[Event]:
+    """These events, each after those of them that it cites. What cites in a circle is left out."""
+    by_id = {event.event_id: event for event in events}
+    waiting = {
+        event.event_id: sum(1 for name in set(event.auth_event_ids) if name in by_id) for event in by_id.values()
+    }
+    citing: dict[EventId, list[EventId]] = {}
+    for event in by_id.values():
+        for name in set(event.auth_event_ids):
+            if name in by_id:
+                citing.setdefault(name, []).append(event.event_id)
+    ready = [event_id for event_id, count in waiting.items() if count == 0]
+    ordered: list[Event] = []
+    while ready:
+        event_id = ready.pop()
+        ordered.append(by_id[event_id])
+        for later in citing.get(event_id, ()):
+            waiting[later] -= 1
+            if waiting[later] == 0:
+                ready.append(later)
+    return ordered
+
+
+def judge(events: Sequence[Event], known: Mapping[EventId, StoredEvent]) -> dict[EventId, str]:
+    """Why some of these events, given in auth order, are rejected: by what they cite. About 20 µs an event."""
+    refused: dict[EventId, str] = {}
+    rejected = {event_id for event_id, stored in known.items() if stored.flags & REJECTED}
+    have = {event_id: stored.event for event_id, stored in known.items()}
+    creates = [event for event in (*have.values(), *events) if event.type == "m.room.create"]
+    for event in events:
+        cited = [have[name] for name in event.auth_event_ids if name in have]
+        try:
+            check_auth_events(event, cited, rejected=rejected)
+            state = {one.key: one for one in cited if one.is_state}
+            for create in creates:
+                state.setdefault(create.key, create)
+            check_auth(event, state)
+        except RuleBroken as broken:
+            refused[event.event_id] = f"by its auth events: {broken}"
+            rejected.add(event.event_id)
+        except MissingEvents:
+            refused[event.event_id] = "its auth events are not all known"
+            rejected.add(event.event_id)
+        have[event.event_id] = event
+    return refused

@@ -1,0 +1,76 @@
+"""The table `staged_pdus`: what was acknowledged to other servers and waits for its room's writer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from homeserver.core.identifiers import EventId, RoomId, ServerName
+from homeserver.storage.database import Reader, Tx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedPdu:
+    """`nid` is 0 until it is stored."""
+
+    nid: int = 0
+    room_id: RoomId
+    event_id: EventId
+    origin: ServerName
+    received_ms: int
+    json: bytes
+
+
+_INSERT = """
+    INSERT INTO staged_pdus (room_id, event_id, origin, received_ms, json)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[])
+    ON CONFLICT DO NOTHING
+"""
+_OF_ROOM = """
+    SELECT staged_nid, room_id, event_id, origin, received_ms, json FROM staged_pdus
+    WHERE room_id = $1 ORDER BY staged_nid LIMIT $2
+"""
+_ROOMS = "SELECT DISTINCT room_id FROM staged_pdus"
+_COUNT = "SELECT count(*) FROM (SELECT FROM staged_pdus WHERE room_id = $1 LIMIT $2) AS some"
+_DELETE = "DELETE FROM staged_pdus WHERE staged_nid = ANY($1::bigint[])"
+
+
+async def insert(tx: Tx, pdus: Sequence[StagedPdu]) -> None:
+    await tx.execute(
+        _INSERT,
+        [pdu.room_id for pdu in pdus],
+        [pdu.event_id for pdu in pdus],
+        [pdu.origin for pdu in pdus],
+        [pdu.received_ms for pdu in pdus],
+        [pdu.json for pdu in pdus],
+    )
+
+
+async def of_room(db: Reader, room_id: RoomId, limit: int) -> list[StagedPdu]:
+    """The oldest of a room."""
+    return [
+        StagedPdu(
+            nid=row["staged_nid"],
+            room_id=RoomId(row["room_id"]),
+            event_id=EventId(row["event_id"]),
+            origin=ServerName(row["origin"]),
+            received_ms=row["received_ms"],
+            json=row["json"],
+        )
+        for row in await db.fetch(_OF_ROOM, room_id, limit)
+    ]
+
+
+async def rooms(db: Reader) -> list[RoomId]:
+    """Where something waits: asked at the start."""
+    return [RoomId(row["room_id"]) for row in await db.fetch(_ROOMS)]
+
+
+async def count(db: Reader, room_id: RoomId, most: int) -> int:
+    """How many wait in a room, counted up to `most`."""
+    found: int = await db.fetchval(_COUNT, room_id, most)
+    return found
+
+
+async def delete(tx: Tx, nids: Collection[int]) -> None:
+    await tx.execute(_DELETE, list(nids))
