@@ -48,6 +48,7 @@ class Arrived:
     """What is written beside the events of other servers."""
 
     room_nid: int
+    is_entry: bool = False  # the room's members are written anew
     promoted: list[NewEvent] = field(default_factory=list)
     jumps: list[Jump] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
@@ -210,6 +211,9 @@ async def _write_all_tables(tx: Tx, batches: Sequence[Batch], rows: list[NewEven
     new_states = [row for batch in batches for row in batch.states]
     if new_states:
         await states.insert(tx, new_states)
+    for batch in batches:
+        if batch.arrived is not None and batch.arrived.is_entry:
+            await memberships.leave_all(tx, batch.arrived.room_nid)
     members = {key: row for batch in batches for key, row in batch.memberships.items()}
     if members:
         await memberships.upsert(tx, list(members.values()))

@@ -13,7 +13,7 @@ from typing import Any
 from homeserver.core.auth_rules import check_auth, check_auth_events
 from homeserver.core.errors import MissingEvents, NotFound, RuleBroken
 from homeserver.core.events import Event, StateKey
-from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.core.identifiers import EventId, RoomId, UserId, domain_of
 from homeserver.core.room_versions import RoomVersion
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.arrivals import POSITIONS_EACH, Arrival, Arrivals, Fate
@@ -97,6 +97,15 @@ class Incoming:
         `stripped` is what its server tells of the room.
         """
         await self._parts.writer.exclusively(room_id, lambda: self._note(room_id, version, event, stripped))
+
+    async def receive_invite(
+        self, room_id: RoomId, version: RoomVersion, event: Event, stripped: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """An invite from another server: into the room where this server is in it, else noted."""
+        room = await self._rooms.get(room_id)
+        if room is not None and _is_joined(room, domain_of(event.state_key or "")):
+            return  # it comes to us as all events of the room do
+        await self.note(room_id, version, event, stripped)
 
     # --- into the timeline
 
@@ -274,7 +283,7 @@ class Incoming:
             state_keys=self._numbers.unsaved([event.key]),
             memberships=members,
             heads=room_table.Heads(room_nid, None, None),
-            arrived=Arrived(room_nid=room_nid),
+            arrived=Arrived(room_nid=room_nid, is_entry=True),
         )
         assert batch.arrived is not None
         batch.arrived.jumps.extend(Jump(room_nid, first, number, number_nid) for number, number_nid in nids.items())
@@ -324,6 +333,11 @@ class Incoming:
             entries = [Entry(nid, "membership", room_id, (user_id,), stored)]
         finally:
             journal.close(nid, entries)
+
+
+def _is_joined(room: Room, server: str) -> bool:
+    suffix = ":" + server
+    return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())
 
 
 def _gaps(room_nid: int, event: Event, nid: int) -> list[Gap]:

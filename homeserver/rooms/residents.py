@@ -248,6 +248,11 @@ class Rooms:
         room = await self.get(room_id)
         return room.members.get(user_id) if room else None
 
+    async def outside_member(self, room_id: RoomId, user_id: UserId) -> StoredEvent | None:
+        """The member event of a user in a room that this server may only have heard of: an invite, say."""
+        nid = await memberships.event_of(self._db, room_id, user_id)
+        return (await self._events.by_nids([nid])).get(nid) if nid is not None else None
+
     async def joined_members(self, room_id: RoomId) -> Collection[UserId]:
         room = await self.get(room_id)
         return room.joined_members() if room else []

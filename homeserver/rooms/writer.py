@@ -139,6 +139,19 @@ class RoomWriter:
             self._journal.close(position, entries)
         return built.room
 
+    async def propose(self, room_id: RoomId, draft: Draft) -> Event:
+        """The event that this draft would become now, signed by us; nothing is written.
+
+        For events that another server has a part in. Raises as `send`.
+        """
+        room = await self._rooms.get(room_id)
+        if room is None:
+            raise NotFound("this server doesn't know the room")
+        _, _, made = await self._steps.make(room, [[draft]])
+        if made[0].refusal is not None:
+            raise made[0].refusal
+        return made[0].events[0]
+
     async def exclusively(self, room_id: RoomId, work: Callable[[], Awaitable[T]]) -> T:
         """What `work` returns, which may write to this room: nobody else does while it runs.
 

@@ -46,6 +46,12 @@ _OF_USER = """
     ) AS is_kicked
     FROM memberships m JOIN rooms r USING (room_nid) WHERE m.user_id = $1
 """
+_EVENT_OF = """
+    SELECT m.event_nid FROM memberships m JOIN rooms r USING (room_nid) WHERE r.room_id = $1 AND m.user_id = $2
+"""
+_LEAVE_ALL = """
+    UPDATE memberships SET membership = 'leave' WHERE room_nid = $1 AND membership <> 'leave'
+"""
 _IS_FORGOTTEN = "SELECT is_forgotten FROM memberships WHERE room_nid = $1 AND user_id = $2"
 _FORGET = """
     UPDATE memberships SET is_forgotten = true WHERE room_nid = $1 AND user_id = $2 AND membership IN ('leave', 'ban')
@@ -89,6 +95,17 @@ async def upsert(tx: Tx, rows: Sequence[MembershipRow]) -> None:
         [row.membership for row in rows],
         [row.event_nid for row in rows],
     )
+
+
+async def event_of(db: Reader, room_id: RoomId, user_id: UserId) -> int | None:
+    """The number of the event that says what a user is in a room."""
+    nid: int | None = await db.fetchval(_EVENT_OF, room_id, user_id)
+    return nid
+
+
+async def leave_all(tx: Tx, room_nid: int) -> None:
+    """Before a room's members are written anew."""
+    await tx.execute(_LEAVE_ALL, room_nid)
 
 
 async def of_rooms(db: Reader, room_nids: Collection[int]) -> list[MembershipRow]:

@@ -1,0 +1,142 @@
+"""What an event cites and isn't here: asked of the server that sent it, in bounded amounts.
+
+spec: server-server-api/#backfilling-and-retrieving-missing-events, #room-state-resolution
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from immutables import Map
+
+from federation.client import FederationError, Unreachable
+from federation.pdu_checks import PduChecks
+from federation.peers import Peers
+from homeserver.core.errors import RemoteFault
+from homeserver.core.events import Event
+from homeserver.core.identifiers import EventId, ServerName
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.incoming import Incoming
+from homeserver.rooms.residents import Room
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.storage.events import REJECTED, StoredEvent
+from homeserver.storage.states import StateMap
+
+log = structlog.get_logger()
+
+MISSING_EVENTS_MAX = 20
+# Fewer missing events than this are fetched one by one, more as a whole state.
+SINGLE_MAX = 50
+AT_ONCE = 8
+STATE_EVENTS_MAX = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What gaps are filled with."""
+
+    peers: Peers
+    checks: PduChecks
+    incoming: Incoming
+    event_store: EventStore
+    numbers: StateNumbers
+
+
+class Gaps:
+    """Fetches what is missing. Everything kept was checked; what can't be had is left out."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def events_between(self, room: Room, event: Event, origin: ServerName) -> list[Event]:
+        """Events that lead from what is here to this event, in the order of their depth. Empty where there are none."""
+        try:
+            pdus = await self._tools.peers.missing_events(
+                origin,
+                room.room_id,
+                earliest=[head.event_id for head in room.head.heads][-20:],
+                latest=[event.event_id],
+                limit=MISSING_EVENTS_MAX,
+                min_depth=0,
+            )
+        except (Unreachable, FederationError) as fault:
+            log.info("missing_events_not_had", server=origin, reason=str(fault))
+            return []
+        checked = await self._tools.checks.check(room.version, pdus[:MISSING_EVENTS_MAX])
+        found = {one.event_id: one for one in checked if isinstance(one, Event) and one.room_id == room.room_id}
+        found.pop(event.event_id, None)
+        return sorted(found.values(), key=lambda one: (one.depth, one.event_id))
+
+    async def state_before(self, room: Room, event: Event, origin: ServerName) -> StateMap | None:
+        """The state before an event as its server tells it: key number → event number. None where it can't be had.
+
+        What it names and isn't here is fetched and kept outside of the timeline.
+        """
+        try:
+            state_ids, chain_ids = await self._tools.peers.state_ids(origin, room.room_id, event.event_id)
+            if len(state_ids) + len(chain_ids) > STATE_EVENTS_MAX:
+                return None
+            await self._obtain(room, event, [*chain_ids, *state_ids], origin)
+        except (Unreachable, FederationError) as fault:
+            log.info("state_not_had", server=origin, reason=str(fault))
+            return None
+        stored = await self._tools.event_store.by_ids(set(state_ids))
+        if not any(one.event.type == "m.room.create" for one in stored.values()):
+            return None
+        return await self._numbered(room, stored)
+
+    async def auth_events(self, room: Room, events: Sequence[Event], origin: ServerName) -> None:
+        """Fetches the auth events of these that aren't here, with what those cite."""
+        for event in events:
+            if not await self._missing(event.auth_event_ids):
+                continue
+            try:
+                pdus = await self._tools.peers.event_auth(origin, room.room_id, event.event_id)
+                await self._keep(room, pdus[:STATE_EVENTS_MAX])
+            except RemoteFault as fault:
+                log.info("auth_events_not_had", server=origin, reason=str(fault))
+            missing = await self._missing(event.auth_event_ids)
+            if missing:
+                await self._one_by_one(room, sorted(missing), origin)
+
+    async def _obtain(self, room: Room, event: Event, event_ids: Sequence[EventId], origin: ServerName) -> None:
+        missing = await self._missing(event_ids)
+        if len(missing) > SINGLE_MAX:
+            await self._keep(room, await self._tools.peers.state(origin, room.room_id, event.event_id))
+            missing = await self._missing(event_ids)
+        if missing:
+            await self._one_by_one(room, sorted(missing)[:SINGLE_MAX], origin)
+
+    async def _missing(self, event_ids: Collection[EventId]) -> set[EventId]:
+        return set(event_ids) - (await self._tools.event_store.by_ids(set(event_ids))).keys()
+
+    async def _one_by_one(self, room: Room, event_ids: Sequence[EventId], origin: ServerName) -> None:
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(event_id: EventId) -> object:
+            async with gate:
+                try:
+                    return await self._tools.peers.event(origin, event_id)
+                except RemoteFault:
+                    return None
+
+        pdus = await asyncio.gather(*(one(event_id) for event_id in event_ids))
+        await self._keep(room, [pdu for pdu in pdus if pdu is not None])
+
+    async def _keep(self, room: Room, pdus: Sequence[object]) -> None:
+        checked = await self._tools.checks.check(room.version, pdus)
+        events = {one.event_id: one for one in checked if isinstance(one, Event)}
+        mine = [one for one in events.values() if one.room_id == room.room_id and one.is_state]
+        await self._tools.incoming.keep(room.room_id, mine)
+
+    async def _numbered(self, room: Room, stored: Mapping[EventId, StoredEvent]) -> StateMap:
+        state = {
+            one.event.key: one.nid
+            for one in stored.values()
+            if one.event.is_state and one.room_nid == room.nid and not one.flags & REJECTED
+        }
+        numbers = await self._tools.numbers.find(list(state))
+        return Map({numbers[key]: nid for key, nid in state.items() if key in numbers})

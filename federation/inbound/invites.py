@@ -1,0 +1,122 @@
+"""Invites to users of ours. spec: server-server-api/#inviting-to-a-room"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import orjson
+
+from federation.pdu_checks import PduChecks
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
+from homeserver.core.events import Draft, Event, signed_form
+from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
+from homeserver.core.room_versions import ROOM_VERSIONS
+from homeserver.core.signing import Signer
+from homeserver.rooms.commands.submission import Submission
+from homeserver.rooms.incoming import Incoming
+from homeserver.web.endpoint import Access, Answer, Json, endpoint
+
+STRIPPED_MAX = 100
+
+
+class InviteBody(msgspec.Struct, frozen=True):
+    room_version: str
+    event: dict[str, Any]
+    invite_room_state: list[dict[str, Any]] = []
+
+
+class LocalUsers(Protocol):
+    """Implemented by accounts."""
+
+    async def existing(self, user_ids: Collection[UserId]) -> set[UserId]: ...
+
+
+class FederatedInvites:
+    """Signs invites to users of ours, and shows them."""
+
+    def __init__(
+        self, checks: PduChecks, users: LocalUsers, submission: Submission, incoming: Incoming, signer: Signer
+    ) -> None:
+        self._checks = checks
+        self._users = users
+        self._submission = submission
+        self._incoming = incoming
+        self._signer = signer
+
+    @endpoint(
+        "PUT",
+        "/_matrix/federation/v2/invite/{room_id}/{event_id}",
+        access=Access.SERVER,
+        limit="federation_invite",
+        spec="server-server-api/#put_matrixfederationv2inviteroomideventid",
+    )
+    async def invite(self, origin: ServerName, room_id: RoomId, event_id: EventId, body: InviteBody) -> Answer:
+        signed = await self._signed(origin, room_id, event_id, body)
+        return Answer(orjson.dumps({"event": signed}))
+
+    @endpoint(
+        "PUT",
+        "/_matrix/federation/v1/invite/{room_id}/{event_id}",
+        access=Access.SERVER,
+        limit="federation_invite",
+        spec="server-server-api/#put_matrixfederationv1inviteroomideventid",
+    )
+    async def invite_v1(self, origin: ServerName, room_id: RoomId, event_id: EventId, body: Json) -> Answer:
+        """For rooms of versions 1 and 2 only: the body is the event."""
+        unsigned = body.get("unsigned")
+        told = unsigned.get("invite_room_state") if isinstance(unsigned, dict) else None
+        shown = [entry for entry in told if isinstance(entry, dict)] if isinstance(told, list) else []
+        signed = await self._signed(origin, room_id, event_id, InviteBody("1", body, shown))
+        return Answer(orjson.dumps([200, {"event": signed}]))
+
+    async def _signed(self, origin: ServerName, room_id: RoomId, event_id: EventId, body: InviteBody) -> Json:
+        version = ROOM_VERSIONS.get(body.room_version)
+        if version is None:
+            raise MatrixError(
+                "this server doesn't know the room's version",
+                errcode="M_INCOMPATIBLE_ROOM_VERSION",
+                extra={"room_version": body.room_version},
+            )
+        event = await self._checks.check_one(version, body.event)
+        if not isinstance(event, Event):
+            raise Forbidden(event) if "signature" in event else InvalidParam(event)
+        await self._check(event, origin, room_id, event_id)
+        draft = Draft(
+            type=event.type,
+            sender=event.sender,
+            content=event.content,
+            state_key=event.state_key,
+            origin_server_ts=event.origin_server_ts,
+        )
+        await self._submission.judge(room_id, draft)
+        signature = self._signer.signature(signed_form(version, event.pdu))
+        own = {self._signer.server_name: {self._signer.key_id: signature}}
+        pdu = {**event.pdu, "signatures": {**event.pdu["signatures"], **own}}
+        whole = Event(version, pdu, event.event_id)
+        await self._incoming.receive_invite(room_id, version, whole, _shown(body.invite_room_state))
+        return pdu
+
+    async def _check(self, event: Event, origin: ServerName, room_id: RoomId, event_id: EventId) -> None:
+        if event.event_id != event_id or event.room_id != room_id:
+            raise InvalidParam("the path names another event")
+        if event.type != "m.room.member" or event.membership != "invite" or event.state_key is None:
+            raise InvalidParam("this is no invite")
+        if domain_of(event.sender) != origin:
+            raise Forbidden("a server speaks for its own users")
+        if domain_of(event.state_key) != self._signer.server_name:
+            raise InvalidParam("the invited user is not of this server")
+        if not await self._users.existing([UserId(event.state_key)]):
+            raise MatrixError("there is no such user", errcode="M_NOT_FOUND", status=404)
+
+
+def _shown(stripped: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a client may be told of it: strings where strings are, bounded."""
+    kept = []
+    for entry in stripped[:STRIPPED_MAX]:
+        event = {key: entry.get(key) for key in ("type", "state_key", "sender", "content")}
+        strings = (event["type"], event["state_key"], event["sender"])
+        if all(isinstance(value, str) for value in strings) and isinstance(event["content"], dict):
+            kept.append(event)
+    return kept

@@ -1,0 +1,120 @@
+"""Transactions of other servers. spec: server-server-api/#transactions"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from federation.intake import RoomIntake
+from federation.pdu_checks import PduChecks
+from federation.room_access import RoomAccess
+from homeserver.core.errors import BadJson, MatrixError
+from homeserver.core.events import Event
+from homeserver.core.identifiers import RoomId, ServerName, is_room_id
+from homeserver.rooms.residents import Room
+from homeserver.runtime.clock import Clock
+from homeserver.storage.staged_pdus import StagedPdu
+from homeserver.web.endpoint import Access, Json, endpoint
+
+PDUS_MAX = 50
+EDUS_MAX = 100
+BODY_BYTES_MAX = 10 * 1024 * 1024
+REMEMBERED_MAX = 5_000
+
+
+class EduIntake(Protocol):
+    """What takes ephemeral data in."""
+
+    async def take(self, origin: ServerName, edus: Sequence[Any]) -> None: ...
+
+
+class NoEdus:
+    """For a server that is told nothing ephemeral."""
+
+    async def take(self, origin: ServerName, edus: Sequence[Any]) -> None:
+        return None
+
+
+class Transactions:
+    """Takes in what other servers send."""
+
+    def __init__(
+        self, access: RoomAccess, checks: PduChecks, intake: RoomIntake, edus: EduIntake, clock: Clock
+    ) -> None:
+        self._access = access
+        self._checks = checks
+        self._intake = intake
+        self._edus = edus
+        self._clock = clock
+        self._answers: OrderedDict[tuple[ServerName, str], Json] = OrderedDict()
+
+    @endpoint(
+        "PUT",
+        "/_matrix/federation/v1/send/{txn_id}",
+        access=Access.SERVER,
+        body_bytes_max=BODY_BYTES_MAX,
+        spec="server-server-api/#put_matrixfederationv1sendtxnid",
+    )
+    async def send(self, origin: ServerName, txn_id: str, body: Json) -> Json:
+        known = self._answers.get((origin, txn_id))
+        if known is not None:
+            return known
+        pdus, edus = body.get("pdus", []), body.get("edus", [])
+        if not isinstance(pdus, list) or not isinstance(edus, list):
+            raise BadJson("pdus and edus must be lists")
+        if len(pdus) > PDUS_MAX or len(edus) > EDUS_MAX:
+            raise BadJson(f"a transaction may have {PDUS_MAX} PDUs and {EDUS_MAX} EDUs")
+        answer: Json = {"pdus": await self._take_pdus(origin, pdus)}
+        await self._edus.take(origin, edus)
+        self._answers[origin, txn_id] = answer
+        if len(self._answers) > REMEMBERED_MAX:
+            self._answers.popitem(last=False)
+        return answer
+
+    async def _take_pdus(self, origin: ServerName, pdus: Sequence[Any]) -> Json:
+        by_room: dict[RoomId, list[Any]] = {}
+        for pdu in pdus:
+            room_id = pdu.get("room_id") if isinstance(pdu, dict) else None
+            # One without a place to go to can't even be named in the answer.
+            if isinstance(room_id, str) and is_room_id(room_id):
+                by_room.setdefault(RoomId(room_id), []).append(pdu)
+        answer: Json = {}
+        staged: list[StagedPdu] = []
+        for room_id, of_room in by_room.items():
+            try:
+                room = await self._access.open_room(room_id, origin)
+                self._intake.check_room(room_id)
+            except MatrixError as error:
+                answer.update(_refused(of_room, error.message))
+                continue
+            staged += await self._check(room, of_room, origin, answer)
+        await self._intake.stage(staged)
+        return answer
+
+    async def _check(
+        self, room: Room, pdus: Sequence[Mapping[str, Any]], origin: ServerName, answer: Json
+    ) -> list[StagedPdu]:
+        now_ms = self._clock.now_ms()
+        staged = []
+        for pdu, checked in zip(pdus, await self._checks.check(room.version, pdus), strict=True):
+            if isinstance(checked, Event):
+                answer[checked.event_id] = {}
+                staged.append(
+                    StagedPdu(
+                        room_id=room.room_id,
+                        event_id=checked.event_id,
+                        origin=origin,
+                        received_ms=now_ms,
+                        json=checked.canonical,
+                    )
+                )
+            else:
+                answer.update(_refused([pdu], checked))
+        return staged
+
+
+def _refused(pdus: Sequence[Mapping[str, Any]], reason: str) -> Json:
+    """What the answer says of events that weren't taken, as far as they have a name."""
+    names = [pdu.get("event_id") for pdu in pdus]
+    return {name: {"error": reason} for name in names if isinstance(name, str)}

@@ -1,0 +1,185 @@
+"""From staged PDUs to events of their rooms: one worker a room, in the order in which they came.
+
+A PDU is durable before its server hears that we have it; whatever happens then, it is taken up again.
+spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from federation.gaps import Gaps
+from homeserver.core import canonical_json
+from homeserver.core.errors import LimitExceeded
+from homeserver.core.events import Event
+from homeserver.core.identifiers import EventId, RoomId, ServerName
+from homeserver.rooms.arrivals import Arrival, Fate
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.incoming import Incoming
+from homeserver.rooms.residents import Room, Rooms
+from homeserver.runtime.tasks import Tasks
+from homeserver.storage import staged_pdus
+from homeserver.storage.database import Database
+from homeserver.storage.staged_pdus import StagedPdu
+
+log = structlog.get_logger()
+
+AT_ONCE = 50
+STAGED_PER_ROOM_MAX = 5_000
+BUSY_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    event: Event
+    origin: ServerName
+    nid: int | None
+
+
+class RoomIntake:
+    """Stages what came in and takes it into the rooms."""
+
+    def __init__(self, db: Database, rooms: Rooms, event_store: EventStore, incoming: Incoming, gaps: Gaps) -> None:
+        self._db = db
+        self._rooms = rooms
+        self._events = event_store
+        self._incoming = incoming
+        self._gaps = gaps
+        self._running: set[RoomId] = set()
+        self._again: set[RoomId] = set()
+        self._waiting: dict[RoomId, int] = {}
+
+    async def start(self, tasks: Tasks) -> None:
+        """Takes up what was staged before a stop."""
+        self._tasks = tasks
+        for room_id in await staged_pdus.rooms(self._db):
+            self._wake(room_id)
+
+    def check_room(self, room_id: RoomId) -> None:
+        """Raises LimitExceeded where more waits for a room than it can take soon."""
+        if self._waiting.get(room_id, 0) >= STAGED_PER_ROOM_MAX:
+            raise LimitExceeded("this room gets more events than it can take", retry_after_ms=BUSY_MS)
+
+    async def stage(self, pdus: Sequence[StagedPdu]) -> None:
+        """Makes these durable, and sees to it that they are taken in. One transaction."""
+        if not pdus:
+            return
+        async with self._db.transaction() as tx:
+            await staged_pdus.insert(tx, pdus)
+        for pdu in pdus:
+            self._waiting[pdu.room_id] = self._waiting.get(pdu.room_id, 0) + 1
+        for room_id in {pdu.room_id for pdu in pdus}:
+            self._wake(room_id)
+
+    async def take(self, room: Room, event: Event, origin: ServerName) -> Fate:
+        """Takes one event at once, for whoever waits for its fate (a join through us)."""
+        return (await self._take_in(room, [_Staged(event, origin, None)]))[event.event_id]
+
+    def _wake(self, room_id: RoomId) -> None:
+        if room_id in self._running:
+            self._again.add(room_id)
+            return
+        self._running.add(room_id)
+        self._tasks.start(self._work(room_id), name="room_intake")
+
+    async def _work(self, room_id: RoomId) -> None:
+        try:
+            while True:
+                self._again.discard(room_id)
+                while staged := await staged_pdus.of_room(self._db, room_id, AT_ONCE):
+                    await self._take_staged(room_id, staged)
+                    left = self._waiting.get(room_id, 0) - len(staged)
+                    self._waiting[room_id] = max(left, 0)
+                if room_id not in self._again:
+                    self._waiting.pop(room_id, None)
+                    return
+        finally:
+            self._running.discard(room_id)
+
+    async def _take_staged(self, room_id: RoomId, staged: Sequence[StagedPdu]) -> None:
+        room = await self._rooms.get(room_id)
+        if room is not None:
+            events = [
+                _Staged(Event(room.version, canonical_json.decode(pdu.json), pdu.event_id), pdu.origin, pdu.nid)
+                for pdu in staged
+            ]
+            try:
+                await self._take_in(room, events)
+            except Exception:
+                # Nothing may stop a room for good: what made this fail is named, and left out.
+                log.exception("intake_failed", room_id=room_id, event_ids=[pdu.event_id for pdu in staged])
+                for one in events:
+                    await self._take_alone(room, one)
+        async with self._db.transaction() as tx:
+            await staged_pdus.delete(tx, [pdu.nid for pdu in staged])
+
+    async def _take_alone(self, room: Room, staged: _Staged) -> None:
+        try:
+            await self._take_in(room, [staged])
+        except Exception:
+            log.exception("event_left_out", room_id=room.room_id, event_id=staged.event.event_id)
+
+    async def _take_in(self, room: Room, staged: Sequence[_Staged]) -> dict[EventId, Fate]:
+        """Takes events in the order given; before one with a gap, what fills it."""
+        fates: dict[EventId, Fate] = {}
+        run: list[Arrival] = []
+        here = await self._placed({name for one in staged for name in (one.event.event_id, *one.event.prev_event_ids)})
+        auth = await self._events.by_ids({name for one in staged for name in one.event.auth_event_ids})
+        known_auth = set(auth)
+        for one in staged:
+            event = one.event
+            is_whole = all(name in here for name in event.prev_event_ids)
+            is_authorised = all(name in known_auth for name in event.auth_event_ids)
+            if not (is_whole and is_authorised):
+                fates |= await self._flush(room, run)
+                fates |= await self._with_gap(room, one)
+                room = await self._rooms.get(room.room_id) or room
+            else:
+                run.append(Arrival(event=event, staged_nid=one.nid))
+            here.add(event.event_id)
+            known_auth.add(event.event_id)
+        return fates | await self._flush(room, run)
+
+    async def _flush(self, room: Room, run: list[Arrival]) -> dict[EventId, Fate]:
+        if not run:
+            return {}
+        found = await self._incoming.take(room.room_id, run)
+        fates = {arrival.event.event_id: fate for arrival, fate in zip(run, found, strict=True)}
+        run.clear()
+        _log_refusals(room, fates)
+        return fates
+
+    async def _placed(self, event_ids: set[EventId]) -> set[EventId]:
+        return {event_id for event_id, stored in (await self._events.by_ids(event_ids)).items() if stored.has_place}
+
+    async def _with_gap(self, room: Room, staged: _Staged) -> dict[EventId, Fate]:
+        """An event some of whose prev_events, or auth events, aren't here: after what fills the gap."""
+        event, origin = staged.event, staged.origin
+        if event.event_id in await self._placed({event.event_id}):
+            return {event.event_id: Fate.KNOWN}
+        fates: dict[EventId, Fate] = {}
+        if set(event.prev_event_ids) - await self._placed(set(event.prev_event_ids)):
+            for older in await self._gaps.events_between(room, event, origin):
+                fates |= await self._bridged(room, older, origin, None)
+        return fates | await self._bridged(room, event, origin, staged.nid)
+
+    async def _bridged(self, room: Room, event: Event, origin: ServerName, nid: int | None) -> dict[EventId, Fate]:
+        """One event; where its past isn't here still, on the state that its server tells."""
+        await self._gaps.auth_events(room, [event], origin)
+        missing = set(event.prev_event_ids) - await self._placed(set(event.prev_event_ids))
+        state = None
+        if missing:
+            state = await self._gaps.state_before(room, event, origin)
+            if state is None:
+                log.info("event_unconnected", room_id=room.room_id, event_id=event.event_id, server=origin)
+                return {event.event_id: Fate.UNCONNECTED}
+        return await self._flush(room, [Arrival(event=event, state_before=state, staged_nid=nid)])
+
+
+def _log_refusals(room: Room, fates: dict[EventId, Fate]) -> None:
+    for event_id, fate in fates.items():
+        if fate in (Fate.REJECTED, Fate.SOFT_FAILED):
+            log.info("event_refused", room_id=room.room_id, event_id=event_id, fate=fate.value)

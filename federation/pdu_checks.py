@@ -1,0 +1,76 @@
+"""The first checks of an event of another server: form, hash, signatures.
+
+spec: server-server-api/#checks-performed-on-receipt-of-a-pdu (1 to 3)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from federation.keys.ring import Keys, Signed, Verdict
+from homeserver.core.auth_rules import required_signers
+from homeserver.core.errors import InvalidEvent
+from homeserver.core.events import Event, parse_pdu, signed_form
+from homeserver.core.identifiers import ServerName
+from homeserver.core.room_versions import RoomVersion
+
+# More events than this are parsed in a thread: about 5 ms of work.
+_INLINE_MAX = 20
+
+Checked = Event | str
+"""The event, or why it is none."""
+
+
+class PduChecks:
+    """Turns PDUs into events that their senders' servers really signed."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def check(self, version: RoomVersion, pdus: Sequence[Any]) -> list[Checked]:
+        """For each PDU the event, redacted where its hash is wrong, or what is wrong with it.
+
+        Keys are fetched once for each server, signatures are checked in threads.
+        """
+        if len(pdus) > _INLINE_MAX:
+            parsed = await asyncio.to_thread(_parse_all, version, pdus)
+        else:
+            parsed = _parse_all(version, pdus)
+        wanted: list[Signed] = []
+        owners: list[int] = []
+        for index, event in enumerate(parsed):
+            if isinstance(event, Event):
+                for signed in _signatures(event):
+                    wanted.append(signed)
+                    owners.append(index)
+        verdicts = await self._keys.verify(wanted) if wanted else []
+        for index, signed, verdict in zip(owners, wanted, verdicts, strict=True):
+            if verdict is not Verdict.VALID and isinstance(parsed[index], Event):
+                parsed[index] = f"the signature of {signed.server_name} is {verdict.value}"
+        return parsed
+
+    async def check_one(self, version: RoomVersion, pdu: Any) -> Checked:
+        return (await self.check(version, [pdu]))[0]
+
+
+def _parse_all(version: RoomVersion, pdus: Sequence[Any]) -> list[Checked]:
+    return [_parse(version, pdu) for pdu in pdus]
+
+
+def _parse(version: RoomVersion, pdu: Any) -> Checked:
+    try:
+        return parse_pdu(version, pdu)
+    except InvalidEvent as error:
+        return str(error)
+
+
+def _signatures(event: Event) -> list[Signed]:
+    message = signed_form(event.version, event.pdu)
+    valid_at = event.origin_server_ts if event.version.key_validity_enforced else None
+    signatures = event.pdu["signatures"]
+    return [
+        Signed(ServerName(name), message, signatures.get(name, {}), valid_at_ms=valid_at)
+        for name in required_signers(event)
+    ]

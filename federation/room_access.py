@@ -1,0 +1,57 @@
+"""Whether another server may have to do with a room: it is in there, and the room's ACL doesn't shut it out."""
+
+from __future__ import annotations
+
+from homeserver.core.errors import Forbidden, NotFound
+from homeserver.core.identifiers import RoomId, ServerName, domain_of
+from homeserver.core.server_acl import is_allowed_by
+from homeserver.rooms.graph_reads import servers_in
+from homeserver.rooms.residents import Room, Rooms
+
+ACL = ("m.room.server_acl", "")
+
+
+class RoomAccess:
+    """Finds rooms for other servers. Users of ours must be in a room, else nothing is known of it for sure."""
+
+    def __init__(self, rooms: Rooms, server_name: ServerName) -> None:
+        self._rooms = rooms
+        self.server_name = server_name
+
+    async def open_room(self, room_id: RoomId, origin: ServerName) -> Room:
+        """A room that this server takes part in. Raises NotFound, and Forbidden where the ACL shuts the other out."""
+        room = await self._rooms.get(room_id)
+        if room is None or not is_in(room, self.server_name):
+            raise NotFound("this server is not in the room")
+        room = await self._rooms.with_known(room, [ACL])
+        if not is_allowed_by(room.known_state(*ACL), origin):
+            raise Forbidden("your server may not take part in this room")
+        return room
+
+    async def shared_room(self, room_id: RoomId, origin: ServerName) -> Room:
+        """The same for a server that must be in the room itself. Raises Forbidden."""
+        room = await self.open_room(room_id, origin)
+        if not is_in(room, origin) and not _was_invited(room, origin):
+            raise Forbidden("your server is not in this room")
+        return room
+
+
+def is_in(room: Room, server: ServerName) -> bool:
+    """Whether some user of a server is joined."""
+    suffix = ":" + server
+    return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())
+
+
+def _was_invited(room: Room, server: ServerName) -> bool:
+    suffix = ":" + server
+    return any(membership == "invite" and user_id.endswith(suffix) for user_id, membership in room.members.items())
+
+
+def joined_servers(room: Room) -> list[ServerName]:
+    """Those in the room, the ones with the most users first."""
+    found = servers_in(room)
+    return sorted(found, key=lambda server: (-found[server], server))
+
+
+def server_of(user_id: str) -> ServerName:
+    return domain_of(user_id)

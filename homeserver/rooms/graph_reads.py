@@ -1,0 +1,152 @@
+"""Reading a room as a graph: auth chains, states before events, what lies between events. For other servers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from homeserver.core.events import Event
+from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
+from homeserver.core.state_resolution.sets import reachable
+from homeserver.core.visibility import Verdict, VisibilityTimeline, visibility_of
+from homeserver.rooms.auth_graph import AuthGraphs
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.residents import Room, Rooms
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.storage import events, forks
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
+
+_VISIBILITY = ("m.room.history_visibility", "")
+_OPEN = frozenset({"shared", "world_readable"})
+FIRST = -(2**62)
+
+
+class GraphReads:
+    """Answers other servers' questions about rooms."""
+
+    def __init__(
+        self, db: Database, rooms: Rooms, event_store: EventStore, numbers: StateNumbers, graphs: AuthGraphs
+    ) -> None:
+        self._db = db
+        self._rooms = rooms
+        self._events = event_store
+        self._numbers = numbers
+        self._graphs = graphs
+
+    async def by_ids(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
+        return await self._events.by_ids(event_ids)
+
+    async def auth_chain(self, room: Room, starts: Collection[EventId]) -> list[StoredEvent]:
+        """What these events cite as their authorisation, and what that cites. Two queries at most."""
+        graph = await self._graphs.of(room.nid, room.version)
+        chain = reachable(starts, graph.auth_of) - graph.rejected
+        return list((await self._events.by_ids(chain)).values())
+
+    async def chain_behind(self, room: Room, found: Sequence[Event]) -> list[StoredEvent]:
+        """The auth chain of these events, without themselves unless one cites another."""
+        return await self.auth_chain(room, {name for event in found for name in event.auth_event_ids})
+
+    async def state_before(self, stored: StoredEvent) -> list[StoredEvent] | None:
+        """All state before an event, or None where that isn't known."""
+        if stored.state_nid is None:
+            return [] if stored.event.type == "m.room.create" else None
+        state = (await self._rooms.maps([stored.state_nid]))[stored.state_nid]
+        return list((await self._events.by_nids(list(state.values()))).values())
+
+    async def walk_back(
+        self, room: Room, starts: Sequence[EventId], *, limit: int, stop: Collection[EventId] = (), min_depth: int = 0
+    ) -> list[StoredEvent]:
+        """Events of the timeline that lead to these ones (themselves included), by prev_events, nearest first.
+
+        Bounded by `limit`; one query a generation.
+        """
+        found: dict[EventId, StoredEvent] = {}
+        front = [event_id for event_id in starts if event_id not in stop]
+        seen = set(front)
+        while front and len(found) < limit:
+            stored = await self._events.by_ids(front)
+            following: list[EventId] = []
+            for event_id in front:
+                one = stored.get(event_id)
+                if one is None or one.room_nid != room.nid or not one.has_place or one.event.depth < min_depth:
+                    continue
+                if len(found) < limit:
+                    found[event_id] = one
+                for name in one.event.prev_event_ids:
+                    if name not in seen and name not in stop:
+                        seen.add(name)
+                        following.append(name)
+            front = following
+        return list(found.values())
+
+    async def nearest(self, room: Room, timestamp_ms: int, *, later: bool) -> StoredEvent | None:
+        nid = await events.nearest(self._db, room.nid, timestamp_ms, forwards_in_time=later)
+        return (await self._events.by_nids([nid])).get(nid) if nid is not None else None
+
+    async def shown_to(self, server: ServerName, room: Room, stored: Sequence[StoredEvent]) -> list[StoredEvent]:
+        """These events as this server may have them, redacted where none of its users could see them.
+
+        Rejected and soft-failed ones are left out. At most two queries. spec: server-server-api/#backfilling-and-
+        retrieving-missing-events
+        """
+        shown = [one for one in stored if one.is_shown and one.room_nid == room.nid]
+        if not shown:
+            return []
+        timeline = await self._timeline_of(server, room)
+        if timeline is None:
+            return shown
+        return [one if timeline.verdict(one.ordering or 0) is Verdict.FULL else _redacted(one) for one in shown]
+
+    async def _timeline_of(self, server: ServerName, room: Room) -> VisibilityTimeline | None:
+        """The server's view of the room; None where all of it is open to all members."""
+        members = [user_id for user_id in room.members if domain_of(user_id) == server]
+        numbers = await self._numbers.find([_VISIBILITY])
+        history = await events.state_history(self._db, [room.nid], list(numbers.values())) if numbers else []
+        stored = await self._events.by_nids({nid for *_, nid, _ in history})
+        visibilities: list[tuple[int, str]] = []
+        for _, _, ordering, nid, is_jump in history:
+            content = stored[nid].event.content if nid in stored else None
+            at = FIRST if is_jump and not visibilities else ordering
+            visibilities.append((at, visibility_of(content)))
+        if all(value in _OPEN for _, value in visibilities):
+            return None
+        return VisibilityTimeline(visibilities, await self._memberships(room, members))
+
+    async def _memberships(self, room: Room, members: Sequence[UserId]) -> list[tuple[int, str | None]]:
+        """The best membership of these users after each change of one."""
+        numbers = await self._numbers.find([("m.room.member", user_id) for user_id in members])
+        history = await events.state_history(self._db, [room.nid], list(numbers.values())) if numbers else []
+        stored = await self._events.by_nids({nid for *_, nid, _ in history})
+        current: dict[int, str | None] = {}
+        changes: list[tuple[int, str | None]] = []
+        for _, number, ordering, nid, _ in history:
+            current[number] = stored[nid].event.membership if nid in stored else None
+            held = set(current.values())
+            best = next((value for value in ("join", "invite", "knock") if value in held), "leave")
+            changes.append((ordering, best))
+        return changes
+
+    async def gaps_before(self, room: Room, place: int, limit: int) -> list[EventId]:
+        """Events at the edge of what is here, at or before a place: where to ask others to go on from."""
+        gaps = await forks.gaps_before(self._db, room.nid, place, limit)
+        nids = {gap.event_nid for gap in gaps}
+        stored = await self._events.by_nids(nids)
+        return [one.event.event_id for one in stored.values()]
+
+    async def room(self, room_id: RoomId) -> Room | None:
+        return await self._rooms.get(room_id)
+
+
+def _redacted(stored: StoredEvent) -> StoredEvent:
+    return replace(stored, event=stored.event.redacted(), rendered=None)
+
+
+def servers_in(room: Room) -> dict[ServerName, int]:
+    """The servers with joined users, and how many each has."""
+    found: dict[ServerName, int] = {}
+    for user_id, membership in room.members.items():
+        if membership == "join":
+            server = domain_of(user_id)
+            found[server] = found.get(server, 0) + 1
+    return found
