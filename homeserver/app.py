@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from federation.inbound.transactions import NoEdus
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
@@ -17,6 +18,7 @@ from homeserver.assembly.accounts import account_endpoints, build_accounts
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.commands import build_commands, command_endpoints
 from homeserver.assembly.encryption import build_encryption
+from homeserver.assembly.federated_rooms import build_federated_rooms, federated_room_endpoints
 from homeserver.assembly.federation import (
     FederationParts,
     OutboundParts,
@@ -37,6 +39,7 @@ from homeserver.config import Config, Listener
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.journal.journal import Journal
+from homeserver.ports import RemoteRooms
 from homeserver.rooms.remote import NoRemoteRooms
 from homeserver.runtime.clock import SystemClock
 from homeserver.runtime.disk import DiskGuard
@@ -109,7 +112,13 @@ class Hansa:
         users = Users(db, self.world.clock, self.passwords, journal, base.server_name)
         self.rooms = rooms = build_rooms(base, journal, users)
         accounts = build_accounts(base, rooms, users, self.passwords)
-        commands = build_commands(base, accounts.profiles, rooms, NoRemoteRooms())
+        federated = None
+        if self.config.federation.enabled:
+            self.federation = build_federation(base)
+            await self.federation.start(base)
+            federated = build_federated_rooms(base, rooms, self.federation)
+        remote: RemoteRooms = federated.remote if federated is not None else NoRemoteRooms()
+        commands = build_commands(base, accounts.profiles, rooms, remote)
         # Before sync, so that these hear of an event before sync wakes its clients.
         live = build_live(base, rooms)
         accounts.account_data.provide("m.push_rules", live.rulesets)
@@ -133,14 +142,15 @@ class Hansa:
             SyncEndpoint(self.sync.service),
             await build_sliding_sync(base, accounts, rooms, self.sync),
         ]
-        if self.config.federation.enabled:
-            self.federation = build_federation(base)
-            await self.federation.start(base)
+        between_servers: list[object] = []
+        if self.federation is not None and federated is not None:
             self.outbound = build_outbound(base, self.federation, rooms)
             await self.outbound.start(base, journal)
-        between_servers = (
-            federation_endpoints(base, self.federation, accounts, commands) if self.federation is not None else []
-        )
+            between_servers = [
+                *federation_endpoints(base, self.federation, accounts, commands),
+                *federated_room_endpoints(base, rooms, federated, users, NoEdus()),
+            ]
+            await federated.intake.start(self.tasks)
         for listener in self.config.listeners:
             served = [
                 *(parts if "client" in listener.apis else []),

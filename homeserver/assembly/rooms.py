@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from homeserver.accounts.users import Users
 from homeserver.assembly.base import Base
 from homeserver.journal.journal import Journal
+from homeserver.rooms.arrivals import ArrivalReads, Arrivals
+from homeserver.rooms.auth_graph import AuthGraphs
 from homeserver.rooms.building import WriteSteps
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.committer import Committer
 from homeserver.rooms.erasure import Erasure
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.forks import Forks
+from homeserver.rooms.graph_reads import GraphReads
 from homeserver.rooms.history import History
+from homeserver.rooms.incoming import Incoming, WriteParts
 from homeserver.rooms.policy import InvitePermission, PolicyChain
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Rooms
@@ -36,6 +41,8 @@ class RoomParts:
     client_events: ClientEvents
     submission: Submission
     views: RoomViews
+    incoming: Incoming
+    graph_reads: GraphReads
 
 
 def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
@@ -43,7 +50,11 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     store, numbers = EventStore(db), StateNumbers(db)
     rooms = Rooms(db, store, numbers)
     steps = WriteSteps(rooms, store, numbers, base.signer, world.randomness)
-    writer = RoomWriter(rooms, steps, Committer(db, base.tasks, world.clock), journal, base.tasks)
+    committer = Committer(db, base.tasks, world.clock)
+    writer = RoomWriter(rooms, steps, committer, journal, base.tasks)
+    graphs = AuthGraphs(db)
+    arrivals = Arrivals(ArrivalReads(db, rooms, store, numbers, Forks(rooms, store, numbers, graphs)))
+    writes = WriteParts(db=db, journal=journal, writer=writer, committer=committer, arrivals=arrivals)
     gate = ReadGate(db, store, numbers, users, journal)
     history = History(db, rooms, store, gate)
     client_events = ClientEvents(store, world.clock)
@@ -62,4 +73,6 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
         client_events=client_events,
         submission=Submission(writer, policy, world.clock, base.server_name),
         views=RoomViews(client_events, store, numbers, history),
+        incoming=Incoming(writes, rooms, store, numbers),
+        graph_reads=GraphReads(db, rooms, store, numbers, graphs),
     )

@@ -237,6 +237,9 @@ class RateLimits:
     turn: RateLimit = _limit(0.5, 20, "Credentials for the relay of calls, by user.")
     report: RateLimit = _limit(0.1, 10, "Reports of content, by user.")
     federation: RateLimit = _limit(100, 2000, "Requests of other servers that have no limit of their own, by server.")
+    federation_join: RateLimit = _limit(2, 50, "Joins and knocks through us, by server.")
+    federation_invite: RateLimit = _limit(2, 50, "Invites of other servers, by server.")
+    federation_state: RateLimit = _limit(2, 50, "Questions for whole states, by server.")
     federation_keys: RateLimit = _limit(10, 200, "Questions for servers' signing keys, by address.")
 
     def in_force(self) -> Mapping[str, RateLimit]:

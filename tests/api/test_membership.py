@@ -113,7 +113,7 @@ async def test_bad_requests(
     [
         ("#none:hansa.test", 404, "M_NOT_FOUND"),
         ("#none:away.test", 404, "M_NOT_FOUND"),
-        ("!none:away.test", 404, "M_NOT_FOUND"),
+        ("!none:away.test", 502, "M_UNKNOWN"),
         ("!" + "x" * 43, 404, "M_NOT_FOUND"),
         ("none", 400, "M_INVALID_PARAM"),
         ("!", 400, "M_INVALID_PARAM"),

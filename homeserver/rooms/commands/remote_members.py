@@ -7,7 +7,7 @@ from typing import Any
 
 from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.events import Event, signed_form
-from homeserver.core.identifiers import UserId, domain_of
+from homeserver.core.identifiers import RoomId, UserId, domain_of
 from homeserver.core.room_versions import RoomVersion
 from homeserver.core.signing import Signer
 from homeserver.rooms.commands.restricted_joins import authorising_user, needs_authorisation
@@ -75,7 +75,7 @@ class RemoteMembers:
         rules = room.known_state("m.room.join_rules")
         allow = rules.content.get("allow") if rules else None
         named = [entry.get("room_id") for entry in allow if isinstance(entry, dict)] if isinstance(allow, list) else []
-        known = await self._rooms.get_many([name for name in named[:100] if isinstance(name, str)])
+        known = await self._rooms.get_many([RoomId(name) for name in named[:100] if isinstance(name, str)])
         own = ":" + self._signer.server_name
         return any(
             membership == "join" and user_id.endswith(own)

@@ -1,0 +1,60 @@
+"""Rooms shared with other servers: what comes in, what they ask, and where we go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from federation.gaps import Gaps, Tools
+from federation.inbound.events import FederatedEvents
+from federation.inbound.invites import FederatedInvites
+from federation.inbound.memberships import FederatedMemberships
+from federation.inbound.transactions import EduIntake, Transactions
+from federation.intake import RoomIntake
+from federation.pdu_checks import PduChecks
+from federation.peers import Peers
+from federation.remote_rooms import FederatedRooms, OwnSide, RoomSide
+from federation.room_access import RoomAccess
+from homeserver.accounts.users import Users
+from homeserver.assembly.base import Base
+from homeserver.assembly.federation import FederationParts
+from homeserver.assembly.rooms import RoomParts
+from homeserver.rooms.commands.remote_members import RemoteMembers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederatedRoomParts:
+    """`remote` is for our users' commands, the rest for other servers."""
+
+    peers: Peers
+    checks: PduChecks
+    access: RoomAccess
+    intake: RoomIntake
+    remote: FederatedRooms
+
+
+def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationParts) -> FederatedRoomParts:
+    peers, checks = Peers(transport.client), PduChecks(transport.keys)
+    gaps = Gaps(Tools(peers, checks, parts.incoming, parts.store, parts.numbers))
+    own = OwnSide(signer=base.signer, clock=base.world.clock, randomness=base.world.randomness)
+    side = RoomSide(rooms=parts.rooms, writer=parts.writer, incoming=parts.incoming)
+    return FederatedRoomParts(
+        peers=peers,
+        checks=checks,
+        access=RoomAccess(parts.rooms, base.server_name),
+        intake=RoomIntake(base.world.db, parts.rooms, parts.store, parts.incoming, gaps),
+        remote=FederatedRooms(peers, checks, own, side),
+    )
+
+
+def federated_room_endpoints(
+    base: Base, parts: RoomParts, federated: FederatedRoomParts, users: Users, edus: EduIntake
+) -> list[object]:
+    """What other servers send us of rooms, and ask of them."""
+    members = RemoteMembers(parts.submission, parts.writer, parts.rooms, base.signer)
+    access, checks, intake = federated.access, federated.checks, federated.intake
+    return [
+        Transactions(access, checks, intake, edus, base.world.clock),
+        FederatedEvents(access, parts.graph_reads, base.world.clock),
+        FederatedMemberships(access, checks, intake, members, parts.graph_reads),
+        FederatedInvites(checks, users, parts.submission, parts.incoming, base.signer),
+    ]
