@@ -27,12 +27,12 @@ class Housekeeping:
 
     async def tidy(self) -> None:
         """Deletes all that is due now."""
-        now = self._clock.now_ms()
         async with self._db.transaction() as tx:
-            await media.delete_expired(tx, now)
+            await media.delete_expired(tx, self._clock.now_ms())
             await media_links.of_erased_users(tx)
         await self._links.hide_unshown()
-        while hidden := await media.hidden(self._db, now - self._retention_ms, AT_ONCE):
+        before = self._clock.now_ms() - self._retention_ms
+        while hidden := await media.hidden(self._db, before, AT_ONCE):
             await self.delete(hidden)
         await self._files.delete_due()
         await self._files.objects.sweep()

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from homeserver.core.events import Event
-from homeserver.core.identifiers import ServerName
+from homeserver.core.identifiers import ServerName, UserId
 from homeserver.journal.journal import Entry, Journal
 from homeserver.runtime.clock import Clock
 from homeserver.storage import events, media_links
@@ -47,8 +46,8 @@ class MediaLinks:
         # A server that had no links before begins with its first event.
         cursor = cursor or 0
         while nids := await events.after_position(self._db, cursor, upto, CATCH_UP_EVENTS):
-            for stored in await events.by_nids(self._db, nids):
-                self._links += self._shown(stored.nid, stored.event)
+            for nid, pdu in await events.as_sent(self._db, nids):
+                self._links += self._shown(nid, pdu)
             cursor = self._heard = nids[-1]
             self._unwritten = CURSOR_EVENTS
             await self.flush()
@@ -62,7 +61,7 @@ class MediaLinks:
             if entry.kind == "event":
                 written = entry.payload
                 self._unwritten += 1
-                self._links += self._shown(written.event_nid, written.event)
+                self._links += self._shown(written.event_nid, written.event.pdu)
                 if written.redacts is not None:
                     self._redacted.append(written.redacts.nid)
             self._heard = entry.position
@@ -102,12 +101,12 @@ class MediaLinks:
             async with self._db.transaction() as tx:
                 await media_links.hide(tx, candidates, self._clock.now_ms())
 
-    def _shown(self, nid: int, event: Event) -> list[Link]:
-        if event.type == "m.room.encrypted":
+    def _shown(self, nid: int, pdu: dict[str, Any]) -> list[Link]:
+        if pdu["type"] == "m.room.encrypted":
             return []
         length = len(self._prefix)
-        found = {text[length:] for text in _texts(event.content) if text.startswith(self._prefix)}
-        return [Link(nid, event.sender, media_id) for media_id in sorted(found)[:LINKS_PER_EVENT_MAX]]
+        found = {text[length:] for text in _texts(pdu["content"]) if text.startswith(self._prefix)}
+        return [Link(nid, UserId(pdu["sender"]), media_id) for media_id in sorted(found)[:LINKS_PER_EVENT_MAX]]
 
 
 def _texts(content: dict[str, Any]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from homeserver.media.pace import Pace, keep_pace
 from homeserver.media.thumbnails import Source, Thumbnails
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
-from homeserver.storage import media
+from homeserver.storage import media, media_files
 from homeserver.storage.database import Database, Tx
 from homeserver.storage.media import MediaRow
 
@@ -159,6 +159,18 @@ class MediaRepository:
         made, name = await self._thumbnails.get(source, width, height, method, animated=animated)
         return self._found(name, made.size_bytes, made.content_type, name.rpartition("/")[2], None)
 
+    async def set_quarantined(self, server_name: str, media_id: str, is_quarantined: bool) -> None:
+        """Bars a file, under whatever ids and sizes it is asked for, or lets it out again. Raises NotFound."""
+        row = await self._row(server_name, media_id)
+        if row.digest is None:
+            raise NotFound("there is no such file")
+        async with self._db.transaction() as tx:
+            await media_files.set_quarantined(tx, row.digest, is_quarantined)
+
+    def waiting_for(self, media_id: str) -> int:
+        """How many downloads wait for this id to be filled."""
+        return self._arrivals.count(media_id)
+
     def _found(self, name: str, size: int, content_type: str, tag: str, row: MediaRow | None) -> Found:
         return Found(
             read=lambda start, end: self._files.read(name, start, end),
@@ -248,6 +260,9 @@ class _Arrivals:
         event = self._events.get(media_id)
         if event is not None:
             event.set()
+
+    def count(self, media_id: str) -> int:
+        return self._waiting[media_id]
 
     def waiting(self, media_id: str) -> _Waiting:
         return _Waiting(self, media_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from homeserver.core import canonical_json
@@ -91,6 +92,8 @@ _COLUMNS = """
 _BY_NIDS = f"SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_nid) WHERE e.event_nid = ANY($1::bigint[])"
 
 _BY_IDS = f"SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_nid) WHERE e.event_id = ANY($1::text[])"
+
+_AS_SENT = "SELECT event_nid, json FROM events WHERE event_nid = ANY($1::bigint[])"
 
 _NEWEST = f"""
     SELECT {_COLUMNS} FROM unnest($1::bigint[]) AS wanted(nid)
@@ -236,6 +239,12 @@ async def by_nids(db: Reader, nids: Collection[int]) -> list[StoredEvent]:
 
 async def by_ids(db: Reader, event_ids: Collection[EventId]) -> list[StoredEvent]:
     return [_stored(row) for row in await db.fetch(_BY_IDS, list(event_ids))]
+
+
+async def as_sent(db: Reader, nids: Collection[int]) -> list[tuple[int, dict[str, Any]]]:
+    """(nid, PDU) of these events, also of redacted ones that aren't erased yet: never for people's eyes."""
+    rows = await db.fetch(_AS_SENT, list(nids))
+    return [(row["event_nid"], canonical_json.decode(row["json"])) for row in rows]
 
 
 async def newest(db: Reader, room_nids: Collection[int]) -> list[StoredEvent]:
