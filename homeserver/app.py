@@ -158,11 +158,12 @@ class Hansa:
                 *self._monitoring(listener),
             ]
             await self._listen(listener, served, accounts.sessions)
-        self._watch()
+        self._watch(journal)
         self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
 
-    def _watch(self) -> None:
+    def _watch(self, journal: Journal) -> None:
         """What metrics read when they are asked for."""
+        self.metrics.watch_consumers(journal.lags)
         self.metrics.watch_database(lambda: self.world.db.size)
         self.metrics.watch(
             "hansa_connections", "Connections of clients.", "state", lambda: {"open": self.door.connections.open}

@@ -22,7 +22,7 @@ from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
 from homeserver.rooms.residents import Room
 from homeserver.runtime.clock import Clock
-from homeserver.storage import events, memberships, profiles, user_directory, users
+from homeserver.storage import events, journal_cursors, memberships, profiles, user_directory, users
 from homeserver.storage.database import Database
 from homeserver.storage.user_directory import Found
 
@@ -83,8 +83,9 @@ class UserDirectory:
 
     async def start(self) -> None:
         """Learns how far an earlier run came; `run` takes in what came since, beside the requests."""
-        self._caught_up = await user_directory.cursor(self._db) or 0
+        self._caught_up = await journal_cursors.position(self._db, user_directory.CONSUMER) or 0
         self._catch_up_to = self._heard = self._journal.visible
+        self._journal.follow(user_directory.CONSUMER, self._seen)
 
     async def run(self) -> None:
         """One round of a background task."""
@@ -121,6 +122,9 @@ class UserDirectory:
                     raise
 
     # --- taking in
+
+    def _seen(self) -> int:
+        return self._caught_up if self._caught_up < self._catch_up_to else self._heard
 
     def _note(self, event: Event, room_nid: int) -> None:
         if event.type in _OPENING and event.state_key == "":
@@ -165,7 +169,7 @@ class UserDirectory:
             behind = self._caught_up < self._catch_up_to
             position = self._caught_up if behind else heard
             if position is not None:
-                await user_directory.set_cursor(tx, position)
+                await journal_cursors.advance(tx, user_directory.CONSUMER, position)
         await self._take_in_members(opened)
 
     async def _profiles(self, own: Sequence[UserId]) -> tuple[list[Found], list[UserId]]:

@@ -17,7 +17,10 @@ from homeserver.ephemeral.presence import Presence, PresenceTimes
 from homeserver.ephemeral.readable import Readable
 from homeserver.ephemeral.receipts import Receipts
 from homeserver.ephemeral.typing import Typing
+from homeserver.push.badges import Badges
 from homeserver.push.notified import Notified
+from homeserver.push.outbox import Outbox
+from homeserver.push.postman import Postman, PostmanTools, Reads
 from homeserver.push.pushers import Pushers
 from homeserver.push.rulesets import PushRulesets
 from homeserver.push.unread import Unread
@@ -36,6 +39,8 @@ class LiveParts:
     unread: Unread
     pushers: Pushers
     notified: Notified
+    outbox: Outbox
+    postman: Postman
 
     def endpoints(self, client_events: ClientEvents) -> list[object]:
         return [
@@ -51,10 +56,13 @@ class LiveParts:
     async def start(self, tasks: Tasks) -> None:
         """Catches up, before anybody can write, and begins what runs beside the requests."""
         await self.rulesets.start()
+        await self.outbox.start()
         await self.unread.start()
         tasks.forever(self.typing.run, name="typing")
         tasks.forever(self.presence.run, name="presence")
         tasks.forever(self.unread.run, name="unread")
+        tasks.forever(self.postman.run, name="push")
+        tasks.forever(self.postman.round, name="push_rounds")
 
 
 def build_live(base: Base, parts: RoomParts) -> LiveParts:
@@ -69,14 +77,26 @@ def build_live(base: Base, parts: RoomParts) -> LiveParts:
     presence = Presence(db, journal, parts.rooms, clock, times)
     rulesets = PushRulesets(db, journal)
     unread = Unread(db, journal, parts.rooms, rulesets, clock, base.server_name)
-    for listener in (presence.hear, rulesets.hear, unread.hear):
+    outbox, badges, pushers = Outbox(db, rulesets, clock), Badges(unread, parts.rooms), Pushers(db, journal, clock)
+    unread.followers.append(outbox)
+    for listener in (presence.hear, rulesets.hear, unread.hear, outbox.hear, badges.hear):
         journal.listen(listener)
+    reads = Reads(
+        rooms=parts.rooms,
+        events=parts.store,
+        unread=unread,
+        badges=badges,
+        with_content=base.config.push.include_content,
+    )
+    tools = PostmanTools(clock, base.tasks, base.metrics)
     return LiveParts(
         receipts=receipts,
         typing=Typing(journal, parts.rooms, clock),
         presence=presence,
         rulesets=rulesets,
         unread=unread,
-        pushers=Pushers(db, journal),
+        pushers=pushers,
         notified=Notified(parts.rooms, parts.store, parts.gate, unread, rulesets),
+        outbox=outbox,
+        postman=Postman(outbox, pushers, reads, base.outgoing, tools),
     )

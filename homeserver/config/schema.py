@@ -368,6 +368,15 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """Notifications to phones, by the gateways that apps name."""
+
+    include_content: bool = option(
+        True, "Whether gateways get an event's content, where the app didn't ask for its id alone."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All of it."""
 
@@ -397,6 +406,7 @@ class Config:
     rooms: Rooms = section(Rooms(), "How new rooms begin.")
     media: Media = section(Media(), "Uploaded files.")
     presence: Presence = section(Presence(), "Who is there.")
+    push: Push = section(Push(), "Notifications to phones.")
     rate_limits: RateLimits = section(RateLimits(), "What one user, address or room may ask.")
     limits: Limits = section(Limits(), "What one request may take.")
     federation: Federation = section(Federation(), "Other servers.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,6 +87,7 @@ class Journal:
         self._visible = 0
         self._listeners: list[Listener] = []
         self._reserving: asyncio.Lock = asyncio.Lock()
+        self._consumers: dict[str, Callable[[], int]] = {}
 
     async def start(self) -> None:
         """Reserves the first block. Everything below it was committed or will never be."""
@@ -103,6 +104,17 @@ class Journal:
     def listen(self, listener: Listener) -> None:
         """Calls `listener` with each batch of entries, in order. It must be quick and must not raise."""
         self._listeners.append(listener)
+
+    def follow(self, consumer: str, seen: Callable[[], int]) -> None:
+        """Makes a durable consumer known: `seen` says up to which position it has taken all in."""
+        self._consumers[consumer] = seen
+
+    def unfollow(self, consumer: str) -> None:
+        self._consumers.pop(consumer, None)
+
+    def lags(self) -> Mapping[str, float]:
+        """How many positions each durable consumer is behind."""
+        return {consumer: max(0, self._visible - seen()) for consumer, seen in self._consumers.items()}
 
     async def open(self, count: int = 1) -> int:
         """The first of `count` new positions. They hold up what comes after until closed: always close them."""

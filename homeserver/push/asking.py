@@ -25,6 +25,11 @@ class Asking:
         self._levels: Mapping[str, Any] | None = levels.content if levels else None
         self._power: float = power.user(stored.event.sender) if power else 0
 
+    def is_invite_of(self, user_id: UserId) -> bool:
+        """Whether the event invites this user, who so is notified without being in the room."""
+        event = self.event
+        return event.state_key == user_id and event.type == "m.room.member" and event.membership == "invite"
+
     def actions(self, rules: Compiled, user_id: UserId) -> Actions | None:
         member = self.room.known_state("m.room.member", user_id)
         name = member.content.get("displayname") if member else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,9 +12,11 @@ import orjson
 from homeserver.core.errors import InvalidParam, MissingParam
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.journal.journal import Journal
+from homeserver.runtime.clock import Clock
 from homeserver.storage import pushers as table
 from homeserver.storage.database import Database, Tx
 from homeserver.storage.pushers import PusherRow
+from homeserver.storage.pushes import PusherKey
 
 PUSHERS_PER_USER_MAX = 100
 PUSHKEY_BYTES_MAX = 512
@@ -115,9 +117,10 @@ def _check_data(data: dict[str, Any]) -> None:
 class Pushers:
     """A user's pushers."""
 
-    def __init__(self, db: Database, journal: Journal) -> None:
+    def __init__(self, db: Database, journal: Journal, clock: Clock) -> None:
         self._db = db
         self._journal = journal
+        self._clock = clock
 
     async def of_user(self, user_id: UserId) -> list[Pusher]:
         return [_pusher(row) for row in await table.of_user(self._db, user_id)]
@@ -135,6 +138,7 @@ class Pushers:
             pushkey=pusher.pushkey,
             device_id=device_id,
             description=orjson.dumps(description),
+            changed_ts=self._clock.now_ms(),
         )
         async with self._journal.write() as write:
             await table.lock(write.tx, user_id)
@@ -153,6 +157,17 @@ class Pushers:
         async with self._journal.write() as write:
             await table.delete(write.tx, user_id, app_id, pushkey)
             write.publish("pushers", user_ids=[user_id])
+
+    async def row(self, key: PusherKey) -> PusherRow | None:
+        """One pusher as it is stored now."""
+        rows = await table.of_user(self._db, key.user_id)
+        return next((row for row in rows if (row.app_id, row.pushkey) == (key.app_id, key.pushkey)), None)
+
+    async def set_health(self, row: PusherRow, failures: int, retry_ts: int) -> PusherRow:
+        """Keeps how often in a row a gateway failed and when it is tried again; the pusher with that."""
+        async with self._db.transaction() as tx:
+            await table.set_health(tx, row, failures, retry_ts)
+        return replace(row, failures=failures, retry_ts=retry_ts)
 
     async def devices_deleted(self, tx: Tx, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
         """Removes what these devices had set, in the transaction that deletes them."""

@@ -17,7 +17,7 @@ import structlog
 
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
-from homeserver.core.push_rules import Compiled
+from homeserver.core.push_rules import Actions, Compiled
 from homeserver.journal.journal import Entry, Journal
 from homeserver.push.asking import Asking
 from homeserver.push.rulesets import PushRulesets
@@ -25,14 +25,15 @@ from homeserver.push.tallies import MAIN, POSITIONS_MAX, Places, RoomTally, Unre
 from homeserver.rooms.residents import Room
 from homeserver.rooms.threads import relation
 from homeserver.runtime.clock import Clock
-from homeserver.storage import events, push_rules, receipts, unread
-from homeserver.storage.database import Database
+from homeserver.storage import events, journal_cursors, push_rules, receipts, unread
+from homeserver.storage.database import Database, Tx
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.receipts import Receipt
 from homeserver.storage.unread import EVERYONE, REDACTED, Mark, Page
 
 log = structlog.get_logger()
 
+CONSUMER = "unread"
 FLUSH_S = 3.0
 TALLIES_MAX = 5_000
 THREADED_MAX = 50_000
@@ -50,6 +51,24 @@ class Rooms(Protocol):
     """Rooms by id. Implemented by rooms.residents."""
 
     async def get_many(self, room_ids: Collection[RoomId]) -> dict[RoomId, Room]: ...
+
+
+class Follower(Protocol):
+    """Told what the rules ask for, so that an event is put to them once. Implemented by push.outbox."""
+
+    def note(self, asking: Asking, user_id: UserId, actions: Actions | None) -> None:
+        """Told by `hear`, with EVERYONE for those whose rules are the defaults; what is said of a user goes before."""
+        ...
+
+    async def settle(self) -> bool:
+        """Called before the cursor moves: takes in what was noted. Whether there is anything to save."""
+        ...
+
+    async def save(self, tx: Tx) -> None:
+        """Called in the transaction of the cursor. Must not forget anything before `saved`."""
+        ...
+
+    def saved(self) -> None: ...
 
 
 class Unread:
@@ -78,6 +97,8 @@ class Unread:
         self._marks: dict[tuple[int, UserId, str], int] = {}
         self._trims: dict[int, int] = {}
         self._late: list[tuple[Asking, RoomTally, list[UserId]]] = []
+        # Add those who want to be told before `start`.
+        self.followers: list[Follower] = []
 
     # --- what others ask
 
@@ -86,6 +107,11 @@ class Unread:
         tallies = await self._loaded(user_id, room_ids)
         since = self._rulesets.custom.get(user_id)
         return {room_id: tally.counts(user_id, since) for room_id, tally in tallies.items()}
+
+    async def has_read(self, user_id: UserId, room_id: RoomId, thread_id: str, position: int) -> bool:
+        """Whether the user has read a place of a thread. From memory where the room's counts are."""
+        tally = (await self._loaded(user_id, [room_id]))[room_id]
+        return position <= tally.reading(user_id).upto(thread_id)
 
     async def newest(
         self, user_id: UserId, room_ids: Collection[RoomId], before: int, limit: int, *, only_highlights: bool
@@ -103,11 +129,12 @@ class Unread:
 
     async def start(self) -> None:
         """Counts what was written after the last flush of an earlier run. Call it before anybody can write."""
-        upto, cursor = self._journal.visible, await unread.cursor(self._db) or 0
+        upto, cursor = self._journal.visible, await journal_cursors.position(self._db, CONSUMER) or 0
         while nids := await events.after_position(self._db, cursor, upto, CATCH_UP_EVENTS):
             await self._catch_up(await events.by_nids(self._db, nids))
             cursor = nids[-1]
         self._heard = max(self._heard, upto)
+        self._journal.follow(CONSUMER, lambda: self._heard)
         await self.flush()
 
     async def run(self) -> None:
@@ -133,8 +160,8 @@ class Unread:
 
     async def flush(self) -> None:
         """Writes new places and marks with the cursor, in one transaction."""
-        await self._ask_late()
-        if not (self._places or self._marks or self._trims or self._uncounted >= CURSOR_EVENTS):
+        has_more = await self._settle()
+        if not (has_more or self._places or self._marks or self._trims or self._uncounted >= CURSOR_EVENTS):
             return
         self._uncounted = 0
         upto, places, marks, trims = self._heard, self._places, self._marks, self._trims
@@ -150,16 +177,30 @@ class Unread:
                     await unread.trim(tx, trims)
                 if custom:
                     await push_rules.ensure(tx, custom)
-                await unread.set_cursor(tx, upto)
+                await journal_cursors.advance(tx, CONSUMER, upto)
+                for follower in self.followers:
+                    await follower.save(tx)
         except BaseException:
             self._places[:0] = places
             self._marks = {**marks, **self._marks}
             self._trims = {**trims, **self._trims}
             raise
         self._rulesets.saved(custom)
+        for follower in self.followers:
+            follower.saved()
         for tally, *_ in places:
             tally.unsaved -= 1
         self._evict()
+
+    async def _settle(self) -> bool:
+        """Takes in what was left for later, and has the followers do so. Whether they have anything to save."""
+        has_more = False
+        while True:
+            await self._ask_late()
+            for follower in self.followers:
+                has_more |= await follower.settle()
+            if not self._late:
+                return has_more
 
     # --- counting
 
@@ -178,6 +219,11 @@ class Unread:
         everyone = asking.actions(self._rulesets.default, _NOBODY)
         shared = (everyone.notify, everyone.highlight) if everyone else (False, False)
         self._note(asking, tally, EVERYONE, shared, (False, False))
+        if everyone is not None and everyone.notify:
+            self._tell(asking, EVERYONE, everyone)
+        target = UserId(event.state_key or "")
+        if asking.is_invite_of(target) and self._is_local(target):
+            self._ask_custom(asking, tally, [target])
         for user_id in _mentioned(event):
             if user_id not in self._rulesets.custom and self._is_local(user_id) and room.membership(user_id) == "join":
                 self._ask(asking, tally, user_id, self._rulesets.default, shared)
@@ -213,8 +259,13 @@ class Unread:
         if self._rulesets.ignores(user_id, asking.event.sender):
             return
         actions = asking.actions(rules, user_id)
-        if actions is not None and actions.notify:
+        self._tell(asking, user_id, actions)
+        if actions is not None and actions.notify and not asking.is_invite_of(user_id):
             self._note(asking, tally, user_id, (True, actions.highlight), counted)
+
+    def _tell(self, asking: Asking, user_id: UserId, actions: Actions | None) -> None:
+        for follower in self.followers:
+            follower.note(asking, user_id, actions)
 
     def _note(
         self, asking: Asking, tally: RoomTally, user_id: UserId, wanted: tuple[bool, bool], counted: tuple[bool, bool]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import DeviceId, UserId
@@ -10,27 +11,36 @@ from homeserver.storage.database import Reader, Tx
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PusherRow:
-    """`description` is JSON: kind, names, lang, profile_tag and data."""
+    """`description` is JSON: kind, names, lang, profile_tag and data.
+
+    `failures` in a row have put the next attempt off until `retry_ts`.
+    """
 
     user_id: UserId
     app_id: str
     pushkey: str
     device_id: DeviceId | None
     description: bytes
+    changed_ts: int = 0
+    failures: int = 0
+    retry_ts: int = 0
 
 
-_COLUMNS = "user_id, app_id, pushkey, device_id, description"
+_COLUMNS = "user_id, app_id, pushkey, device_id, description, changed_ts, failures, retry_ts"
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('pushers ' || $1, 0))"
 _COUNT_OTHERS = "SELECT count(*) FROM pushers WHERE user_id = $1 AND (app_id, pushkey) <> ($2, $3)"
 _UPSERT = """
-    INSERT INTO pushers (user_id, app_id, pushkey, device_id, description) VALUES ($1, $2, $3, $4, $5)
+    INSERT INTO pushers (user_id, app_id, pushkey, device_id, description, changed_ts) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (app_id, pushkey, user_id) DO UPDATE SET
-        device_id = excluded.device_id, description = excluded.description
+        device_id = excluded.device_id, description = excluded.description, changed_ts = excluded.changed_ts,
+        failures = 0, retry_ts = 0
 """
 _DELETE = "DELETE FROM pushers WHERE user_id = $1 AND app_id = $2 AND pushkey = $3"
 _DELETE_OF_OTHERS = "DELETE FROM pushers WHERE app_id = $2 AND pushkey = $3 AND user_id <> $1 RETURNING user_id"
 _DELETE_OF_DEVICES = "DELETE FROM pushers WHERE user_id = $1 AND device_id = ANY($2::text[])"
-_OF_USER = f"SELECT {_COLUMNS} FROM pushers WHERE user_id = $1 ORDER BY app_id, pushkey"
+_OF_USERS = f"SELECT {_COLUMNS} FROM pushers WHERE user_id = ANY($1::text[]) ORDER BY app_id, pushkey"
+_OWNERS = "SELECT DISTINCT user_id FROM pushers WHERE user_id > $1 ORDER BY user_id LIMIT $2"
+_SET_HEALTH = "UPDATE pushers SET failures = $4, retry_ts = $5 WHERE user_id = $1 AND app_id = $2 AND pushkey = $3"
 
 
 async def lock(tx: Tx, user_id: UserId) -> None:
@@ -45,7 +55,7 @@ async def count_others(tx: Tx, user_id: UserId, app_id: str, pushkey: str) -> in
 
 
 async def upsert(tx: Tx, row: PusherRow) -> None:
-    await tx.execute(_UPSERT, row.user_id, row.app_id, row.pushkey, row.device_id, row.description)
+    await tx.execute(_UPSERT, row.user_id, row.app_id, row.pushkey, row.device_id, row.description, row.changed_ts)
 
 
 async def delete(tx: Tx, user_id: UserId, app_id: str, pushkey: str) -> None:
@@ -62,7 +72,21 @@ async def delete_of_devices(tx: Tx, user_id: UserId, device_ids: list[DeviceId])
     await tx.execute(_DELETE_OF_DEVICES, user_id, device_ids)
 
 
+async def set_health(tx: Tx, row: PusherRow, failures: int, retry_ts: int) -> None:
+    """How often in a row it failed, and when to try again."""
+    await tx.execute(_SET_HEALTH, row.user_id, row.app_id, row.pushkey, failures, retry_ts)
+
+
+async def owners(db: Reader, after: str, limit: int) -> list[UserId]:
+    """Users who have pushers, in the order of their ids, those after `after`."""
+    return [UserId(row["user_id"]) for row in await db.fetch(_OWNERS, after, limit)]
+
+
 async def of_user(db: Reader, user_id: UserId) -> list[PusherRow]:
+    return await of_users(db, [user_id])
+
+
+async def of_users(db: Reader, user_ids: Collection[UserId]) -> list[PusherRow]:
     return [
         PusherRow(
             user_id=UserId(row["user_id"]),
@@ -70,6 +94,9 @@ async def of_user(db: Reader, user_id: UserId) -> list[PusherRow]:
             pushkey=row["pushkey"],
             device_id=DeviceId(row["device_id"]) if row["device_id"] is not None else None,
             description=row["description"],
+            changed_ts=row["changed_ts"],
+            failures=row["failures"],
+            retry_ts=row["retry_ts"],
         )
-        for row in await db.fetch(_OF_USER, user_id)
+        for row in await db.fetch(_OF_USERS, list(user_ids))
     ]

@@ -1,4 +1,4 @@
-"""The tables `unread_pages` and `unread_marks`, and the cursor of those who write them."""
+"""The tables `unread_pages` and `unread_marks`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.storage.database import Reader, Tx
 
-CONSUMER = "unread"
 # Whose pages these are: everyone's, and the places whose events were redacted.
 EVERYONE = UserId("")
 REDACTED = UserId("-")
@@ -38,11 +37,6 @@ class Mark:
     room_id: RoomId | None = None
 
 
-_CURSOR = "SELECT position FROM journal_cursors WHERE consumer = $1"
-_SET_CURSOR = """
-    INSERT INTO journal_cursors (consumer, position) VALUES ($1, $2)
-    ON CONFLICT (consumer) DO UPDATE SET position = greatest(journal_cursors.position, excluded.position)
-"""
 _INSERT_PAGES = """
     INSERT INTO unread_pages (room_nid, user_id, thread_id, is_highlight, position_last, positions)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[], $5::bigint[], $6::bytea[])
@@ -69,16 +63,6 @@ _MARKS = """
     FROM rooms r JOIN unread_marks m USING (room_nid)
     WHERE r.room_id = ANY($1::text[]) AND m.user_id = $2
 """
-
-
-async def cursor(db: Reader) -> int | None:
-    """The position up to which all is in these tables; None before the first time."""
-    position: int | None = await db.fetchval(_CURSOR, CONSUMER)
-    return position
-
-
-async def set_cursor(tx: Tx, position: int) -> None:
-    await tx.execute(_SET_CURSOR, CONSUMER, position)
 
 
 async def insert_pages(tx: Tx, pages: Sequence[Page]) -> None:

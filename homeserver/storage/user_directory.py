@@ -22,11 +22,6 @@ class Found:
     avatar_url: str | None = None
 
 
-_CURSOR = "SELECT position FROM journal_cursors WHERE consumer = $1"
-_SET_CURSOR = """
-    INSERT INTO journal_cursors (consumer, position) VALUES ($1, $2)
-    ON CONFLICT (consumer) DO UPDATE SET position = greatest(journal_cursors.position, excluded.position)
-"""
 _CONCERNING = """
     SELECT e.event_nid FROM events e JOIN state_keys k USING (key_nid)
     WHERE e.event_nid > $1 AND e.event_nid <= $2 AND e.ordering IS NOT NULL AND e.flags = 0 AND k.type = ANY($3::text[])
@@ -72,15 +67,6 @@ _SEARCH = """
         )
     ORDER BY m.exact DESC, d.display_name IS NULL, d.user_id LIMIT $4
 """
-
-
-async def cursor(db: Reader) -> int | None:
-    position: int | None = await db.fetchval(_CURSOR, CONSUMER)
-    return position
-
-
-async def set_cursor(tx: Tx, position: int) -> None:
-    await tx.execute(_SET_CURSOR, CONSUMER, position)
 
 
 async def concerning(db: Reader, after: int, upto: int, types: Collection[str], limit: int) -> list[int]:

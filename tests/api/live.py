@@ -96,7 +96,7 @@ class Live:
             TypingEndpoints(self.typing, self.presence),
             PresenceEndpoints(self.presence),
             PushRuleEndpoints(self.rulesets),
-            PusherEndpoints(Pushers(db, self.journal)),
+            PusherEndpoints(Pushers(db, self.journal, clock)),
             NotificationEndpoints(notified, ClientEvents(self.events, clock)),
         )
         self._http: aiohttp.ClientSession | None = None

@@ -15,3 +15,8 @@ async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
             if await is_so():
                 return
             await asyncio.sleep(0.01)
+
+
+async def a_moment() -> None:
+    """Lets what a moved clock has woken come to its next wait."""
+    await asyncio.sleep(0.05)

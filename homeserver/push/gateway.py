@@ -1,0 +1,135 @@
+"""What a push gateway is told, and what its answer means. spec: push-gateway-api/
+
+Invariant: a gateway hears of an event what its pusher asked for and no more, and can remove only the key it was asked
+about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from homeserver.core.events import Event
+from homeserver.core.identifiers import UserId
+from homeserver.rooms.residents import Room
+from homeserver.storage.pushers import PusherRow
+from homeserver.web.outgoing import Outgoing, OutgoingError
+
+REQUEST_S = 15.0
+ANSWER_BYTES_MAX = 65_536
+# Longer contents are left out: gateways have little room for them.
+CONTENT_BYTES_MAX = 4_096
+
+
+class Outcome(Enum):
+    """How a delivery ended."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"  # the gateway says that the key is no good
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An outcome, and for a failure its reason: ours, not the gateway's words."""
+
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Where a pusher sends to, and what is sent along."""
+
+    url: str
+    host: str
+    event_id_only: bool
+    device: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: PusherRow) -> Gateway:
+        described = orjson.loads(row.description)
+        data = {key: value for key, value in described["data"].items() if key != "url"}
+        url = described["data"]["url"]
+        device = {"app_id": row.app_id, "pushkey": row.pushkey, "pushkey_ts": row.changed_ts // 1000, "data": data}
+        return cls(url, urlsplit(url).netloc, data.get("format") == "event_id_only", device)
+
+
+def badge_notification(gateway: Gateway, unread: int) -> dict[str, Any]:
+    """Says how much is unread, and nothing else; 0 too, which is what makes an app take its badge away."""
+    return {"counts": {"unread": unread}, "devices": [gateway.device], "prio": "low"}
+
+
+def event_notification(
+    gateway: Gateway,
+    event: Event,
+    room: Room,
+    user_id: UserId,
+    tweaks: Mapping[str, Any],
+    unread: int,
+    *,
+    with_content: bool,
+) -> dict[str, Any]:
+    """Says what happened: event and room ids alone where the pusher asked for that. `room` must know the sender."""
+    notification: dict[str, Any] = {
+        "event_id": event.event_id,
+        "room_id": event.room_id,
+        "counts": {"unread": unread} if unread else {},
+        "prio": _prio(event, tweaks),
+        "devices": [{**gateway.device, "tweaks": dict(tweaks)}],
+    }
+    if gateway.event_id_only:
+        notification["devices"] = [gateway.device]
+        return notification
+    notification["type"] = event.type
+    notification["sender"] = event.sender
+    member = room.known_state("m.room.member", event.sender)
+    name = member.content.get("displayname") if member is not None else None
+    if isinstance(name, str):
+        notification["sender_display_name"] = name
+    if room_name := room.known_text("m.room.name", "name"):
+        notification["room_name"] = room_name
+    if alias := room.known_text("m.room.canonical_alias", "alias"):
+        notification["room_alias"] = alias
+    if event.type == "m.room.member" and event.state_key is not None:
+        notification["user_is_target"] = event.state_key == user_id
+    # What is encrypted tells a gateway nothing.
+    if with_content and event.type != "m.room.encrypted" and len(orjson.dumps(event.content)) <= CONTENT_BYTES_MAX:
+        notification["content"] = event.content
+    return notification
+
+
+async def tell(outgoing: Outgoing, gateway: Gateway, notification: Mapping[str, Any]) -> Told:
+    """Sends it once."""
+    try:
+        answer = await outgoing.request(
+            "POST",
+            gateway.url,
+            headers={"Content-Type": "application/json"},
+            body=orjson.dumps({"notification": notification}),
+            timeout_s=REQUEST_S,
+            response_bytes_max=ANSWER_BYTES_MAX,
+        )
+    except OutgoingError as error:
+        return Told(Outcome.FAILED, error.reason)
+    if not 200 <= answer.status < 300:
+        return Told(Outcome.FAILED, f"status {answer.status}")
+    try:
+        said = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        return Told(Outcome.FAILED, "no JSON")
+    rejected = said.get("rejected") if isinstance(said, dict) else None
+    if isinstance(rejected, list) and gateway.device["pushkey"] in rejected:
+        return Told(Outcome.REJECTED)
+    return Told(Outcome.ACCEPTED)
+
+
+def _prio(event: Event, tweaks: Mapping[str, Any]) -> str:
+    """High for what makes itself heard; also for what is encrypted, where nobody here can tell."""
+    is_loud = event.type == "m.room.encrypted" or tweaks.get("highlight") is True or "sound" in tweaks
+    return "high" if is_loud else "low"

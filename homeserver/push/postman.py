@@ -1,0 +1,192 @@
+"""Empties the mailboxes: tells gateways what happened, leaves alone those that fail, removes what they reject.
+
+A gateway that is down costs one request at growing intervals, up to an hour; how long is kept in the database. What
+has waited for a day, was read meanwhile or was redacted isn't sent any more.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from homeserver.push.badges import Badges
+from homeserver.push.gateway import Gateway, Outcome, Told, badge_notification, event_notification, tell
+from homeserver.push.outbox import Mailbox, Outbox, Push
+from homeserver.push.pushers import Pushers
+from homeserver.push.turns import Turns
+from homeserver.push.unread import Unread
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.residents import Rooms
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.metrics import Metrics
+from homeserver.runtime.tasks import Tasks
+from homeserver.storage.pushers import PusherRow
+from homeserver.web.outgoing import Outgoing
+
+log = structlog.get_logger()
+
+ROUND_S = 1.0
+BACKOFF_FIRST_MS = 5_000
+BACKOFF_MAX_MS = 3_600_000
+AGE_MAX_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reads:
+    """What a notification is made of."""
+
+    rooms: Rooms
+    events: EventStore
+    unread: Unread
+    badges: Badges
+    with_content: bool
+
+
+class Postman:
+    """Delivers. Two tasks: `run` for what was just decided, `round` for what can wait a second."""
+
+    def __init__(self, outbox: Outbox, pushers: Pushers, reads: Reads, outgoing: Outgoing, tools: PostmanTools) -> None:
+        self._outbox = outbox
+        self._pushers = pushers
+        self._reads = reads
+        self._outgoing = outgoing
+        self._clock = tools.clock
+        self._tasks = tools.tasks
+        self._turns = Turns()
+        self._counted = tools.metrics.counter("hansa_pushes_total", "Notifications by how they ended.", "outcome")
+
+    async def run(self) -> None:
+        """One round of a background task: waits for news and has it delivered."""
+        await self._outbox.news()
+        await self._outbox.settle()
+        self._post()
+
+    async def round(self) -> None:
+        """One round of another: badges of those who have read, and gateways whose rest is over."""
+        await self._clock.sleep(ROUND_S)
+        await self._outbox.take_readers()
+        self._outbox.wake(self._clock.now_ms())
+        self._post()
+
+    def _post(self) -> None:
+        for box in self._outbox.take_ready(self._clock.now_ms()):
+            self._tasks.start(self._empty(box), name="push_delivery")
+
+    async def _empty(self, box: Mailbox) -> None:
+        try:
+            while box.has_work:
+                row = box.row or await self._row(box)
+                if row is None:
+                    self._outbox.remove(box)
+                    return
+                gateway = Gateway.of(row)
+                async with self._turns.turn(row.user_id, gateway.host):
+                    if not await self._deliver_next(box, row, gateway):
+                        return
+        finally:
+            self._outbox.put_back(box)
+
+    async def _row(self, box: Mailbox) -> PusherRow | None:
+        box.row = await self._pushers.row(box.key)
+        if box.row is not None:
+            box.retry_ts = box.row.retry_ts
+        return box.row
+
+    async def _deliver_next(self, box: Mailbox, row: PusherRow, gateway: Gateway) -> bool:
+        """Whether to go on with this mailbox."""
+        if box.row is not row:
+            return True  # changed while it waited for its turn
+        if box.retry_ts > self._clock.now_ms():
+            return False
+        push = next(iter(box.waiting.values()), None)
+        if push is None:
+            unread = await self._reads.badges.total(row.user_id)
+            box.is_badge_due = False
+            if unread == box.badge_sent:
+                return True
+            notification: dict[str, Any] | None = badge_notification(gateway, unread)
+        else:
+            unread = await self._reads.badges.total(row.user_id, [push.room_id])
+            notification = await self._notification(row, gateway, push, unread)
+        if notification is None:
+            assert push is not None
+            self._outbox.finish(box, push.event_nid)
+            self._counted.labels("dropped").inc()
+            return True
+        if box.row is not row:
+            return True
+        told = await tell(self._outgoing, gateway, notification)
+        self._counted.labels(told.outcome.value).inc()
+        if told.outcome is Outcome.FAILED:
+            box.is_badge_due |= push is None
+            await self._leave_alone(box, row, gateway, told)
+            return False
+        await self._done(box, row, push, unread, told)
+        return told.outcome is Outcome.ACCEPTED
+
+    async def _notification(self, row: PusherRow, gateway: Gateway, push: Push, unread: int) -> dict[str, Any] | None:
+        """None for what is no longer worth telling, or may no longer be told."""
+        if self._clock.now_ms() - push.decided_ts > AGE_MAX_MS:
+            return None
+        stored = (await self._reads.events.by_nids([push.event_nid])).get(push.event_nid)
+        room = await self._reads.rooms.get(push.room_id)
+        if stored is None or room is None or stored.redacted_by is not None:
+            return None
+        event, membership = stored.event, room.membership(row.user_id)
+        is_invite = membership == "invite" and event.state_key == row.user_id
+        if membership != "join" and not is_invite:
+            return None
+        if not is_invite and await self._reads.unread.has_read(
+            row.user_id, push.room_id, push.thread_id, push.event_nid
+        ):
+            return None
+        room = await self._reads.rooms.with_known(room, [("m.room.member", event.sender)])
+        return event_notification(
+            gateway, event, room, row.user_id, push.tweaks, unread, with_content=self._reads.with_content
+        )
+
+    async def _done(self, box: Mailbox, row: PusherRow, push: Push | None, unread: int, told: Told) -> None:
+        if told.outcome is Outcome.REJECTED:
+            log.info("pusher_rejected", user_id=row.user_id, app_id=row.app_id)
+            await self._pushers.delete(row.user_id, row.app_id, row.pushkey)
+            self._outbox.remove(box)
+            return
+        if push is not None:
+            self._outbox.finish(box, push.event_nid)
+        box.badge_sent = unread
+        if row.failures:
+            await self._set_health(box, row, 0, 0)
+
+    async def _leave_alone(self, box: Mailbox, row: PusherRow, gateway: Gateway, told: Told) -> None:
+        failures = row.failures + 1
+        wait_ms = min(BACKOFF_FIRST_MS * 2 ** min(failures - 1, 16), BACKOFF_MAX_MS)
+        # Spread, so that not all pushers of a gateway come back in the same moment.
+        wait_ms -= wait_ms * (zlib.crc32(row.pushkey.encode()) % 256) // 1024
+        box.retry_ts = self._clock.now_ms() + wait_ms
+        log.info(
+            "push_failed",
+            user_id=row.user_id,
+            app_id=row.app_id,
+            gateway=gateway.host,
+            reason=told.reason,
+            failures=failures,
+            retry_in_ms=wait_ms,
+        )
+        await self._set_health(box, row, failures, box.retry_ts)
+
+    async def _set_health(self, box: Mailbox, row: PusherRow, failures: int, retry_ts: int) -> None:
+        changed = await self._pushers.set_health(row, failures, retry_ts)
+        if box.row is row:  # it wasn't changed by its user meanwhile
+            box.row = changed
+
+
+@dataclass(frozen=True, slots=True)
+class PostmanTools:
+    """What the postman works with beside the notifications themselves."""
+
+    clock: Clock
+    tasks: Tasks
+    metrics: Metrics
