@@ -21,7 +21,7 @@ check: ## format, lint, types, import rules, rules about the source, fast tests;
 	.venv/bin/ruff check --quiet .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache >/dev/null || .venv/bin/lint-imports --no-cache
-	$(PY) -m pytest -q --no-header -m "$(FAST)" tests/test_repository.py tests/core
+	$(PY) -m pytest -q --no-header -m "$(FAST)" tests/test_repository.py tests/test_coverage.py tests/core
 
 test-deep: ## the long proofs: differential tests, crashes, fuzzing
 	@scripts/bootstrap dev peer clients

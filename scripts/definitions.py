@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,26 +62,40 @@ def shared_spec() -> Path | None:
 
 def operations(spec: Path, api: str) -> list[Operation]:
     """All operations of an API, ordered by path and method. About a second for the client's."""
-    found = [
-        operation
-        for file in sorted((spec / "api" / api).glob("*.yaml"))
-        for operation in _operations_of(_Document(spec), api, file)
-    ]
-    return sorted(found, key=lambda operation: (operation.path, operation.method))
+    found: dict[tuple[str, str], Operation] = {}
+    for file in sorted((spec / "api" / api).glob("*.yaml")):
+        for operation in _operations_of(_Document(spec), api, file):
+            place = operation.path, operation.method
+            before = found.get(place)
+            if before is not None:
+                # Told twice, with different bodies: an invite by user id, and one by e-mail address.
+                operation = replace(operation, body={"oneOf": [before.body or {}, operation.body or {}]})
+            found[place] = operation
+    return [found[place] for place in sorted(found)]
+
+
+def event_contents(spec: Path) -> dict[str, Schema]:
+    """The schema of the content of each type of event that the specification knows."""
+    document, found = _Document(spec), dict[str, Schema]()
+    for file in sorted((spec / "event-schemas" / "schema").glob("m.*.yaml")):
+        whole = document.resolved(document.load(file), file)
+        parts = [whole, *(whole.get("allOf") or [])]
+        content = [part["properties"]["content"] for part in parts if "content" in (part.get("properties") or {})]
+        if content:
+            found[file.stem.partition("$")[0]] = content[-1]
+    return found
 
 
 def _operations_of(document: _Document, api: str, file: Path) -> Iterator[Operation]:
     whole = document.load(file)
     base = ((whole.get("servers") or [{}])[0].get("variables") or {}).get("basePath", {}).get("default", "")
     for path, methods in (whole.get("paths") or {}).items():
-        if path != path.strip():
-            continue  # how the definitions say a second time, and differently, what stands elsewhere
         common = methods.get("parameters") or []
         for method in _METHODS:
             if method in methods:
                 declared = document.resolved(methods[method], file)
                 given = [*document.resolved(common, file), *(declared.get("parameters") or [])]
-                yield _operation(api, method.upper(), base + path, declared, given)
+                yield _operation(api, method.upper(), base + path.strip(), declared, given)
 
 
 def _operation(

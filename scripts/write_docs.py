@@ -85,9 +85,14 @@ def threat_page() -> str:
 def main() -> int:
     """Writes the pages."""
     from homeserver.config.pages import reference_page
-    from scripts.coverage import coverage_page
+    from scripts.coverage import MISSING, coverage_page, still_missing
 
-    pages = ((CONFIG_REFERENCE, reference_page()), (THREATS, threat_page()), (COVERAGE, coverage_page()))
+    pages = (
+        (CONFIG_REFERENCE, reference_page()),
+        (THREATS, threat_page()),
+        (COVERAGE, coverage_page()),
+        (MISSING, still_missing()),
+    )
     for path, text in pages:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -94,7 +94,7 @@ class FederatedMemberships:
         "/_matrix/federation/v1/send_join/{room_id}/{event_id}",
         access=Access.SERVER,
         limit="federation_join",
-        spec="server-server-api/#put_matrixfederationv1send_joinroomideventid",
+        spec="server-server-api/#put_matrixfederationv2send_joinroomideventid",
     )
     async def send_join_v1(self, origin: ServerName, room_id: RoomId, event_id: EventId, body: Json) -> Answer:
         return Answer(orjson.dumps([200, await self._joined(origin, room_id, event_id, body)]))
@@ -114,7 +114,7 @@ class FederatedMemberships:
         "PUT",
         "/_matrix/federation/v1/send_leave/{room_id}/{event_id}",
         access=Access.SERVER,
-        spec="server-server-api/#put_matrixfederationv1send_leaveroomideventid",
+        spec="server-server-api/#put_matrixfederationv2send_leaveroomideventid",
     )
     async def send_leave_v1(self, origin: ServerName, room_id: RoomId, event_id: EventId, body: Json) -> Answer:
         return Answer(orjson.dumps([200, await self.send_leave(origin, room_id, event_id, body)]))

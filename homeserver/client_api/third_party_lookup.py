@@ -12,7 +12,7 @@ from homeserver.web.endpoint import Access, Caller, Json, Request, endpoint
 
 _V3, _R0 = "/_matrix/client/v3/thirdparty", "/_matrix/client/r0/thirdparty"
 FIELDS_MAX = 50
-_SPEC = "client-server-api/#get_matrixclientv3thirdparty"
+_SPEC = "client-server-api/#third-party-lookups"
 
 
 class NoNetworks:

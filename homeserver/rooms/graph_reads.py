@@ -87,8 +87,8 @@ class GraphReads:
     async def shown_to(self, server: ServerName, room: Room, stored: Sequence[StoredEvent]) -> list[StoredEvent]:
         """These events as this server may have them, redacted where none of its users could see them.
 
-        Rejected and soft-failed ones are left out. At most two queries. spec: server-server-api/#backfilling-and-
-        retrieving-missing-events
+        Rejected and soft-failed ones are left out. At most two queries.
+        spec: server-server-api/#backfilling-and-retrieving-missing-events
         """
         shown = [one for one in stored if one.is_shown and one.room_nid == room.nid]
         if not shown:
