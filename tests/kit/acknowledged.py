@@ -38,12 +38,12 @@ class Messages:
 
     async def check(self) -> None:
         acknowledged = list(self.sent)
-        own = [event for event in await self._history() if event["content"]["body"].startswith(f"{self.name} ")]
+        own = [event for event in await self.history() if event["content"]["body"].startswith(f"{self.name} ")]
         numbers = [int(event["content"]["body"].split()[1]) for event in own]
         assert numbers == list(range(len(numbers))), "an event is there twice, or out of order"
         assert [event["event_id"] for event in own][: len(acknowledged)] == acknowledged
 
-    async def _history(self) -> list[Any]:
+    async def history(self) -> list[Any]:
         found: list[Any] = []
         query = ""
         while True:

@@ -30,7 +30,7 @@ class Caller:
         """Status and body of the first answer that isn't "come again later"."""
         while True:
             try:
-                status, found = await self._try(method, path, body, data)
+                status, found = await self.attempt(method, path, body, data)
             except (aiohttp.ClientError, TimeoutError):
                 await self.server.ready()
                 continue
@@ -44,7 +44,8 @@ class Caller:
         assert status == 200, (method, path, status, found)
         return json.loads(found)
 
-    async def _try(self, method: str, path: str, body: Any, data: bytes | None) -> tuple[int, bytes]:
+    async def attempt(self, method: str, path: str, body: Any = None, data: bytes | None = None) -> tuple[int, bytes]:
+        """Status and body, once. A 503 must say when to come again."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         url = self.server.base_url + (path if path.startswith("/_") else "/_matrix/client/v3" + path)
         async with self.session.request(method, url, json=body, data=data, headers=headers) as answer:

@@ -10,8 +10,10 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
+import asyncpg
 import pytest
 
 from homeserver.runtime.clock import SystemClock
@@ -19,6 +21,7 @@ from homeserver.storage.embedded import EmbeddedPostgres
 from tests.kit.acknowledged import Messages, OneTimeKeys, Receipts, ToDevice
 from tests.kit.load import Caller, Kind, Load
 from tests.kit.process import ServerProcess
+from tests.kit.small_disk import fill, small_disk
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +58,7 @@ async def under_load(server: ServerProcess) -> AsyncIterator[tuple[aiohttp.Clien
 async def long_poll(caller: Caller) -> int:
     """The status of a /sync that has nothing to tell and would wait for half a minute."""
     since = (await caller.call("GET", "/sync?timeout=0"))["next_batch"]
-    return (await caller._try("GET", f"/sync?timeout=30000&since={since}", None, None))[0]
+    return (await caller.attempt("GET", f"/sync?timeout=30000&since={since}", None, None))[0]
 
 
 async def test_it_stops_in_good_order(folder: Path) -> None:
@@ -135,3 +138,44 @@ async def test_a_database_of_the_operator_may_restart(folder: Path) -> None:
                 await load.check()
     finally:
         await cluster.stop()
+
+
+@pytest.mark.root
+async def test_a_full_disk_under_the_events(folder: Path) -> None:
+    """T-O12: the table of events lies on a disk that is really full: writes are refused, reads go on, it recovers."""
+    cluster = EmbeddedPostgres(folder / "cluster", SystemClock())
+    dsn = await cluster.start()
+    server = ServerProcess(folder, f'database = {{dsn = "{dsn}"}}')
+    with small_disk(folder / "small", 8 * 1024) as disk:
+        try:
+            await server.start()
+            await execute(dsn, f"CREATE TABLESPACE small LOCATION '{disk}'")
+            await execute(dsn, "ALTER TABLE events SET TABLESPACE small")
+            async with aiohttp.ClientSession() as session:
+                messages = Messages("u0")
+                await messages.begin(Caller(server, session))
+                await messages.step(0)
+                filler = fill(disk)
+                path = f"/rooms/{quote(messages.room_id)}/send/m.room.message"
+                statuses = [
+                    (await messages.me.attempt("PUT", f"{path}/big{number}", {"body": "x" * 30_000}, None))[0]
+                    for number in range(20)
+                ]
+                assert set(statuses) <= {200, 503} and statuses[-1] == 503, statuses
+                assert len(await messages.history()) >= 1, "reads go on"
+                filler.unlink()
+                for number in range(20):
+                    assert (await messages.me.answer("PUT", f"{path}/big{number}", {"body": "x" * 30_000}))[0] == 200
+                found = [event["event_id"] for event in await messages.history()]
+                assert len(found) == len(set(found)) == 21
+        finally:
+            await server.stop()
+            await cluster.stop()
+
+
+async def execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

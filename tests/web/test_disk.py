@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from homeserver.runtime.disk import LOOK_EVERY_S
+from homeserver.storage.database import Database
 from homeserver.web.endpoint import Access, Endpoint
 from tests.kit.clock import FakeClock
 from tests.kit.server import RunningServer, running_server
@@ -83,3 +85,34 @@ def test_what_needs_room_on_the_disk() -> None:
     assert Endpoint("PUT", ("/x",), Access.USER, "").keeps_something
     assert not Endpoint("GET", ("/x",), Access.USER, "").keeps_something
     assert not Endpoint("DELETE", ("/x",), Access.ADMIN, "").keeps_something
+
+
+FULL = """
+    CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
+    CREATE TRIGGER no_room BEFORE INSERT ON events EXECUTE FUNCTION no_room();
+"""
+
+
+async def test_a_full_database_answers_at_once(database_dsn: str, database: Database) -> None:
+    """T-O12: PostgreSQL's own error is a clean 503, not waited out as a restart is; it recovers alone."""
+    async with running_server(database_dsn) as server:
+        alice = await server.user("alice")
+        room = await alice.create_room()
+        event_id = await alice.send(room, "before")
+        async with database.transaction() as tx:
+            await tx.execute(FULL)
+        started = server.hansa.world.clock.monotonic_s()
+        answers = await asyncio.gather(
+            *(alice.put("/rooms/{}/send/m.room.message/{}", room, f"full{n}", body={"n": n}) for n in range(5))
+        )
+        for answer in answers:
+            assert "room" in answer.refused(503, "M_UNKNOWN")["error"]
+        assert server.hansa.world.clock.monotonic_s() - started < 5
+        assert (await alice.get("/rooms/{}/event/{}", room, event_id)).status == 200
+        assert (await alice.sync())["rooms"]["join"][room]["timeline"]["events"][-1]["event_id"] == event_id
+        await database.execute("DROP TRIGGER no_room ON events")
+        path = "/rooms/{}/send/m.room.message/{}"
+        ids = [(await alice.put(path, room, f"full{n}", body={"n": n})).ok()["event_id"] for n in range(5)]
+        page = (await alice.get("/rooms/{}/messages", room, dir="b", limit=5)).ok()["chunk"]
+        assert [event["event_id"] for event in reversed(page)] == ids, "each once, in order"
