@@ -332,7 +332,7 @@ def user_create(ctx: click.Context, name: str, admin: bool, password_stdin: bool
 @stdin_option
 @click.pass_context
 def user_reset_password(ctx: click.Context, name: str, password_stdin: bool) -> None:
-    """Give NAME (a localpart or a user id) a new password. Sessions stay as they are."""
+    """Give NAME (a localpart or a user id) a new password, and log them out everywhere."""
     from homeserver.operator.users import operator_users
     from homeserver.runtime.clock import SystemClock
 
@@ -341,10 +341,10 @@ def user_reset_password(ctx: click.Context, name: str, password_stdin: bool) -> 
     async def reset() -> str:
         async with operator_users(config, SystemClock()) as users:
             user_id = users.user_id_of(name)
-            await users.set_password(user_id, password)
+            await users.set_password(user_id, password, logs_out=True)
             return user_id
 
-    click.echo(f"{_wait(reset())} has a new password", err=True)
+    click.echo(f"{_wait(reset())} has a new password, and is logged out everywhere", err=True)
 
 
 @user_group.command(

@@ -10,6 +10,8 @@ from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Rooms
+from homeserver.storage import memberships
+from homeserver.storage.database import Database
 
 _AT_ONCE = 20
 _HELD = ("join", "invite", "knock")
@@ -18,7 +20,8 @@ _HELD = ("join", "invite", "knock")
 class Deactivation:
     """Deactivates accounts, for good."""
 
-    def __init__(self, users: Users, sessions: Sessions, rooms: Rooms, submission: Submission) -> None:
+    def __init__(self, db: Database, users: Users, sessions: Sessions, rooms: Rooms, submission: Submission) -> None:
+        self._db = db
         self._users = users
         self._sessions = sessions
         self._rooms = rooms
@@ -29,6 +32,14 @@ class Deactivation:
         await self._users.get(user_id)
         await self._users.deactivate(user_id, erase=erase, also=self._sessions.end_account_in)
         self._sessions.account_changed(user_id)
+        await self._leave_all(user_id)
+
+    async def resume(self) -> None:
+        """Finishes what a crash, or a database that was away, has left: goes at every start."""
+        for user_id in await memberships.of_deactivated(self._db):
+            await self._leave_all(user_id)
+
+    async def _leave_all(self, user_id: UserId) -> None:
         gate = asyncio.Semaphore(_AT_ONCE)
         held = [room.room_id for room in await self._rooms.rooms_of(user_id) if room.membership in _HELD]
         await asyncio.gather(*(self._leave(room_id, user_id, gate) for room_id in held))

@@ -11,23 +11,28 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import structlog
+
 from homeserver.core.errors import InvalidParam, LimitExceeded, UnknownToken
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
-from homeserver.storage import dehydrated_devices, devices, tokens
+from homeserver.storage import dehydrated_devices, devices, sessions_to_end, tokens
 from homeserver.storage.database import Database, Tx
 from homeserver.storage.devices import Sighting
 from homeserver.storage.tokens import Holder
 from homeserver.web.endpoint import Caller
 from homeserver.web.server import HttpRequest
 
+log = structlog.get_logger()
+
 HOLDERS_MAX = 50_000
 DEVICE_ID_CHARS_MAX = 255
 DISPLAY_NAME_CHARS_MAX = 256
 TOKEN_CHARS_MAX = 512
 SIGHTINGS_EVERY_S = 10.0
+WISHES_EVERY_S = 2.0
 _DEVICE_LETTERS = 10
 
 
@@ -241,6 +246,14 @@ class Sessions:
             if holder.user_id == user_id and (device_ids is None or holder.device_id in device_ids)
         ]:
             del self._holders[digest]
+
+    async def end_as_wished(self) -> None:
+        """Runs as a task: ends the sessions that the operator wants ended (`hansa user reset-password`)."""
+        for user_id in await sessions_to_end.some(self._db):
+            await self.end_all(user_id)
+            await sessions_to_end.delete(self._db, user_id)
+            log.info("sessions_ended_by_operator", user_id=user_id)
+        await self._clock.sleep(WISHES_EVERY_S)
 
     # --- when devices were last used
 

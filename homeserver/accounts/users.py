@@ -12,7 +12,7 @@ from homeserver.core.errors import InvalidUsername, MatrixError, NotFound, UserI
 from homeserver.core.identifiers import ID_BYTES_MAX, ServerName, UserId, is_new_localpart, is_user_id, localpart_of
 from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.runtime.clock import Clock
-from homeserver.storage import profiles, registration_tokens, users
+from homeserver.storage import personal_data, profiles, registration_tokens, sessions_to_end, users
 from homeserver.storage.database import Database, Tx
 from homeserver.storage.users import UserRow
 
@@ -101,13 +101,18 @@ class Users:
         """Accounts in the order of their ids, those after `after`."""
         return await users.page(self._db, after, limit)
 
-    async def set_password(self, user_id: UserId, password: str) -> None:
-        """Raises NotFound, WeakPassword. Sessions stay: end them with `Sessions.end_all`."""
+    async def set_password(self, user_id: UserId, password: str, *, logs_out: bool = False) -> None:
+        """Raises NotFound, WeakPassword. Sessions stay: end them with `Sessions.end_all`.
+
+        With `logs_out` the server ends them all, within seconds if it runs, else when it starts.
+        """
         self._passwords.check_new(password)
         hashed = await self._passwords.hash(password)
         async with self._db.transaction() as tx:
             if not await users.set_password(tx, user_id, hashed):
                 raise NotFound("there is no such user")
+            if logs_out:
+                await sessions_to_end.insert(tx, user_id)
 
     async def is_password(self, user_id: UserId, password: str) -> bool:
         """Whether this is the user's password; as slow for a user who doesn't exist. Renews an outdated hash."""
@@ -128,14 +133,16 @@ class Users:
     async def deactivate(
         self, user_id: UserId, *, erase: bool, also: Callable[[JournalWrite, UserId], Awaitable[None]]
     ) -> None:
-        """Ends an account for good: no log-in, no profile; with `erase` its messages are hidden from newcomers.
+        """Ends an account for good: no log-in, no profile, nothing that it kept for itself.
 
-        `also` ends its sessions in the same transaction: no account is half deactivated.
+        With `erase` its messages are hidden from newcomers. `also` ends its sessions in the
+        same transaction: no account is half deactivated.
         """
         async with self._journal.write() as write:
             await also(write, user_id)
             await users.deactivate(write.tx, user_id, write.position if erase else None)
             await profiles.delete_all(write.tx, user_id)
+            await personal_data.delete(write.tx, user_id)
             await profiles.mark_changed(write.tx, user_id, write.position)
             write.publish("account", user_ids=[user_id])
             write.publish("profile", payload=user_id)

@@ -67,7 +67,9 @@ def account_endpoints(base: Base, accounts: AccountParts, parts: RoomParts) -> l
     registration = Registration(db, users, sessions, passwords, tools)
     by_secret = SharedSecretRegistration(db, users, sessions, passwords, tools)
     login = Login(db, users, sessions, base.limiter)
-    deactivation = Deactivation(users, sessions, parts.rooms, parts.submission)
+    deactivation = Deactivation(db, users, sessions, parts.rooms, parts.submission)
+    base.tasks.start(deactivation.resume(), name="deactivations")
+    base.tasks.forever(sessions.end_as_wished, name="sessions_to_end")
     return [
         ServerInfo(base.config),
         RegistrationEndpoints(registration, by_secret, users, base.limiter),

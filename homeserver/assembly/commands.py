@@ -60,7 +60,9 @@ def build_commands(base: Base, profiles: Profiles, parts: RoomParts, remote: Rem
         encrypt_by_default=base.config.rooms.encrypt_by_default,
         invites_max=base.config.rooms.invites_per_creation_max,
     )
-    parts.journal.listen(GuestDoor(db, submission, base.tasks).hear)
+    door = GuestDoor(db, parts.rooms, submission, base.tasks)
+    parts.journal.listen(door.hear)
+    base.tasks.start(door.resume(), name="guests")
     return CommandParts(
         remote=remote,
         aliases=aliases,

@@ -191,6 +191,16 @@ class Presence:
             elif entry.kind == "receipt" and entry.room_id is not None:
                 for user_id in entry.user_ids:
                     self.active(user_id)
+            elif entry.kind == "account":
+                for user_id in entry.user_ids:
+                    self._forget(user_id)
+
+    def _forget(self, user_id: UserId) -> None:
+        """The account has ended."""
+        user = self._users.get(user_id)
+        if user is not None:
+            user.status_msg, user.last_active_ms = None, 0
+            self._enter(user_id, user, OFFLINE)
 
     async def _tell(self, changed: Collection[UserId]) -> None:
         for user_id in changed:

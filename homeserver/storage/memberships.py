@@ -80,6 +80,14 @@ _MUTUAL_COUNT = """
     JOIN memberships theirs ON theirs.room_nid = mine.room_nid AND theirs.membership = 'join' AND theirs.user_id = $2
     WHERE mine.user_id = $1 AND mine.membership = 'join'
 """
+_OF_DEACTIVATED = """
+    SELECT DISTINCT m.user_id FROM memberships m JOIN users u USING (user_id)
+    WHERE u.is_deactivated AND m.membership IN ('join', 'invite', 'knock')
+"""
+_ROOMS_WITH_GUESTS = """
+    SELECT DISTINCT r.room_id FROM memberships m JOIN users u USING (user_id) JOIN rooms r USING (room_nid)
+    WHERE u.is_guest AND m.membership IN ('join', 'invite', 'knock')
+"""
 _GUESTS = """
     SELECT m.user_id FROM memberships m JOIN users u USING (user_id)
     WHERE m.room_nid = $1 AND m.membership IN ('join', 'invite', 'knock') AND u.is_guest
@@ -95,6 +103,16 @@ async def upsert(tx: Tx, rows: Sequence[MembershipRow]) -> None:
         [row.membership for row in rows],
         [row.event_nid for row in rows],
     )
+
+
+async def of_deactivated(db: Reader) -> list[UserId]:
+    """Deactivated accounts that are still in some room, or asked to one."""
+    return [UserId(row["user_id"]) for row in await db.fetch(_OF_DEACTIVATED)]
+
+
+async def rooms_with_guests(db: Reader) -> list[RoomId]:
+    """Rooms that a guest of this server is in."""
+    return [RoomId(row["room_id"]) for row in await db.fetch(_ROOMS_WITH_GUESTS)]
 
 
 async def event_of(db: Reader, room_id: RoomId, user_id: UserId) -> int | None:

@@ -9,7 +9,7 @@ from homeserver.core.errors import MatrixError
 from homeserver.journal.journal import Entry
 from homeserver.rooms.building import Written
 from homeserver.rooms.commands.submission import Submission
-from homeserver.rooms.residents import Room
+from homeserver.rooms.residents import Room, Rooms
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import memberships
 from homeserver.storage.database import Database
@@ -20,8 +20,9 @@ BATCH = 100
 class GuestDoor:
     """Hears of changed guest access, and sees this server's guests out."""
 
-    def __init__(self, db: Database, submission: Submission, tasks: Tasks) -> None:
+    def __init__(self, db: Database, rooms: Rooms, submission: Submission, tasks: Tasks) -> None:
         self._db = db
+        self._rooms = rooms
         self._submission = submission
         self._tasks = tasks
 
@@ -33,6 +34,14 @@ class GuestDoor:
             # A room that had none let nobody in as a guest.
             if written.replaced is not None and written.event.content.get("guest_access") != "can_join":
                 self._tasks.start(self._see_out(written.room), name="guests_leave")
+
+    async def resume(self) -> None:
+        """Sees out whom a crash has left behind: goes at every start."""
+        for room_id in await memberships.rooms_with_guests(self._db):
+            access = await self._rooms.state_event(room_id, "m.room.guest_access")
+            room = await self._rooms.get(room_id)
+            if room is not None and (access is None or access.content.get("guest_access") != "can_join"):
+                await self._see_out(room)
 
     async def _see_out(self, room: Room) -> None:
         guests = await memberships.guests(self._db, room.nid)
