@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.kit.server import Client, RunningServer
+from tests.kit.until import until
 
 VERSIONS = ("6", "9", "10", "11", "12")
 
@@ -37,3 +40,103 @@ async def test_a_room_is_joined(here: RunningServer, there: RunningServer, versi
     assert await members(alice, room_id) == {alice.user_id, bob.user_id}
     await bob.send(room_id, "I am here")
     assert await bodies(bob, room_id) == ["I am here"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_what_one_says_the_other_hears(here: RunningServer, there: RunningServer, version: str) -> None:
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="public_chat", room_version=version)
+    await join(bob, room_id, here)
+    for number in range(5):
+        await alice.send(room_id, f"a{number}")
+        await bob.send(room_id, f"b{number}")
+    wanted = {f"{name}{number}" for name in "ab" for number in range(5)}
+    for user in (alice, bob):
+        await until(lambda user=user: has(user, room_id, wanted))
+    await bob.send(room_id, "last")
+    await until(lambda: has(alice, room_id, wanted | {"last"}))
+
+
+async def test_an_invite_reaches_another_server(here: RunningServer, there: RunningServer) -> None:
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="private_chat", name="Parlour")
+    since = (await bob.sync())["next_batch"]
+    (await alice.post("/rooms/{}/invite", room_id, body={"user_id": bob.user_id})).ok()
+    invited = (await bob.sync(since=since))["rooms"]["invite"][room_id]["invite_state"]["events"]
+    assert {"m.room.create", "m.room.name", "m.room.member"} <= {event["type"] for event in invited}
+    assert next(event for event in invited if event["type"] == "m.room.name")["content"] == {"name": "Parlour"}
+    (await bob.post("/join/{}", room_id)).ok()
+    assert await members(bob, room_id) == {alice.user_id, bob.user_id}
+    await bob.send(room_id, "thanks")
+    await until(lambda: has(alice, room_id, {"thanks"}))
+
+
+async def test_an_invite_is_declined(here: RunningServer, there: RunningServer) -> None:
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="private_chat", invite=[bob.user_id])
+    first = await bob.sync()
+    assert room_id in first["rooms"]["invite"]
+    (await bob.post("/rooms/{}/leave", room_id)).ok()
+    after = await bob.sync(since=first["next_batch"])
+    assert room_id in after["rooms"]["leave"]
+    assert "invite" not in (await bob.sync())["rooms"]
+    found = (await alice.get("/rooms/{}/state/m.room.member/{}", room_id, bob.user_id)).ok()
+    assert found["membership"] == "leave"
+
+
+async def test_who_leaves_can_come_back(here: RunningServer, there: RunningServer) -> None:
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    await join(bob, room_id, here)
+    (await bob.post("/rooms/{}/leave", room_id)).ok()
+    await until(lambda: are(alice, room_id, {alice.user_id}))
+    (await alice.put("/rooms/{}/state/m.room.name", room_id, body={"name": "Meanwhile"})).ok()
+    await join(bob, room_id, here)
+    assert (await bob.get("/rooms/{}/state/m.room.name", room_id)).ok()["name"] == "Meanwhile"
+    await bob.send(room_id, "again")
+    await until(lambda: has(alice, room_id, {"again"}))
+
+
+async def test_a_knock_is_answered(here: RunningServer, there: RunningServer) -> None:
+    alice, bob = await here.user("alice"), await there.user("bob")
+    rule = {"type": "m.room.join_rules", "content": {"join_rule": "knock"}}
+    room_id = await alice.create_room(preset="private_chat", initial_state=[rule], name="Gate")
+    (await bob.post(f"/knock/{{}}?via={name_of(here)}", room_id)).ok()
+    knocked = (await bob.sync())["rooms"]["knock"][room_id]["knock_state"]["events"]
+    assert {"m.room.name", "m.room.member"} <= {event["type"] for event in knocked}
+    (await alice.post("/rooms/{}/invite", room_id, body={"user_id": bob.user_id})).ok()
+    assert room_id in (await bob.sync())["rooms"]["invite"]
+    (await bob.post("/join/{}", room_id)).ok()
+    assert await members(bob, room_id) == {alice.user_id, bob.user_id}
+
+
+async def test_both_change_the_state_at_once(here: RunningServer, there: RunningServer) -> None:
+    """Branches meet: both servers end with the same state."""
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="public_chat", power_level_content_override={"state_default": 0})
+    await join(bob, room_id, here)
+    for number in range(5):
+        await asyncio.gather(
+            alice.put("/rooms/{}/state/m.room.topic", room_id, body={"topic": f"alice {number}"}),
+            bob.put("/rooms/{}/state/m.room.topic", room_id, body={"topic": f"bob {number}"}),
+            bob.put("/rooms/{}/state/m.room.name", room_id, body={"name": f"bob {number}"}),
+        )
+    await alice.send(room_id, "from alice")
+    await bob.send(room_id, "from bob")
+    for user in (alice, bob):
+        await until(lambda user=user: has(user, room_id, {"from alice", "from bob"}))
+
+    async def same() -> bool:
+        states = [(await user.get("/rooms/{}/state", room_id)).ok() for user in (alice, bob)]
+        ids = [{event["event_id"] for event in state} for state in states]
+        return ids[0] == ids[1]
+
+    await until(same)
+
+
+async def has(user: Client, room_id: str, wanted: set[str]) -> bool:
+    return wanted <= set(await bodies(user, room_id))
+
+
+async def are(user: Client, room_id: str, wanted: set[str]) -> bool:
+    return await members(user, room_id) == wanted
