@@ -117,6 +117,7 @@ class Hansa:
             self.federation = build_federation(base)
             await self.federation.start(base)
             federated = build_federated_rooms(base, rooms, self.federation)
+            rooms.history.earlier = federated.backfill
         remote: RemoteRooms = federated.remote if federated is not None else NoRemoteRooms()
         commands = build_commands(base, accounts.profiles, rooms, remote)
         # Before sync, so that these hear of an event before sync wakes its clients.

@@ -28,6 +28,14 @@ class PolicyCheck(Protocol):
         ...
 
 
+class EarlierEvents(Protocol):
+    """Where a room's timeline goes on when ours ends. Implemented by federation."""
+
+    async def reach_back(self, room_id: RoomId, place: int, floor: int) -> bool:
+        """Fetches events that are known to be missing between two places of the timeline. Whether any came."""
+        ...
+
+
 class RemoteRooms(Protocol):
     """Rooms that live on other servers. Implemented by federation.
 

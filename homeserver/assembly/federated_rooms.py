@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from federation.backfill import Backfill
 from federation.gaps import Gaps, Tools
 from federation.inbound.events import FederatedEvents
 from federation.inbound.invites import FederatedInvites
@@ -30,11 +31,13 @@ class FederatedRoomParts:
     access: RoomAccess
     intake: RoomIntake
     remote: FederatedRooms
+    backfill: Backfill
 
 
 def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationParts) -> FederatedRoomParts:
     peers, checks = Peers(transport.client), PduChecks(transport.keys)
-    gaps = Gaps(Tools(peers, checks, parts.incoming, parts.store, parts.numbers))
+    tools = Tools(peers, checks, parts.incoming, parts.store, parts.numbers)
+    gaps = Gaps(tools)
     own = OwnSide(signer=base.signer, clock=base.world.clock, randomness=base.world.randomness)
     side = RoomSide(rooms=parts.rooms, writer=parts.writer, incoming=parts.incoming)
     return FederatedRoomParts(
@@ -43,6 +46,7 @@ def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationPar
         access=RoomAccess(parts.rooms, base.server_name),
         intake=RoomIntake(base.world.db, parts.rooms, parts.store, parts.incoming, gaps),
         remote=FederatedRooms(peers, checks, own, side),
+        backfill=Backfill(tools, gaps, parts.graph_reads, base.world.clock, base.server_name),
     )
 
 

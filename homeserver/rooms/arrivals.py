@@ -34,6 +34,8 @@ from homeserver.storage.states import UNSET, Line, StateMap, applied
 
 # The event's own number, and one each for the states that branches become before it and after it.
 POSITIONS_EACH = 3
+# Places of the timeline that are left free before an event whose past isn't here.
+GAP_PLACES = 1_000
 
 
 class Fate(Enum):
@@ -180,6 +182,7 @@ class _Work:
             refusal = await self._broken_rule(event, self._line)
             fate = Fate.SOFT_FAILED if refusal else Fate.ACCEPTED
         if arrival.state_before is not None:
+            self._next += GAP_PLACES
             missing = [name for name in event.prev_event_ids if name not in self._events]
             nid = existing.nid if existing is not None else self._next
             self._arrived.gaps.extend(Gap(self._room.nid, name, nid) for name in missing)

@@ -127,9 +127,9 @@ class GraphReads:
             changes.append((ordering, best))
         return changes
 
-    async def gaps_before(self, room: Room, place: int, limit: int) -> list[EventId]:
-        """Events at the edge of what is here, at or before a place: where to ask others to go on from."""
-        gaps = await forks.gaps_before(self._db, room.nid, place, limit)
+    async def gaps_between(self, room: Room, floor: int, place: int, limit: int) -> list[EventId]:
+        """Events at the edges of gaps within these places, the last first: where to ask others to go on from."""
+        gaps = await forks.gaps_between(self._db, room.nid, floor, place, limit)
         nids = {gap.event_nid for gap in gaps}
         stored = await self._events.by_nids(nids)
         return [one.event.event_id for one in stored.values()]

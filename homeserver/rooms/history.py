@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from homeserver.core.errors import Forbidden, NotFound
 from homeserver.core.events import StateKey
 from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.ports import EarlierEvents
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Room, Rooms
@@ -23,6 +24,8 @@ FIRST_PLACE = -(2**62)
 LAST_PLACE = 2**62
 # A page looks at so many events at most before it answers with what it has; the client then asks on.
 SCANNED_MAX = 2_000
+# So many gaps of the timeline are filled for one page, each by a question to another server.
+GAPS_FILLED_MAX = 3
 
 Wanted = Callable[[StoredEvent], bool]
 
@@ -39,7 +42,10 @@ class Page:
 class History:
     """Reads rooms for a viewer."""
 
-    def __init__(self, db: Database, rooms: Rooms, event_store: EventStore, gate: ReadGate) -> None:
+    def __init__(
+        self, db: Database, rooms: Rooms, event_store: EventStore, gate: ReadGate, earlier: EarlierEvents | None = None
+    ) -> None:
+        self.earlier = earlier
         self._db = db
         self._rooms = rooms
         self._events = event_store
@@ -78,12 +84,17 @@ class History:
     ) -> Page:
         """Up to `limit` visible events from place `start` on. Queries by hundreds of events, not by one."""
         place = start if start is not None else (room.newest + 1 if backwards else FIRST_PLACE)
-        first, found, scanned = place, list[StoredEvent](), 0
+        first, found, scanned, gaps_left = place, list[StoredEvent](), 0, GAPS_FILLED_MAX
         while len(found) < limit and scanned < SCANNED_MAX:
             batch = min(max(limit - len(found), 20), 500)
             nids = await self._nids(room, place, stop, batch, backwards=backwards)
             stored = await self._events.by_nids(nids)
             ordered = [stored[nid] for nid in nids if nid in stored]
+            if backwards and gaps_left:
+                gaps_left -= 1
+                floor = _place(ordered[-1]) if ordered and len(nids) == batch else FIRST_PLACE
+                if await self._reach_back(room, place, floor, stop):
+                    continue
             visible = {event.nid: event for event in await self._gate.filter(viewer, room, ordered)}
             for event in ordered:
                 scanned += 1
@@ -97,6 +108,12 @@ class History:
                 ended = len(found) < limit or await self._is_end(room, place, stop, backwards=backwards)
                 return Page(found, first, None if ended else place)
         return Page(found, first, place)
+
+    async def _reach_back(self, room: Room, place: int, floor: int, stop: int | None) -> bool:
+        """Whether more of the past between these places came in from other servers."""
+        if self.earlier is None or stop is not None:
+            return False
+        return await self.earlier.reach_back(room.room_id, place, floor)
 
     async def around(
         self, viewer: UserId, room: Room, event_id: EventId, *, limit: int, wanted: Wanted | None = None

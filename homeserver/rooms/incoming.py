@@ -6,7 +6,7 @@ Whoever calls has checked form, hash and signatures. Each of these takes its tur
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,14 @@ from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import EventId, RoomId, UserId, domain_of
 from homeserver.core.room_versions import RoomVersion
 from homeserver.journal.journal import Entry, Journal
-from homeserver.rooms.arrivals import POSITIONS_EACH, Arrival, Arrivals, Fate
+from homeserver.rooms.arrivals import GAP_PLACES, POSITIONS_EACH, Arrival, Arrivals, Fate
 from homeserver.rooms.building import Built, Written
 from homeserver.rooms.committer import Arrived, Batch, Committer
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.writer import RoomWriter
+from homeserver.storage import events as table
 from homeserver.storage import rooms as room_table
 from homeserver.storage.database import Database
 from homeserver.storage.events import REJECTED, NewEvent, StoredEvent
@@ -98,6 +99,13 @@ class Incoming:
         """
         await self._parts.writer.exclusively(room_id, lambda: self._note(room_id, version, event, stripped))
 
+    async def extend_back(self, room_id: RoomId, edge: EventId, events: Sequence[Event]) -> int:
+        """Puts events into the timeline before the one at the edge of a gap; how many came in.
+
+        They reach nobody's /sync and change no state. Those that break the rules are kept as rejected.
+        """
+        return await self._parts.writer.exclusively(room_id, lambda: self._extend_back(room_id, edge, events))
+
     async def receive_invite(
         self, room_id: RoomId, version: RoomVersion, event: Event, stripped: Sequence[Mapping[str, Any]]
     ) -> None:
@@ -114,7 +122,8 @@ class Incoming:
         if room is None:
             raise NotFound("this server doesn't know the room")
         journal = self._parts.journal
-        first = await journal.open(POSITIONS_EACH * len(arrivals))
+        gaps = sum(1 for arrival in arrivals if arrival.state_before is not None)
+        first = await journal.open(POSITIONS_EACH * len(arrivals) + GAP_PLACES * gaps)
         entries: Sequence[Entry] = ()
         try:
             intake = await self._parts.arrivals.take(room, arrivals, first)
@@ -156,6 +165,7 @@ class Incoming:
     async def _write_cited(self, room_nid: int, events: Sequence[Event]) -> dict[EventId, StoredEvent]:
         """Writes those that aren't here yet; gives all that are then, by id, with what they cite."""
         wanted = {event.event_id for event in events} | {name for event in events for name in event.auth_event_ids}
+        wanted |= create_ids(events)
         known = dict(await self._events.by_ids(wanted))
         new = in_auth_order([event for event in events if event.event_id not in known])
         refusals = await asyncio.to_thread(judge, new, known) if len(new) > 50 else judge(new, known)
@@ -210,6 +220,71 @@ class Incoming:
         self._parts.journal.close(first, ())
         return first
 
+    # --- before it
+
+    async def _extend_back(self, room_id: RoomId, edge: EventId, events: Sequence[Event]) -> int:
+        room = await self._rooms.get(room_id)
+        at = (await self._events.by_id(edge)) if room is not None else None
+        if room is None or at is None or at.ordering is None or at.room_nid != room.nid:
+            return 0
+        ids = {event.event_id for event in events}
+        wanted = {*ids, *(name for event in events for name in (*event.auth_event_ids, *event.prev_event_ids))}
+        wanted |= create_ids(events)
+        known = await self._events.by_ids(wanted)
+        new = [event for event in events if (one := known.get(event.event_id)) is None or one.ordering is None]
+        new.sort(key=lambda event: (event.depth, event.origin_server_ts))
+        outside = {event_id: one for event_id, one in known.items() if event_id not in ids or one.ordering is not None}
+        refusals = judge(in_auth_order(new), outside)
+        before = await table.place_before(self._parts.db, room.nid, at.ordering)
+        top = at.ordering if before is not None else min(at.ordering, 0)
+        lowest = before + 1 if before is not None else top - len(new)
+        new = new[max(0, len(new) - (top - lowest)) :]
+        numbers = await self._numbers.give([event.key for event in new if event.is_state])
+        batch = Batch(arrived=Arrived(room_nid=room.nid))
+        first = await self._unpublished(max(len(new), 1))
+        placed = 0
+        for nid, event, place in zip(range(first, first + len(new)), new, range(top - len(new), top), strict=True):
+            refusal = refusals.get(event.event_id)
+            existing = known.get(event.event_id)
+            row = NewEvent(
+                nid=existing.nid if existing is not None else nid,
+                room_nid=room.nid,
+                ordering=place if refusal is None else None,
+                event=event,
+                state_nid=at.state_nid,
+                key_nid=numbers[event.key] if event.is_state else None,
+                flags=REJECTED if refusal else 0,
+                json=event.canonical,
+            )
+            placed += refusal is None
+            self._put_back(batch, row, existing, refusal)
+        return await self._write_back(room, batch, ids | known.keys(), placed)
+
+    def _put_back(self, batch: Batch, row: NewEvent, existing: StoredEvent | None, refusal: str | None) -> None:
+        assert batch.arrived is not None
+        if existing is None:
+            batch.events.append(row)
+        else:
+            batch.arrived.promoted.append(row)
+        if refusal is not None:
+            batch.arrived.refusals[row.nid] = refusal
+
+    async def _write_back(self, room: Room, batch: Batch, here: Collection[EventId], placed: int) -> int:
+        """Commits what goes before the edge: its gap is closed, and those of the new events are open."""
+        assert batch.arrived is not None
+        rows = [*batch.events, *batch.arrived.promoted]
+        batch.arrived.gaps = [
+            Gap(room.nid, name, row.nid) for row in rows for name in row.event.prev_event_ids if name not in here
+        ]
+        batch.arrived.filled = [row.event.event_id for row in rows]
+        keys = [row.event.key for row in rows if row.event.is_state]
+        batch.state_keys = self._numbers.unsaved(keys)
+        if rows:
+            await self._parts.committer.commit(batch)
+            self._numbers.saved(batch.state_keys)
+            self._events.promoted([row.nid for row in batch.arrived.promoted])
+        return placed
+
     # --- a room to come into
 
     async def _enter(self, room_id: RoomId, snapshot: RoomSnapshot) -> Room:
@@ -226,7 +301,8 @@ class Incoming:
             room = await self._rooms.get(room_id)
             assert room is not None
             return room
-        first = await journal.open(2)
+        # What happened while nobody of ours was in the room gets its places in between, if it is ever read.
+        first = await journal.open(GAP_PLACES + 2) + GAP_PLACES
         entries: Sequence[Entry] = ()
         try:
             batch = self._entry_batch(room_nid, event, {numbers[key]: s for key, s in state.items()}, first, numbers)
@@ -241,7 +317,7 @@ class Incoming:
             written = Written(stored=stored, room=room, replaced=was.event if was else None, membership_before=before)
             entries = [Entry(first + 1, "event", room_id, (), written)]
         finally:
-            journal.close(first, entries)
+            journal.close(first - GAP_PLACES, entries)
         return room
 
     def _entry_batch(
@@ -342,6 +418,11 @@ def _is_joined(room: Room, server: str) -> bool:
 
 def _gaps(room_nid: int, event: Event, nid: int) -> list[Gap]:
     return [Gap(room_nid, name, nid) for name in event.prev_event_ids]
+
+
+def create_ids(events: Sequence[Event]) -> set[EventId]:
+    """The create events that these name by their room ids alone. spec: rooms/v12/#room-ids-as-hashes-of-create-event"""
+    return {EventId("$" + event.room_id[1:]) for event in events if event.version.room_id_from_create_event}
 
 
 def in_auth_order(events: Sequence[Event]) -> list[Event]:

@@ -58,7 +58,8 @@ class StoredEvent:
     @property
     def state_after(self) -> int | None:
         """The number of the state after the event; None where it isn't known, or there is none."""
-        if self.event.is_state and not self.flags & REJECTED and self.has_place:
+        # Of what is older than the server's own time in a room only an approximate state is known.
+        if self.event.is_state and not self.flags & REJECTED and self.has_place and self.is_followed:
             return self.nid
         return self.state_nid
 
@@ -66,6 +67,11 @@ class StoredEvent:
     def has_place(self) -> bool:
         """Whether it is part of the room's graph here, rather than an event that others only cite as state."""
         return self.ordering is not None or self.state_nid is not None
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the room's state was followed through it: not so for what was fetched later than what follows it."""
+        return self.ordering is None or self.ordering >= self.nid
 
     @property
     def is_shown(self) -> bool:
@@ -184,6 +190,10 @@ _AFTER_POSITION = """
         WHERE ordering > $1 AND ordering <= $2 AND ordering > 0 AND ordering <> event_nid AND flags = 0
     ) AS found
     ORDER BY ordering LIMIT $3
+"""
+
+_PLACE_BEFORE = """
+    SELECT ordering FROM events WHERE room_nid = $1 AND ordering < $2 ORDER BY ordering DESC LIMIT 1
 """
 
 _PROMOTE = """
@@ -349,6 +359,12 @@ async def state_events_after(db: Reader, room_nid: int, nid: int, limit: int) ->
         AuthRow(row["event_nid"], row["key_nid"], EventId(row["event_id"]), bool(row["flags"] & REJECTED), row["json"])
         for row in await db.fetch(_STATE_EVENTS_AFTER, room_nid, nid, limit)
     ]
+
+
+async def place_before(db: Reader, room_nid: int, place: int) -> int | None:
+    """The place of the event that comes before a place. One index look-up."""
+    before: int | None = await db.fetchval(_PLACE_BEFORE, room_nid, place)
+    return before
 
 
 async def oldest_place(db: Reader, room_nid: int) -> int | None:

@@ -49,9 +49,9 @@ _FILL_GAPS = "DELETE FROM backward_extremities WHERE room_nid = $1 AND missing_i
 _GAPS_AMONG = """
     SELECT DISTINCT missing_id FROM backward_extremities WHERE room_nid = $1 AND missing_id = ANY($2::text[])
 """
-_OLDEST_GAPS = """
+_GAPS_BETWEEN = """
     SELECT g.room_nid, g.missing_id, g.event_nid FROM backward_extremities g JOIN events e USING (event_nid)
-    WHERE g.room_nid = $1 AND e.ordering IS NOT NULL AND e.ordering <= $2 ORDER BY e.ordering DESC LIMIT $3
+    WHERE g.room_nid = $1 AND e.ordering >= $2 AND e.ordering <= $3 ORDER BY e.ordering DESC LIMIT $4
 """
 _INSERT_REFUSALS = """
     INSERT INTO event_refusals (event_nid, reason)
@@ -103,9 +103,9 @@ async def gaps_among(db: Reader, room_nid: int, event_ids: Collection[EventId]) 
     return {EventId(row["missing_id"]) for row in await db.fetch(_GAPS_AMONG, room_nid, list(event_ids))}
 
 
-async def gaps_before(db: Reader, room_nid: int, place: int, limit: int) -> list[Gap]:
-    """The gaps at and before a place of the timeline, the nearest first."""
-    rows = await db.fetch(_OLDEST_GAPS, room_nid, place, limit)
+async def gaps_between(db: Reader, room_nid: int, floor: int, place: int, limit: int) -> list[Gap]:
+    """The gaps before events within these places of the timeline, the last first."""
+    rows = await db.fetch(_GAPS_BETWEEN, room_nid, floor, place, limit)
     return [Gap(row["room_nid"], EventId(row["missing_id"]), row["event_nid"]) for row in rows]
 
 

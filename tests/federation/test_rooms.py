@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -39,7 +40,7 @@ async def test_a_room_is_joined(here: RunningServer, there: RunningServer, versi
     assert (await bob.get("/rooms/{}/state/m.room.name", room_id)).ok()["name"] == "Town"
     assert await members(alice, room_id) == {alice.user_id, bob.user_id}
     await bob.send(room_id, "I am here")
-    assert await bodies(bob, room_id) == ["I am here"]
+    assert await bodies(bob, room_id) == ["before", "I am here"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -52,7 +53,7 @@ async def test_what_one_says_the_other_hears(here: RunningServer, there: Running
         await bob.send(room_id, f"b{number}")
     wanted = {f"{name}{number}" for name in "ab" for number in range(5)}
     for user in (alice, bob):
-        await until(lambda user=user: has(user, room_id, wanted))
+        await until(partial(has, user, room_id, wanted))
     await bob.send(room_id, "last")
     await until(lambda: has(alice, room_id, wanted | {"last"}))
 
@@ -79,7 +80,7 @@ async def test_an_invite_is_declined(here: RunningServer, there: RunningServer) 
     (await bob.post("/rooms/{}/leave", room_id)).ok()
     after = await bob.sync(since=first["next_batch"])
     assert room_id in after["rooms"]["leave"]
-    assert "invite" not in (await bob.sync())["rooms"]
+    assert "invite" not in (await bob.sync()).get("rooms", {})
     found = (await alice.get("/rooms/{}/state/m.room.member/{}", room_id, bob.user_id)).ok()
     assert found["membership"] == "leave"
 
@@ -124,7 +125,7 @@ async def test_both_change_the_state_at_once(here: RunningServer, there: Running
     await alice.send(room_id, "from alice")
     await bob.send(room_id, "from bob")
     for user in (alice, bob):
-        await until(lambda user=user: has(user, room_id, {"from alice", "from bob"}))
+        await until(partial(has, user, room_id, {"from alice", "from bob"}))
 
     async def same() -> bool:
         states = [(await user.get("/rooms/{}/state", room_id)).ok() for user in (alice, bob)]
@@ -140,3 +141,36 @@ async def has(user: Client, room_id: str, wanted: set[str]) -> bool:
 
 async def are(user: Client, room_id: str, wanted: set[str]) -> bool:
     return await members(user, room_id) == wanted
+
+
+async def test_the_past_is_fetched_when_somebody_reads_it(here: RunningServer, there: RunningServer) -> None:
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    for number in range(150):
+        await alice.send(room_id, str(number))
+    await join(bob, room_id, here)
+    await bob.send(room_id, "new")
+    seen: list[str] = []
+    start = None
+    for _ in range(20):
+        query = {"dir": "b", "limit": "40"} | ({"from": start} if start else {})
+        page = (await bob.get("/rooms/{}/messages", room_id, **query)).ok()
+        seen += [event["content"]["body"] for event in page["chunk"] if event["type"] == "m.room.message"]
+        start = page.get("end")
+        if start is None:
+            break
+    assert seen == ["new", *(str(number) for number in reversed(range(150)))]
+
+
+async def test_what_happened_while_away_lies_between(here: RunningServer, there: RunningServer) -> None:
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    await join(bob, room_id, here)
+    await bob.send(room_id, "first")
+    (await bob.post("/rooms/{}/leave", room_id)).ok()
+    await until(lambda: are(alice, room_id, {alice.user_id}))
+    for number in range(3):
+        await alice.send(room_id, f"away {number}")
+    await join(bob, room_id, here)
+    await bob.send(room_id, "back")
+    assert await bodies(bob, room_id) == ["first", "away 0", "away 1", "away 2", "back"]

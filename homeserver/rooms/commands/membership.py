@@ -80,9 +80,13 @@ class Membership:
         """Leaves, rejects an invite or retracts a knock. Nothing happens if the user has left before."""
         check_reason(reason)
         room = await self._rooms.get(room_id)
-        membership = room.membership(user_id) if room else None
+        if room is not None:
+            membership = room.membership(user_id)
+        else:
+            outside = await self._rooms.outside_member(room_id, user_id)
+            membership = outside.event.membership if outside is not None else None
         content = {"membership": "leave", **_reason(reason)}
-        if room is not None and membership in ("invite", "knock") and not self._is_here(room):
+        if membership in ("invite", "knock") and (room is None or not self._is_here(room)):
             await self._remote.leave(user_id, room_id, content)
         elif membership is None:
             raise Forbidden("you are not in this room")

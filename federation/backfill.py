@@ -1,0 +1,95 @@
+"""What happened in a room before we knew it, or while we were away: asked of its servers when somebody reads so far.
+
+spec: server-server-api/#backfilling-and-retrieving-missing-events
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from immutables import Map
+
+from federation.client import FederationError, Unreachable
+from federation.gaps import Gaps, Tools
+from federation.room_access import joined_servers
+from homeserver.core.events import Event
+from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId
+from homeserver.rooms.graph_reads import GraphReads
+from homeserver.rooms.residents import Room
+from homeserver.runtime.clock import Clock
+
+log = structlog.get_logger()
+
+EVENTS_MAX = 100
+SERVERS_TRIED_MAX = 4
+AUTH_ASKED_MAX = 20
+AGAIN_AFTER_MS = 60_000
+ROOMS_REMEMBERED_MAX = 10_000
+
+
+class Backfill:
+    """Implements `ports.EarlierEvents`."""
+
+    def __init__(self, tools: Tools, gaps: Gaps, reads: GraphReads, clock: Clock, server_name: ServerName) -> None:
+        self._tools = tools
+        self._gaps = gaps
+        self._reads = reads
+        self._clock = clock
+        self._server_name = server_name
+        # Gaps that nobody could fill just now: room, and the event at its edge.
+        self._shared: dict[int, tuple[Map[UserId, str], bool]] = {}
+        self._failed: dict[tuple[RoomId, EventId], int] = {}
+
+    async def reach_back(self, room_id: RoomId, place: int, floor: int) -> bool:
+        """Fills the nearest gap between these places. Whether anything came in."""
+        room = await self._reads.room(room_id)
+        if room is None or not self._is_shared(room):
+            return False
+        edges = await self._reads.gaps_between(room, floor, place, 1)
+        if not edges or self._has_failed(room.room_id, edges[0]):
+            return False
+        edge = edges[0]
+        servers = [server for server in joined_servers(room) if server != self._server_name][:SERVERS_TRIED_MAX]
+        for server in servers:
+            if await self._from(server, room, edge, EVENTS_MAX):
+                return True
+        self._remember(room.room_id, edge)
+        return False
+
+    async def _from(self, server: ServerName, room: Room, edge: EventId, limit: int) -> bool:
+        try:
+            pdus = await self._tools.peers.backfill(server, room.room_id, [edge], limit)
+        except (Unreachable, FederationError) as fault:
+            log.info("backfill_not_had", server=server, room_id=room.room_id, reason=str(fault))
+            return False
+        checked = await self._tools.checks.check(room.version, pdus[:EVENTS_MAX])
+        events = [one for one in checked if isinstance(one, Event) and one.room_id == room.room_id]
+        await self._obtain_auth_events(server, room, events)
+        return await self._tools.incoming.extend_back(room.room_id, edge, events) > 0
+
+    async def _obtain_auth_events(self, server: ServerName, room: Room, events: Sequence[Event]) -> None:
+        """What these cite as their authorisation: one that still lacks some of it will be refused."""
+        ids = {event.event_id for event in events}
+        lacking = [event for event in events if not ids.issuperset(event.auth_event_ids)]
+        await self._gaps.auth_events(room, lacking[:AUTH_ASKED_MAX], server)
+
+    def _is_shared(self, room: Room) -> bool:
+        """Whether there are others to ask. A look at the members, once for each change of them."""
+        known = self._shared.get(room.nid)
+        if known is None or known[0] is not room.members:
+            own = ":" + self._server_name
+            known = room.members, any(m == "join" and not name.endswith(own) for name, m in room.members.items())
+            self._shared[room.nid] = known
+            if len(self._shared) > ROOMS_REMEMBERED_MAX:
+                self._shared.pop(next(iter(self._shared)))
+        return known[1]
+
+    def _has_failed(self, room_id: RoomId, edge: EventId) -> bool:
+        until_ms = self._failed.get((room_id, edge))
+        return until_ms is not None and until_ms > self._clock.now_ms()
+
+    def _remember(self, room_id: RoomId, edge: EventId) -> None:
+        if len(self._failed) >= ROOMS_REMEMBERED_MAX:
+            self._failed.clear()
+        self._failed[room_id, edge] = self._clock.now_ms() + AGAIN_AFTER_MS
