@@ -33,6 +33,7 @@ from homeserver.assembly.people import build_people
 from homeserver.assembly.rooms import build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.sync import build_sync
+from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
 from homeserver.client_api.sync import SyncEndpoint
 from homeserver.client_api.third_party_lookup import NoNetworks
 from homeserver.config import Config, Listener
@@ -128,6 +129,7 @@ class Hansa:
         await live.start(self.tasks)
         encryption = build_encryption(base, accounts, rooms)
         self.sync = build_sync(base, accounts, rooms, live, encryption)
+        self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync)
         self.people = await build_people(base, accounts, rooms, NoNetworks())
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
@@ -141,7 +143,7 @@ class Hansa:
             *self.media.endpoints(),
             *self.people.endpoints,
             SyncEndpoint(self.sync.service),
-            await build_sliding_sync(base, accounts, rooms, self.sync),
+            SlidingSyncEndpoint(self.sliding_sync),
         ]
         between_servers: list[object] = []
         if self.federation is not None and federated is not None:

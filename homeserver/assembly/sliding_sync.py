@@ -6,7 +6,6 @@ from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
 from homeserver.assembly.sync import SyncSide
-from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
 from homeserver.sync.kept_out import KeptOut
 from homeserver.sync.room_facts import RoomFacts
 from homeserver.sync.sliding.connections import Connections
@@ -22,8 +21,8 @@ async def build_sliding_sync(
     parts: RoomParts,
     side: SyncSide,
     threads: ThreadSubscriptions | None = None,
-) -> SlidingSyncEndpoint:
-    """The endpoint, once what lists of rooms are sorted by is up to date."""
+) -> SlidingSync:
+    """The service, once what lists of rooms are sorted by is up to date."""
     db, clock = base.world.db, base.world.clock
     facts = RoomFacts(db, parts.journal, parts.rooms, parts.store, clock)
     await facts.start()
@@ -32,23 +31,21 @@ async def build_sliding_sync(
     accounts.sessions.observers.append(connections)
     base.tasks.forever(connections.forget_unused, name="sliding_connections")
     traits = RoomTraits(accounts.account_data, parts.rooms, parts.store, parts.numbers, side.hub)
-    return SlidingSyncEndpoint(
-        SlidingSync(
-            SlidingParts(
-                hub=side.hub,
-                journal=parts.journal,
-                clock=clock,
-                rooms=parts.rooms,
-                gate=parts.gate,
-                facts=facts,
-                lists=RoomLists(facts, side.user_rooms, side.hub, traits),
-                traits=traits,
-                connections=connections,
-                answers=SlidingRooms(side.reads, side.hub, side.sources),
-                extensions=SlidingExtensions(side.sources, side.hub, threads),
-                kept_out=KeptOut(side.hub, accounts.account_data),
-                sources=side.sources,
-            ),
-            timeout_s_max=base.config.limits.sync_timeout_s,
-        )
+    return SlidingSync(
+        SlidingParts(
+            hub=side.hub,
+            journal=parts.journal,
+            clock=clock,
+            rooms=parts.rooms,
+            gate=parts.gate,
+            facts=facts,
+            lists=RoomLists(facts, side.user_rooms, side.hub, traits),
+            traits=traits,
+            connections=connections,
+            answers=SlidingRooms(side.reads, side.hub, side.sources),
+            extensions=SlidingExtensions(side.sources, side.hub, threads),
+            kept_out=KeptOut(side.hub, accounts.account_data),
+            sources=side.sources,
+        ),
+        timeout_s_max=base.config.limits.sync_timeout_s,
     )

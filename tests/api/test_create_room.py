@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -159,3 +160,10 @@ async def test_creators_are_checked_by_version(server: RunningServer) -> None:
     for user_id in (alice.user_id, bob.user_id):
         body = {"users": {user_id: 50}}
         (await alice.put("/rooms/{}/state/m.room.power_levels", room, body=body)).refused(403, "M_FORBIDDEN")
+
+
+async def test_rooms_made_in_the_same_moment_are_different_ones(server: RunningServer) -> None:
+    """From version 12 on a room's id comes from its create event alone."""
+    alice = await server.user("alice")
+    made = await asyncio.gather(*[alice.create_room() for _ in range(20)])
+    assert len(set(made)) == 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from homeserver.core import canonical_json
@@ -22,6 +23,7 @@ class Submission:
         self._writer = writer
         self._policy = policy
         self._clock = clock
+        self._created_ms = 0
         self.server_name = server_name
 
     def is_local(self, identifier: str) -> bool:
@@ -68,4 +70,8 @@ class Submission:
     ) -> Room:
         """A new room, with its place in the directory and its alias, in one transaction."""
         judged = await self._policy.judge_all(None, drafts)
+        if room_id is None:
+            # The room's id is the hash of its create event: two of one creator must differ in something.
+            self._created_ms = max(judged[0].origin_server_ts, self._created_ms + 1)
+            judged = [replace(judged[0], origin_server_ts=self._created_ms), *judged[1:]]
         return await self._writer.create(version, room_id, judged, is_published=is_published, alias=alias)
