@@ -12,7 +12,7 @@ run: ## start Hansa on localhost:8008, with its own database, data in ./data
 	@exec .venv/bin/hansa run
 
 test: check ## all tests but the long proofs: real PostgreSQL, real clients, Synapse as oracle
-	@scripts/bootstrap peer clients programs
+	@scripts/bootstrap peer clients rust programs
 	$(PY) -m pytest --durations=15
 
 check: ## format, lint, types, import rules, rules about the source, fast tests; under a minute
@@ -45,5 +45,5 @@ lock: ## choose versions anew and write them with their hashes into requirements
 	scripts/lock
 
 clean: ## remove environments and caches; ./data stays
-	rm -rf .venv .venv-peer tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peer tests/clients/node_modules tests/clients/rust/target .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf build dist *.egg-info .import_linter_cache

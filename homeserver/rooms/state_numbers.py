@@ -10,6 +10,7 @@ from homeserver.storage import state_keys
 from homeserver.storage.database import Database
 
 REMEMBERED_MAX = 500_000
+ABSENT_MAX = 100_000
 
 
 class StateNumbers:
@@ -22,17 +23,23 @@ class StateNumbers:
         self._db = db
         self._by_key: OrderedDict[StateKey, int] = OrderedDict()
         self._by_nid: dict[int, StateKey] = {}
+        # Keys that nobody has set anywhere.
+        self._absent: set[StateKey] = set()
         self._unsaved: dict[StateKey, int] = {}
         self._free: Iterator[int] = iter(())
 
     async def find(self, keys: Collection[StateKey]) -> dict[StateKey, int]:
         """The numbers of those keys that have one. At most one query."""
         found = {key: nid for key in keys if (nid := self._by_key.get(key)) is not None}
-        missing = [key for key in keys if key not in found]
+        missing = [key for key in keys if key not in found and key not in self._absent]
         if missing:
             for key, nid in (await state_keys.by_keys(self._db, missing)).items():
                 self._remember(key, nid)
                 found[key] = nid
+            # A key that got its number while this was read is remembered by now.
+            self._absent.update(key for key in missing if key not in self._by_key)
+            if len(self._absent) > ABSENT_MAX:
+                self._absent.clear()
         return found
 
     async def give(self, keys: Collection[StateKey]) -> dict[StateKey, int]:
@@ -41,6 +48,7 @@ class StateNumbers:
         for key in keys:
             if key in found:
                 continue
+            self._absent.discard(key)
             nid = self._unsaved.get(key) or await self._next()
             # Another task may have given one while this one waited for a block.
             nid = self._by_key.get(key) or nid
@@ -76,6 +84,7 @@ class StateNumbers:
 
     def _remember(self, key: StateKey, nid: int) -> None:
         self._by_key[key] = nid
+        self._absent.discard(key)
         self._by_key.move_to_end(key)
         self._by_nid[nid] = key
         while len(self._by_key) > REMEMBERED_MAX:

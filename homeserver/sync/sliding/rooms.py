@@ -278,13 +278,10 @@ class SlidingRooms:
     ) -> dict[int, dict[str, str | None]]:
         """Name and avatar of each room: what there is at first, and then what changed (None: it is no more)."""
         found: dict[int, dict[str, str | None]] = {}
-        numbers = await self._reads.numbers.find([NAME, AVATAR])
+        left = [wish for wish in wishes if not wish.is_inside]
+        numbers = await self._reads.numbers.find([NAME, AVATAR]) if left else {}
         outside = {
-            nid
-            for wish in wishes
-            if not wish.is_inside
-            for number in numbers.values()
-            if (nid := full[wish.room.nid].get(number)) is not None
+            nid for wish in left for number in numbers.values() if (nid := full[wish.room.nid].get(number)) is not None
         }
         stored = await self._reads.store.by_nids(outside) if outside else {}
         for wish in wishes:
