@@ -18,7 +18,11 @@ def name_of(server: RunningServer) -> str:
 
 
 async def join(user: Client, room_id: str, through: RunningServer) -> None:
-    (await user.post(f"/join/{{}}?via={name_of(through)}", room_id)).ok()
+    await join_through(user, room_id, name_of(through))
+
+
+async def join_through(user: Client, room_id: str, server_name: str) -> None:
+    (await user.post(f"/join/{{}}?via={server_name}&server_name={server_name}", room_id)).ok()
 
 
 async def bodies(user: Client, room_id: str) -> list[str]:
