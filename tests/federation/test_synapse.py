@@ -12,14 +12,10 @@ import pytest
 from tests.federation.test_rooms import are, bodies, has, join_through, members
 from tests.kit.authority import Authority
 from tests.kit.server import Client, RunningServer
-from tests.kit.synapse import SynapseServer, is_there, running_synapse
+from tests.kit.synapse import SynapseServer, running_synapse
 from tests.kit.until import until
 
-pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.slow,
-    pytest.mark.skipif(not is_there(), reason="needs Synapse: scripts/bootstrap peer"),
-]
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 VERSIONS = ("6", "9", "10", "11", "12")
 
 

@@ -39,11 +39,6 @@ class SynapseServer:
         return client
 
 
-def is_there() -> bool:
-    """Whether Synapse was installed for the tests."""
-    return PYTHON.exists()
-
-
 @asynccontextmanager
 async def running_synapse(folder: Path, authority: Authority) -> AsyncIterator[SynapseServer]:
     """A Synapse named `localhost:PORT`. Its log is in the folder."""
