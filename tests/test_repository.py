@@ -447,7 +447,7 @@ def test_server_and_tests_have_the_same_versions() -> None:
 
 
 def test_dependencies_with_known_flaws_stay_out() -> None:
-    """T-O16, T-O23: the floors known on 2026-11-23."""
+    """T-O16, T-O23, T-M8, T-M9, T-M10, T-M11: the floors known on 2026-11-23."""
     pins = {pin.split("==")[0]: pin.split("==")[1].split(" ")[0] for pin in _locked("runtime")}
     assert tuple(int(part) for part in pins["aiohttp"].split(".")) >= (3, 14, 5)
 

@@ -8,8 +8,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+
+from homeserver.core.errors import MatrixError
+
+log = structlog.get_logger()
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -35,6 +41,15 @@ def is_in(address: str, networks: Sequence[Network]) -> bool:
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
     return any(parsed in network for network in networks)
+
+
+def client_address(peer: str, forwarded: str, proxies: Sequence[Network]) -> str:
+    """Whose request this is: the nearest hop that is no proxy of ours. `forwarded` is what X-Forwarded-For says."""
+    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()] if proxies else []
+    address = peer
+    while hops and is_in(address, proxies):
+        address = hops.pop()
+    return address
 
 
 class Connections:
@@ -65,6 +80,30 @@ class Connections:
                 del self._by_network[network]
 
 
+class _Conversation(RequestHandler):
+    """aiohttp's side of one connection, which says in our words what is no HTTP.
+
+    aiohttp would log such bytes with a traceback, tokens in them included, and show them to whoever sent them.
+    """
+
+    __slots__ = ()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if status >= 500:
+            log.error("connection_failed", exc_info=exc)
+        else:
+            log.debug("not_http", kind=type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        error = MatrixError("this is no well-formed request" if status < 500 else "internal server error")
+        headers = {"Content-Type": "application/json", "Server": "Hansa"}
+        response = web.Response(body=orjson.dumps(error.body()), status=status, headers=headers)
+        response.force_close()
+        return response
+
+
 class GuardedServer(web.Server):
     """aiohttp's server, which refuses connections beyond the bounds and those that stay silent."""
 
@@ -81,8 +120,12 @@ class GuardedServer(web.Server):
         self._counted = connections
         self._proxies = proxies
         self._head_seconds_max = head_seconds_max
+        self._settings = settings
         self._taken: dict[RequestHandler, str | None] = {}
         self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
+
+    def __call__(self) -> RequestHandler:
+        return _Conversation(self, loop=asyncio.get_running_loop(), **self._settings)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)

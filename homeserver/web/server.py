@@ -30,12 +30,13 @@ from homeserver.core.errors import (
     TooLarge,
     Unavailable,
     UnknownToken,
+    Unrecognized,
 )
 from homeserver.core.identifiers import ServerName
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.logging import bind_request
 from homeserver.web.binding import Binding
-from homeserver.web.connections import Connections, GuardedServer, is_in, network_of
+from homeserver.web.connections import Connections, GuardedServer, client_address, network_of
 from homeserver.web.endpoint import Access, Answer, Caller, Endpoint, Handler, endpoints_of
 from homeserver.web.rate_limits import RateLimiter
 from homeserver.web.router import Router
@@ -54,7 +55,9 @@ CORS = {
 RETRY_AFTER_S = 2
 # The longest that a reader may take nothing of an answer in pieces.
 STALL_S = 60.0
-_JSON_HEADERS = {**CORS, "Content-Type": "application/json", "Cache-Control": "no-store"}
+# Which program this is, not which version of which library.
+_ALWAYS = {**CORS, "Server": "Hansa"}
+_JSON_HEADERS = {**_ALWAYS, "Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,10 +262,12 @@ class WebServer:
         bind_request(f"{self._door.name}-{next(self._door.numbers)}")
         try:
             if raw.method == "OPTIONS":
-                return web.Response(status=204, headers=CORS)
+                return web.Response(status=204, headers=_ALWAYS)
             # As it was sent: the URL object would have normalised it.
             route, path = self._router.find(raw.method, raw.raw_path.partition("?")[0])
             name = route.declared.name or route.declared.paths[0]
+            if raw.method == "HEAD" and route.declared.access not in (Access.NONE, Access.OPTIONAL):
+                raise Unrecognized("this path takes GET, not HEAD", status=405)
             answer = await self._call(route, path, raw)
             response = await _respond(raw, answer)
         except MatrixError as error:
@@ -369,14 +374,8 @@ class WebServer:
         return caller
 
     def _address(self, raw: web.BaseRequest) -> str:
-        peer = raw.remote or "unknown"
-        if not self._trusted:
-            return peer
-        hops = [hop.strip() for hop in raw.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
-        address = peer
-        while hops and is_in(address, self._trusted):
-            address = hops.pop()
-        return address
+        forwarded = ",".join(raw.headers.getall("X-Forwarded-For", ()))
+        return client_address(raw.remote or "unknown", forwarded, self._trusted)
 
 
 async def _parsed(data: bytes) -> Any:
@@ -395,7 +394,7 @@ def _query(raw: web.BaseRequest) -> Mapping[str, str]:
 
 async def _respond(raw: web.BaseRequest, answer: Any) -> web.StreamResponse:
     if isinstance(answer, Answer):
-        headers = {**CORS, "Content-Type": answer.content_type, **answer.headers}
+        headers = {**_ALWAYS, "Content-Type": answer.content_type, **answer.headers}
         if isinstance(answer.body, bytes):
             return web.Response(body=answer.body, status=answer.status, headers=headers)
         return await _stream(raw, answer, headers)
