@@ -14,9 +14,11 @@ from federation.inbound.transactions import NoEdus
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
-from homeserver.assembly.accounts import account_endpoints, build_accounts
+from homeserver.assembly.account_endpoints import account_endpoints
+from homeserver.assembly.accounts import build_accounts
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.commands import build_commands, command_endpoints
+from homeserver.assembly.contacts import build_contacts
 from homeserver.assembly.encryption import build_encryption
 from homeserver.assembly.federated_rooms import build_federated_rooms, federated_room_endpoints
 from homeserver.assembly.federation import (
@@ -130,13 +132,15 @@ class Hansa:
         encryption = build_encryption(base, accounts, rooms)
         self.sync = build_sync(base, accounts, rooms, live, encryption)
         self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync)
+        contacts = build_contacts(base, accounts)
         self.people = await build_people(base, accounts, rooms, NoNetworks())
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         self.media = MediaParts(base, journal)
         await self.media.start()
         parts = [
-            *account_endpoints(base, accounts, rooms),
+            *account_endpoints(base, accounts, rooms, contacts),
+            *contacts.endpoints,
             *command_endpoints(base, rooms, commands),
             *live.endpoints(rooms.client_events),
             *encryption.endpoints(accounts.uia),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
@@ -26,13 +27,20 @@ class Deactivation:
         self._sessions = sessions
         self._rooms = rooms
         self._submission = submission
+        # What else ends with an account. Each says whether all of it could be ended everywhere.
+        self.endings: list[Callable[[UserId], Awaitable[bool]]] = []
 
-    async def deactivate(self, user_id: UserId, *, erase: bool) -> None:
-        """Ends log-in first, then leaves every room and declines every invite. Raises NotFound."""
+    async def deactivate(self, user_id: UserId, *, erase: bool) -> bool:
+        """Ends log-in first, then leaves every room and declines every invite. Raises NotFound.
+
+        Whether everything that other servers keep of it was ended there too.
+        """
         await self._users.get(user_id)
         await self._users.deactivate(user_id, erase=erase, also=self._sessions.end_account_in)
         self._sessions.account_changed(user_id)
+        ended = [await ending(user_id) for ending in self.endings]
         await self._leave_all(user_id)
+        return all(ended)
 
     async def resume(self) -> None:
         """Finishes what a crash, or a database that was away, has left: goes at every start."""

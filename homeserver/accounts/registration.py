@@ -7,11 +7,12 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from homeserver.accounts.captcha import Captcha
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.sessions import Sessions
-from homeserver.accounts.uia import DUMMY, TERMS, TOKEN, Flow, Uia
+from homeserver.accounts.uia import CAPTCHA, DUMMY, EMAIL, TERMS, TOKEN, Flow, Uia
 from homeserver.accounts.users import NewUser, Users
 from homeserver.config.schema import Registration as RegistrationConfig
 from homeserver.core.errors import Forbidden, MatrixError, MissingParam
@@ -19,7 +20,7 @@ from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import registration_tokens
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, Tx
 
 NONCES_MAX = 1_000
 NONCE_LIFETIME_S = 60.0
@@ -62,7 +63,7 @@ class Registration:
         done = await self._tools.uia.require(operation, auth, self._flows(), params=self._params())
         if wish.password is None:
             raise MissingParam("the field password is missing")
-        return await self._make(user_id, wish, token=done.get(TOKEN))
+        return await self._make(user_id, wish, token=done.get(TOKEN), proof=done.get(EMAIL))
 
     async def register_guest(self, wish: Wish) -> dict[str, Any]:
         if not self._config.guests:
@@ -85,13 +86,15 @@ class Registration:
         await self._users.check_free(user_id)
         return user_id
 
-    async def _make(self, user_id: UserId, wish: Wish, *, token: str | None = None) -> dict[str, Any]:
+    async def _make(self, user_id: UserId, wish: Wish, *, token: str | None, proof: str | None) -> dict[str, Any]:
         assert wish.password is not None
         hashed = await self._passwords.hash(wish.password)
         async with self._db.transaction() as tx:
             if token is not None and not await registration_tokens.use(tx, token, self._tools.clock.now_ms()):
                 raise MatrixError("the registration token was used up", errcode="M_UNAUTHORIZED", status=401)
             await self._users.insert(tx, NewUser(user_id=user_id, password_hash=hashed))
+            if proof is not None and self._tools.email is not None:
+                await self._tools.email.keep(tx, user_id, proof)
             answer: dict[str, Any] = {"user_id": user_id, "home_server": self._users.server_name}
             if not wish.inhibit_login:
                 answer |= await self._sessions.open(
@@ -104,14 +107,24 @@ class Registration:
         return answer
 
     def _flows(self) -> list[Flow]:
-        first = TOKEN if self._config.mode == "token" else DUMMY
-        return [(TERMS, first) if self._config.terms_version else (first,)]
+        first: Flow = () if self._tools.captcha is None else (CAPTCHA,)
+        first += (TERMS,) if self._config.terms_version else ()
+        first += (TOKEN,) if self._config.mode == "token" else ()
+        plain = first if TOKEN in first else (*first, DUMMY)
+        if self._tools.email is None or self._config.email == "off":
+            return [plain]
+        with_mail = (*first, EMAIL)
+        return [with_mail] if self._config.email == "required" else [plain, with_mail]
 
     def _params(self) -> dict[str, Any]:
-        if not self._config.terms_version:
-            return {}
-        text = {"name": self._config.terms_name, "url": self._config.terms_url}
-        return {TERMS: {"policies": {"terms_of_service": {"version": self._config.terms_version, "en": text}}}}
+        params: dict[str, Any] = {}
+        if self._tools.captcha is not None:
+            params[CAPTCHA] = {"public_key": self._tools.captcha.site_key}
+        if self._config.terms_version:
+            text = {"name": self._config.terms_name, "url": self._config.terms_url}
+            version = self._config.terms_version
+            params[TERMS] = {"policies": {"terms_of_service": {"version": version, "en": text}}}
+        return params
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,14 @@ class RegistrationTools:
     uia: Uia
     clock: Clock
     randomness: Randomness
+    email: AddressKeeper | None = None
+    captcha: Captcha | None = None
+
+
+class AddressKeeper(Protocol):
+    """Keeps the confirmed address of a new account. Implemented by accounts.email_stage."""
+
+    async def keep(self, tx: Tx, user_id: UserId, sid: str) -> None: ...
 
 
 class SharedSecretRegistration:

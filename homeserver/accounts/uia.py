@@ -6,7 +6,7 @@ A session is bound to the operation and the user that it was begun for; it is us
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,8 +18,12 @@ from homeserver.web.rate_limits import RateLimiter
 
 SESSIONS_MAX = 10_000
 PASSWORD, DUMMY, TOKEN, TERMS = "m.login.password", "m.login.dummy", "m.login.registration_token", "m.login.terms"
+EMAIL, CAPTCHA = "m.login.email.identity", "m.login.recaptcha"
 
 Flow = tuple[str, ...]
+# Checks what was given for a stage of an operation, for a user if it is about one; its result is kept with the stage.
+# Raises MatrixError.
+StageCheck = Callable[[Mapping[str, Any], str, UserId | None], Awaitable[str]]
 
 
 class Challenge(MatrixError):
@@ -68,6 +72,11 @@ class Uia:
         self._randomness = randomness
         self._lifetime_s = lifetime_s
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._stages: dict[str, StageCheck] = {}
+
+    def add_stage(self, stage: str, check: StageCheck) -> None:
+        """Has a kind of stage checked by another part."""
+        self._stages[stage] = check
 
     async def require(
         self,
@@ -86,7 +95,7 @@ class Uia:
         session = self._session(operation, user_id, auth)
         if auth is not None and "type" in auth:
             try:
-                stage, given = await self._pass(auth, flows, user_id)
+                stage, given = await self._pass(auth, flows, operation, user_id)
             except (WrongUser, LimitExceeded):
                 raise
             except MatrixError as error:
@@ -115,7 +124,9 @@ class Uia:
         self._sessions[fresh.session_id] = fresh
         return fresh
 
-    async def _pass(self, auth: Mapping[str, Any], flows: Sequence[Flow], user_id: UserId | None) -> tuple[str, str]:
+    async def _pass(
+        self, auth: Mapping[str, Any], flows: Sequence[Flow], operation: str, user_id: UserId | None
+    ) -> tuple[str, str]:
         stage = auth["type"]
         if not isinstance(stage, str) or not any(stage in flow for flow in flows):
             raise MatrixError("this stage is in none of the flows", errcode="M_UNRECOGNIZED")
@@ -134,6 +145,8 @@ class Uia:
             if not isinstance(token, str) or not await self._checks.is_registration_token(token):
                 raise MatrixError("the registration token is not good", errcode="M_UNAUTHORIZED")
             return stage, token
+        if stage in self._stages:
+            return stage, await self._stages[stage](auth, operation, user_id)
         return stage, ""
 
     def _todo(self, session: _Session, flows: Sequence[Flow], params: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -101,6 +101,10 @@ class Users:
         """Accounts in the order of their ids, those after `after`."""
         return await users.page(self._db, after, limit)
 
+    def check_new_password(self, password: str) -> None:
+        """Raises WeakPassword, MatrixError."""
+        self._passwords.check_new(password)
+
     async def set_password(self, user_id: UserId, password: str, *, logs_out: bool = False) -> None:
         """Raises NotFound, WeakPassword. Sessions stay: end them with `Sessions.end_all`.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from homeserver.accounts.identity_servers import IdentityServers
 from homeserver.accounts.profiles import Profiles
+from homeserver.accounts.third_party_invites import ThirdPartyInvites
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
 from homeserver.client_api.banning import Banning
@@ -44,6 +46,7 @@ class CommandParts:
     aliases: Aliases
     membership: Membership
     creation: RoomCreation
+    by_address: ThirdPartyInvites
     sending: Sending
     upgrade: RoomUpgrade
     public_rooms: PublicRooms
@@ -68,6 +71,9 @@ def build_commands(base: Base, profiles: Profiles, parts: RoomParts, remote: Rem
         aliases=aliases,
         membership=membership,
         creation=RoomCreation(submission, membership, aliases, remote, settings),
+        by_address=ThirdPartyInvites(
+            submission, membership, parts.rooms, IdentityServers(base.outgoing, base.signer), remote
+        ),
         sending=Sending(submission, parts.rooms, parts.store, aliases, db),
         upgrade=RoomUpgrade(submission, membership, parts.rooms, db, base.world.randomness),
         public_rooms=PublicRooms(db, parts.rooms, parts.journal),
@@ -78,10 +84,10 @@ def build_commands(base: Base, profiles: Profiles, parts: RoomParts, remote: Rem
 def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> list[object]:
     membership, finder = commands.membership, RoomFinder(commands.aliases)
     return [
-        CreateRoom(commands.creation),
-        Joining(membership, finder),
+        CreateRoom(commands.creation, commands.by_address),
+        Joining(membership, finder, commands.by_address),
         Knocking(membership, finder),
-        Inviting(membership),
+        Inviting(membership, commands.by_address),
         Leaving(membership, Forgetting(parts.journal, parts.rooms)),
         Kicking(membership),
         Banning(membership),

@@ -1,4 +1,4 @@
-"""The account itself: password, end, and the addresses bound to it. spec: client-server-api/#account-management"""
+"""The account itself: password and end. spec: client-server-api/#account-management"""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 import msgspec
 
 from homeserver.accounts.deactivation import Deactivation
-from homeserver.accounts.passwords import Passwords
-from homeserver.accounts.sessions import Sessions
+from homeserver.accounts.password_change import PasswordChange
 from homeserver.accounts.uia import PASSWORD, Uia
-from homeserver.accounts.users import Users
+from homeserver.core.errors import Forbidden
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 
@@ -27,14 +26,10 @@ class DeactivateBody(msgspec.Struct, frozen=True):
 
 
 class AccountEndpoints:
-    """POST /account/password and /account/deactivate, GET /account/3pid."""
+    """POST /account/password and /account/deactivate."""
 
-    def __init__(
-        self, users: Users, passwords: Passwords, sessions: Sessions, uia: Uia, deactivation: Deactivation
-    ) -> None:
-        self._users = users
+    def __init__(self, passwords: PasswordChange, uia: Uia, deactivation: Deactivation) -> None:
         self._passwords = passwords
-        self._sessions = sessions
         self._uia = uia
         self._deactivation = deactivation
 
@@ -42,16 +37,20 @@ class AccountEndpoints:
         "POST",
         "/_matrix/client/v3/account/password",
         "/_matrix/client/r0/account/password",
-        access=Access.USER,
+        access=Access.OPTIONAL,
         spec="client-server-api/#post_matrixclientv3accountpassword",
         limit="password_change",
     )
-    async def password(self, caller: Caller, body: PasswordBody) -> Json:
-        self._passwords.check_new(body.new_password)
-        await self._uia.require("account/password", body.auth, [(PASSWORD,)], user_id=caller.user_id)
-        await self._users.set_password(caller.user_id, body.new_password)
-        if body.logout_devices:
-            await self._sessions.end_all(caller.user_id, but=caller.device_id)
+    async def password(self, caller: Caller | None, body: PasswordBody) -> Json:
+        """Without a token: for whoever forgot theirs and has confirmed an e-mail address."""
+        if caller is None:
+            await self._passwords.by_mail(body.new_password, body.auth, logout_devices=body.logout_devices)
+            return {}
+        if caller.is_guest:
+            raise Forbidden("guests have no password", errcode="M_GUEST_ACCESS_FORBIDDEN")
+        await self._passwords.by_user(
+            caller.user_id, caller.device_id, body.new_password, body.auth, logout_devices=body.logout_devices
+        )
         return {}
 
     @endpoint(
@@ -64,6 +63,5 @@ class AccountEndpoints:
     )
     async def deactivate(self, caller: Caller, body: DeactivateBody) -> Json:
         await self._uia.require("account/deactivate", body.auth, [(PASSWORD,)], user_id=caller.user_id)
-        await self._deactivation.deactivate(caller.user_id, erase=body.erase)
-        # No address is ever bound to an identity server here, so there is nothing to unbind.
-        return {"id_server_unbind_result": "success"}
+        unbound = await self._deactivation.deactivate(caller.user_id, erase=body.erase)
+        return {"id_server_unbind_result": "success" if unbound else "no-support"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from homeserver.accounts.third_party_invites import ThirdPartyInvites
 from homeserver.rooms.commands.create import RoomCreation, RoomRequest
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
@@ -9,8 +10,9 @@ from homeserver.web.endpoint import Access, Caller, Json, endpoint
 class CreateRoom:
     """POST /createRoom."""
 
-    def __init__(self, creation: RoomCreation) -> None:
+    def __init__(self, creation: RoomCreation, by_address: ThirdPartyInvites) -> None:
         self._creation = creation
+        self._by_address = by_address
 
     @endpoint(
         "POST",
@@ -22,4 +24,7 @@ class CreateRoom:
         spec="client-server-api/#post_matrixclientv3createroom",
     )
     async def create_room(self, caller: Caller, body: RoomRequest) -> Json:
-        return {"room_id": await self._creation.create(caller.user_id, body)}
+        self._by_address.check(body.invite_3pid or [])
+        room_id = await self._creation.create(caller.user_id, body)
+        await self._by_address.invite_all(room_id, caller.user_id, body.invite_3pid or [])
+        return {"room_id": room_id}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from homeserver.core.errors import Forbidden, MissingParam
+from homeserver.accounts.third_party_invites import ThirdPartyInvites
+from homeserver.core.errors import MissingParam
 from homeserver.core.identifiers import RoomId, parse_user_id
 from homeserver.rooms.commands.membership import Membership
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
@@ -15,13 +16,16 @@ class InviteBody(msgspec.Struct, frozen=True):
     reason: str | None = None
     medium: str | None = None
     address: str | None = None
+    id_server: str | None = None
+    id_access_token: str | None = None
 
 
 class Inviting:
     """POST /rooms/{roomId}/invite."""
 
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, by_address: ThirdPartyInvites) -> None:
         self._membership = membership
+        self._by_address = by_address
 
     @endpoint(
         "POST",
@@ -33,7 +37,8 @@ class Inviting:
     )
     async def invite_user(self, caller: Caller, room_id: RoomId, body: InviteBody) -> Json:
         if body.user_id is None and body.medium is not None and body.address is not None:
-            raise Forbidden("this server has no identity server, so it can't invite by e-mail address or phone number")
+            await self._by_address.invite(room_id, caller.user_id, msgspec.structs.asdict(body))
+            return {}
         if body.user_id is None:
             raise MissingParam("the field user_id is missing")
         target = parse_user_id(body.user_id)

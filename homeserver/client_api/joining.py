@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from homeserver.accounts.third_party_invites import ThirdPartyInvites
+from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import RoomId
 from homeserver.rooms.commands.finding import RoomFinder, servers_to_ask
 from homeserver.rooms.commands.membership import Membership
@@ -20,8 +22,9 @@ class JoinBody(msgspec.Struct, frozen=True):
 class Joining:
     """POST /join and /rooms/{roomId}/join."""
 
-    def __init__(self, membership: Membership, finder: RoomFinder) -> None:
+    def __init__(self, membership: Membership, finder: RoomFinder, by_address: ThirdPartyInvites) -> None:
         self._membership = membership
+        self._by_address = by_address
         self._finder = finder
 
     @endpoint(
@@ -35,6 +38,7 @@ class Joining:
     )
     async def join_room_by_id(self, caller: Caller, request: Request, room_id: RoomId, body: JoinBody) -> Json:
         via = servers_to_ask(request.raw_query)
+        await self._take_up(caller, room_id, body)
         await self._membership.join(room_id, caller.user_id, reason=body.reason, via=via, is_guest=caller.is_guest)
         return {"room_id": room_id}
 
@@ -49,5 +53,15 @@ class Joining:
     )
     async def join_room(self, caller: Caller, request: Request, room_id_or_alias: str, body: JoinBody) -> Json:
         room_id, via = await self._finder.find(room_id_or_alias, servers_to_ask(request.raw_query))
+        await self._take_up(caller, room_id, body)
         await self._membership.join(room_id, caller.user_id, reason=body.reason, via=via, is_guest=caller.is_guest)
         return {"room_id": room_id}
+
+    async def _take_up(self, caller: Caller, room_id: RoomId, body: JoinBody) -> None:
+        """An invite that was sent to an address of the caller's, if they join by it."""
+        signed = body.third_party_signed
+        if signed is None:
+            return
+        if signed.get("mxid") != caller.user_id:
+            raise Forbidden("this invite is somebody else's")
+        await self._by_address.exchange(room_id, signed)

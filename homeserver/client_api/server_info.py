@@ -59,7 +59,7 @@ class ServerInfo:
             "m.set_avatar_url": {"enabled": not caller.is_guest},
             "m.profile_fields": profile,
             "uk.tcpip.msc4133.profile_fields": profile,
-            "m.3pid_changes": {"enabled": False},
+            "m.3pid_changes": {"enabled": self._config.email.smtp_host is not None and not caller.is_guest},
             "m.get_login_token": {"enabled": False},
             "m.forget_forced_upon_leave": {"enabled": False},
         }

@@ -26,7 +26,7 @@ def settle(config: Config, given: Collection[Trail]) -> Config:
 
 def broken_rules(config: Config) -> Iterator[Broken]:
     """All rules over several options that don't hold."""
-    return chain(_listeners(config), _registration(config), _others(config))
+    return chain(_listeners(config), _registration(config), _mail(config), _others(config))
 
 
 def _listeners(config: Config) -> Iterator[Broken]:
@@ -69,6 +69,20 @@ def _registration(config: Config) -> Iterator[Broken]:
             ("registration", "shared_secret"),
             "`registration.shared_secret` is too short to be one",
             "use a random one, for example from `openssl rand -hex 32`",
+        )
+
+
+def _mail(config: Config) -> Iterator[Broken]:
+    if config.registration.email != "off" and config.email.smtp_host is None:
+        yield ("registration", "email"), "`registration.email` needs a server that takes mail", "give `email.smtp_host`"
+    if (config.captcha.site_key is None) != (config.captcha.secret is None):
+        yield ("captcha",), "`captcha` has half of what it needs", "give `site_key` and `secret`, or neither"
+    local = ("localhost", "127.0.0.1", "::1")
+    if config.email.smtp_host not in (None, *local) and config.email.smtp_tls == "none":
+        yield (
+            ("email", "smtp_tls"),
+            "`email.smtp_tls` is `none` for a server on another machine",
+            "use `starttls` or `tls`: mails hold links that set passwords",
         )
 
 

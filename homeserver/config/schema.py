@@ -124,6 +124,9 @@ class Registration:
     shared_secret: Secret | None = option(
         None, "Key of `/_synapse/admin/v1/register`, for scripts that make accounts; without it that endpoint is off."
     )
+    email: Literal["off", "optional", "required"] = option(
+        "off", "Whether a new user gives an e-mail address, which is confirmed by a link."
+    )
     terms_version: str | None = option(None, "Version of the terms a new user must accept; none asks for nothing.")
     terms_name: str = option("Terms of service", "Title of the terms.")
     terms_url: str | None = option(None, "Where the terms can be read.", check=checks.optional(checks.http_url))
@@ -132,6 +135,41 @@ class Registration:
         "Localparts that can't be registered except by the operator.",
     )
     auto_join_rooms: tuple[str, ...] = option((), "Aliases of rooms that a new user joins.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captcha:
+    """A test that those who register are people: reCAPTCHA, or a service that answers like it."""
+
+    site_key: str | None = option(None, "Public key that clients show the test with; none asks for nothing.")
+    secret: Secret | None = option(None, "Key with which the answer is checked.")
+    verify_url: str = option(
+        "https://www.google.com/recaptcha/api/siteverify", "Where answers are checked.", check=checks.http_url
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Email:
+    """Mail that Hansa sends: to confirm addresses and to set new passwords."""
+
+    smtp_host: str | None = option(None, "The server that takes our mail; without one no mail is sent.")
+    smtp_port: int = option(587, "Its port.", low=1, high=65_535)
+    smtp_tls: Literal["starttls", "tls", "none"] = option(
+        "starttls", "How the connection is encrypted; `none` only for a server on this machine."
+    )
+    smtp_username: str | None = option(None, "User name there.")
+    smtp_password: Secret | None = option(None, "Password there.")
+    smtp_ca_path: Path | None = option(
+        None, "File (PEM) with the authority of its certificate; none means the system's."
+    )
+    sender: str = option("Hansa <noreply@localhost>", "From whom mails are.")
+    link_lifetime_s: int = option(3_600, "How long the link in a mail is good.", low=60)
+    next_link_hosts: tuple[str, ...] = option(
+        (), "Hosts of apps that the page behind a link may lead on to.", check=checks.each(checks.server_name)
+    )
+    allow_domains: tuple[str, ...] = option(
+        (), "Domains whose addresses are taken (`*` and `?` match parts of a name); none means all."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +244,9 @@ class RateLimits:
     registration: RateLimit = _limit(0.17, 5, "Registrations, by address.")
     username_available: RateLimit = _limit(1, 10, "Questions whether a user name is free, by address.")
     registration_token_check: RateLimit = _limit(0.1, 5, "Checks of registration tokens, by address.")
+    email_address: RateLimit = _limit(0.002, 5, "Mails to one address.")
+    email_requester: RateLimit = _limit(0.02, 10, "Mails asked for, by user or address.")
+    contacts: RateLimit = _limit(0.2, 20, "Changes of e-mail addresses, by user.")
     login_address: RateLimit = _limit(0.2, 10, "Logins, by address.")
     login_account: RateLimit = _limit(0.2, 10, "Logins, by account.")
     login_failed: RateLimit = _limit(0.05, 5, "Logins that failed, by account and address.")
@@ -401,6 +442,8 @@ class Config:
     )
     database: Database = section(Database(), "The database.")
     registration: Registration = section(Registration(), "Who may make an account.")
+    captcha: Captcha = section(Captcha(), "A test that those who register are people.")
+    email: Email = section(Email(), "Mail that Hansa sends.")
     password: Password = section(Password(), "How passwords are hashed.")
     sessions: Sessions = section(Sessions(), "How long logins last.")
     rooms: Rooms = section(Rooms(), "How new rooms begin.")

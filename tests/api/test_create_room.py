@@ -126,7 +126,7 @@ async def test_initial_state_wins_over_the_preset_and_loses_to_name(server: Runn
         ({"invite": ["nobody"]}, 400, "M_INVALID_PARAM"),
         ({"invite": [f"@u{n}:hansa.test" for n in range(101)]}, 400, "M_INVALID_PARAM"),
         ({"invite": ["@someone:away.test"]}, 502, "M_UNKNOWN"),
-        ({"invite_3pid": [{"medium": "email", "address": "a@b.c"}]}, 403, "M_FORBIDDEN"),
+        ({"invite_3pid": [{"medium": "email", "address": "a@b.c"}]}, 400, "M_MISSING_PARAM"),
         ({"initial_state": [{"type": "a", "content": {}}] * 201}, 400, "M_INVALID_PARAM"),
         ({"initial_state": [{"type": "a"}]}, 400, "M_MISSING_PARAM"),
         ({"initial_state": [{"type": "a", "content": {"n": 1.5}}]}, 400, "M_BAD_JSON"),

@@ -158,7 +158,7 @@ class RunningServer:
         return client
 
 
-def config_for_tests(folder: Path, toml: str = "") -> Config:
+def config_for_tests(folder: Path, toml: str = "", registration: str = "") -> Config:
     """Open registration, the cheapest password hash, everything in `folder`; no rate limits but those in `toml`."""
     limits = "" if "[rate_limits]" in toml else "[rate_limits]\nenabled = false\n"
     file = folder / "hansa.toml"
@@ -171,6 +171,7 @@ data_dir = "{folder}"
 mode = "open"
 open_to_strangers = true
 guests = true
+{registration}
 [password]
 time_cost = 1
 memory_kib = 8
@@ -184,11 +185,17 @@ memory_kib = 8
 
 @asynccontextmanager
 async def running_server(
-    dsn: str, *, config: Config | None = None, clock: Clock | None = None, disk: Disk | None = None, toml: str = ""
+    dsn: str,
+    *,
+    config: Config | None = None,
+    clock: Clock | None = None,
+    disk: Disk | None = None,
+    toml: str = "",
+    registration: str = "",
 ) -> AsyncIterator[RunningServer]:
     """A server on this database. Entered twice with the same one, it is the same server after a restart."""
     with tempfile.TemporaryDirectory(prefix="hansa-test-") as folder:
-        chosen = config or config_for_tests(Path(folder), toml)
+        chosen = config or config_for_tests(Path(folder), toml, registration)
         patience_s = chosen.database.statement_timeout_s
         db = await CountingDatabase.connect(dsn, size_min=1, size_max=10, statement_timeout_s=patience_s)
         assert isinstance(db, CountingDatabase)

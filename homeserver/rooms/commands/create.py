@@ -120,10 +120,8 @@ class RoomCreation:
         version = room_version(request.room_version or self._settings.default_version)
         default = "public_chat" if request.visibility == "public" else "private_chat"
         invitees = list(dict.fromkeys(parse_user_id(user_id) for user_id in request.invite or []))
-        if len(invitees) > self._settings.invites_max:
+        if len(invitees) + len(request.invite_3pid or []) > self._settings.invites_max:
             raise InvalidParam(f"a room may be created with {self._settings.invites_max} invites")
-        if request.invite_3pid:
-            raise Forbidden("this server has no identity server, so it can't invite by e-mail address or phone number")
         if len(request.initial_state or []) > INITIAL_STATE_MAX:
             raise InvalidParam(f"initial_state may have {INITIAL_STATE_MAX} events")
         for name, value, most in (("name", request.name, NAME_CHARS_MAX), ("topic", request.topic, TOPIC_CHARS_MAX)):

@@ -1,0 +1,60 @@
+"""A new password: by the old one, or by a confirmed e-mail address for whoever forgot it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from homeserver.accounts.email_stage import EmailProofs
+from homeserver.accounts.sessions import Sessions
+from homeserver.accounts.uia import EMAIL, PASSWORD, Flow, Uia
+from homeserver.accounts.users import Users
+from homeserver.core.errors import MissingToken
+from homeserver.core.identifiers import DeviceId, UserId
+
+_OPERATION = "account/password"
+
+
+class PasswordChange:
+    """Leads through a change of password."""
+
+    def __init__(self, users: Users, sessions: Sessions, uia: Uia, proofs: EmailProofs) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._uia = uia
+        self._proofs = proofs
+
+    async def by_user(
+        self,
+        user_id: UserId,
+        device_id: DeviceId | None,
+        new_password: str,
+        auth: Mapping[str, Any] | None,
+        *,
+        logout_devices: bool,
+    ) -> None:
+        """For somebody who is logged in. Raises Challenge, WeakPassword."""
+        self._users.check_new_password(new_password)
+        flows: list[Flow] = [(PASSWORD,)]
+        if self._proofs.are_possible:
+            flows.append((EMAIL,))
+        done = await self._uia.require(_OPERATION, auth, flows, user_id=user_id)
+        if EMAIL in done:
+            await self._proofs.use_for_password(done[EMAIL])
+        await self._users.set_password(user_id, new_password)
+        if logout_devices:
+            await self._sessions.end_all(user_id, but=device_id)
+
+    async def by_mail(self, new_password: str, auth: Mapping[str, Any] | None, *, logout_devices: bool) -> None:
+        """For somebody who isn't: the account is the one that the confirmed address belongs to.
+
+        Raises Challenge, WeakPassword, NoProof; MissingToken where no mail is sent.
+        """
+        if not self._proofs.are_possible:
+            raise MissingToken("an access token is needed")
+        self._users.check_new_password(new_password)
+        done = await self._uia.require(_OPERATION, auth, [(EMAIL,)])
+        user_id = await self._proofs.use_for_password(done[EMAIL])
+        await self._users.set_password(user_id, new_password)
+        if logout_devices:
+            await self._sessions.end_all(user_id)

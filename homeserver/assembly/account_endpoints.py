@@ -1,0 +1,47 @@
+"""The endpoints over accounts, sessions, profiles and account data."""
+
+from __future__ import annotations
+
+from homeserver.accounts.deactivation import Deactivation
+from homeserver.accounts.devices import Devices
+from homeserver.accounts.login import Login
+from homeserver.accounts.password_change import PasswordChange
+from homeserver.accounts.registration import Registration, RegistrationTools, SharedSecretRegistration
+from homeserver.assembly.accounts import AccountParts
+from homeserver.assembly.base import Base
+from homeserver.assembly.contacts import ContactParts
+from homeserver.assembly.rooms import RoomParts
+from homeserver.client_api.account import AccountEndpoints
+from homeserver.client_api.account_data import AccountDataEndpoints
+from homeserver.client_api.devices import DeviceEndpoints
+from homeserver.client_api.filters import FilterEndpoints
+from homeserver.client_api.login import LoginEndpoints
+from homeserver.client_api.profile import ProfileEndpoints
+from homeserver.client_api.registration import RegistrationEndpoints
+from homeserver.client_api.server_info import ServerInfo
+
+
+def account_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, contacts: ContactParts) -> list[object]:
+    db, clock = base.world.db, base.world.clock
+    users, sessions, passwords = accounts.users, accounts.sessions, accounts.passwords
+    tools = RegistrationTools(
+        base.config.registration, accounts.uia, clock, base.world.randomness, contacts.proofs, contacts.captcha
+    )
+    registration = Registration(db, users, sessions, passwords, tools)
+    by_secret = SharedSecretRegistration(db, users, sessions, passwords, tools)
+    login = Login(db, users, sessions, base.limiter)
+    deactivation = Deactivation(db, users, sessions, parts.rooms, parts.submission)
+    base.tasks.start(deactivation.resume(), name="deactivations")
+    base.tasks.forever(sessions.end_as_wished, name="sessions_to_end")
+    deactivation.endings.append(contacts.bindings.end)
+    change = PasswordChange(users, sessions, accounts.uia, contacts.proofs)
+    return [
+        ServerInfo(base.config),
+        RegistrationEndpoints(registration, by_secret, users, base.limiter),
+        LoginEndpoints(login, sessions, is_password_login=base.config.password.login),
+        AccountEndpoints(change, accounts.uia, deactivation),
+        DeviceEndpoints(Devices(db, parts.journal, sessions), sessions, accounts.uia),
+        ProfileEndpoints(accounts.profiles),
+        AccountDataEndpoints(accounts.account_data),
+        FilterEndpoints(accounts.filters),
+    ]

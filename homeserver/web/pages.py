@@ -1,0 +1,83 @@
+"""Pages for people: templates that escape what they show, in the reader's language, without any script.
+
+Invariant: a page loads nothing but our own style sheet, runs nothing, and can't be shown inside another site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from homeserver.web.endpoint import Access, Answer, endpoint
+from homeserver.web.translations import LANGUAGES, Text, translate
+
+STYLE_PATH = "/_hansa/style.css"
+_ACCEPT_LANGUAGE_CHARS_MAX = 500
+
+
+class Pages:
+    """Renders pages and mails. Also serves the style sheet."""
+
+    def __init__(self, server_name: str) -> None:
+        self._server_name = server_name
+        loader = PackageLoader("homeserver.web", "templates")
+        self._pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, auto_reload=False)
+        # Mails are plain text: nothing in them is ever read as markup.
+        self._mails = Environment(loader=loader, autoescape=False, undefined=StrictUndefined, auto_reload=False)
+
+    def page(
+        self,
+        name: str,
+        language: str,
+        values: Mapping[str, Any] | None = None,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        form_targets: str = "'self'",
+    ) -> Answer:
+        """A page as an answer. `form_targets` names where its forms may lead, redirects included."""
+        body = self._pages.get_template(f"{name}.html").render(**(values or {}), **self._usual(language))
+        return Answer(
+            body.encode(),
+            status,
+            "text/html; charset=utf-8",
+            {
+                "Content-Security-Policy": f"default-src 'none'; style-src 'self'; form-action {form_targets}; "
+                "frame-ancestors 'none'; base-uri 'none'",
+                "X-Frame-Options": "DENY",
+                "X-Content-Type-Options": "nosniff",
+                "Referrer-Policy": "no-referrer",
+                "Cache-Control": "no-store",
+                "Content-Language": language,
+                **(headers or {}),
+            },
+        )
+
+    def mail(self, name: str, language: str, values: Mapping[str, Any]) -> tuple[str, str]:
+        """Subject and text of a mail."""
+        text = self._mails.get_template(f"{name}.txt").render(**values, **self._usual(language))
+        subject, _, body = text.partition("\n")
+        return subject.strip(), body.lstrip("\n")
+
+    @endpoint("GET", STYLE_PATH, access=Access.NONE, spec="")
+    async def style(self) -> Answer:
+        source, _, _ = PackageLoader("homeserver.web", "templates").get_source(self._pages, "style.css")
+        return Answer(source.encode(), 200, "text/css; charset=utf-8", {"Cache-Control": "public, max-age=3600"})
+
+    def _usual(self, language: str) -> dict[str, Any]:
+        def text(key: Text, **values: object) -> str:
+            return translate(key, language, values)
+
+        told: Callable[..., str] = text
+        return {"t": told, "language": language, "server_name": self._server_name, "style_path": STYLE_PATH}
+
+
+def language_of(headers: Mapping[str, str]) -> str:
+    """The first language of Accept-Language that we have; English otherwise."""
+    for wish in headers.get("Accept-Language", "")[:_ACCEPT_LANGUAGE_CHARS_MAX].split(","):
+        primary = wish.partition(";")[0].strip().lower().partition("-")[0]
+        if primary in LANGUAGES:
+            return primary
+    return LANGUAGES[0]

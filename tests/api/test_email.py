@@ -1,0 +1,242 @@
+"""Mails with links: registering, adding addresses, forgotten passwords."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.kit.clock import FakeClock
+from tests.kit.mail import Arrived, PostOffice, mail_config, post_office
+from tests.kit.server import Client, RunningServer, running_server
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+async def office() -> AsyncIterator[PostOffice]:
+    async with post_office() as office:
+        yield office
+
+
+@pytest.fixture
+async def server(database_dsn: str, office: PostOffice) -> AsyncIterator[RunningServer]:
+    async with running_server(database_dsn, toml=mail_config(office), registration='email = "optional"') as running:
+        yield running
+
+
+def ask(email: Any, secret: str = "s3cret", attempt: int = 1, **more: Any) -> dict[str, Any]:
+    return {"email": email, "client_secret": secret, "send_attempt": attempt, **more}
+
+
+def by_password(client: Client) -> dict[str, Any]:
+    return {
+        "type": "m.login.password",
+        "identifier": {"type": "m.id.user", "user": client.user_id},
+        "password": PASSWORD,
+    }
+
+
+def by_mail(sid: str, secret: str = "s3cret", **more: Any) -> dict[str, Any]:
+    return {"type": "m.login.email.identity", "threepid_creds": {"sid": sid, "client_secret": secret}, **more}
+
+
+async def open_link(client: Client, mail: Arrived) -> None:
+    assert (await client.get(mail.link)).status == 200
+
+
+async def add_address(server: RunningServer, office: PostOffice, client: Client, email: str) -> None:
+    sid = (await client.post("/account/3pid/email/requestToken", body=ask(email, "added"))).ok()["sid"]
+    mail = await office.next(len(office.mails) + 1)
+    assert (await server.anonymous().get(mail.link)).status == 200
+    body = {"sid": sid, "client_secret": "added", "auth": by_password(client)}
+    (await client.post("/account/3pid/add", body=body)).ok()
+
+
+async def test_an_address_is_added_and_used(server: RunningServer, office: PostOffice) -> None:
+    alice, bob = await server.user("alice"), await server.user("bob")
+    sid = (await alice.post("/account/3pid/email/requestToken", body=ask("Alice@Mail.Test"))).ok()["sid"]
+    mail = await office.next()
+    assert (mail.to, mail.subject) == ("alice@mail.test", "Confirm your e-mail address for hansa.test")
+    body = {"sid": sid, "client_secret": "s3cret", "auth": by_password(alice)}
+    (await alice.post("/account/3pid/add", body=body)).refused(401, "M_THREEPID_AUTH_FAILED")
+    page = await server.anonymous().get(mail.link)
+    assert page.status == 200 and "Address confirmed" in page.body.decode()
+    stolen = {**body, "auth": by_password(bob)}
+    (await bob.post("/account/3pid/add", body=stolen)).refused(401, "M_THREEPID_AUTH_FAILED")
+    (await alice.post("/account/3pid/add", body={**body, "client_secret": "other"})).refused(
+        401, "M_THREEPID_AUTH_FAILED"
+    )
+    without = {key: value for key, value in body.items() if key != "auth"}
+    assert "flows" in (await alice.post("/account/3pid/add", body=without)).json
+    (await alice.post("/account/3pid/add", body=body)).ok()
+    [kept] = (await alice.get("/account/3pid")).ok()["threepids"]
+    assert (kept["medium"], kept["address"]) == ("email", "alice@mail.test")
+    identifier = {"type": "m.id.thirdparty", "medium": "email", "address": "ALICE@mail.test"}
+    login = {"type": "m.login.password", "identifier": identifier, "password": PASSWORD}
+    assert (await server.anonymous().post("/login", body=login)).ok()["user_id"] == alice.user_id
+    (await alice.post("/account/3pid/delete", body={"medium": "email", "address": "alice@mail.test"})).ok()
+    assert (await alice.get("/account/3pid")).ok() == {"threepids": []}
+    (await server.anonymous().post("/login", body=login)).refused(403, "M_FORBIDDEN")
+
+
+async def test_a_proof_counts_once_and_for_its_purpose(server: RunningServer, office: PostOffice) -> None:
+    """T-I7, T-I8: bound to address, purpose, secret and user; used up with what it was for."""
+    alice = await server.user("alice")
+    await add_address(server, office, alice, "alice@mail.test")
+    sid = (await alice.post("/account/3pid/email/requestToken", body=ask("new@mail.test"))).ok()["sid"]
+    await open_link(server.anonymous(), await office.next(2))
+    for path, body in (
+        ("/account/password", {"new_password": "a better password"}),
+        ("/register", {"username": "mallory", "password": PASSWORD}),
+    ):
+        refused = await server.anonymous().post(path, body={**body, "auth": by_mail(sid)})
+        refused.refused(401, "M_THREEPID_AUTH_FAILED")
+    proof: dict[str, Any] = {"sid": sid, "client_secret": "s3cret", "auth": by_password(alice)}
+    (await alice.post("/account/3pid/add", body=proof)).ok()
+    (await alice.post("/account/3pid/delete", body={"medium": "email", "address": "new@mail.test"})).ok()
+    (await alice.post("/account/3pid/add", body=proof)).refused(401, "M_THREEPID_AUTH_FAILED")
+
+
+async def test_registering_with_an_address(server: RunningServer, office: PostOffice) -> None:
+    """T-I8: one proof, one account."""
+    anonymous = server.anonymous()
+    sid = (await anonymous.post("/register/email/requestToken", body=ask("carol@mail.test"))).ok()["sid"]
+    await open_link(anonymous, await office.next())
+    body = {"username": "carol", "password": PASSWORD}
+    flows = [flow["stages"] for flow in (await anonymous.post("/register", body=body)).json["flows"]]
+    assert flows == [["m.login.dummy"], ["m.login.email.identity"]]
+    carol = (await anonymous.post("/register", body={**body, "auth": by_mail(sid)})).ok()
+    anonymous.token = carol["access_token"]
+    assert [one["address"] for one in (await anonymous.get("/account/3pid")).ok()["threepids"]] == ["carol@mail.test"]
+    again = await server.anonymous().post("/register", body={**body, "username": "dora", "auth": by_mail(sid)})
+    again.refused(401, "M_THREEPID_AUTH_FAILED")
+
+
+async def test_a_forgotten_password(server: RunningServer, office: PostOffice) -> None:
+    alice, anonymous = await server.user("alice"), server.anonymous()
+    await add_address(server, office, alice, "alice@mail.test")
+    sid = (await anonymous.post("/account/password/email/requestToken", body=ask("alice@mail.test"))).ok()["sid"]
+    body = {"new_password": "a better password"}
+    begun = (await anonymous.post("/account/password", body=body)).json
+    assert [flow["stages"] for flow in begun["flows"]] == [["m.login.email.identity"]]
+    auth = by_mail(sid, session=begun["session"])
+    (await anonymous.post("/account/password", body={**body, "auth": auth})).refused(401, "M_THREEPID_AUTH_FAILED")
+    mail = await office.next(2)
+    assert mail.subject == "Set a new password on hansa.test"
+    await open_link(anonymous, mail)
+    (await anonymous.post("/account/password", body={**body, "auth": auth})).ok()
+    (await alice.get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    await server.login("alice", "a better password")
+    (await anonymous.post("/account/password", body={**body, "auth": by_mail(sid)})).refused(
+        401, "M_THREEPID_AUTH_FAILED"
+    )
+    assert (await anonymous.get(mail.link)).status == 400
+
+
+async def test_no_answer_tells_whose_address_it_is(server: RunningServer, office: PostOffice) -> None:
+    """T-I15, T-N5: the same answer for every address; the same attempt sends nothing again."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    await add_address(server, office, alice, "alice@mail.test")
+    anonymous = server.anonymous()
+    for email in ("alice@mail.test", "nobody@mail.test"):
+        for client, path in (
+            (anonymous, "/account/password/email/requestToken"),
+            (anonymous, "/register/email/requestToken"),
+            (bob, "/account/3pid/email/requestToken"),
+        ):
+            answers = [(await client.post(path, body=ask(email))).ok() for _ in range(2)]
+            assert answers[0] == answers[1] and set(answers[0]) == {"sid"}
+    told = [(mail.to, mail.subject) for mail in (await office.next(6), *office.mails) if mail in office.mails[1:]]
+    assert sorted(set(told)) == [
+        ("alice@mail.test", "Set a new password on hansa.test"),
+        ("alice@mail.test", "You have an account on hansa.test"),
+        ("nobody@mail.test", "Confirm your e-mail address for hansa.test"),
+        ("nobody@mail.test", "Confirm your registration on hansa.test"),
+    ]
+    assert len(office.mails) == 6
+    assert not any("http" in mail.text for mail in office.mails if mail.subject.startswith("You have"))
+
+
+async def test_links_lead_nowhere_else(server: RunningServer, office: PostOffice) -> None:
+    """T-N4, T-M2: on to apps that the operator named, by the reader's own click, and never as markup."""
+    anonymous = server.anonymous()
+    for number, (link, is_shown) in enumerate(
+        [
+            ("https://app.hansa.test/#/<b>", True),
+            ("https://evil.test/", False),
+            ("javascript:alert(1)//app.hansa.test", False),
+            ("http://app.hansa.test/", False),
+            ("https://app.hansa.test@evil.test/", False),
+        ],
+        start=1,
+    ):
+        body = ask(f"a{number}@mail.test", next_link=link)
+        (await anonymous.post("/register/email/requestToken", body=body)).ok()
+        page = await anonymous.get((await office.next(number)).link)
+        text = page.body.decode()
+        assert (("href=" in text.partition("<main>")[2]) is is_shown) and "<b>" not in text
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+        assert "Location" not in page.headers
+    chinese = await anonymous.request(
+        "GET", "/_hansa/confirm?sid=x&token=<script>", headers={"Accept-Language": "zh-CN,en"}
+    )
+    assert chinese.status == 400 and "此链接无效" in chinese.body.decode() and "<script" not in chinese.body.decode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ask("a@evil.org@good.org"),
+        ask("a@mail.test\r\nBcc: b@mail.test"),
+        ask("a@mail.test", secret="no spaces please"),
+        ask("a@mail.test", secret="x" * 256),
+        ask("a@mail.test", secret=""),
+        ask("a@mail.test", attempt=-1),
+        ask("a@mail.test", attempt=10**30),
+        {"email": "a@mail.test"},
+        ask(5),
+    ],
+)
+async def test_bad_requests(server: RunningServer, office: PostOffice, body: dict[str, Any]) -> None:
+    """T-N1, T-N2, T-J13"""
+    answer = await server.anonymous().post("/register/email/requestToken", body=body)
+    assert answer.status == 400 and answer.json["errcode"] in ("M_INVALID_PARAM", "M_BAD_JSON", "M_MISSING_PARAM")
+    assert office.mails == []
+
+
+async def test_links_expire(database_dsn: str, office: PostOffice) -> None:
+    clock = FakeClock()
+    async with running_server(database_dsn, toml=mail_config(office), clock=clock) as server:
+        (await server.anonymous().post("/register/email/requestToken", body=ask("a@mail.test"))).ok()
+        mail = await office.next()
+        clock.advance(3601)
+        assert (await server.anonymous().get(mail.link)).status == 400
+
+
+async def test_a_mail_server_that_refuses_is_asked_again(database_dsn: str, office: PostOffice) -> None:
+    office.refusals, clock = 2, FakeClock()
+    async with running_server(database_dsn, toml=mail_config(office), clock=clock) as server:
+        (await server.anonymous().post("/register/email/requestToken", body=ask("a@mail.test"))).ok()
+        assert (await office.next(clock=clock)).to == "a@mail.test"
+
+
+async def test_deactivation_frees_addresses(server: RunningServer, office: PostOffice) -> None:
+    """T-I24"""
+    alice = await server.user("alice")
+    await add_address(server, office, alice, "alice@mail.test")
+    (await alice.post("/account/deactivate", body={"auth": by_password(alice)})).ok()
+    assert await server.db.fetchval("SELECT count(*) FROM contacts") == 0
+
+
+async def test_a_server_without_mail(database_dsn: str) -> None:
+    async with running_server(database_dsn) as server:
+        alice, anonymous = await server.user("alice"), server.anonymous()
+        refused = await anonymous.post("/register/email/requestToken", body=ask("a@mail.test"))
+        refused.refused(400, "M_THREEPID_MEDIUM_NOT_SUPPORTED")
+        (await anonymous.post("/account/password", body={"new_password": PASSWORD})).refused(401, "M_MISSING_TOKEN")
+        phone = {"client_secret": "s", "country": "DE", "phone_number": "1", "send_attempt": 1}
+        for path in ("/register", "/account/password", "/account/3pid"):
+            refused = await alice.post(path + "/msisdn/requestToken", body=phone)
+            refused.refused(400, "M_THREEPID_MEDIUM_NOT_SUPPORTED")
