@@ -15,7 +15,7 @@ from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
 from homeserver.assembly.account_endpoints import account_endpoints
-from homeserver.assembly.accounts import build_accounts
+from homeserver.assembly.accounts import build_accounts, follow_successors
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.commands import build_commands, command_endpoints
 from homeserver.assembly.contacts import build_contacts
@@ -124,11 +124,12 @@ class Hansa:
         remote: RemoteRooms = federated.remote if federated is not None else NoRemoteRooms()
         commands = build_commands(base, accounts.profiles, rooms, remote)
         # Before sync, so that these hear of an event before sync wakes its clients.
-        live = build_live(base, rooms)
+        self.live = live = build_live(base, rooms)
         accounts.account_data.provide("m.push_rules", live.rulesets)
         accounts.account_data.provide_in_rooms("m.fully_read", live.receipts)
         accounts.sessions.observers.append(live.pushers)
         await live.start(self.tasks)
+        follow_successors(base, accounts, rooms, live.rulesets)
         encryption = build_encryption(base, accounts, rooms)
         self.sync = build_sync(base, accounts, rooms, live, encryption)
         self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync)

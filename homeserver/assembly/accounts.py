@@ -9,6 +9,7 @@ from homeserver.accounts.filters import Filters
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.profiles import Profiles
 from homeserver.accounts.sessions import Sessions, SessionTimes
+from homeserver.accounts.successors import RoomRules, RoomSuccessors
 from homeserver.accounts.uia import Uia
 from homeserver.accounts.users import Users
 from homeserver.assembly.base import Base
@@ -46,3 +47,10 @@ def build_accounts(base: Base, parts: RoomParts, users: Users, passwords: Passwo
         account_data=AccountData(db, parts.journal),
         filters=Filters(db),
     )
+
+
+def follow_successors(base: Base, accounts: AccountParts, parts: RoomParts, rules: RoomRules) -> None:
+    """From now on, what users set for a room goes over to the one that replaces it."""
+    successors = RoomSuccessors(rules, accounts.account_data, base.server_name)
+    parts.journal.listen(successors.hear)
+    base.tasks.forever(successors.run, name="room_successors")

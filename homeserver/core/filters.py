@@ -279,6 +279,14 @@ def compile_sender_filter(wanted: RoomEventFilter) -> Callable[[str], bool] | No
     return _membership(wanted.senders, wanted.not_senders)
 
 
+def compile_own_filter(wanted: RoomEventFilter, owner: str) -> TypePredicate:
+    """Whether an entry of somebody's account data passes by its type; its sender can only be its owner."""
+    senders = compile_sender_filter(wanted)
+    if senders is not None and not senders(owner):
+        return lambda event_type: False
+    return compile_types(wanted.types, wanted.not_types) or (lambda event_type: True)
+
+
 def _membership(wanted: frozenset[str] | None, unwanted: frozenset[str]) -> Callable[[str], bool] | None:
     if wanted is not None:
         return (wanted - unwanted).__contains__

@@ -292,6 +292,33 @@ def set_actions(edits: PushEdits, kind: str, rule_id: str, actions: object) -> P
     return _with_changed(edits, replace(rule, actions=_parse_actions(actions)))
 
 
+def with_rules_of_room(edits: PushEdits, old: str, new: str) -> PushEdits:
+    """The edits with copies, for a new room, of the rules about an old one; what there is for the new one stays.
+
+    Raises InvalidParam where that are too many rules.
+    """
+    copied = edits
+    for kind in ("override", "room", "underride"):
+        known = {rule.rule_id for rule in edits.own(kind)}
+        copies = [
+            replace(
+                rule,
+                rule_id=rule.rule_id.replace(old, new),
+                conditions=tuple(
+                    {**condition, "pattern": new} if condition.get("pattern") == old else condition
+                    for condition in rule.conditions
+                ),
+            )
+            for rule in edits.own(kind)
+            if old in rule.rule_id and rule.rule_id.replace(old, new) not in known
+        ]
+        if copies:
+            copied = copied.with_own(kind, [*copies, *copied.own(kind)])
+    if copied is not edits:
+        _check_caps(copied)
+    return copied
+
+
 def _with_changed(edits: PushEdits, rule: Rule) -> PushEdits:
     if not rule.default:
         return edits.with_own(
@@ -373,7 +400,10 @@ def _parse_conditions(conditions: object) -> tuple[Mapping[str, Any], ...]:
 
 
 def _parse_actions(actions: object) -> tuple[Any, ...]:
-    """The actions without those the spec tells us to ignore. spec: client-server-api/#historical-actions"""
+    """The actions as they were given; those that mean nothing any more do nothing.
+
+    spec: client-server-api/#historical-actions
+    """
     if not isinstance(actions, list) or len(actions) > ACTIONS_MAX:
         raise InvalidParam(f"actions must be a list of at most {ACTIONS_MAX}")
     kept: list[Any] = []
@@ -381,9 +411,9 @@ def _parse_actions(actions: object) -> tuple[Any, ...]:
         if isinstance(action, dict) and isinstance(action.get("set_tweak"), str):
             _check_flat(action)
             kept.append(action)
-        elif action == "notify":
+        elif isinstance(action, str) and (action == "notify" or action in _HISTORICAL_ACTIONS):
             kept.append(action)
-        elif not (isinstance(action, str) and action in _HISTORICAL_ACTIONS):
+        else:
             raise InvalidParam('an action must be "notify" or an object with set_tweak')
     return tuple(kept)
 

@@ -132,10 +132,13 @@ class Presence:
             return {"presence": OFFLINE}
         return self._content(await self._known(user_id))
 
-    async def changes(self, user_id: UserId, since: int, upto: int) -> list[dict[str, Any]]:
+    async def changes(
+        self, user_id: UserId, since: int, upto: int, newcomers: Collection[UserId] = ()
+    ) -> list[dict[str, Any]]:
         """`m.presence` events of what was told in (since, upto] about the user and those who share a room.
 
-        With since=0: of everyone of them who isn't offline. At most one query, none if nothing changed.
+        With since=0: of everyone of them who isn't offline; of `newcomers`, who came to share one since, too.
+        At most one query, none if nothing changed.
         """
         if not self._times.enabled:
             return []
@@ -148,6 +151,8 @@ class Presence:
                     break
                 if position <= upto:
                     candidates.append(changed)
+            known = set(candidates)
+            candidates += [who for who in newcomers if who in self._online and who not in known]
         others = [candidate for candidate in candidates if candidate != user_id]
         shown = await table.sharing_among(self._db, [user_id], others) if others else set()
         return [

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from homeserver.core.errors import InvalidParam
-from homeserver.core.identifiers import UserId
+from homeserver.core.identifiers import RoomId, UserId
 from homeserver.core.push_rules import (
     NO_EDITS,
     Compiled,
@@ -24,6 +24,7 @@ from homeserver.core.push_rules import (
     edits_to_json,
     effective,
     ruleset_json,
+    with_rules_of_room,
 )
 from homeserver.journal.journal import Entry, Journal
 from homeserver.storage import push_rules as table
@@ -146,6 +147,11 @@ class PushRulesets:
             await table.upsert(write.tx, user_id, changes, write.position)
             changed = RulesChanged(user_id, edits, compile_ruleset(effective(edits)))
             write.publish("account_data", user_ids=[user_id], payload=changed)
+
+    async def copy_room_rules(self, user_id: UserId, old: RoomId, new: RoomId) -> None:
+        """Gives a room the rules that the user has for another. Raises InvalidParam at the caps."""
+        if user_id in self._since:
+            await self.change(user_id, lambda edits: with_rules_of_room(edits, old, new))
 
     async def as_account_data(self, user_id: UserId) -> tuple[dict[str, Any], int]:
         """The content of m.push_rules, and the position of its newest change: 0 where there was none."""

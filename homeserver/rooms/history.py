@@ -141,11 +141,17 @@ class History:
         return await self.event(viewer, room, event_id)
 
     async def member_events(self, viewer: UserId, room: Room, place: int | None) -> list[StoredEvent]:
-        """All member events of a room's state: at a place, or as `state_for` gives it."""
+        """All member events of a room's state: at a place, or as `state_for` gives it.
+
+        Before anything happened there is nobody; who asks for then gets the room as its creator entered it.
+        """
         if place is None or place > room.newest:
             stored = await self.state_for(viewer, room)
         else:
-            state = await self.state_at(room, place)
+            founded = await events.forwards(self._db, room.nid, after=FIRST_PLACE, before=LAST_PLACE, limit=2)
+            last = (await self._events.by_nids(founded))[founded[-1]] if founded else None
+            earliest = _place(last) + 1 if last is not None else FIRST_PLACE
+            state = await self.state_at(room, max(place, earliest))
             stored = list((await self._events.by_nids(list(state.values()))).values())
         return [event for event in stored if event.event.type == "m.room.member"]
 

@@ -23,6 +23,8 @@ class Plan:
     is_full: bool
     # Joined at `since` and ever after: then all that happened is theirs to see.
     is_steady: bool
+    # Joined after `since` of the sync that asks.
+    is_newly_joined: bool = False
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ def make_plans(
                     upto=upto,
                     is_full=is_new or full_state,
                     is_steady=not is_new and not has_changed,
+                    is_newly_joined=is_new and since > 0,
                 )
             )
         elif entry.membership in OUT:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from homeserver.core.filters import Filter, RoomFilter, compile_room_filter, compile_types, with_fields
-from homeserver.core.identifiers import RoomId
+from homeserver.core.filters import (
+    Filter,
+    RoomFilter,
+    compile_own_filter,
+    compile_room_filter,
+    compile_sender_filter,
+    compile_types,
+    with_fields,
+)
+from homeserver.core.identifiers import RoomId, UserId
 from homeserver.rooms.client_events import Viewer, stripped
 from homeserver.rooms.places import place_token
 from homeserver.rooms.residents import Room
@@ -53,8 +61,11 @@ class RoomSections:
 
     async def build(
         self, span: Span, entries: Mapping[RoomId, UserRoom], data: Sequence[Datum], ignored: Collection[str]
-    ) -> dict[str, Any]:
-        """The sections that have something to tell. `data` is the rooms' account data that changed."""
+    ) -> tuple[dict[str, Any], set[UserId]]:
+        """The sections that have something to tell, and who came to share a room with the viewer since.
+
+        `data` is the rooms' account data that changed.
+        """
         chosen = await self._changed(span, entries, {datum.room_id for datum in data if datum.room_id})
         plans = await self._plans(span, chosen)
         device = span.viewer.device_id or ""
@@ -85,7 +96,7 @@ class RoomSections:
                 sections[name] = await self._stripped(key, waiting, ignored if name == "invite" else ())
         if plans.turned_away:
             sections.setdefault("leave", {}).update(await self._turned_away(span, plans.turned_away))
-        return sections
+        return sections, set() if span.is_initial else _newcomers(joined)
 
     # --- which rooms
 
@@ -185,14 +196,14 @@ class RoomSections:
         room_ids = [room.plan.room.room_id for room in joined]
         counts = await self._sources.unread.counts(user_id, room_ids)
         ephemeral = await self._ephemeral(span, joined)
-        by_room = _by_room(data, wanted)
+        by_room = _by_room(data, wanted, user_id)
         threads = wanted.timeline.unread_thread_notifications
         found: dict[RoomId, dict[str, Any]] = {}
         for room in joined:
             room_id = room.plan.room.room_id
             count = counts.get(room_id)
             extra: dict[str, Any] = {
-                "ephemeral": {"events": ephemeral[room_id]},
+                "ephemeral": {"events": ephemeral.get(room_id, [])},
                 "account_data": {"events": by_room.get(room_id, [])},
                 "summary": summary_of(room.plan.room, user_id) if room.has_members else {},
                 "unread_notifications": {"notification_count": 0, "highlight_count": 0},
@@ -212,7 +223,10 @@ class RoomSections:
 
     async def _ephemeral(self, span: Span, joined: Sequence[Told]) -> dict[RoomId, list[dict[str, Any]]]:
         user_id, typing = span.viewer.user_id, self._sources.typing
-        types = compile_types(span.wanted.room.ephemeral.types, span.wanted.room.ephemeral.not_types)
+        wanted = span.wanted.room.ephemeral
+        types, senders = compile_types(wanted.types, wanted.not_types), compile_sender_filter(wanted)
+        rooms = compile_room_filter(wanted)
+        joined = [room for room in joined if rooms is None or rooms(room.plan.room.room_id)]
         new = [room.plan.room.room_id for room in joined if not room.plan.since]
         known = [room.plan.room.room_id for room in joined if room.plan.since]
         receipts: dict[RoomId, dict[str, Any]] = {}
@@ -224,9 +238,10 @@ class RoomSections:
         found: dict[RoomId, list[dict[str, Any]]] = {}
         for room in joined:
             room_id = room.plan.room.room_id
-            shown = [{"type": "m.receipt", "content": receipts[room_id]}] if receipts.get(room_id) else []
+            read = _of_senders(receipts.get(room_id) or {}, senders)
+            shown = [{"type": "m.receipt", "content": read}] if read else []
             if (types is None or types("m.typing")) and typing.changed_at(room_id) > room.plan.since:
-                users = await typing.users(room_id)
+                users = [user for user in await typing.users(room_id) if senders is None or senders(user)]
                 if users or room.plan.since:
                     shown.append({"type": "m.typing", "content": {"user_ids": users}})
             found[room_id] = shown
@@ -266,6 +281,34 @@ class RoomSections:
         }
 
 
+def _of_senders(receipts: dict[str, Any], senders: Callable[[str], bool] | None) -> dict[str, Any]:
+    """The receipts of users who pass a filter; they are their senders, though the event as a whole names none."""
+    if senders is None:
+        return receipts
+    found: dict[str, Any] = {}
+    for event_id, kinds in receipts.items():
+        for kind, users in kinds.items():
+            passing = {user: receipt for user, receipt in users.items() if senders(user)}
+            if passing:
+                found.setdefault(event_id, {})[kind] = passing
+    return found
+
+
+def _newcomers(joined: Sequence[Told]) -> set[UserId]:
+    """Those who joined the rooms of an incremental sync; in a room that is new to the viewer, everyone there."""
+    found: set[UserId] = set()
+    for room in joined:
+        if room.plan.is_newly_joined:
+            found.update(room.plan.room.joined_members())
+        elif room.has_members:
+            found.update(
+                UserId(stored.event.state_key or "")
+                for stored in (*room.events, *room.state)
+                if stored.event.type == "m.room.member" and stored.event.membership == "join"
+            )
+    return found
+
+
 def _without_ignored(told: Sequence[Told], ignored: Collection[str]) -> None:
     """Leaves out what ignored users say; their state stays, as the room would be wrong without it."""
     if not ignored:
@@ -274,11 +317,12 @@ def _without_ignored(told: Sequence[Told], ignored: Collection[str]) -> None:
         room.events = [stored for stored in room.events if stored.event.is_state or stored.event.sender not in ignored]
 
 
-def _by_room(data: Sequence[Datum], wanted: RoomFilter) -> dict[RoomId, list[dict[str, Any]]]:
-    types = compile_types(wanted.account_data.types, wanted.account_data.not_types)
+def _by_room(data: Sequence[Datum], wanted: RoomFilter, viewer: UserId) -> dict[RoomId, list[dict[str, Any]]]:
+    passes = compile_own_filter(wanted.account_data, viewer)
+    rooms = compile_room_filter(wanted.account_data)
     found: dict[RoomId, list[dict[str, Any]]] = {}
     for datum in data:
-        if datum.room_id is not None and (types is None or types(datum.type)):
+        if datum.room_id is not None and passes(datum.type) and (rooms is None or rooms(datum.room_id)):
             found.setdefault(datum.room_id, []).append({"type": datum.type, "content": datum.content})
     return found
 

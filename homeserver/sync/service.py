@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from homeserver.core.errors import BadJson, InvalidParam
-from homeserver.core.filters import Filter, compile_sender_filter, compile_types, parse_filter
+from homeserver.core.filters import Filter, compile_own_filter, compile_sender_filter, compile_types, parse_filter
 from homeserver.core.identifiers import DeviceId, RoomId, UserId
 from homeserver.journal.journal import Journal
 from homeserver.rooms.client_events import Viewer
@@ -103,14 +103,14 @@ class SyncService:
         ignored, blocks_invites = await self._kept_out.by(user_id)
         if blocks_invites:
             entries = {room_id: entry for room_id, entry in entries.items() if entry.membership != "invite"}
-        rooms = await self._sections.build(span, entries, data, ignored)
+        rooms, newcomers = await self._sections.build(span, entries, data, ignored)
         answer: dict[str, Any] = {}
         if rooms:
             answer["rooms"] = rooms
-        shown = _global_data(data, span.wanted)
+        shown = _global_data(data, span.wanted, user_id)
         if shown:
             answer["account_data"] = {"events": shown}
-        presence = await self._presence(span, entries)
+        presence = await self._presence(span, entries, newcomers)
         if presence:
             answer["presence"] = {"events": presence}
         told = span.upto
@@ -156,7 +156,9 @@ class SyncService:
             return []
         return list(await self._sources.account_data.changes(user_id, span.since, span.upto))
 
-    async def _presence(self, span: Span, entries: Mapping[RoomId, UserRoom]) -> list[dict[str, Any]]:
+    async def _presence(
+        self, span: Span, entries: Mapping[RoomId, UserRoom], newcomers: Collection[UserId]
+    ) -> list[dict[str, Any]]:
         types = compile_types(span.wanted.presence.types, span.wanted.presence.not_types)
         if types is not None and not types("m.presence"):
             return []
@@ -164,7 +166,7 @@ class SyncService:
         is_quiet = not self._may_have(user_id, "presence", span.since)
         if is_quiet and not span.is_initial and not self._hub.member_moved(entries, span.since):
             return []
-        found = await self._sources.presence.changes(user_id, span.since, span.upto)
+        found = await self._sources.presence.changes(user_id, span.since, span.upto, newcomers)
         senders = compile_sender_filter(span.wanted.presence)
         return found if senders is None else [event for event in found if senders(event.get("sender", ""))]
 
@@ -211,10 +213,8 @@ class SyncService:
             raise BadJson("filter must be JSON, or the id of an uploaded filter") from None
 
 
-def _global_data(data: list[Datum], wanted: Filter) -> list[dict[str, Any]]:
-    types = compile_types(wanted.account_data.types, wanted.account_data.not_types)
+def _global_data(data: list[Datum], wanted: Filter, viewer: UserId) -> list[dict[str, Any]]:
+    passes = compile_own_filter(wanted.account_data, viewer)
     return [
-        {"type": datum.type, "content": datum.content}
-        for datum in data
-        if datum.room_id is None and (types is None or types(datum.type))
+        {"type": datum.type, "content": datum.content} for datum in data if datum.room_id is None and passes(datum.type)
     ]

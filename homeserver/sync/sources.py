@@ -54,7 +54,9 @@ class TypingSource(Protocol):
 
 
 class PresenceSource(Protocol):
-    async def changes(self, user_id: UserId, since: int, upto: int) -> list[dict[str, Any]]: ...
+    async def changes(
+        self, user_id: UserId, since: int, upto: int, newcomers: Collection[UserId] = ()
+    ) -> list[dict[str, Any]]: ...
 
     async def seen(self, user_id: UserId, state: str, for_s: float = 0.0) -> None: ...
 

@@ -49,6 +49,8 @@ class Told:
     has_state: bool = False  # among all that happened, also what the timeline's filter leaves out
     start: int = 0  # the place that the timeline begins at
     state: list[StoredEvent] = field(default_factory=list)
+    # State that lies within the timeline, but that the timeline's filter leaves out.
+    left_out: list[StoredEvent] = field(default_factory=list)
 
     @property
     def has_members(self) -> bool:
@@ -116,11 +118,12 @@ class Timelines:
         *,
         is_read: bool,
     ) -> Told:
-        visible = found if plan.is_steady else await self._visible(viewer, plan, found)
-        if passes is not None:
-            visible = [stored for stored in visible if passes(stored.event)]
+        seen = found if plan.is_steady else await self._visible(viewer, plan, found)
+        visible = seen if passes is None else [stored for stored in seen if passes(stored.event)]
         shown = visible[len(visible) - limit :] if len(visible) > limit else visible
         is_limited = len(visible) > limit or (is_read and len(found) >= most)
+        # Whoever comes back has an old timeline of the room, which this one doesn't continue.
+        is_limited |= plan.is_newly_joined and len(visible) < len(seen)
         if shown:
             start = shown[0].ordering or 0
         elif found and is_limited:
@@ -128,7 +131,14 @@ class Timelines:
         else:
             start = plan.upto + 1
         has_state = any(stored.event.is_state for stored in found)
-        return Told(plan, shown, is_limited, has_state, start)
+        told = Told(plan, shown, is_limited, has_state, start)
+        if passes is not None and has_state:
+            told.left_out = [
+                stored
+                for stored in seen
+                if stored.event.is_state and (stored.ordering or 0) >= start and not passes(stored.event)
+            ]
+        return told
 
     async def _visible(self, viewer: UserId, plan: Plan, found: list[StoredEvent]) -> list[StoredEvent]:
         seen = {stored.nid: stored for stored in await self._reads.gate.filter(viewer, plan.room, found)}
@@ -160,12 +170,28 @@ class Timelines:
         for index, nid in full.items():
             maps[index] = found[nid]
         changes = await events.state_changes(self._reads.db, spans) if spans else {}
+        left_out = await self._left_out(told, state_after=state_after)
         for index, room in enumerate(told):
             if room.plan.room.nid in changes:
                 maps[index] = changes[room.plan.room.nid]
+            if index in left_out:
+                maps[index] = {**maps[index], **left_out[index]}
             if room.plan.room.nid in jumps:
                 maps[index] = {**maps[index], **jumps[room.plan.room.nid]}
         return maps
+
+    async def _left_out(self, told: Sequence[Told], *, state_after: bool) -> dict[int, dict[int, int]]:
+        """Index → key → event of the state that the timelines' filter leaves out, and that must be told apart."""
+        wanted: dict[int, list[StoredEvent]] = {}
+        for index, room in enumerate(told):
+            # The state after the timeline has what happened within it.
+            after = (room.events[-1].ordering or 0) if state_after and room.events else room.start - 1
+            found = [stored for stored in room.left_out if (stored.ordering or 0) > after]
+            if found:
+                wanted[index] = found
+        keys = {stored.event.key for found in wanted.values() for stored in found}
+        numbers = await self._reads.numbers.find(keys) if keys else {}
+        return {index: {numbers[stored.event.key]: stored.nid for stored in found} for index, found in wanted.items()}
 
     async def _jumps(self, told: Sequence[Told], full: Mapping[int, int]) -> dict[int, dict[int, int]]:
         """What changed of the rooms' states otherwise than by the events of their timelines. One query at most."""

@@ -42,7 +42,7 @@ async def test_rules_are_added_changed_and_removed(live: Live) -> None:
     await live.ok(ALICE, "PUT", "/pushrules/global/content/nocake/enabled", {"enabled": False})
     assert await live.ok(ALICE, "GET", "/pushrules/global/content/nocake/enabled") == {"enabled": False}
     await live.ok(ALICE, "PUT", "/pushrules/global/content/nocake/actions", {"actions": ["dont_notify"]})
-    assert await live.ok(ALICE, "GET", "/pushrules/global/content/nocake/actions") == {"actions": []}
+    assert await live.ok(ALICE, "GET", "/pushrules/global/content/nocake/actions") == {"actions": ["dont_notify"]}
     assert [rule["default"] for rule in (await live.ok(BOB, "GET", "/pushrules/global"))["content"]] == []
     await live.ok(ALICE, "DELETE", "/pushrules/global/content/nocake")
     assert (await live.call(ALICE, "GET", "/pushrules/global/content/nocake"))[0] == 404
@@ -66,7 +66,8 @@ async def test_places_of_rules(live: Live) -> None:
     ("method", "path", "body", "status", "errcode"),
     [
         ("GET", "override/nothing", None, 404, "M_NOT_FOUND"),
-        ("GET", "elsewhere/nothing", None, 400, "M_INVALID_PARAM"),
+        ("GET", "elsewhere/nothing", None, 404, "M_NOT_FOUND"),
+        ("PUT", "elsewhere/nothing", {"actions": []}, 400, "M_INVALID_PARAM"),
         ("DELETE", "override/nothing", None, 404, "M_NOT_FOUND"),
         ("DELETE", "override/.m.rule.master", None, 400, "M_INVALID_PARAM"),
         ("PUT", "override/.mine", {"actions": []}, 400, "M_INVALID_PARAM"),

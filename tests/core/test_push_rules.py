@@ -27,6 +27,7 @@ from homeserver.core.push_rules import (
     ruleset_json,
     set_actions,
     set_enabled,
+    with_rules_of_room,
 )
 
 ME = "@me:example.org"
@@ -353,9 +354,24 @@ def test_positions_that_do_not_exist(kind: str, positions: dict[str, str]) -> No
         put(NO_EDITS, "override", "n", before=".m.rule.master")
 
 
-def test_historical_actions_are_dropped() -> None:
-    edits = put_rule(NO_EDITS, "room", "a", {"actions": ["dont_notify", "coalesce", "notify"]})
-    assert find_rule(edits, "room", "a").as_json()["actions"] == ["notify"]
+def test_historical_actions_are_kept_and_do_nothing() -> None:
+    edits = put_rule(NO_EDITS, "underride", "a", {"actions": ["dont_notify", "coalesce", "notify"]})
+    assert find_rule(edits, "underride", "a").as_json()["actions"] == ["dont_notify", "coalesce", "notify"]
+    assert classify(decide(message(), edits)) == PLAIN
+    silent = put_rule(NO_EDITS, "underride", "a", {"actions": ["dont_notify"]})
+    assert classify(decide(message(), silent)) == SILENT
+
+
+def test_rules_of_a_room_are_copied_to_its_successor_once() -> None:
+    old, new = "!old:a.example", "!new:a.example"
+    mute = {"actions": [], "conditions": [{"kind": "event_match", "key": "room_id", "pattern": old}]}
+    edits = put_rule(put_rule(NO_EDITS, "room", old, {"actions": ["notify"]}), "override", old, mute)
+    copied = with_rules_of_room(edits, old, new)
+    assert find_rule(copied, "room", new).actions == ("notify",)
+    assert find_rule(copied, "override", new).conditions[0]["pattern"] == new
+    assert find_rule(copied, "override", old) == find_rule(edits, "override", old)
+    assert with_rules_of_room(copied, old, new) == copied
+    assert with_rules_of_room(NO_EDITS, old, new) == NO_EDITS
 
 
 def test_highlight_can_be_switched_off_by_value() -> None:

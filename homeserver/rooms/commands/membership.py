@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
@@ -43,18 +44,22 @@ class Membership:
         room_id: RoomId,
         user_id: UserId,
         *,
-        reason: str | None = None,
+        own: Mapping[str, Any] = MappingProxyType({}),
         via: Sequence[ServerName] = (),
         is_guest: bool = False,
     ) -> None:
-        """Nothing happens if the user is in the room. Raises Forbidden, NotFound."""
-        check_reason(reason)
+        """Nothing happens if the user is in the room. `own` is what the member event is to say beside the profile.
+
+        Raises Forbidden, NotFound.
+        """
+        check_reason(own.get("reason"))
+        own = {key: value for key, value in own.items() if key not in _SERVERS_OWN}
         room = await self._rooms.get(room_id)
         if room is None or not self._is_here(room):
-            content = (await self._contents("join", [user_id], reason))[user_id]
-            await self._remote.join(user_id, room_id, via, content)
+            content = (await self._contents("join", [user_id], None))[user_id]
+            await self._remote.join(user_id, room_id, via, {**content, **own})
         elif room.membership(user_id) != "join":
-            await self._join_here(room, user_id, _reason(reason), is_guest=is_guest)
+            await self._join_here(room, user_id, own, is_guest=is_guest)
 
     async def knock(
         self, room_id: RoomId, user_id: UserId, *, reason: str | None = None, via: Sequence[ServerName] = ()
