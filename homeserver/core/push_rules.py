@@ -266,7 +266,7 @@ def put_rule(
     else:
         others.insert(old if old is not None else 0, rule)
     changed = edits.with_own(kind, others)
-    _check_caps(changed)
+    check_caps(changed)
     return changed
 
 
@@ -290,33 +290,6 @@ def set_actions(edits: PushEdits, kind: str, rule_id: str, actions: object) -> P
     """Raises NotFound, or InvalidParam where these are no actions."""
     rule = find_rule(edits, kind, rule_id)
     return _with_changed(edits, replace(rule, actions=_parse_actions(actions)))
-
-
-def with_rules_of_room(edits: PushEdits, old: str, new: str) -> PushEdits:
-    """The edits with copies, for a new room, of the rules about an old one; what there is for the new one stays.
-
-    Raises InvalidParam where that are too many rules.
-    """
-    copied = edits
-    for kind in ("override", "room", "underride"):
-        known = {rule.rule_id for rule in edits.own(kind)}
-        copies = [
-            replace(
-                rule,
-                rule_id=rule.rule_id.replace(old, new),
-                conditions=tuple(
-                    {**condition, "pattern": new} if condition.get("pattern") == old else condition
-                    for condition in rule.conditions
-                ),
-            )
-            for rule in edits.own(kind)
-            if old in rule.rule_id and rule.rule_id.replace(old, new) not in known
-        ]
-        if copies:
-            copied = copied.with_own(kind, [*copies, *copied.own(kind)])
-    if copied is not edits:
-        _check_caps(copied)
-    return copied
 
 
 def _with_changed(edits: PushEdits, rule: Rule) -> PushEdits:
@@ -354,7 +327,8 @@ def _place(rules: Sequence[Rule], rule_id: str | None) -> int | None:
     raise MatrixError(f"before/after rule not found among the user's own: {rule_id[:RULE_ID_CHARS_MAX]}")
 
 
-def _check_caps(edits: PushEdits) -> None:
+def check_caps(edits: PushEdits) -> None:
+    """Raises InvalidParam where these are more rules than a user may have."""
     asked = [rule for kind in KINDS if kind not in _LOOKED_UP for rule in edits.own(kind)]
     count = len(asked) + sum(len(edits.own(kind)) for kind in _LOOKED_UP)
     if count > RULES_MAX:

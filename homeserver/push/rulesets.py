@@ -24,8 +24,8 @@ from homeserver.core.push_rules import (
     edits_to_json,
     effective,
     ruleset_json,
-    with_rules_of_room,
 )
+from homeserver.core.successor_rules import with_rules_of_room
 from homeserver.journal.journal import Entry, Journal
 from homeserver.storage import push_rules as table
 from homeserver.storage.database import Database

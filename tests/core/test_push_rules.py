@@ -27,8 +27,8 @@ from homeserver.core.push_rules import (
     ruleset_json,
     set_actions,
     set_enabled,
-    with_rules_of_room,
 )
+from homeserver.core.successor_rules import with_rules_of_room
 
 ME = "@me:example.org"
 
