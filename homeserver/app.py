@@ -137,6 +137,8 @@ class Hansa:
         self.people = await build_people(base, accounts, rooms, NoNetworks())
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
+        await commands.delayed.start()
+        self.tasks.forever(commands.delayed.run, name="delayed_events")
         self.media = MediaParts(base, journal)
         await self.media.start()
         parts = [

@@ -11,6 +11,7 @@ from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
 from homeserver.client_api.banning import Banning
 from homeserver.client_api.create_room import CreateRoom
+from homeserver.client_api.delayed_events import DelayedEventEndpoints
 from homeserver.client_api.directory import Directory
 from homeserver.client_api.inviting import Inviting
 from homeserver.client_api.joining import Joining
@@ -28,6 +29,7 @@ from homeserver.client_api.room_state import RoomState
 from homeserver.client_api.room_upgrades import RoomUpgrades
 from homeserver.ports import RemoteRooms
 from homeserver.rooms.commands.create import CreationSettings, RoomCreation
+from homeserver.rooms.commands.delaying import DelayedEvents, DelayTools
 from homeserver.rooms.commands.directory import Aliases, Publication
 from homeserver.rooms.commands.finding import RoomFinder
 from homeserver.rooms.commands.forgetting import Forgetting
@@ -48,6 +50,7 @@ class CommandParts:
     creation: RoomCreation
     by_address: ThirdPartyInvites
     sending: Sending
+    delayed: DelayedEvents
     upgrade: RoomUpgrade
     public_rooms: PublicRooms
     publication: Publication
@@ -66,6 +69,7 @@ def build_commands(base: Base, profiles: Profiles, parts: RoomParts, remote: Rem
     door = GuestDoor(db, parts.rooms, submission, base.tasks)
     parts.journal.listen(door.hear)
     base.tasks.start(door.resume(), name="guests")
+    sending = Sending(submission, parts.rooms, parts.store, aliases, db)
     return CommandParts(
         remote=remote,
         aliases=aliases,
@@ -74,11 +78,20 @@ def build_commands(base: Base, profiles: Profiles, parts: RoomParts, remote: Rem
         by_address=ThirdPartyInvites(
             submission, membership, parts.rooms, IdentityServers(base.outgoing, base.signer), remote
         ),
-        sending=Sending(submission, parts.rooms, parts.store, aliases, db),
+        sending=sending,
+        delayed=_delayed(base, parts, sending, membership),
         upgrade=RoomUpgrade(submission, membership, parts.rooms, db, base.world.randomness),
         public_rooms=PublicRooms(db, parts.rooms, parts.journal),
         publication=Publication(db, parts.rooms),
     )
+
+
+def _delayed(base: Base, parts: RoomParts, sending: Sending, membership: Membership) -> DelayedEvents:
+    delay_ms_max = base.config.rooms.event_delay_max_s * 1000
+    tools = DelayTools(base.world.db, base.world.clock, base.world.randomness, delay_ms_max)
+    delayed = DelayedEvents(sending, membership, parts.rooms, tools)
+    parts.journal.listen(delayed.hear)
+    return delayed
 
 
 def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> list[object]:
@@ -91,8 +104,9 @@ def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> l
         Leaving(membership, Forgetting(parts.journal, parts.rooms)),
         Kicking(membership),
         Banning(membership),
-        RoomSend(commands.sending),
-        RoomState(commands.sending, membership, parts.history, parts.views),
+        RoomSend(commands.sending, commands.delayed),
+        RoomState(commands.sending, commands.delayed, membership, parts.history, parts.views),
+        DelayedEventEndpoints(commands.delayed),
         Redaction(commands.sending),
         ListJoinedRooms(parts.rooms),
         Directory(commands.aliases),

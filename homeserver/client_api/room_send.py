@@ -6,6 +6,7 @@ import msgspec
 
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import OPAQUE_BYTES_MAX, RoomId
+from homeserver.rooms.commands.delaying import DelayedEvents
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.writer import Transaction
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
@@ -13,13 +14,15 @@ from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 class TimestampQuery(msgspec.Struct, frozen=True):
     ts: int | None = None
+    delay_ms: int | None = msgspec.field(default=None, name="org.matrix.msc4140.delay")
 
 
 class RoomSend:
     """PUT /rooms/{roomId}/send."""
 
-    def __init__(self, sending: Sending) -> None:
+    def __init__(self, sending: Sending, delayed: DelayedEvents) -> None:
         self._sending = sending
+        self._delayed = delayed
 
     @endpoint(
         "PUT",
@@ -37,6 +40,13 @@ class RoomSend:
             raise InvalidParam(f"a transaction id may have {OPAQUE_BYTES_MAX} bytes")
         scope = f"{room_id}/send/{event_type}"
         transaction = Transaction(caller.user_id, caller.device_id, txn_id, scope)
+        if query.delay_ms is not None:
+            place = (room_id, event_type, None)
+            return {
+                "delay_id": await self._delayed.delay(
+                    place, caller.user_id, caller.device_id, body, query.delay_ms, transaction
+                )
+            }
         if event_type == "m.room.redaction":
             event = await self._sending.redact(room_id, body.get("redacts"), body, transaction)
         else:

@@ -10,6 +10,7 @@ import orjson
 from homeserver.core.errors import NotFound
 from homeserver.core.identifiers import RoomId
 from homeserver.rooms.client_events import Viewer
+from homeserver.rooms.commands.delaying import DelayedEvents
 from homeserver.rooms.commands.membership import Membership
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.history import History
@@ -26,13 +27,22 @@ class StateQuery(msgspec.Struct, frozen=True):
 
 class SetStateQuery(msgspec.Struct, frozen=True):
     ts: int | None = None
+    delay_ms: int | None = msgspec.field(default=None, name="org.matrix.msc4140.delay")
 
 
 class RoomState:
     """GET and PUT /rooms/{roomId}/state."""
 
-    def __init__(self, sending: Sending, membership: Membership, history: History, views: RoomViews) -> None:
+    def __init__(
+        self,
+        sending: Sending,
+        delayed: DelayedEvents,
+        membership: Membership,
+        history: History,
+        views: RoomViews,
+    ) -> None:
         self._sending = sending
+        self._delayed = delayed
         self._membership = membership
         self._history = history
         self._views = views
@@ -84,6 +94,11 @@ class RoomState:
     async def set_state_with_key(
         self, caller: Caller, room_id: RoomId, event_type: str, state_key: str, query: SetStateQuery, body: Json
     ) -> Json:
+        if query.delay_ms is not None:
+            place = (room_id, event_type, state_key)
+            return {
+                "delay_id": await self._delayed.delay(place, caller.user_id, caller.device_id, body, query.delay_ms)
+            }
         if event_type == "m.room.member":
             event = await self._membership.set(room_id, caller.user_id, state_key, body, is_guest=caller.is_guest)
         else:

@@ -20,6 +20,7 @@ UNSTABLE_FEATURES: Mapping[str, bool] = {
     "org.matrix.msc3814": True,
     "org.matrix.msc3827.stable": True,
     "org.matrix.msc3916.stable": True,
+    "org.matrix.msc4140": True,
     "org.matrix.msc4222": True,
     "org.matrix.simplified_msc3575": True,
     "uk.tcpip.msc4133": True,

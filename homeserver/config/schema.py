@@ -218,6 +218,9 @@ class Rooms:
         "0 erases them at once.",
         low=0,
     )
+    event_delay_max_s: int = option(
+        86_400, "Longest delay of an event that is sent later (calls need it); 0 allows none.", low=0
+    )
     invites_per_creation_max: int = option(100, "Invitations that one room creation may carry.", low=1)
 
 
@@ -276,6 +279,7 @@ class RateLimits:
     media_download: RateLimit = _limit(20, 500, "Downloads and thumbnails, by user or address.")
     openid: RateLimit = _limit(0.5, 20, "Tokens that prove to others who one is, by user.")
     turn: RateLimit = _limit(0.5, 20, "Credentials for the relay of calls, by user.")
+    delayed_event: RateLimit = _limit(5, 100, "Looks at and changes of delayed events, by user or address.")
     report: RateLimit = _limit(0.1, 10, "Reports of content, by user.")
     federation: RateLimit = _limit(100, 2000, "Requests of other servers that have no limit of their own, by server.")
     federation_join: RateLimit = _limit(2, 50, "Joins and knocks through us, by server.")

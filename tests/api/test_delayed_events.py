@@ -1,0 +1,168 @@
+"""Events that are sent later (MSC4140): after their delay, at once, never, and not twice after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.kit.clock import FakeClock
+from tests.kit.server import Client, RunningServer, running_server
+
+PATH = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events"
+LEFT = "org.matrix.msc3401.call.member"
+
+
+async def later(client: Client, room_id: str, text: str = "moin", *, delay_ms: Any = 10_000, txn: str = "t") -> Any:
+    return await client.request(
+        "PUT", "/rooms/{}/send/m.room.message/{}", room_id, txn,
+        body={"msgtype": "m.text", "body": text}, query={"org.matrix.msc4140.delay": delay_ms},
+    )  # fmt: skip
+
+
+async def state_later(client: Client, room_id: str, content: dict[str, Any], delay_ms: int = 10_000) -> str:
+    answer = await client.request(
+        "PUT", "/rooms/{}/state/{}/{}", room_id, LEFT, "_k",
+        body=content, query={"org.matrix.msc4140.delay": delay_ms},
+    )  # fmt: skip
+    delay_id: str = answer.ok()["delay_id"]
+    return delay_id
+
+
+async def said(client: Client, room_id: str) -> list[str]:
+    chunk = (await client.get("/rooms/{}/messages", room_id, dir="b", limit=20)).ok()["chunk"]
+    return [event["content"]["body"] for event in chunk if event["type"] == "m.room.message"]
+
+
+async def until(look: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await look():
+            pass
+
+
+async def passes(server: RunningServer, clock: FakeClock, seconds: float) -> None:
+    """Lets time pass in steps, with requests between, so that sleepers wake in order."""
+    for _ in range(int(seconds * 2)):
+        clock.advance(0.5)
+        await server.anonymous().get("/_matrix/client/versions")
+
+
+async def test_an_event_is_sent_when_its_time_has_come(database_dsn: str) -> None:
+    clock = FakeClock()
+    async with running_server(database_dsn, clock=clock) as server:
+        alice = await server.user("alice")
+        room_id = await alice.create_room()
+        first = (await later(alice, room_id)).ok()["delay_id"]
+        assert (await later(alice, room_id)).ok()["delay_id"] == first, "a repeated request is one event"
+        (waiting,) = (await alice.get(PATH)).ok()["delayed_events"]
+        assert waiting["delay_id"] == first and waiting["content"]["body"] == "moin" and waiting["delay_ms"] == 10_000
+        assert (await alice.get(PATH + "/{}", first)).ok() == waiting
+        await passes(server, clock, 6)
+        (await server.anonymous().post(PATH + "/{}/restart", first)).ok()
+        await passes(server, clock, 6)
+        assert await said(alice, room_id) == []
+        await passes(server, clock, 6)
+
+        async def is_said() -> bool:
+            clock.advance(0.5)
+            return await said(alice, room_id) == ["moin"]
+
+        await until(is_said)
+        (await alice.post(PATH + "/{}/restart", first)).refused(404, "M_NOT_FOUND")
+        assert (await alice.get(PATH)).ok() == {"delayed_events": []}
+
+
+async def test_sending_at_once_and_cancelling(server: RunningServer) -> None:
+    alice = await server.user("alice")
+    room_id = await alice.create_room()
+    now, never, old = [(await later(alice, room_id, txn=name, text=name)).ok()["delay_id"] for name in "abc"]
+    (await server.anonymous().post(PATH + "/{}/send", now)).ok()
+    (await server.anonymous().post(PATH + "/{}", never, body={"action": "cancel"})).ok()
+    (await alice.post(PATH + "/{}", old, body={"action": "send"})).ok()
+    assert await said(alice, room_id) == ["c", "a"]
+    for action in ("send", "cancel", "restart"):
+        (await alice.post(PATH + "/{}/" + action, now)).refused(404, "M_NOT_FOUND")
+        (await alice.post(PATH + "/{}", never, body={"action": action})).refused(404, "M_NOT_FOUND")
+    (await alice.post(PATH + "/{}", old, body={"action": "frobnicate"})).refused(400, "M_BAD_JSON")
+    (await alice.post(PATH + "/{}", old)).refused(400, "M_MISSING_PARAM")
+
+
+async def test_who_set_the_state_meanwhile_overtakes(server: RunningServer) -> None:
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room_id = await alice.create_room(preset="public_chat", power_level_content_override={"events": {LEFT: 0}})
+    await bob.join(room_id)
+    await state_later(alice, room_id, {})
+    (await alice.put("/rooms/{}/state/{}/{}", room_id, LEFT, "_k", body={"own": True})).ok()
+    assert len((await alice.get(PATH)).ok()["delayed_events"]) == 1
+    (await bob.put("/rooms/{}/state/{}/{}", room_id, LEFT, "_k", body={"theirs": True})).ok()
+
+    async def is_gone() -> bool:
+        return not (await alice.get(PATH)).ok()["delayed_events"]
+
+    await until(is_gone)
+
+
+async def test_what_is_delayed_survives_a_restart(database_dsn: str) -> None:
+    clock = FakeClock()
+    async with running_server(database_dsn, clock=clock) as server:
+        alice = await server.user("alice")
+        room_id = await alice.create_room()
+        delay_id = await state_later(alice, room_id, {"left": True}, 5_000)
+        await later(alice, room_id)
+    clock = FakeClock(clock.now_ms() + 60_000)
+    async with running_server(database_dsn, clock=clock) as server:
+        again = server.anonymous()
+        again.token = alice.token
+
+        async def is_sent() -> bool:
+            clock.advance(0.5)
+            return await said(again, room_id) == ["moin"]
+
+        await until(is_sent)
+        assert (await again.get("/rooms/{}/state/{}/{}", room_id, LEFT, "_k")).ok() == {"left": True}
+        (await again.post(PATH + "/{}/send", delay_id)).refused(404, "M_NOT_FOUND")
+
+
+async def test_refusals(server: RunningServer) -> None:
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room_id = await alice.create_room()
+    for delay_ms in (0, -5, 86_400_001, 2**70):
+        refused = (await later(alice, room_id, delay_ms=delay_ms)).refused(400, "M_UNKNOWN")
+        assert refused["org.matrix.msc4140.errcode"] == "M_MAX_DELAY_EXCEEDED"
+        assert refused["org.matrix.msc4140.max_delay"] == 86_400_000
+    (await later(alice, room_id, delay_ms="x")).refused(400, "M_INVALID_PARAM")
+    (await later(alice, room_id, text="x" * 70_000)).refused(413, "M_TOO_LARGE")
+    (await later(bob, room_id)).refused(403, "M_FORBIDDEN")
+    mine = (await later(alice, room_id)).ok()["delay_id"]
+    (await bob.get(PATH + "/{}", mine)).refused(404, "M_NOT_FOUND")
+    (await server.anonymous().get(PATH)).refused(401, "M_MISSING_TOKEN")
+    (await server.anonymous().post(PATH + "/{}/send", "hsd_guess")).refused(404, "M_NOT_FOUND")
+
+
+async def test_a_user_delays_so_many_events_at_most(server: RunningServer) -> None:
+    alice = await server.user("alice")
+    room_id = await alice.create_room()
+    for number in range(100):
+        (await later(alice, room_id, txn=f"n{number}")).ok()
+    (await later(alice, room_id, txn="more")).refused(429, "M_LIMIT_EXCEEDED")
+    (await later(alice, room_id, txn="n5")).ok()
+
+
+@pytest.mark.parametrize("end", ["leave", "deactivate"])
+async def test_who_is_gone_sends_nothing(database_dsn: str, end: str) -> None:
+    clock = FakeClock()
+    async with running_server(database_dsn, clock=clock) as server:
+        alice, bob = await server.user("alice"), await server.user("bob")
+        room_id = await alice.create_room(preset="public_chat")
+        await bob.join(room_id)
+        delay_id = (await later(bob, room_id)).ok()["delay_id"]
+        if end == "leave":
+            (await bob.post("/rooms/{}/leave", room_id)).ok()
+        else:
+            identifier = {"type": "m.id.user", "user": "bob"}
+            auth = {"type": "m.login.password", "identifier": identifier, "password": "correct horse battery"}
+            (await bob.post("/account/deactivate", body={"auth": auth})).ok()
+        (await server.anonymous().post(PATH + "/{}/send", delay_id)).refused(403, "M_FORBIDDEN")
+        assert await said(alice, room_id) == []
