@@ -134,7 +134,7 @@ class Hansa:
         self.sync = build_sync(base, accounts, rooms, live, encryption)
         self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync)
         contacts = build_contacts(base, accounts)
-        self.people = await build_people(base, accounts, rooms, NoNetworks())
+        self.people = await build_people(base, accounts, rooms, commands, NoNetworks())
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         await commands.delayed.start()

@@ -16,7 +16,7 @@ from homeserver.accounts.uia import CAPTCHA, DUMMY, EMAIL, TERMS, TOKEN, Flow, U
 from homeserver.accounts.users import NewUser, Users
 from homeserver.config.schema import Registration as RegistrationConfig
 from homeserver.core.errors import Forbidden, MatrixError, MissingParam
-from homeserver.core.identifiers import UserId
+from homeserver.core.identifiers import UserId, localpart_of
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import registration_tokens
@@ -37,6 +37,8 @@ class Wish:
     display_name: str | None = None
     inhibit_login: bool = False
     refreshable: bool = False
+    # Of a guest who becomes a user of the same name.
+    guest_token: str | None = None
 
 
 class Registration:
@@ -56,7 +58,7 @@ class Registration:
         """user_id and, unless inhibited, the session. Raises Challenge while stages are missing; Forbidden; …"""
         if self._config.mode == "off":
             raise Forbidden("this server takes no registrations")
-        user_id = await self._wanted_id(wish.username)
+        user_id = await self._wanted_id(wish)
         if wish.password is not None:
             self._passwords.check_new(wish.password)
         operation = f"register {wish.username or ''}"
@@ -78,7 +80,13 @@ class Registration:
         """Raises InvalidUsername, UserInUse, MatrixError (M_EXCLUSIVE)."""
         await self._users.check_free(self._users.new_user_id(username, self._config.reserved_localparts))
 
-    async def _wanted_id(self, username: str | None) -> UserId:
+    async def _wanted_id(self, wish: Wish) -> UserId:
+        username = wish.username
+        if wish.guest_token is not None:
+            guest = await self._sessions.guest(wish.guest_token)
+            if username is None or username.lower() != localpart_of(guest):
+                raise Forbidden("a guest keeps their name: username must be theirs")
+            return guest
         if username is None:
             return self._users.new_user_id(self._tools.randomness.letters(_GUEST_LETTERS).lower())
         localpart = username.removeprefix("@").removesuffix(f":{self._users.server_name}").lower()
@@ -92,7 +100,10 @@ class Registration:
         async with self._db.transaction() as tx:
             if token is not None and not await registration_tokens.use(tx, token, self._tools.clock.now_ms()):
                 raise MatrixError("the registration token was used up", errcode="M_UNAUTHORIZED", status=401)
-            await self._users.insert(tx, NewUser(user_id=user_id, password_hash=hashed))
+            if wish.guest_token is not None:
+                await self._users.make_of_guest(tx, user_id, hashed)
+            else:
+                await self._users.insert(tx, NewUser(user_id=user_id, password_hash=hashed))
             if proof is not None and self._tools.email is not None:
                 await self._tools.email.keep(tx, user_id, proof)
             answer: dict[str, Any] = {"user_id": user_id, "home_server": self._users.server_name}
@@ -104,6 +115,7 @@ class Registration:
                     display_name=wish.display_name,
                     refreshable=wish.refreshable,
                 )
+        self._sessions.account_changed(user_id)
         return answer
 
     def _flows(self) -> list[Flow]:

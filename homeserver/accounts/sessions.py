@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from homeserver.core.errors import InvalidParam, LimitExceeded, UnknownToken
+from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, UnknownToken
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.runtime.clock import Clock
@@ -159,6 +159,13 @@ class Sessions:
         if holder.device_id is not None:
             self._see(holder.user_id, holder.device_id, request)
         return caller
+
+    async def guest(self, token: str) -> UserId:
+        """The guest who holds this token. Raises Forbidden for anybody else's."""
+        holder = await tokens.holder(self._db, _digest(token)) if len(token) <= TOKEN_CHARS_MAX else None
+        if holder is None or not holder.is_guest or holder.is_deactivated or holder.is_locked:
+            raise Forbidden("guest_access_token is no guest's")
+        return holder.user_id
 
     async def _look_up(self, digest: bytes) -> tuple[Holder, Caller]:
         before = self._ended

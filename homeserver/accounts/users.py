@@ -77,6 +77,11 @@ class Users:
         name = user.display_name or localpart_of(user.user_id)
         await profiles.upsert(tx, user.user_id, "displayname", orjson.dumps(name))
 
+    async def make_of_guest(self, tx: Tx, user_id: UserId, password_hash: str) -> None:
+        """Turns a guest into a user. Raises UserInUse if somebody was faster."""
+        if not await users.end_being_guest(tx, user_id, password_hash):
+            raise UserInUse("this name is taken")
+
     async def create(self, localpart: str, password: str, *, is_admin: bool = False) -> UserId:
         """An account made by the operator. Raises InvalidUsername, UserInUse, WeakPassword."""
         user_id = self.new_user_id(localpart)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from homeserver.accounts.users import Users
 from homeserver.assembly.base import Base
+from homeserver.core.identifiers import UserId
 from homeserver.journal.journal import Journal
 from homeserver.rooms.arrivals import ArrivalReads, Arrivals
 from homeserver.rooms.auth_graph import AuthGraphs
@@ -19,7 +20,7 @@ from homeserver.rooms.forks import Forks
 from homeserver.rooms.graph_reads import GraphReads
 from homeserver.rooms.history import History
 from homeserver.rooms.incoming import Incoming, WriteParts
-from homeserver.rooms.policy import InvitePermission, PolicyChain
+from homeserver.rooms.policy import InvitePermission, NoticeRoomsStay, PolicyChain
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.state_numbers import StateNumbers
@@ -61,7 +62,9 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     erasure = Erasure(db, world.clock, retention_s=base.config.rooms.redacted_retention_s)
     journal.listen(erasure.hear)
     base.tasks.forever(erasure.run, name="erasure")
-    policy = PolicyChain([InvitePermission(db, base.server_name)])
+    notices = UserId(f"@{base.config.server_notices.localpart}:{base.server_name}")
+    invites = InvitePermission(db, base.server_name, exempt=frozenset({notices}))
+    policy = PolicyChain([invites, NoticeRoomsStay(db, rooms)])
     return RoomParts(
         journal=journal,
         store=store,

@@ -41,7 +41,7 @@ class DeviceEndpoints:
         "GET",
         _V3 + "/devices",
         _R0 + "/devices",
-        access=Access.USER,
+        access=Access.GUEST,
         spec="client-server-api/#get_matrixclientv3devices",
     )
     async def all(self, caller: Caller) -> Json:
@@ -51,7 +51,7 @@ class DeviceEndpoints:
         "GET",
         _V3 + "/devices/{device_id}",
         _R0 + "/devices/{device_id}",
-        access=Access.USER,
+        access=Access.GUEST,
         spec="client-server-api/#get_matrixclientv3devicesdeviceid",
     )
     async def one(self, caller: Caller, device_id: DeviceId) -> Json:
@@ -61,7 +61,7 @@ class DeviceEndpoints:
         "PUT",
         _V3 + "/devices/{device_id}",
         _R0 + "/devices/{device_id}",
-        access=Access.USER,
+        access=Access.GUEST,
         spec="client-server-api/#put_matrixclientv3devicesdeviceid",
     )
     async def rename(self, caller: Caller, device_id: DeviceId, body: DeviceBody) -> Json:

@@ -69,7 +69,7 @@ class KeyEndpoints:
     @endpoint(
         "POST",
         *_paths("/keys/upload"),
-        access=Access.USER,
+        access=Access.GUEST,
         spec="client-server-api/#post_matrixclientv3keysupload",
         limit="keys_upload",
     )
@@ -88,7 +88,7 @@ class KeyEndpoints:
     @endpoint(
         "POST",
         *_paths("/keys/query"),
-        access=Access.USER,
+        access=Access.GUEST,
         spec="client-server-api/#post_matrixclientv3keysquery",
         needs_disk=False,
         limit="keys_query",
@@ -104,7 +104,7 @@ class KeyEndpoints:
     @endpoint(
         "POST",
         *_paths("/keys/claim"),
-        access=Access.USER,
+        access=Access.GUEST,
         spec="client-server-api/#post_matrixclientv3keysclaim",
         limit="keys_query",
     )
@@ -169,7 +169,7 @@ class ToDeviceEndpoint:
     @endpoint(
         "PUT",
         *_paths("/sendToDevice/{event_type}/{txn_id}"),
-        access=Access.USER,
+        access=Access.GUEST,
         spec="client-server-api/#put_matrixclientv3sendtodeviceeventtypetxnid",
         limit="to_device",
         body_bytes_max=BODY_BYTES_MAX,

@@ -24,6 +24,7 @@ class RegisterBody(msgspec.Struct, frozen=True):
     initial_device_display_name: str | None = None
     inhibit_login: bool = False
     refresh_token: bool = False
+    guest_access_token: str | None = None
     auth: dict[str, Any] | None = None
 
 
@@ -79,6 +80,7 @@ class RegistrationEndpoints:
             display_name=body.initial_device_display_name,
             inhibit_login=body.inhibit_login,
             refreshable=body.refresh_token,
+            guest_token=body.guest_access_token,
         )
         if query.kind == "guest":
             return await self._registration.register_guest(wish)

@@ -138,6 +138,15 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerNotices:
+    """What the server itself says to its users, in a room of their own."""
+
+    localpart: str = option("_server", "The account that notices come from; nobody can register or use it.")
+    display_name: str = option("Server", "Its name.")
+    room_name: str = option("Server notices", "Name of the room.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Captcha:
     """A test that those who register are people: reCAPTCHA, or a service that answers like it."""
 
@@ -446,6 +455,7 @@ class Config:
     )
     database: Database = section(Database(), "The database.")
     registration: Registration = section(Registration(), "Who may make an account.")
+    server_notices: ServerNotices = section(ServerNotices(), "What the server itself says to its users.")
     captcha: Captcha = section(Captcha(), "A test that those who register are people.")
     email: Email = section(Email(), "Mail that Hansa sends.")
     password: Password = section(Password(), "How passwords are hashed.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.events import Draft
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.ports import PolicyCheck
-from homeserver.storage import account_data
+from homeserver.storage import account_data, server_notice_rooms
 from homeserver.storage.database import Database
 
 INVITE_PERMISSION = "m.invite_permission_config"
@@ -40,13 +41,16 @@ class PolicyChain:
 class InvitePermission:
     """Refuses invites to users of ours who want none. spec: client-server-api/#invite-permission"""
 
-    def __init__(self, db: Database, server_name: ServerName) -> None:
+    def __init__(self, db: Database, server_name: ServerName, *, exempt: frozenset[UserId] = frozenset()) -> None:
         self._db = db
         self._server_name = server_name
+        self._exempt = exempt
 
     async def judge(self, room_id: RoomId | None, draft: Draft) -> Draft:
         invited = draft.state_key
         if draft.type != "m.room.member" or draft.content.get("membership") != "invite" or invited is None:
+            return draft
+        if draft.sender in self._exempt:
             return draft
         if domain_of(invited) == self._server_name and await self._is_blocking(UserId(invited)):
             raise Forbidden("this user takes no invites", errcode="M_INVITE_BLOCKED")
@@ -59,3 +63,27 @@ class InvitePermission:
         except MatrixError:
             return False
         return isinstance(content, dict) and content.get("default_action") == "block"
+
+
+class NoticeRoomsStay:
+    """Refuses to decline the server's own invite. spec: client-server-api/#server-notices"""
+
+    def __init__(self, db: Database, rooms: Memberships) -> None:
+        self._db = db
+        self._rooms = rooms
+
+    async def judge(self, room_id: RoomId | None, draft: Draft) -> Draft:
+        if draft.type != "m.room.member" or draft.content.get("membership") != "leave" or room_id is None:
+            return draft
+        user_id = UserId(draft.sender)
+        if draft.state_key != user_id or await self._rooms.membership(room_id, user_id) != "invite":
+            return draft
+        if await server_notice_rooms.is_of(self._db, room_id, user_id):
+            raise Forbidden("this room is where the server talks to you", errcode="M_CANNOT_LEAVE_SERVER_NOTICE_ROOM")
+        return draft
+
+
+class Memberships(Protocol):
+    """Implemented by rooms.residents."""
+
+    async def membership(self, room_id: RoomId, user_id: UserId) -> str | None: ...

@@ -37,6 +37,9 @@ _DEACTIVATE = """
         erased_position = CASE WHEN $2::bigint IS NULL THEN erased_position ELSE $2 END
     WHERE user_id = $1
 """
+_END_BEING_GUEST = """
+    UPDATE users SET is_guest = false, password_hash = $2 WHERE user_id = $1 AND is_guest AND NOT is_deactivated
+"""
 _SET_SUSPENDED = "UPDATE users SET is_suspended = $2 WHERE user_id = $1"
 _SET_LOCKED = "UPDATE users SET is_locked = $2 WHERE user_id = $1"
 _ERASED = "SELECT user_id, erased_position FROM users WHERE erased_position IS NOT NULL"
@@ -82,6 +85,10 @@ async def set_password(tx: Tx, user_id: UserId, password_hash: str) -> bool:
 
 async def deactivate(tx: Tx, user_id: UserId, erased_position: int | None) -> None:
     await tx.execute(_DEACTIVATE, user_id, erased_position)
+
+
+async def end_being_guest(tx: Tx, user_id: UserId, password_hash: str) -> bool:
+    return (await tx.execute(_END_BEING_GUEST, user_id, password_hash)) == "UPDATE 1"
 
 
 async def set_suspended(tx: Tx, user_id: UserId, suspended: bool) -> None:
