@@ -222,6 +222,7 @@ class Hansa:
         server.add(*parts)
         self._servers.append(server)
         self.endpoints += server.endpoints
+        self.base.served.update(path for declared in server.endpoints for path in declared.paths)
         self.addresses += await server.start([(listener.bind, listener.port, _tls(listener))])
 
 

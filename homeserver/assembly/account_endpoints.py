@@ -36,7 +36,7 @@ def account_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, cont
     deactivation.endings.append(contacts.bindings.end)
     change = PasswordChange(users, sessions, accounts.uia, contacts.proofs)
     return [
-        ServerInfo(base.config),
+        ServerInfo(base.config, base.served),
         RegistrationEndpoints(registration, by_secret, users, base.limiter),
         LoginEndpoints(login, sessions, is_password_login=base.config.password.login),
         AccountEndpoints(change, accounts.uia, deactivation),

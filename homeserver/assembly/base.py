@@ -43,6 +43,9 @@ class Base:
     outgoing: Outgoing
     dns: Dns
 
+    # The paths of all endpoints, once the server listens.
+    served: set[str] = field(default_factory=set)
+
     @property
     def server_name(self) -> ServerName:
         return ServerName(self.config.server_name)

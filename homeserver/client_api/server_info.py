@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from homeserver.config import Config
@@ -11,28 +12,56 @@ from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 SPEC_VERSIONS = ("r0.5.0", "r0.6.0", "r0.6.1", *(f"v1.{minor}" for minor in range(1, 20)))
-UNSTABLE_FEATURES: Mapping[str, bool] = {
+# What clients probe. A path: it is so where that is served.
+UNSTABLE_FEATURES: Mapping[str, bool | str] = {
+    "fi.mau.msc2246.stable": "/_matrix/media/v1/create",
+    "im.nheko.summary": "/_matrix/client/v1/room_summary/{}",
+    "m.id_access_token": True,
+    "m.lazy_load_members": True,
+    "m.require_identity_server": False,
+    "m.separate_add_and_bind": True,
     "org.matrix.e2e_cross_signing": True,
     "org.matrix.msc2285.stable": True,
-    "org.matrix.msc3440.stable": False,
+    "org.matrix.msc2432": True,
+    "org.matrix.msc2946.stable": "/_matrix/client/v1/rooms/{}/hierarchy",
+    "org.matrix.msc3030.stable": "/_matrix/client/v1/rooms/{}/timestamp_to_event",
+    "org.matrix.msc3440.stable": "/_matrix/client/v1/rooms/{}/threads",
     "org.matrix.msc3771": True,
     "org.matrix.msc3773": True,
     "org.matrix.msc3814": True,
     "org.matrix.msc3827.stable": True,
+    "org.matrix.msc3856.stable": "/_matrix/client/v1/rooms/{}/threads",
+    "org.matrix.msc3882": "/_matrix/client/v1/login/get_token",
     "org.matrix.msc3916.stable": True,
+    "org.matrix.msc4108": "/_matrix/client/unstable/org.matrix.msc4108/rendezvous",
     "org.matrix.msc4140": True,
+    "org.matrix.msc4143": "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports",
+    "org.matrix.msc4151": "/_matrix/client/v3/rooms/{}/report",
     "org.matrix.msc4222": True,
+    "org.matrix.msc4260.stable": "/_matrix/client/v3/users/{}/report",
+    "org.matrix.msc4306": "/_matrix/client/unstable/io.element.msc4306/rooms/{}/thread/{}/subscription",
+    "org.matrix.msc4380.stable": True,
     "org.matrix.simplified_msc3575": True,
+    "uk.half-shot.msc2666.query_mutual_rooms": True,
+    "uk.half-shot.msc2666.query_mutual_rooms.stable": True,
     "uk.tcpip.msc4133": True,
     "uk.tcpip.msc4133.stable": True,
+    "uk.timedout.msc4323": True,
 }
+_FEATURES = tuple(UNSTABLE_FEATURES.items())
+# Rooms that clients make by preset, and the settings under which those start encrypted.
+_FORCED = (("public", ("all",)), ("private", ("all", "invite")), ("trusted_private", ("all", "invite")))
+_PARAMETER = re.compile(r"\{[a-z_]+\}")
 
 
 class ServerInfo:
     """GET /versions, /capabilities and /.well-known/matrix/…"""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, served: Collection[str]) -> None:
+        """`served` fills with the paths of all endpoints before the first request."""
         self._config = config
+        self._served = served
+        self._features: dict[str, bool] = {}
 
     @endpoint(
         "GET",
@@ -41,7 +70,12 @@ class ServerInfo:
         spec="client-server-api/#get_matrixclientversions",
     )
     async def versions(self) -> Json:
-        return {"versions": list(SPEC_VERSIONS), "unstable_features": dict(UNSTABLE_FEATURES)}
+        if not self._features:
+            paths = {_PARAMETER.sub("{}", path) for path in self._served}
+            self._features = {name: has if isinstance(has, bool) else has in paths for name, has in _FEATURES}
+            encrypts = self._config.rooms.encrypt_by_default
+            self._features |= {f"io.element.e2ee_forced.{kind}": encrypts in kinds for kind, kinds in _FORCED}
+        return {"versions": list(SPEC_VERSIONS), "unstable_features": self._features}
 
     @endpoint(
         "GET",

@@ -43,6 +43,16 @@ class Router(Generic[RouteT]):
             raise ValueError(f"{method} {path} is declared twice")
         node.by_method[method] = (route, tuple(names))
 
+    def has(self, method: str, path: str) -> bool:
+        """Whether this method and path, as an endpoint declares it, are taken."""
+        node: _Node[RouteT] | None = self._root
+        for segment in path[1:].split("/"):
+            if node is None:
+                return False
+            is_parameter = segment.startswith("{") and segment.endswith("}")
+            node = node.parameter if is_parameter else node.children.get(segment)
+        return node is not None and method in node.by_method
+
     def find(self, method: str, raw_path: str) -> tuple[RouteT, Mapping[str, str]]:
         """The route, and the values of the path's parameters.
 

@@ -38,6 +38,7 @@ from homeserver.runtime.logging import bind_request
 from homeserver.web.binding import Binding
 from homeserver.web.connections import Connections, GuardedServer, client_address, network_of
 from homeserver.web.endpoint import Access, Answer, Caller, Endpoint, Handler, endpoints_of
+from homeserver.web.older_spellings import older_spellings
 from homeserver.web.rate_limits import RateLimiter
 from homeserver.web.router import Router
 
@@ -223,13 +224,20 @@ class WebServer:
         self.endpoints: list[Endpoint] = []
 
     def add(self, *parts: object) -> None:
-        """Takes up the endpoints that these objects' methods declare."""
+        """Takes up the endpoints that these objects' methods declare, under their older spellings too."""
+        routes: list[_Route] = []
         for part in parts:
             for declared, handler in endpoints_of(part):
                 route = _Route(declared, handler, Binding(declared, handler, self._limits.json_depth_max))
                 for path in declared.paths:
                     self._router.add(declared.method, path, route)
+                routes.append(route)
                 self.endpoints.append(declared)
+        for route in routes:
+            method = route.declared.method
+            for path in (older for stable in route.declared.paths for older in older_spellings(stable)):
+                if not self._router.has(method, path):
+                    self._router.add(method, path, route)
 
     async def start(self, binds: Iterable[tuple[str, int, ssl.SSLContext | None]]) -> list[tuple[str, int]]:
         """Listens on each (address, port, TLS); port 0 chooses one. The addresses it listens on."""
