@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError
+from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError, NotFound
 from homeserver.core.identifiers import UserId, localpart_of
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
@@ -58,6 +58,16 @@ class _Session:
     user_id: UserId | None
     begun_s: float
     done: dict[str, str] = field(default_factory=dict)
+    flows: Sequence[Flow] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStage:
+    """A stage of a session as a page shows it: what it is about, and whether it is done."""
+
+    params: Mapping[str, Any]
+    is_done: bool
 
 
 class Uia:
@@ -93,6 +103,7 @@ class Uia:
         after too many wrong passwords.
         """
         session = self._session(operation, user_id, auth)
+        session.flows, session.params = flows, params or {}
         if auth is not None and "type" in auth:
             try:
                 stage, given = await self._pass(auth, flows, operation, user_id)
@@ -105,6 +116,31 @@ class Uia:
             self._sessions.pop(session.session_id, None)
             return session.done
         raise Challenge(self._todo(session, flows, params))
+
+    def open_stage(self, session_id: str, stage: str) -> OpenStage:
+        """What a page shows of a stage. Raises NotFound for a session or a stage that isn't open."""
+        session = self._open(session_id, stage)
+        params = session.params.get(stage)
+        return OpenStage(params if isinstance(params, dict) else {}, stage in session.done)
+
+    async def pass_stage(self, session_id: str, stage: str, given: Mapping[str, Any]) -> None:
+        """Does a stage for a client that can't, with what its user gave. Raises MatrixError.
+
+        The password is checked for the account that the session was begun for, whoever sends it.
+        """
+        session = self._open(session_id, stage)
+        auth = {**given, "type": stage, "identifier": {"type": "m.id.user", "user": session.user_id}}
+        _, session.done[stage] = await self._pass(auth, session.flows, session.operation, session.user_id)
+
+    def _open(self, session_id: str, stage: str) -> _Session:
+        session = self._sessions.get(session_id)
+        if (
+            session is None
+            or self._clock.monotonic_s() - session.begun_s > self._lifetime_s
+            or not any(stage in flow for flow in session.flows)
+        ):
+            raise NotFound("this authentication is not, or no longer, open")
+        return session
 
     def _session(self, operation: str, user_id: UserId | None, auth: Mapping[str, Any] | None) -> _Session:
         now = self._clock.monotonic_s()

@@ -14,6 +14,7 @@ from homeserver.assembly.rooms import RoomParts
 from homeserver.client_api.account import AccountEndpoints
 from homeserver.client_api.account_data import AccountDataEndpoints
 from homeserver.client_api.devices import DeviceEndpoints
+from homeserver.client_api.fallback_pages import FallbackPages
 from homeserver.client_api.filters import FilterEndpoints
 from homeserver.client_api.login import LoginEndpoints
 from homeserver.client_api.profile import ProfileEndpoints
@@ -44,4 +45,5 @@ def account_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, cont
         ProfileEndpoints(accounts.profiles),
         AccountDataEndpoints(accounts.account_data),
         FilterEndpoints(accounts.filters),
+        FallbackPages(accounts.uia, contacts.pages, base.limiter),
     ]

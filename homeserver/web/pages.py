@@ -1,14 +1,18 @@
-"""Pages for people: templates that escape what they show, in the reader's language, without any script.
+"""Pages for people: templates that escape what they show, in the reader's language.
 
-Invariant: a page loads nothing but our own style sheet, runs nothing, and can't be shown inside another site.
+Invariant: a page loads nothing but our own style sheet, runs nothing but the one script of ours that it was made with,
+and can't be shown inside another site.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from homeserver.web.endpoint import Access, Answer, endpoint
 from homeserver.web.translations import LANGUAGES, Text, translate
@@ -22,7 +26,7 @@ class Pages:
 
     def __init__(self, server_name: str) -> None:
         self._server_name = server_name
-        loader = PackageLoader("homeserver.web", "templates")
+        self._loader = loader = PackageLoader("homeserver.web", "templates")
         self._pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, auto_reload=False)
         # Mails are plain text: nothing in them is ever read as markup.
         self._mails = Environment(loader=loader, autoescape=False, undefined=StrictUndefined, auto_reload=False)
@@ -36,16 +40,27 @@ class Pages:
         status: int = 200,
         headers: Mapping[str, str] | None = None,
         form_targets: str = "'self'",
+        script: str | None = None,
     ) -> Answer:
-        """A page as an answer. `form_targets` names where its forms may lead, redirects included."""
-        body = self._pages.get_template(f"{name}.html").render(**(values or {}), **self._usual(language))
+        """A page as an answer. `form_targets` names where its forms may lead, redirects included.
+
+        `script` is the name of a file beside the templates; the browser runs it by its hash, and nothing else.
+        """
+        usual = self._usual(language)
+        scripts = ""
+        if script is not None:
+            source = self._source(script)
+            digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+            scripts = f"script-src 'sha256-{digest}'; connect-src 'self'; "
+            usual["script"] = Markup(source)  # a file of ours
+        body = self._pages.get_template(f"{name}.html").render(**(values or {}), **usual)
         return Answer(
             body.encode(),
             status,
             "text/html; charset=utf-8",
             {
-                "Content-Security-Policy": f"default-src 'none'; style-src 'self'; form-action {form_targets}; "
-                "frame-ancestors 'none'; base-uri 'none'",
+                "Content-Security-Policy": f"default-src 'none'; style-src 'self'; {scripts}"
+                f"form-action {form_targets}; frame-ancestors 'none'; base-uri 'none'",
                 "X-Frame-Options": "DENY",
                 "X-Content-Type-Options": "nosniff",
                 "Referrer-Policy": "no-referrer",
@@ -63,15 +78,29 @@ class Pages:
 
     @endpoint("GET", STYLE_PATH, access=Access.NONE, spec="")
     async def style(self) -> Answer:
-        source, _, _ = PackageLoader("homeserver.web", "templates").get_source(self._pages, "style.css")
-        return Answer(source.encode(), 200, "text/css; charset=utf-8", {"Cache-Control": "public, max-age=3600"})
+        return Answer(
+            self._source("style.css").encode(),
+            200,
+            "text/css; charset=utf-8",
+            {"Cache-Control": "public, max-age=3600"},
+        )
+
+    def _source(self, name: str) -> str:
+        source, _, _ = self._loader.get_source(self._pages, name)
+        return source
 
     def _usual(self, language: str) -> dict[str, Any]:
         def text(key: Text, **values: object) -> str:
             return translate(key, language, values)
 
         told: Callable[..., str] = text
-        return {"t": told, "language": language, "server_name": self._server_name, "style_path": STYLE_PATH}
+        return {
+            "t": told,
+            "language": language,
+            "server_name": self._server_name,
+            "style_path": STYLE_PATH,
+            "script": "",
+        }
 
 
 def language_of(headers: Mapping[str, str]) -> str:

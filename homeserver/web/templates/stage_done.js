@@ -1,0 +1,7 @@
+"use strict";
+// spec: client-server-api/#fallback
+if (window.onAuthDone) {
+  window.onAuthDone();
+} else if (window.opener && window.opener.postMessage) {
+  window.opener.postMessage("authDone", "*");
+}

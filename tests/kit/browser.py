@@ -1,0 +1,31 @@
+"""A real Chromium: the distribution's, driven by Playwright. A test that can't have it skips and says why."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+_FLAGS = """
+    --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync
+""".split()
+
+
+@asynccontextmanager
+async def chromium(language: str = "en") -> AsyncIterator[Any]:
+    """A fresh browser context in this language; HANSA_CHROMIUM names another program than `chromium`."""
+    playwright = pytest.importorskip("playwright.async_api", reason="Playwright is missing: install `playwright`")
+    program = os.environ.get("HANSA_CHROMIUM") or shutil.which("chromium")
+    if program is None:
+        pytest.skip("there is no Chromium: install it, or name it in HANSA_CHROMIUM")
+    async with playwright.async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=program, args=_FLAGS)
+        try:
+            yield await browser.new_context(locale=language)
+        finally:
+            await browser.close()
