@@ -10,13 +10,17 @@ from pathlib import Path
 
 import structlog
 
+from federation.inbound.openid import OpenIdUserInfo
 from federation.inbound.transactions import NoEdus
+from federation.outbound.openid import RemoteOpenId
+from homeserver.accounts.calls import NoOtherServers
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
 from homeserver.assembly.account_endpoints import account_endpoints
 from homeserver.assembly.accounts import build_accounts, follow_successors
 from homeserver.assembly.base import Base, World
+from homeserver.assembly.calls import CallParts
 from homeserver.assembly.commands import build_commands, command_endpoints
 from homeserver.assembly.contacts import build_contacts
 from homeserver.assembly.encryption import build_encryption
@@ -139,6 +143,8 @@ class Hansa:
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         await commands.delayed.start()
         self.tasks.forever(commands.delayed.run, name="delayed_events")
+        others = RemoteOpenId(self.federation.client) if self.federation is not None else NoOtherServers()
+        self.calls = CallParts(base, rooms, self.people.openid, others)
         self.media = MediaParts(base, journal)
         await self.media.start()
         parts = [
@@ -149,6 +155,7 @@ class Hansa:
             *encryption.endpoints(accounts.uia),
             *self.media.endpoints(),
             *self.people.endpoints,
+            *self.calls.endpoints,
             SyncEndpoint(self.sync.service),
             SlidingSyncEndpoint(self.sliding_sync),
         ]
@@ -158,6 +165,7 @@ class Hansa:
             await self.outbound.start(base, journal)
             between_servers = [
                 *federation_endpoints(base, self.federation, accounts, commands),
+                OpenIdUserInfo(self.people.openid),
                 *federated_room_endpoints(base, rooms, federated, users, NoEdus()),
             ]
             await federated.intake.start(self.tasks)
@@ -189,6 +197,7 @@ class Hansa:
         await asyncio.gather(*(server.stop() for server in self._servers))
         await self.tasks.stop()
         await self.outgoing.close()
+        await self.calls.close()
         self.passwords.close()
         await self.media.close()
 

@@ -215,9 +215,11 @@ def run(ctx: click.Context) -> None:
     "doctor", epilog="JSON: a list of {check, verdict, message, hint}; verdict is ok, warning, failed or skipped."
 )
 @json_option
+@click.argument("about", type=click.Choice(["all", "rtc"]), default="all")
 @click.pass_context
-def doctor(ctx: click.Context, as_data: bool) -> int:
-    """Look at configuration, folders, keys, database, names and clock, and say what to do."""
+def doctor(ctx: click.Context, as_data: bool, about: str) -> int:
+    """Look at configuration, folders, keys, database, names and clock, and say what to do; `rtc`: at calls."""
+    from homeserver.operator.calls import call_findings
     from homeserver.operator.doctor import examine
     from homeserver.operator.findings import Finding
     from homeserver.runtime.clock import SystemClock
@@ -227,7 +229,8 @@ def doctor(ctx: click.Context, as_data: bool) -> int:
 
     async def look() -> list[Finding]:
         found = []
-        async for finding in examine(config, SystemProbes(), SystemClock()):
+        looked = call_findings if about == "rtc" else examine
+        async for finding in looked(config, SystemProbes(), SystemClock()):
             found.append(finding)
             if not as_data:
                 click.echo(f"{_MARKS[finding.verdict]} {finding.check}: {finding.message}")

@@ -9,6 +9,7 @@ from homeserver.accounts.password_change import PasswordChange
 from homeserver.accounts.registration import Registration, RegistrationTools, SharedSecretRegistration
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
+from homeserver.assembly.calls import transports_of
 from homeserver.assembly.contacts import ContactParts
 from homeserver.assembly.rooms import RoomParts
 from homeserver.client_api.account import AccountEndpoints
@@ -37,7 +38,7 @@ def account_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, cont
     deactivation.endings.append(contacts.bindings.end)
     change = PasswordChange(users, sessions, accounts.uia, contacts.proofs)
     return [
-        ServerInfo(base.config, base.served),
+        ServerInfo(base.config, base.served, transports_of(base.config)),
         RegistrationEndpoints(registration, by_secret, users, base.limiter),
         LoginEndpoints(login, sessions, is_password_login=base.config.password.login),
         AccountEndpoints(change, accounts.uia, deactivation),

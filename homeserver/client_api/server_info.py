@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from homeserver.config import Config
@@ -57,10 +57,11 @@ _PARAMETER = re.compile(r"\{[a-z_]+\}")
 class ServerInfo:
     """GET /versions, /capabilities and /.well-known/matrix/…"""
 
-    def __init__(self, config: Config, served: Collection[str]) -> None:
+    def __init__(self, config: Config, served: Collection[str], transports: Sequence[Mapping[str, Any]] = ()) -> None:
         """`served` fills with the paths of all endpoints before the first request."""
         self._config = config
         self._served = served
+        self._transports = transports
         self._features: dict[str, bool] = {}
 
     @endpoint(
@@ -110,7 +111,8 @@ class ServerInfo:
     )
     async def client(self) -> Json:
         base_url = self._config.well_known.client_base_url or self._config.base_url
-        return {**self._config.well_known.client_extra, "m.homeserver": {"base_url": base_url.rstrip("/")}}
+        calls = {"org.matrix.msc4143.rtc_foci": list(self._transports)} if self._transports else {}
+        return {**calls, **self._config.well_known.client_extra, "m.homeserver": {"base_url": base_url.rstrip("/")}}
 
     @endpoint(
         "GET",

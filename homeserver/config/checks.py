@@ -49,6 +49,15 @@ def http_url(value: str) -> str | None:
     return None if usable else f"`{value}` is not an address such as `https://matrix.example.org`"
 
 
+def websocket_url(value: str) -> str | None:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("ws", "wss") and bool(parts.hostname) and not parts.query and not parts.fragment
+    except ValueError:
+        usable = False
+    return None if usable else f"`{value}` is not an address such as `wss://livekit.example.org`"
+
+
 def ip_range(value: str) -> str | None:
     try:
         ipaddress.ip_network(value)

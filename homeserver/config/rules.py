@@ -102,6 +102,13 @@ def _others(config: Config) -> Iterator[Broken]:
         )
     if config.turn.uris and config.turn.shared_secret is None:
         yield ("turn", "uris"), "`turn.uris` needs `turn.shared_secret`", "give the secret that the TURN server knows"
+    rtc = config.rtc
+    if len({option is None for option in (rtc.livekit_url, rtc.livekit_key, rtc.livekit_secret)}) > 1:
+        yield (
+            ("rtc",),
+            "`rtc` has only a part of what LiveKit needs",
+            "give `livekit_url`, `livekit_key` and `livekit_secret`, or none of them",
+        )
     for index, contact in enumerate(config.well_known.support_contacts):
         if contact.email_address is None and contact.matrix_id is None:
             yield (

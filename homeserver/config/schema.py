@@ -287,6 +287,7 @@ class RateLimits:
     media_create: RateLimit = _limit(1, 20, "Media ids created before their files, by user.")
     media_download: RateLimit = _limit(20, 500, "Downloads and thumbnails, by user or address.")
     openid: RateLimit = _limit(0.5, 20, "Tokens that prove to others who one is, by user.")
+    call_token: RateLimit = _limit(0.5, 20, "Tokens for calls, by address.")
     turn: RateLimit = _limit(0.5, 20, "Credentials for the relay of calls, by user.")
     delayed_event: RateLimit = _limit(5, 100, "Looks at and changes of delayed events, by user or address.")
     report: RateLimit = _limit(0.1, 10, "Reports of content, by user.")
@@ -349,6 +350,27 @@ class Turn:
     shared_secret: Secret | None = option(None, "The secret shared with it (`static-auth-secret` of coturn).")
     user_lifetime_s: int = option(86_400, "How long a user may use the credentials.", low=60)
     guests: bool = option(False, "Whether guests may call.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rtc:
+    """Calls of many over LiveKit, as Element Call makes them."""
+
+    livekit_url: str | None = option(None, "Where clients reach LiveKit.", check=checks.optional(checks.websocket_url))
+    livekit_api_url: str | None = option(
+        None,
+        "Where Hansa reaches it.",
+        check=checks.optional(checks.http_url),
+        default_text="`livekit_url` with `https` for `wss`",
+    )
+    livekit_key: str | None = option(None, "The name of the key that Hansa and LiveKit share.")
+    livekit_secret: Secret | None = option(None, "That key's secret.")
+    livekit_service_url: str | None = option(
+        None,
+        "Where clients get their tokens for LiveKit.",
+        check=checks.optional(checks.http_url),
+        default_text="Hansa itself, where `livekit_url`, key and secret are given",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -469,6 +491,7 @@ class Config:
     federation: Federation = section(Federation(), "Other servers.")
     appservices: Appservices = section(Appservices(), "Bridges and bots.")
     turn: Turn = section(Turn(), "The relay for calls.")
+    rtc: Rtc = section(Rtc(), "Calls of many.")
     well_known: WellKnown = section(WellKnown(), "What other programs learn about this server by its name.")
     log: Log = section(Log(), "Log lines.")
 
