@@ -15,10 +15,10 @@ from federation.inbound.transactions import NoEdus
 from federation.outbound.openid import RemoteOpenId
 from homeserver.accounts.calls import NoOtherServers
 from homeserver.accounts.passwords import Passwords
-from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
 from homeserver.assembly.account_endpoints import account_endpoints
 from homeserver.assembly.accounts import build_accounts, follow_successors
+from homeserver.assembly.appservices import build_appservices, build_bridges
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.calls import CallParts
 from homeserver.assembly.commands import build_commands, command_endpoints
@@ -41,7 +41,6 @@ from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.sync import build_sync
 from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
 from homeserver.client_api.sync import SyncEndpoint
-from homeserver.client_api.third_party_lookup import NoNetworks
 from homeserver.config import Config, Listener
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
@@ -62,7 +61,7 @@ from homeserver.web.dns import SystemDns
 from homeserver.web.endpoint import Endpoint
 from homeserver.web.monitoring import HealthEndpoints, MetricsEndpoint
 from homeserver.web.rate_limits import RateLimit, RateLimiter
-from homeserver.web.server import Door, WebLimits, WebServer
+from homeserver.web.server import Authenticator, Door, WebLimits, WebServer
 
 log = structlog.get_logger()
 
@@ -126,7 +125,8 @@ class Hansa:
             federated = build_federated_rooms(base, rooms, self.federation)
             rooms.history.earlier = federated.backfill
         remote: RemoteRooms = federated.remote if federated is not None else NoRemoteRooms()
-        commands = build_commands(base, accounts.profiles, rooms, remote)
+        bridges = build_bridges(base)
+        commands = build_commands(base, accounts.profiles, rooms, remote, bridges.bridges)
         # Before sync, so that these hear of an event before sync wakes its clients.
         self.live = live = build_live(base, rooms)
         accounts.account_data.provide("m.push_rules", live.rulesets)
@@ -138,7 +138,7 @@ class Hansa:
         self.sync = build_sync(base, accounts, rooms, live, encryption)
         self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync)
         contacts = build_contacts(base, accounts)
-        self.people = await build_people(base, accounts, rooms, commands, NoNetworks())
+        self.people = await build_people(base, accounts, rooms, commands, bridges.bridges)
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         await commands.delayed.start()
@@ -147,8 +147,11 @@ class Hansa:
         self.calls = CallParts(base, rooms, self.people.openid, others)
         self.media = MediaParts(base, journal)
         await self.media.start()
+        self.appservices = build_appservices(base, bridges, accounts, rooms, live, encryption)
+        await self.appservices.start()
         parts = [
-            *account_endpoints(base, accounts, rooms, contacts),
+            *self.appservices.endpoints,
+            *account_endpoints(base, accounts, rooms, contacts, bridges.bridges),
             *contacts.endpoints,
             *command_endpoints(base, rooms, commands),
             *live.endpoints(rooms.client_events),
@@ -175,7 +178,7 @@ class Hansa:
                 *(between_servers if "federation" in listener.apis else []),
                 *self._monitoring(listener),
             ]
-            await self._listen(listener, served, accounts.sessions)
+            await self._listen(listener, served, self.appservices.masquerading)
         self._watch(journal)
         self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
 
@@ -195,11 +198,16 @@ class Hansa:
         for end_waits in self._endings:
             end_waits()
         await asyncio.gather(*(server.stop() for server in self._servers))
+        await self.appservices.stop()
         await self.tasks.stop()
         await self.outgoing.close()
         await self.calls.close()
         self.passwords.close()
         await self.media.close()
+
+    def reload(self) -> None:
+        """Reads the registrations of application services again."""
+        self.tasks.start(self.appservices.reload(), name="reload")
 
     def _monitoring(self, listener: Listener) -> list[object]:
         """Metrics and health, where the listener serves them."""
@@ -207,13 +215,13 @@ class Hansa:
         health = [HealthEndpoints(lambda: db.fetchval("SELECT 1"))] if "health" in listener.apis else []
         return [*health, *([MetricsEndpoint(self.metrics)] if "metrics" in listener.apis else [])]
 
-    async def _listen(self, listener: Listener, parts: list[object], sessions: Sessions) -> None:
+    async def _listen(self, listener: Listener, parts: list[object], authenticator: Authenticator) -> None:
         limits = self.config.limits
         server = WebServer(
             self.limiter,
             self.world.clock,
             self.metrics,
-            authenticator=sessions,
+            authenticator=authenticator,
             servers=self.federation.authentication if self.federation else None,
             limits=WebLimits(
                 body_bytes_max=limits.body_bytes_max,
@@ -287,6 +295,7 @@ async def run(config: Config, *, ready: Callable[[bool], None] = lambda first_st
             hansa.tasks.forever(own.keep_up, name="own_database")
         try:
             await hansa.start()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hansa.reload)
             ready(first_start)
             await stopped.wait()
         finally:

@@ -69,6 +69,37 @@ class RemoteRooms(Protocol):
         ...
 
 
+class Bridges(Protocol):
+    """Application services and what is theirs. Implemented by appservices."""
+
+    def check_user(self, user_id: UserId) -> None:
+        """Raises MatrixError (M_EXCLUSIVE) for an id that only a bridge may give away."""
+        ...
+
+    def check_alias(self, alias: RoomAlias, user_id: UserId) -> None:
+        """Raises MatrixError (M_EXCLUSIVE) for an alias that only a bridge may give away, and the user isn't of it."""
+        ...
+
+    def check_own(self, token: str | None, user_id: UserId) -> None:
+        """Whether this is the token of a bridge whose namespace has the user.
+
+        Raises MissingToken, UnknownToken; MatrixError (M_EXCLUSIVE) for a user who isn't its own.
+        """
+        ...
+
+    def owns_alias(self, alias: RoomAlias, user_id: UserId) -> bool:
+        """Whether the user is of a bridge whose namespace has the alias."""
+        ...
+
+    async def find_user(self, user_id: UserId) -> bool:
+        """Asks the bridges for a user who isn't there, and so has one make it. Whether it is there now."""
+        ...
+
+    async def find_alias(self, alias: RoomAlias) -> bool:
+        """The same for an alias."""
+        ...
+
+
 class ThirdPartyNetworks(Protocol):
     """Networks that bridges reach. Implemented by appservices."""
 

@@ -40,6 +40,8 @@ class Users:
         self._passwords = passwords
         self._journal = journal
         self.server_name = server_name
+        # Raises MatrixError for ids that bridges keep for themselves. Set by the assembly.
+        self.check_reserved: Callable[[UserId], None] = lambda user_id: None
         self._erased: dict[UserId, int] | None = None
 
     def user_id_of(self, name: str) -> UserId:
@@ -55,6 +57,7 @@ class Users:
             raise InvalidUsername(f"a user id may have {ID_BYTES_MAX} characters")
         if localpart in reserved:
             raise MatrixError("this name is reserved", errcode="M_EXCLUSIVE")
+        self.check_reserved(UserId(user_id))
         return UserId(user_id)
 
     async def check_free(self, user_id: UserId) -> None:
@@ -81,6 +84,11 @@ class Users:
         """Turns a guest into a user. Raises UserInUse if somebody was faster."""
         if not await users.end_being_guest(tx, user_id, password_hash):
             raise UserInUse("this name is taken")
+
+    async def ensure(self, tx: Tx, user: NewUser) -> None:
+        """Makes the account unless it is there."""
+        if await users.by_id(tx, user.user_id) is None:
+            await self.insert(tx, user)
 
     async def create(self, localpart: str, password: str, *, is_admin: bool = False) -> UserId:
         """An account made by the operator. Raises InvalidUsername, UserInUse, WeakPassword."""

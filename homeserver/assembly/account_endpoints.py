@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from homeserver.accounts.bridged import BridgedAccounts
 from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.devices import Devices
 from homeserver.accounts.login import Login
@@ -21,9 +22,12 @@ from homeserver.client_api.login import LoginEndpoints
 from homeserver.client_api.profile import ProfileEndpoints
 from homeserver.client_api.registration import RegistrationEndpoints
 from homeserver.client_api.server_info import ServerInfo
+from homeserver.ports import Bridges
 
 
-def account_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, contacts: ContactParts) -> list[object]:
+def account_endpoints(
+    base: Base, accounts: AccountParts, parts: RoomParts, contacts: ContactParts, bridges: Bridges
+) -> list[object]:
     db, clock = base.world.db, base.world.clock
     users, sessions, passwords = accounts.users, accounts.sessions, accounts.passwords
     tools = RegistrationTools(
@@ -31,6 +35,8 @@ def account_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, cont
     )
     registration = Registration(db, users, sessions, passwords, tools)
     by_secret = SharedSecretRegistration(db, users, sessions, passwords, tools)
+    bridged = BridgedAccounts(db, users, sessions, bridges)
+    users.check_reserved = bridges.check_user
     login = Login(db, users, sessions, base.limiter)
     deactivation = Deactivation(db, users, sessions, parts.rooms, parts.submission)
     base.tasks.start(deactivation.resume(), name="deactivations")
@@ -39,11 +45,11 @@ def account_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, cont
     change = PasswordChange(users, sessions, accounts.uia, contacts.proofs)
     return [
         ServerInfo(base.config, base.served, transports_of(base.config)),
-        RegistrationEndpoints(registration, by_secret, users, base.limiter),
-        LoginEndpoints(login, sessions, is_password_login=base.config.password.login),
+        RegistrationEndpoints(registration, by_secret, bridged, users, base.limiter),
+        LoginEndpoints(login, bridged, sessions, is_password_login=base.config.password.login),
         AccountEndpoints(change, accounts.uia, deactivation),
         DeviceEndpoints(Devices(db, parts.journal, sessions), sessions, accounts.uia),
-        ProfileEndpoints(accounts.profiles),
+        ProfileEndpoints(accounts.profiles, bridges),
         AccountDataEndpoints(accounts.account_data),
         FilterEndpoints(accounts.filters),
         FallbackPages(accounts.uia, contacts.pages, base.limiter),

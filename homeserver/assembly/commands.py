@@ -27,7 +27,7 @@ from homeserver.client_api.room_messages import RoomMessages
 from homeserver.client_api.room_send import RoomSend
 from homeserver.client_api.room_state import RoomState
 from homeserver.client_api.room_upgrades import RoomUpgrades
-from homeserver.ports import RemoteRooms
+from homeserver.ports import Bridges, RemoteRooms
 from homeserver.rooms.commands.create import CreationSettings, RoomCreation
 from homeserver.rooms.commands.delaying import DelayedEvents, DelayTools
 from homeserver.rooms.commands.directory import Aliases, Publication
@@ -56,10 +56,13 @@ class CommandParts:
     publication: Publication
 
 
-def build_commands(base: Base, profiles: Profiles, parts: RoomParts, remote: RemoteRooms) -> CommandParts:
+def build_commands(
+    base: Base, profiles: Profiles, parts: RoomParts, remote: RemoteRooms, bridges: Bridges
+) -> CommandParts:
     db, submission = base.world.db, parts.submission
-    aliases = Aliases(db, parts.rooms, submission, remote)
+    aliases = Aliases(db, parts.rooms, submission, remote, bridges)
     membership = Membership(submission, parts.rooms, profiles, remote, base.limiter)
+    membership.find_user = bridges.find_user
     settings = CreationSettings(
         randomness=base.world.randomness,
         default_version=base.config.rooms.default_version,

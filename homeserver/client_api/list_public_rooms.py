@@ -120,6 +120,8 @@ class ListPublicRooms:
             since=body.since,
             term=parse_term(chosen.generic_search_term),
             room_types=parse_room_types(chosen.room_types),
+            instance_id=_checked(body.third_party_instance_id),
+            all_networks=bool(body.include_all_networks),
         )
         return await self._list(query.server, wanted, msgspec.to_builtins(body))
 
@@ -130,6 +132,12 @@ class ListPublicRooms:
         return dict(
             await self._remote.public_rooms(name, {key: value for key, value in asked.items() if value is not None})
         )
+
+
+def _checked(instance_id: str | None) -> str | None:
+    if instance_id is not None and "\x00" in instance_id:
+        raise InvalidParam("third_party_instance_id must not hold NUL")
+    return instance_id
 
 
 def _limit(limit: int | None) -> int:

@@ -6,7 +6,10 @@ from typing import Any
 
 import msgspec
 
+from homeserver.accounts.bridged import LOGIN_TYPE as APPSERVICE_LOGIN
+from homeserver.accounts.bridged import BridgedAccounts
 from homeserver.accounts.login import Login
+from homeserver.accounts.registration import Wish
 from homeserver.accounts.sessions import Sessions
 from homeserver.core.errors import Forbidden, MatrixError, MissingParam
 from homeserver.web.endpoint import Access, Caller, Json, Request, endpoint
@@ -30,8 +33,9 @@ class RefreshBody(msgspec.Struct, frozen=True):
 class LoginEndpoints:
     """GET and POST /login, /logout, /logout/all, /refresh, /account/whoami."""
 
-    def __init__(self, login: Login, sessions: Sessions, *, is_password_login: bool) -> None:
+    def __init__(self, login: Login, bridged: BridgedAccounts, sessions: Sessions, *, is_password_login: bool) -> None:
         self._login = login
+        self._bridged = bridged
         self._sessions = sessions
         self._is_password_login = is_password_login
 
@@ -43,7 +47,8 @@ class LoginEndpoints:
         spec="client-server-api/#get_matrixclientv3login",
     )
     async def flows(self) -> Json:
-        return {"flows": [{"type": "m.login.password"}] if self._is_password_login else []}
+        password = [{"type": "m.login.password"}] if self._is_password_login else []
+        return {"flows": [*password, {"type": APPSERVICE_LOGIN}]}
 
     @endpoint(
         "POST",
@@ -54,17 +59,24 @@ class LoginEndpoints:
         needs_disk=False,
     )
     async def login(self, request: Request, body: LoginBody) -> Json:
+        named = body.identifier or ({"type": "m.id.user", "user": body.user} if body.user is not None else None)
+        if body.type == APPSERVICE_LOGIN:
+            wish = Wish(
+                device_id=body.device_id,
+                display_name=body.initial_device_display_name,
+                refreshable=body.refresh_token,
+            )
+            return await self._bridged.login(request.access_token(), named, wish)
         if body.type == "m.login.token":
             raise Forbidden("this login token is not good")
         if body.type != "m.login.password" or not self._is_password_login:
             raise MatrixError("unknown type of log-in: ask GET /login for those there are", errcode="M_UNKNOWN")
         if body.password is None:
             raise MissingParam("the field password is missing")
-        identifier = body.identifier or ({"type": "m.id.user", "user": body.user} if body.user is not None else None)
-        if identifier is None:
+        if named is None:
             raise MissingParam("the field identifier is missing")
         return await self._login.by_password(
-            identifier,
+            named,
             body.password,
             address=request.network,
             device_id=body.device_id,

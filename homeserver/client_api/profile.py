@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from homeserver.accounts.profiles import Profiles
-from homeserver.core.errors import BadJson, Forbidden, MissingParam
+from homeserver.core.errors import BadJson, Forbidden, MissingParam, NotFound
 from homeserver.core.identifiers import UserId
+from homeserver.ports import Bridges
 from homeserver.web.endpoint import Access, Caller, Json, check_own, endpoint
 
 _NOT_YOURS = "this is not your profile"
@@ -18,8 +19,9 @@ _UNSTABLE = "/_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}"
 class ProfileEndpoints:
     """GET a profile or a field of it; PUT and DELETE one's own fields."""
 
-    def __init__(self, profiles: Profiles) -> None:
+    def __init__(self, profiles: Profiles, bridges: Bridges) -> None:
         self._profiles = profiles
+        self._bridges = bridges
 
     @endpoint(
         "GET",
@@ -30,7 +32,7 @@ class ProfileEndpoints:
         limit="directory",
     )
     async def get(self, user_id: UserId) -> Json:
-        return await self._profiles.get(user_id)
+        return await self._of(user_id)
 
     @endpoint(
         "GET",
@@ -42,7 +44,18 @@ class ProfileEndpoints:
         limit="directory",
     )
     async def get_field(self, user_id: UserId, field: str) -> Json:
-        return {field: await self._profiles.field(user_id, field)}
+        found = await self._of(user_id)
+        if field not in found:
+            raise NotFound("this field isn't set")
+        return {field: found[field]}
+
+    async def _of(self, user_id: UserId) -> Json:
+        try:
+            return await self._profiles.get(user_id)
+        except NotFound:
+            if not await self._bridges.find_user(user_id):
+                raise
+        return await self._profiles.get(user_id)
 
     @endpoint(
         "PUT",

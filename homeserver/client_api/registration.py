@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from homeserver.accounts.bridged import LOGIN_TYPE as APPSERVICE_LOGIN
+from homeserver.accounts.bridged import BridgedAccounts
 from homeserver.accounts.registration import Registration, SharedSecretRegistration, Wish
 from homeserver.accounts.users import Users
 from homeserver.core.errors import InvalidParam
@@ -18,6 +20,7 @@ class RegisterQuery(msgspec.Struct, frozen=True):
 
 
 class RegisterBody(msgspec.Struct, frozen=True):
+    type: str | None = None
     username: str | None = None
     password: str | None = None
     device_id: str | None = None
@@ -53,11 +56,13 @@ class RegistrationEndpoints:
         self,
         registration: Registration,
         by_secret: SharedSecretRegistration,
+        bridged: BridgedAccounts,
         users: Users,
         limiter: RateLimiter,
     ) -> None:
         self._registration = registration
         self._by_secret = by_secret
+        self._bridged = bridged
         self._users = users
         self._limiter = limiter
 
@@ -71,8 +76,6 @@ class RegistrationEndpoints:
     async def register(self, request: Request, query: RegisterQuery, body: RegisterBody) -> Json:
         if query.kind not in ("user", "guest"):
             raise InvalidParam("kind must be user or guest", errcode="M_UNRECOGNIZED")
-        if body.auth is None or query.kind == "guest":
-            self._limiter.check("registration", request.network)
         wish = Wish(
             username=body.username,
             password=body.password,
@@ -82,6 +85,10 @@ class RegistrationEndpoints:
             refreshable=body.refresh_token,
             guest_token=body.guest_access_token,
         )
+        if body.type == APPSERVICE_LOGIN and query.kind == "user":
+            return await self._bridged.register(request.access_token(), wish)
+        if body.auth is None or query.kind == "guest":
+            self._limiter.check("registration", request.network)
         if query.kind == "guest":
             return await self._registration.register_guest(wish)
         return await self._registration.register(wish, body.auth)

@@ -15,16 +15,6 @@ FIELDS_MAX = 50
 _SPEC = "client-server-api/#third-party-lookups"
 
 
-class NoNetworks:
-    """What a server without bridges knows: nothing."""
-
-    async def protocols(self) -> Mapping[str, Any]:
-        return {}
-
-    async def find(self, kind: str, protocol: str | None, fields: Mapping[str, str]) -> list[dict[str, Any]]:
-        return []
-
-
 class ThirdPartyLookup:
     """GET /thirdparty/…"""
 

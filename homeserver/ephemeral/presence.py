@@ -161,6 +161,15 @@ class Presence:
             if (who in shown or who == user_id) and (user := self._users.get(who)) is not None
         ]
 
+    def events_of(self, user_ids: Collection[UserId]) -> list[dict[str, Any]]:
+        """`m.presence` events of those of these users who were here since the server started."""
+        known = ((user_id, self._users.get(user_id)) for user_id in user_ids)
+        return [
+            {"type": "m.presence", "sender": user_id, "content": self._content(user)}
+            for user_id, user in known
+            if user is not None
+        ]
+
     # --- time
 
     async def run(self) -> None:
@@ -223,7 +232,7 @@ class Presence:
         while len(self._told) > USERS_MAX:
             self._told_after = self._told.popitem(last=False)[1]
         woken = tuple(concerned.union(user_id for user_id in changed if user_id in self._online))
-        self._journal.close(position, [Entry(position, "presence", None, woken)])
+        self._journal.close(position, [Entry(position, "presence", None, woken, tuple(changed))])
 
     # --- inside
 

@@ -14,6 +14,7 @@ from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.ephemeral.readable import Readable
 from homeserver.journal.journal import Entry, Journal
+from homeserver.rooms.receipt_contents import receipt_contents
 from homeserver.rooms.threads import MAIN, place_of
 from homeserver.runtime.clock import Clock
 from homeserver.storage import receipts
@@ -103,7 +104,7 @@ class Receipts:
                 found.extend(_visible(reversed(recent.receipts.values()), user_id, since, upto))
         if asked:
             found.extend(await receipts.of_rooms(self._db, asked, since, upto, user_id))
-        return _contents(found)
+        return receipt_contents(found)
 
     async def marker(self, room_id: RoomId, user_id: UserId) -> dict[str, Any] | None:
         """The content of the user's `m.fully_read` in a room."""
@@ -124,7 +125,7 @@ class Receipts:
 
     async def near(self, user_id: UserId, places: Mapping[RoomId, int]) -> dict[RoomId, dict[str, Any]]:
         """`m.receipt` contents for whoever sees these rooms from a place of the timeline on, with all of their own."""
-        return _contents(await receipts.near(self._db, places, user_id)) if places else {}
+        return receipt_contents(await receipts.near(self._db, places, user_id)) if places else {}
 
     async def rooms_read(self, user_id: UserId, since: int, upto: int) -> list[RoomId]:
         """The rooms where the user's own receipts moved in (since, upto]."""
@@ -183,18 +184,3 @@ def _visible(newest_first: Iterable[Receipt], viewer: UserId, since: int, upto: 
             found.append(receipt)
     found.reverse()
     return found
-
-
-def _contents(found: Sequence[Receipt]) -> dict[RoomId, dict[str, Any]]:
-    contents: dict[RoomId, dict[str, Any]] = {}
-    for receipt in found:
-        of_event = contents.setdefault(receipt.room_id, {}).setdefault(receipt.event_id, {})
-        of_type = of_event.setdefault(receipt.receipt_type, {})
-        told: dict[str, Any] = {"ts": receipt.ts}
-        if receipt.thread_id:
-            # The form has one place for (event, type, user): an unthreaded receipt says more than a threaded one.
-            if "thread_id" not in of_type.get(receipt.user_id, {"thread_id": ""}):
-                continue
-            told["thread_id"] = receipt.thread_id
-        of_type[receipt.user_id] = told
-    return contents

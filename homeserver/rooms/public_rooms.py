@@ -11,12 +11,13 @@ from homeserver.core.identifiers import RoomId
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
 from homeserver.rooms.residents import USUAL_KEYS, Room, Rooms
-from homeserver.storage import room_directory
+from homeserver.storage import appservices, room_directory
 from homeserver.storage.database import Database
 
 PAGE_MAX = 500
 TERM_CHARS_MAX = 255
 LOADED_AT_ONCE = 500
+KEPT_MAX = 50_000
 _SHOWN = frozenset(key[0] for key in USUAL_KEYS) | {"m.room.member"}
 
 
@@ -28,6 +29,9 @@ class Wanted:
     since: str | None = None
     term: str | None = None
     room_types: frozenset[str | None] | None = None
+    # The lists of bridges: of one network (`service|network`), or all of them beside the server's own.
+    instance_id: str | None = None
+    all_networks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class PublicRooms:
 
     async def page(self, wanted: Wanted) -> dict[str, Any]:
         """A page of the directory. Raises InvalidParam."""
-        listed = await self._all()
+        listed = await self._all(await self._room_ids(wanted))
         matching = sorted((one for one in listed if _matches(one, wanted)), key=lambda one: one.place)
         limit = max(1, min(wanted.limit, PAGE_MAX))
         first, last = _span(matching, wanted.since, limit)
@@ -65,8 +69,16 @@ class PublicRooms:
             answer["prev_batch"] = _token("p", chunk[0])
         return answer
 
-    async def _all(self) -> list[_Listed]:
-        room_ids = await room_directory.published(self._db)
+    async def _room_ids(self, wanted: Wanted) -> list[RoomId]:
+        if wanted.instance_id is not None:
+            appservice_id, _, network_id = wanted.instance_id.rpartition("|")
+            return await appservices.listed(self._db, network_id, appservice_id)
+        published = await room_directory.published(self._db)
+        if not wanted.all_networks:
+            return published
+        return list(dict.fromkeys([*published, *await appservices.listed(self._db, None, None)]))
+
+    async def _all(self, room_ids: Sequence[RoomId]) -> list[_Listed]:
         missing = [room_id for room_id in room_ids if room_id not in self._listed]
         found: dict[RoomId, _Listed] = {}
         for start in range(0, len(missing), LOADED_AT_ONCE):
@@ -76,8 +88,8 @@ class PublicRooms:
             found.update(read)
             if before == self._changes:
                 self._listed.update(read)
-        for room_id in self._listed.keys() - set(room_ids):
-            del self._listed[room_id]
+        while len(self._listed) > KEPT_MAX:
+            del self._listed[next(iter(self._listed))]
         return [one for room_id in room_ids if (one := found.get(room_id) or self._listed.get(room_id)) is not None]
 
     def _hear(self, entries: Sequence[Entry]) -> None:

@@ -164,6 +164,10 @@ class Request(Protocol):
         """The path as it was sent, percent-encoded."""
         ...
 
+    def access_token(self) -> str | None:
+        """The token that was sent, unchecked."""
+        ...
+
     def stream(self) -> AsyncIterator[bytes]:
         """The body in pieces, for endpoints with `raw_body`. Raises TooLarge past the endpoint's limit."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from homeserver.core.errors import LimitExceeded
@@ -26,13 +26,15 @@ class RateLimiter:
     def __init__(self, limits: Mapping[str, RateLimit], clock: Clock) -> None:
         self._limits = dict(limits)
         self._clock = clock
+        # Whom no limit holds for: bridges.
+        self.is_exempt: Callable[[str], bool] = lambda key: False
         # The time at which each bucket is full again (the "theoretical arrival time" of GCRA).
         self._full_at: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def check(self, action: str, key: str, *, cost: float = 1.0) -> None:
         """Takes `cost` from the bucket. Raises LimitExceeded, with the wait, if it doesn't hold that much."""
         limit = self._limits.get(action)
-        if limit is None:
+        if limit is None or self.is_exempt(key):
             return
         now = self._clock.monotonic_s()
         bucket = (action, key)

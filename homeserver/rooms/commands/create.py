@@ -110,7 +110,7 @@ class RoomCreation:
             room_id = await self._write(plan, drafts)
         else:
             with self._aliases.reserved(plan.alias):
-                await self._aliases.check_free(plan.alias)
+                await self._aliases.check_free(plan.alias, creator)
                 room_id = await self._write(plan, drafts)
         if away:
             await self._invite_away(plan, room_id, away)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound, RoomInUse
 from homeserver.core.identifiers import RoomAlias, RoomId, ServerName, UserId, parse_room_alias
-from homeserver.ports import RemoteRooms
+from homeserver.ports import Bridges, RemoteRooms
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.storage import room_aliases, room_directory, rooms
@@ -22,11 +22,14 @@ CANONICAL_ALIAS = "m.room.canonical_alias"
 class Aliases:
     """The aliases of this server, and those of others by asking."""
 
-    def __init__(self, db: Database, rooms: Rooms, submission: Submission, remote: RemoteRooms) -> None:
+    def __init__(
+        self, db: Database, rooms: Rooms, submission: Submission, remote: RemoteRooms, bridges: Bridges
+    ) -> None:
         self._db = db
         self._rooms = rooms
         self._submission = submission
         self._remote = remote
+        self._bridges = bridges
         self._reserved: set[RoomAlias] = set()
 
     def new_alias(self, localpart: str) -> RoomAlias:
@@ -46,8 +49,9 @@ class Aliases:
         finally:
             self._reserved.discard(alias)
 
-    async def check_free(self, alias: RoomAlias) -> None:
-        """Raises RoomInUse."""
+    async def check_free(self, alias: RoomAlias, creator: UserId) -> None:
+        """Raises RoomInUse; MatrixError (M_EXCLUSIVE) for an alias that is a bridge's."""
+        self._bridges.check_alias(alias, creator)
         if await room_aliases.by_aliases(self._db, [alias]):
             raise RoomInUse(f"{alias} is taken")
 
@@ -57,6 +61,8 @@ class Aliases:
             room_id, servers = await self._remote.resolve_alias(alias)
             return room_id, list(servers)[:SERVERS_MAX]
         found = (await room_aliases.by_aliases(self._db, [alias])).get(alias)
+        if found is None and await self._bridges.find_alias(alias):
+            found = (await room_aliases.by_aliases(self._db, [alias])).get(alias)
         if found is None:
             raise NotFound(f"there is no room alias {alias}")
         own = self._submission.server_name
@@ -76,6 +82,7 @@ class Aliases:
             raise InvalidParam(f"an alias of this server ends in :{self._submission.server_name}")
         if any(char.isspace() for char in alias):
             raise InvalidParam("an alias must not hold white space")
+        self._bridges.check_alias(alias, creator)
         await self._rooms.joined_room(room_id, creator)
         try:
             with self.reserved(alias):
@@ -100,7 +107,7 @@ class Aliases:
             raise NotFound(f"there is no room alias {alias}")
         room = await self._rooms.get(found.room_id)
         is_moderator = room is not None and may_set_alias(room, user_id)
-        if not (is_admin or is_moderator or found.creator == user_id):
+        if not (is_admin or is_moderator or found.creator == user_id or self._bridges.owns_alias(alias, user_id)):
             raise Forbidden("only its creator and moderators of its room may delete an alias")
         async with self._db.transaction() as tx:
             if not await room_aliases.delete(tx, alias, found.room_id):

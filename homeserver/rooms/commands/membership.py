@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -38,6 +39,8 @@ class Membership:
         self._profiles = profiles
         self._remote = remote
         self._limits = limits
+        # Told who is about to be invited: a bridge may make the user. Set by the assembly.
+        self.find_user: Callable[[UserId], Awaitable[bool]] = _nobody
 
     async def join(
         self,
@@ -176,6 +179,8 @@ class Membership:
         self, membership: str, user_ids: Collection[UserId], reason: str | None
     ) -> dict[UserId, dict[str, Any]]:
         own = [user_id for user_id in user_ids if self._submission.is_local(user_id)]
+        if membership == "invite":
+            await asyncio.gather(*map(self.find_user, own))
         profiles = await self._profiles.member_fields(own) if own and membership in _WITH_PROFILE else {}
         return {
             user_id: {"membership": membership, **profiles.get(user_id, {}), **_reason(reason)} for user_id in user_ids
@@ -215,3 +220,7 @@ def _is_open(room: Room) -> bool:
 def _check_guest(room: Room, user_id: UserId) -> None:
     if room.known_text("m.room.guest_access", "guest_access") != "can_join":
         raise Forbidden("guests may not join this room", errcode="M_GUEST_ACCESS_FORBIDDEN")
+
+
+async def _nobody(user_id: UserId) -> bool:
+    return False

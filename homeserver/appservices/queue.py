@@ -1,0 +1,170 @@
+"""The queue of one application service: transactions in order, each until it is acknowledged.
+
+A transaction is written down before it is sent and is never altered: after a crash or a lost answer it goes again under
+its number. One that fails waits longer and longer, and holds up nobody but its own service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+import structlog
+
+from homeserver.appservices.beside_events import BesideEvents, Told
+from homeserver.appservices.client import AppserviceClient
+from homeserver.appservices.interest import Interest
+from homeserver.appservices.registration import Registration
+from homeserver.journal.event_log import EventLog
+from homeserver.journal.journal import Entry
+from homeserver.rooms.client_events import ClientEvents, Viewer
+from homeserver.runtime.clock import Clock
+from homeserver.storage import appservices
+from homeserver.storage.appservices import Pending, QueueRow
+from homeserver.storage.database import Database
+
+log = structlog.get_logger()
+
+EVENTS_MAX = 100
+BACKOFF_FIRST_MS = 1_000
+BACKOFF_MAX_MS = 600_000
+# After so long without anything to send the acknowledged transaction is crossed out in the database too.
+IDLE_S = 1.0
+_TICK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueTools:
+    """What every queue works with."""
+
+    db: Database
+    clock: Clock
+    event_log: EventLog
+    client_events: ClientEvents
+    client: AppserviceClient
+
+
+class Queue:
+    """Run by a task of its own."""
+
+    def __init__(self, service: Registration, interest: Interest, beside: BesideEvents, tools: QueueTools) -> None:
+        self.service = service
+        self._interest = interest
+        self._beside = beside
+        self._tools = tools
+        self._row = QueueRow(position=0)
+        self._is_saved = True
+        self._is_alive = False
+
+    @property
+    def position(self) -> int:
+        """Up to here all was acknowledged or is of no interest."""
+        return self._row.position
+
+    async def start(self) -> None:
+        """Finds where an earlier run ended. A new service hears of what happens from now on."""
+        row = await appservices.queue(self._tools.db, self.service.id)
+        if row is None:
+            row = QueueRow(position=self._tools.event_log.upto)
+            await self._save(row)
+        self._row = row
+        await self._beside.start()
+
+    def hear(self, entries: Sequence[Entry]) -> None:
+        """A journal listener. Call it before the event log's."""
+        self._interest.hear(entries)
+        self._beside.hear(entries)
+
+    def shows_life(self) -> None:
+        """Told when the service has called us: it is tried again at once."""
+        self._is_alive = True
+
+    async def run(self) -> None:
+        """One round: makes the next transaction, and brings it there."""
+        if self._row.pending is None:
+            await self._make_next()
+        await self._deliver()
+
+    # --- making
+
+    async def _make_next(self) -> None:
+        while True:
+            found, upto = await self._tools.event_log.after(self._row.position, EVENTS_MAX)
+            events = await self._interest.of_interest(found) if found else []
+            told = await self._beside.take(self._tools.event_log.upto) if self._beside.has_any else Told()
+            if events or told.parts:
+                break
+            self._row = replace(self._row, position=max(self._row.position, upto))
+            if self._row.position >= self._tools.event_log.upto and not self._beside.has_any:
+                await self._wait()
+        viewer = Viewer(self.service.sender)
+        body: dict[str, Any] = {
+            "events": await self._tools.client_events.render(events, viewer, with_room_id=True),
+            **told.parts,
+        }
+        if "ephemeral" in body:
+            body["de.sorunome.msc2409.ephemeral"] = body["ephemeral"]
+        pending = Pending(self._row.number + 1, orjson.dumps(body), max(upto, self._row.position))
+        try:
+            await self._save(replace(self._row, number=pending.number, pending=pending), told)
+        except BaseException:
+            self._beside.give_back(told)
+            raise
+
+    async def _wait(self) -> None:
+        waiting = self._tools.event_log.wait_beyond(self._row.position)
+        if self._is_saved:
+            await waiting
+            return
+        try:
+            async with asyncio.timeout(IDLE_S):
+                await waiting
+        except TimeoutError:
+            await self._save(self._row)
+
+    async def _save(self, row: QueueRow, told: Told | None = None) -> None:
+        async with self._tools.db.transaction() as tx:
+            await appservices.put_queue(tx, self.service.id, row)
+            if told is not None and told.taken:
+                await appservices.take(tx, told.taken)
+        self._row, self._is_saved = row, True
+
+    # --- delivering
+
+    async def _deliver(self) -> None:
+        """Until it is acknowledged."""
+        while (pending := self._row.pending) is not None:
+            await self._rest()
+            answer = await self._tools.client.send_transaction(self.service, pending.number, pending.body)
+            if answer.is_good:
+                # Crossed out with the next transaction, or when there is none for a while.
+                self._row = replace(self._row, position=pending.upto, pending=None, failures=0, retry_ts=0)
+                self._is_saved = False
+                return
+            failures = self._row.failures + 1
+            wait_ms = min(BACKOFF_FIRST_MS * 2 ** min(failures - 1, 16), BACKOFF_MAX_MS)
+            log.info(
+                "appservice_failed",
+                appservice=self.service.id,
+                transaction=pending.number,
+                status=answer.status,
+                reason=answer.reason,
+                failures=failures,
+                retry_in_ms=wait_ms,
+            )
+            self._is_alive = False
+            await self._save(replace(self._row, failures=failures, retry_ts=self._tools.clock.now_ms() + wait_ms))
+
+    async def _rest(self) -> None:
+        while not self._is_alive and (left_ms := self._row.retry_ts - self._tools.clock.now_ms()) > 0:
+            await self._tools.clock.sleep(min(left_ms / 1000, _TICK_S))
+
+    async def stop(self) -> None:
+        """Keeps what was acknowledged, so that a restart repeats nothing."""
+        if not self._is_saved:
+            with contextlib.suppress(Exception):
+                await self._save(self._row)

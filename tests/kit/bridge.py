@@ -1,0 +1,101 @@
+"""An application service for tests: keeps what it is told, answers as it was told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+AS_TOKEN, HS_TOKEN = "as-secret", "hs-secret"
+
+
+class BridgeForTests:
+    """`status` is what transactions are answered with; `lives` what is answered elsewhere, by path."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.status = 200
+        self.is_silent = False
+        self.is_legacy = False
+        self.transactions: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+        self.asked: list[str] = []
+        self.lives: dict[str, Any] = {}
+        self.before_answer: Callable[[str], Any] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def register(self, folder: Path, name: str = "irc", /, **changed: Any) -> Path:
+        """Writes a registration file."""
+        given: dict[str, Any] = {
+            "id": name,
+            "url": self.url,
+            "as_token": AS_TOKEN if name == "irc" else f"{AS_TOKEN}-{name}",
+            "hs_token": HS_TOKEN,
+            "sender_localpart": f"_{name}_bot",
+            "namespaces": {
+                "users": [{"exclusive": True, "regex": f"@_{name}_.*"}],
+                "aliases": [{"exclusive": True, "regex": f"#_{name}_.*"}],
+                "rooms": [],
+            },
+            "rate_limited": False,
+            **changed,
+        }
+        file = folder / f"{name}.yaml"
+        file.write_text(json.dumps(given))  # JSON is YAML
+        file.chmod(0o600)
+        return file
+
+    async def next(self) -> dict[str, Any]:
+        """The body of the next transaction."""
+        return (await self.next_numbered())[1]
+
+    async def next_numbered(self) -> tuple[str, dict[str, Any]]:
+        async with asyncio.timeout(10):
+            return await self.transactions.get()
+
+    async def events(self, count: int) -> list[dict[str, Any]]:
+        """The next so many events, from however many transactions."""
+        found: list[dict[str, Any]] = []
+        while len(found) < count:
+            found += (await self.next())["events"]
+        return found
+
+    async def handle(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != f"Bearer {HS_TOKEN}":
+            return web.json_response({"errcode": "M_FORBIDDEN"}, status=403)
+        path = request.rel_url.raw_path
+        if self.is_legacy and path.startswith("/_matrix/app/v1/"):
+            return web.json_response({"errcode": "M_UNRECOGNIZED"}, status=404)
+        if "/transactions/" in path:
+            self.transactions.put_nowait((path.rpartition("/")[2], await request.json()))
+            if self.is_silent:
+                await asyncio.Event().wait()
+            return web.json_response({}, status=self.status)
+        self.asked.append(request.rel_url.raw_path_qs)
+        if self.before_answer is not None:
+            await self.before_answer(path)
+        answer = self.lives.get(path)
+        return web.json_response(answer if answer is not None else {}, status=200 if answer is not None else 404)
+
+
+@asynccontextmanager
+async def bridge_for_tests() -> AsyncIterator[BridgeForTests]:
+    """Listens on a free port of the loopback."""
+    bridge = BridgeForTests()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", bridge.handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    bridge.port = runner.addresses[0][1]
+    try:
+        yield bridge
+    finally:
+        await runner.cleanup()
