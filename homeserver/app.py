@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -172,6 +172,12 @@ class Hansa:
                 *federated_room_endpoints(base, rooms, federated, users, NoEdus()),
             ]
             await federated.intake.start(self.tasks)
+        await self._serve(parts, between_servers)
+        self._watch(journal)
+        self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
+
+    async def _serve(self, parts: Sequence[object], between_servers: Sequence[object]) -> None:
+        """Listens, each listener for the APIs that it names."""
         for listener in self.config.listeners:
             served = [
                 *(parts if "client" in listener.apis else []),
@@ -179,8 +185,6 @@ class Hansa:
                 *self._monitoring(listener),
             ]
             await self._listen(listener, served, self.appservices.masquerading)
-        self._watch(journal)
-        self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
 
     def _watch(self, journal: Journal) -> None:
         """What metrics read when they are asked for."""
