@@ -15,7 +15,6 @@ from immutables import Map
 from federation.client import FederationError, Unreachable
 from federation.pdu_checks import PduChecks
 from federation.peers import Peers
-from homeserver.core.errors import RemoteFault
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, ServerName
 from homeserver.rooms.event_store import EventStore
@@ -28,6 +27,7 @@ from homeserver.storage.states import StateMap
 log = structlog.get_logger()
 
 MISSING_EVENTS_MAX = 20
+PREVS_ASKED_MAX = 5
 # Fewer missing events than this are fetched one by one, more as a whole state.
 SINGLE_MAX = 50
 AT_ONCE = 8
@@ -70,23 +70,37 @@ class Gaps:
         found.pop(event.event_id, None)
         return sorted(found.values(), key=lambda one: (one.depth, one.event_id))
 
-    async def state_before(self, room: Room, event: Event, origin: ServerName) -> StateMap | None:
-        """The state before an event as its server tells it: key number → event number. None where it can't be had.
+    async def states_after(self, room: Room, prev_ids: Sequence[EventId], origin: ServerName) -> list[StateMap]:
+        """The states after events that aren't here, as their server tells them: key number → event number each.
 
-        What it names and isn't here is fetched and kept outside of the timeline.
+        What they name and isn't here is fetched and kept outside of the timeline. Empty where one can't be had.
         """
+        states = []
+        for prev_id in prev_ids[:PREVS_ASKED_MAX]:
+            state = await self._state_after(room, prev_id, origin)
+            if state is None:
+                return []
+            states.append(state)
+        return states
+
+    async def _state_after(self, room: Room, prev_id: EventId, origin: ServerName) -> StateMap | None:
         try:
-            state_ids, chain_ids = await self._tools.peers.state_ids(origin, room.room_id, event.event_id)
+            state_ids, chain_ids = await self._tools.peers.state_ids(origin, room.room_id, prev_id)
             if len(state_ids) + len(chain_ids) > STATE_EVENTS_MAX:
                 return None
-            await self._obtain(room, event, [*chain_ids, *state_ids], origin)
+            await self._obtain(room, prev_id, [*chain_ids, *state_ids], origin)
+            await self._one_by_one(room, [prev_id], origin)
         except (Unreachable, FederationError) as fault:
             log.info("state_not_had", server=origin, reason=str(fault))
             return None
-        stored = await self._tools.event_store.by_ids(set(state_ids))
+        stored = await self._tools.event_store.by_ids({*state_ids, prev_id})
+        prev = stored.pop(prev_id, None)
         if not any(one.event.type == "m.room.create" for one in stored.values()):
             return None
-        return await self._numbered(room, stored)
+        state = await self._numbered(room, stored)
+        if prev is not None and prev.event.is_state:
+            state = state.update(await self._numbered(room, {prev_id: prev}))
+        return state
 
     async def auth_events(self, room: Room, events: Sequence[Event], origin: ServerName) -> None:
         """Fetches the auth events of these that aren't here, with what those cite."""
@@ -96,19 +110,20 @@ class Gaps:
             try:
                 pdus = await self._tools.peers.event_auth(origin, room.room_id, event.event_id)
                 await self._keep(room, pdus[:STATE_EVENTS_MAX])
-            except RemoteFault as fault:
+            except (Unreachable, FederationError) as fault:
                 log.info("auth_events_not_had", server=origin, reason=str(fault))
             missing = await self._missing(event.auth_event_ids)
             if missing:
                 await self._one_by_one(room, sorted(missing), origin)
 
-    async def _obtain(self, room: Room, event: Event, event_ids: Sequence[EventId], origin: ServerName) -> None:
-        missing = await self._missing(event_ids)
-        if len(missing) > SINGLE_MAX:
-            await self._keep(room, await self._tools.peers.state(origin, room.room_id, event.event_id))
-            missing = await self._missing(event_ids)
+    async def _obtain(self, room: Room, event_id: EventId, wanted: Sequence[EventId], origin: ServerName) -> None:
+        """Fetches those of a state and its auth chain that aren't here: singly where they are few and it works."""
+        missing = await self._missing(wanted)
+        if 0 < len(missing) <= SINGLE_MAX:
+            await self._one_by_one(room, sorted(missing), origin)
+            missing = await self._missing(wanted)
         if missing:
-            await self._one_by_one(room, sorted(missing)[:SINGLE_MAX], origin)
+            await self._keep(room, await self._tools.peers.state(origin, room.room_id, event_id))
 
     async def _missing(self, event_ids: Collection[EventId]) -> set[EventId]:
         return set(event_ids) - (await self._tools.event_store.by_ids(set(event_ids))).keys()
@@ -120,7 +135,7 @@ class Gaps:
             async with gate:
                 try:
                     return await self._tools.peers.event(origin, event_id)
-                except RemoteFault:
+                except (Unreachable, FederationError):
                     return None
 
         pdus = await asyncio.gather(*(one(event_id) for event_id in event_ids))

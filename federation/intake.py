@@ -6,8 +6,9 @@ spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -23,6 +24,7 @@ from homeserver.rooms.residents import Room, Rooms
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import staged_pdus
 from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.staged_pdus import StagedPdu
 
 log = structlog.get_logger()
@@ -39,8 +41,16 @@ class _Staged:
     nid: int | None
 
 
+class Relay(Protocol):
+    """Implemented by federation.outbound.sender."""
+
+    def forward(self, stored: StoredEvent, room: Room, *, apart_from: Collection[ServerName] = ()) -> None: ...
+
+
 class RoomIntake:
     """Stages what came in and takes it into the rooms."""
+
+    relay: Relay | None = None
 
     def __init__(self, db: Database, rooms: Rooms, event_store: EventStore, incoming: Incoming, gaps: Gaps) -> None:
         self._db = db
@@ -75,8 +85,17 @@ class RoomIntake:
             self._wake(room_id)
 
     async def take(self, room: Room, event: Event, origin: ServerName) -> Fate:
-        """Takes one event at once, for whoever waits for its fate (a join through us)."""
+        """Takes one event at once, for whoever waits for its fate."""
         return (await self._take_in(room, [_Staged(event, origin, None)]))[event.event_id]
+
+    async def take_through_us(self, room: Room, event: Event, origin: ServerName) -> Fate:
+        """The same for an event that came to us alone (a join through us): we tell the room's other servers."""
+        fate = await self.take(room, event, origin)
+        stored = await self._events.by_id(event.event_id)
+        now = await self._rooms.get(room.room_id)
+        if fate is Fate.ACCEPTED and stored is not None and now is not None and self.relay is not None:
+            self.relay.forward(stored, now, apart_from={origin})
+        return fate
 
     def _wake(self, room_id: RoomId) -> None:
         if room_id in self._running:
@@ -168,15 +187,15 @@ class RoomIntake:
 
     async def _bridged(self, room: Room, event: Event, origin: ServerName, nid: int | None) -> dict[EventId, Fate]:
         """One event; where its past isn't here still, on the state that its server tells."""
-        await self._gaps.auth_events(room, [event], origin)
         missing = set(event.prev_event_ids) - await self._placed(set(event.prev_event_ids))
-        state = None
+        states = None
         if missing:
-            state = await self._gaps.state_before(room, event, origin)
-            if state is None:
+            states = await self._gaps.states_after(room, sorted(missing), origin)
+            if not states:
                 log.info("event_unconnected", room_id=room.room_id, event_id=event.event_id, server=origin)
                 return {event.event_id: Fate.UNCONNECTED}
-        return await self._flush(room, [Arrival(event=event, state_before=state, staged_nid=nid)])
+        await self._gaps.auth_events(room, [event], origin)
+        return await self._flush(room, [Arrival(event=event, states_before=states, staged_nid=nid)])
 
 
 def _log_refusals(room: Room, fates: dict[EventId, Fate]) -> None:

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import structlog
 
 from federation.client import FederationError, Unreachable
+from federation.intake import RoomIntake
 from federation.pdu_checks import PduChecks
 from federation.peers import Peers
-from federation.room_access import joined_servers
+from federation.room_access import is_in, joined_servers
+from federation.room_told import shown_state
 from federation.templates import filled
 from homeserver.core.errors import Forbidden, InvalidEvent, MatrixError, NotFound, RemoteFault, RuleBroken
 from homeserver.core.events import Draft, Event
@@ -22,7 +24,6 @@ from homeserver.core.identifiers import RoomAlias, RoomId, ServerName, UserId, d
 from homeserver.core.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.core.signing import Signer
 from homeserver.rooms.arrivals import Arrival, Fate
-from homeserver.rooms.client_events import stripped
 from homeserver.rooms.incoming import Incoming, RoomSnapshot
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.writer import RoomWriter
@@ -58,6 +59,7 @@ class RoomSide:
     rooms: Rooms
     writer: RoomWriter
     incoming: Incoming
+    intake: RoomIntake
 
 
 class FederatedRooms:
@@ -80,6 +82,12 @@ class FederatedRooms:
             version, event = await self._member_event("join", server, room_id, user_id, content)
             answer = await self._peers.send_join(server, room_id, event.event_id, event.pdu)
             snapshot = await self._snapshot(server, version, room_id, event, answer)
+            room = await self._side.rooms.get(room_id)
+            if room is not None and is_in(room, self._me):
+                # Others of ours are in: the join is an event like any other, but for who let the user in.
+                if await self._side.intake.take(room, snapshot.event, server) is not Fate.ACCEPTED:
+                    raise Forbidden("the room's state doesn't allow it")
+                return
             try:
                 await self._side.incoming.enter(room_id, snapshot)
             except RuleBroken as broken:
@@ -94,7 +102,7 @@ class FederatedRooms:
             version, event = await self._member_event("knock", server, room_id, user_id, content)
             answer = await self._peers.send_knock(server, room_id, event.event_id, event.pdu)
             told = answer.get("knock_room_state")
-            shown = [entry for entry in told if isinstance(entry, dict)][:100] if isinstance(told, list) else []
+            shown = shown_state(told) if isinstance(told, list) else []
             await self._side.incoming.note(room_id, version, event, shown)
 
         await self._through_one(await self._candidates(room_id, via, user_id), through)
@@ -189,7 +197,7 @@ class FederatedRooms:
         room = await self._side.rooms.get(room_id)
         if room is not None:
             found += joined_servers(room)
-        if ":" in room_id:
+        if ":" in room_id and not found:
             found.append(domain_of(room_id))
         return [server for server in dict.fromkeys(found) if server != self._me][:SERVERS_TRIED_MAX]
 
@@ -270,10 +278,10 @@ class FederatedRooms:
 
 
 def _room_state(room: Room, invite: Event) -> list[dict[str, Any]]:
-    """What an invited user may know of a room. spec: client-server-api/#stripped-state"""
+    """What an invited user may know of a room, as whole events: the server that shows it can check them."""
     known = [room.known_state(event_type) for event_type in STRIPPED_TYPES]
     member = room.head.known.get(("m.room.member", invite.sender))
-    return [stripped(event) for event in (*known, member) if event is not None]
+    return [event.pdu for event in (*known, member) if event is not None]
 
 
 def _signatures(event: Event, answer: Mapping[str, Any]) -> dict[str, Any]:

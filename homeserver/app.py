@@ -171,6 +171,7 @@ class Hansa:
                 OpenIdUserInfo(self.people.openid),
                 *federated_room_endpoints(base, rooms, federated, users, NoEdus()),
             ]
+            federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)
         await self._serve(parts, between_servers)
         self._watch(journal)

@@ -9,16 +9,15 @@ import msgspec
 import orjson
 
 from federation.pdu_checks import PduChecks
+from federation.room_told import shown_state
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
 from homeserver.core.events import Draft, Event, signed_form
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
-from homeserver.core.room_versions import ROOM_VERSIONS
+from homeserver.core.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.core.signing import Signer
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.incoming import Incoming
 from homeserver.web.endpoint import Access, Answer, Json, endpoint
-
-STRIPPED_MAX = 100
 
 
 class InviteBody(msgspec.Struct, frozen=True):
@@ -83,6 +82,8 @@ class FederatedInvites:
         if not isinstance(event, Event):
             raise Forbidden(event) if "signature" in event else InvalidParam(event)
         await self._check(event, origin, room_id, event_id)
+        if version.room_id_from_create_event:
+            await self._check_room(version, room_id, body.invite_room_state)
         draft = Draft(
             type=event.type,
             sender=event.sender,
@@ -95,8 +96,15 @@ class FederatedInvites:
         own = {self._signer.server_name: {self._signer.key_id: signature}}
         pdu = {**event.pdu, "signatures": {**event.pdu["signatures"], **own}}
         whole = Event(version, pdu, event.event_id)
-        await self._incoming.receive_invite(room_id, version, whole, _shown(body.invite_room_state))
+        await self._incoming.receive_invite(room_id, version, whole, shown_state(body.invite_room_state))
         return pdu
+
+    async def _check_room(self, version: RoomVersion, room_id: RoomId, told: Sequence[dict[str, Any]]) -> None:
+        """That the room is the one that its create event makes. Raises InvalidParam. spec: as the endpoint's"""
+        create = next((entry for entry in told if entry.get("type") == "m.room.create"), None)
+        event = await self._checks.check_one(version, create) if create is not None else None
+        if not isinstance(event, Event) or event.room_id != room_id:
+            raise InvalidParam("invite_room_state must have the room's create event, as a whole")
 
     async def _check(self, event: Event, origin: ServerName, room_id: RoomId, event_id: EventId) -> None:
         if event.event_id != event_id or event.room_id != room_id:
@@ -109,14 +117,3 @@ class FederatedInvites:
             raise InvalidParam("the invited user is not of this server")
         if not await self._users.existing([UserId(event.state_key)]):
             raise MatrixError("there is no such user", errcode="M_NOT_FOUND", status=404)
-
-
-def _shown(stripped: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What a client may be told of it: strings where strings are, bounded."""
-    kept = []
-    for entry in stripped[:STRIPPED_MAX]:
-        event = {key: entry.get(key) for key in ("type", "state_key", "sender", "content")}
-        strings = (event["type"], event["state_key"], event["sender"])
-        if all(isinstance(value, str) for value in strings) and isinstance(event["content"], dict):
-            kept.append(event)
-    return kept

@@ -18,7 +18,6 @@ from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.rooms.arrivals import Fate
-from homeserver.rooms.client_events import stripped
 from homeserver.rooms.commands.remote_members import RemoteMembers
 from homeserver.rooms.graph_reads import GraphReads
 from homeserver.rooms.residents import Room
@@ -130,7 +129,7 @@ class FederatedMemberships:
         room = await self._access.open_room(room_id, origin)
         await self._taken(room, await self._member_event(room, origin, event_id, body, "knock"), origin)
         known = [room.known_state(event_type) for event_type in STRIPPED_TYPES]
-        return {"knock_room_state": [stripped(event) for event in known if event is not None]}
+        return {"knock_room_state": [event.pdu for event in known if event is not None]}
 
     # --- inside
 
@@ -179,7 +178,7 @@ class FederatedMemberships:
         return event
 
     async def _taken(self, room: Room, event: Event, origin: ServerName) -> StoredEvent:
-        fate = await self._intake.take(room, event, origin)
+        fate = await self._intake.take_through_us(room, event, origin)
         stored = (await self._reads.by_ids([event.event_id])).get(event.event_id)
         if stored is None or stored.flags or fate not in (Fate.ACCEPTED, Fate.KNOWN):
             raise Forbidden("the room's rules don't allow it")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from federation.intake import RoomIntake
+from federation.outside import OutsideRooms
 from federation.pdu_checks import PduChecks
 from federation.room_access import RoomAccess
-from homeserver.core.errors import BadJson, MatrixError
+from homeserver.core.errors import BadJson, MatrixError, NotFound
 from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, ServerName, is_room_id
 from homeserver.rooms.residents import Room
@@ -36,15 +38,24 @@ class NoEdus:
         return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PduSide:
+    """Where PDUs go."""
+
+    access: RoomAccess
+    checks: PduChecks
+    intake: RoomIntake
+    outside: OutsideRooms
+
+
 class Transactions:
     """Takes in what other servers send."""
 
-    def __init__(
-        self, access: RoomAccess, checks: PduChecks, intake: RoomIntake, edus: EduIntake, clock: Clock
-    ) -> None:
-        self._access = access
-        self._checks = checks
-        self._intake = intake
+    def __init__(self, pdus: PduSide, edus: EduIntake, clock: Clock) -> None:
+        self._access = pdus.access
+        self._checks = pdus.checks
+        self._intake = pdus.intake
+        self._outside = pdus.outside
         self._edus = edus
         self._clock = clock
         self._answers: OrderedDict[tuple[ServerName, str], Json] = OrderedDict()
@@ -85,6 +96,10 @@ class Transactions:
             try:
                 room = await self._access.open_room(room_id, origin)
                 self._intake.check_room(room_id)
+            except NotFound as error:
+                await self._outside.take(room_id, of_room)
+                answer.update(_refused(of_room, error.message))
+                continue
             except MatrixError as error:
                 answer.update(_refused(of_room, error.message))
                 continue

@@ -109,7 +109,8 @@ class Sender:
 
     def _event(self, position: int, written: Written) -> None:
         concerned = self.servers.concerned(written)
-        if domain_of(written.event.sender) == self._access.own and written.stored.is_shown:
+        is_ours = domain_of(written.event.sender) == self._access.own and not written.is_entry
+        if is_ours and written.stored.is_shown:
             self._enqueue(written.stored, position, concerned)
 
     def _enqueue(self, stored: StoredEvent, position: int, servers: set[ServerName]) -> None:

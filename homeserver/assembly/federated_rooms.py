@@ -9,8 +9,9 @@ from federation.gaps import Gaps, Tools
 from federation.inbound.events import FederatedEvents
 from federation.inbound.invites import FederatedInvites
 from federation.inbound.memberships import FederatedMemberships
-from federation.inbound.transactions import EduIntake, Transactions
+from federation.inbound.transactions import EduIntake, PduSide, Transactions
 from federation.intake import RoomIntake
+from federation.outside import OutsideRooms
 from federation.pdu_checks import PduChecks
 from federation.peers import Peers
 from federation.remote_rooms import FederatedRooms, OwnSide, RoomSide
@@ -39,12 +40,13 @@ def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationPar
     tools = Tools(peers, checks, parts.incoming, parts.store, parts.numbers)
     gaps = Gaps(tools)
     own = OwnSide(signer=base.signer, clock=base.world.clock, randomness=base.world.randomness)
-    side = RoomSide(rooms=parts.rooms, writer=parts.writer, incoming=parts.incoming)
+    intake = RoomIntake(base.world.db, parts.rooms, parts.store, parts.incoming, gaps)
+    side = RoomSide(rooms=parts.rooms, writer=parts.writer, incoming=parts.incoming, intake=intake)
     return FederatedRoomParts(
         peers=peers,
         checks=checks,
         access=RoomAccess(parts.rooms, base.server_name),
-        intake=RoomIntake(base.world.db, parts.rooms, parts.store, parts.incoming, gaps),
+        intake=intake,
         remote=FederatedRooms(peers, checks, own, side),
         backfill=Backfill(tools, gaps, parts.graph_reads, base.world.clock, base.server_name),
     )
@@ -55,9 +57,10 @@ def federated_room_endpoints(
 ) -> list[object]:
     """What other servers send us of rooms, and ask of them."""
     members = RemoteMembers(parts.submission, parts.writer, parts.rooms, base.signer)
+    outside = OutsideRooms(federated.checks, parts.rooms, parts.incoming, base.server_name)
     access, checks, intake = federated.access, federated.checks, federated.intake
     return [
-        Transactions(access, checks, intake, edus, base.world.clock),
+        Transactions(PduSide(access=access, checks=checks, intake=intake, outside=outside), edus, base.world.clock),
         FederatedEvents(access, parts.graph_reads, base.world.clock),
         FederatedMemberships(access, checks, intake, members, parts.graph_reads),
         FederatedInvites(checks, users, parts.submission, parts.incoming, base.signer),

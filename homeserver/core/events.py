@@ -236,9 +236,9 @@ def check_form(version: RoomVersion, pdu: Any) -> None:
 
 
 def _check_fields(version: RoomVersion, pdu: dict[str, Any]) -> None:
-    _check_short_string(pdu, "type")
+    _check_short_string(version, pdu, "type")
     if "state_key" in pdu:
-        _check_short_string(pdu, "state_key")
+        _check_short_string(version, pdu, "state_key")
     if not isinstance(pdu.get("content"), dict):
         raise InvalidEvent("content must be an object")
     # rooms/v6/#canonical-json: "the depth limit has been reduced in this room version"
@@ -272,11 +272,11 @@ def _check_ids(version: RoomVersion, pdu: dict[str, Any]) -> None:
             raise InvalidEvent("event_id is no event id of this room version")
 
 
-def _check_short_string(pdu: dict[str, Any], key: str) -> None:
+def _check_short_string(version: RoomVersion, pdu: dict[str, Any], key: str) -> None:
     value = pdu.get(key)
     if not isinstance(value, str):
         raise InvalidEvent(f"{key} must be a string")
-    if len(value.encode("utf-8", "surrogatepass")) > ID_BYTES_MAX:
+    if len(value.encode("utf-8", "surrogatepass") if version.limits_in_bytes else value) > ID_BYTES_MAX:
         raise InvalidEvent(f"{key} may have {ID_BYTES_MAX} bytes")
     if "\x00" in value:
         raise InvalidEvent(f"{key} can't have NUL")

@@ -74,6 +74,8 @@ class RoomVersion:
     integer_power_levels_only: bool = False  # rooms/v10/#values-in-mroompower_levels-events-must-be-integers
     creator_in_create_content: bool = True  # rooms/v11/#remove-the-creator-property-of-mroomcreate-events
     redacts_in_content: bool = False  # rooms/v11/#event-format-1
+    # Before, deployed servers count characters: an event that they have must not be missing here.
+    limits_in_bytes: bool = False
     redaction_keeps_third_party_signed: bool = False  # rooms/v11/#redactions
     room_id_from_create_event: bool = False  # rooms/v12/#event-format-1
     creators_have_infinite_power: bool = False  # rooms/v12/#authorisation-rules
@@ -113,6 +115,7 @@ V11 = replace(
     id="11",
     creator_in_create_content=False,
     redacts_in_content=True,
+    limits_in_bytes=True,
     redaction_keeps_third_party_signed=True,
     kept_top_level=_KEPT_TOP_LEVEL - {"prev_state", "origin", "membership"},
     kept_content=_kept(

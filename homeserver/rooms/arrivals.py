@@ -52,11 +52,11 @@ class Fate(Enum):
 class Arrival:
     """An event whose form, hash and signatures are right and whose auth events are here.
 
-    `state_before` (key number → event number) is given where some of its prev_events aren't here.
+    `states_before` (each key number → event number) are given for those of its prev_events that aren't here.
     """
 
     event: Event
-    state_before: StateMap | None = None
+    states_before: Sequence[StateMap] | None = None
     refusal: str | None = None
     staged_nid: int | None = None
 
@@ -181,8 +181,7 @@ class _Work:
         if refusal is None and before.nid != self._line.nid:
             refusal = await self._broken_rule(event, self._line)
             fate = Fate.SOFT_FAILED if refusal else Fate.ACCEPTED
-        if arrival.state_before is not None:
-            self._next += GAP_PLACES
+        if arrival.states_before is not None:
             missing = [name for name in event.prev_event_ids if name not in self._events]
             nid = existing.nid if existing is not None else self._next
             self._arrived.gaps.extend(Gap(self._room.nid, name, nid) for name in missing)
@@ -192,8 +191,9 @@ class _Work:
     # --- the state before, and what it allows
 
     async def _state_before(self, arrival: Arrival) -> Line | None:
-        if arrival.state_before is not None:
-            return await self._given(arrival.state_before)
+        if arrival.states_before is not None:
+            self._next += GAP_PLACES
+            return await self._across_gap(arrival)
         prevs = [self._events.get(event_id) for event_id in arrival.event.prev_event_ids]
         if not prevs or any(prev is None or not prev.has_place for prev in prevs):
             return None
@@ -201,6 +201,17 @@ class _Work:
             return self._line
         state_nids = {prev.state_after for prev in prevs if prev is not None}
         return await self._met([nid for nid in state_nids if nid is not None])
+
+    async def _across_gap(self, arrival: Arrival) -> Line | None:
+        """The state before an event whose past is only partly here."""
+        nids = set()
+        for state in arrival.states_before or ():
+            nids.add((await self._given(state)).nid)
+        for event_id in arrival.event.prev_event_ids:
+            prev = self._events.get(event_id)
+            if prev is not None and prev.has_place and prev.state_after is not None:
+                nids.add(prev.state_after)
+        return await self._met(nids) if nids else None
 
     async def _given(self, state: StateMap) -> Line:
         """A state that another server told of, as a line: near the current one where most of it is the same."""

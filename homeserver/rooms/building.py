@@ -48,6 +48,7 @@ class Written:
     replaced: Event | None = None
     membership_before: str | None = None
     redacts: StoredEvent | None = None  # the event that this one redacted, as it was before
+    is_entry: bool = False  # by which this server came into the room: the server that let it in tells the others
 
     @property
     def event(self) -> Event:

@@ -119,10 +119,20 @@ def _fields(event: Event) -> dict[str, Any]:
 
 
 def stripped(event: Event) -> dict[str, Any]:
-    """A state event as those outside of the room get it. spec: client-server-api/#stripped-state"""
-    return {
+    """A state event as those outside of the room get it. spec: client-server-api/#stripped-state
+
+    Of the create event more is told, as it is all that says which room this is.
+    """
+    told: dict[str, Any] = {
         "content": event.content,
         "sender": event.sender,
         "state_key": event.state_key,
         "type": event.type,
     }
+    if event.type == "m.room.create":
+        told |= {
+            "event_id": event.event_id,
+            "room_id": event.room_id,
+            "origin_server_ts": event.origin_server_ts,
+        }
+    return told

@@ -41,6 +41,8 @@ class GraphReads:
         """What these events cite as their authorisation, and what that cites. Two queries at most."""
         graph = await self._graphs.of(room.nid, room.version)
         chain = reachable(starts, graph.auth_of) - graph.rejected
+        if room.version.room_id_from_create_event:
+            chain.add(EventId("$" + room.room_id[1:]))  # nobody cites it, and all of them rest on it
         return list((await self._events.by_ids(chain)).values())
 
     async def chain_behind(self, room: Room, found: Sequence[Event]) -> list[StoredEvent]:

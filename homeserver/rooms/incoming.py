@@ -122,7 +122,7 @@ class Incoming:
         if room is None:
             raise NotFound("this server doesn't know the room")
         journal = self._parts.journal
-        gaps = sum(1 for arrival in arrivals if arrival.state_before is not None)
+        gaps = sum(1 for arrival in arrivals if arrival.states_before is not None)
         first = await journal.open(POSITIONS_EACH * len(arrivals) + GAP_PLACES * gaps)
         entries: Sequence[Entry] = ()
         try:
@@ -314,7 +314,8 @@ class Incoming:
             assert room is not None
             stored = (await self._events.by_ids([event.event_id]))[event.event_id]
             before = was.event.membership if was is not None else None
-            written = Written(stored=stored, room=room, replaced=was.event if was else None, membership_before=before)
+            replaced = was.event if was else None
+            written = Written(stored=stored, room=room, replaced=replaced, membership_before=before, is_entry=True)
             entries = [Entry(first + 1, "event", room_id, (), written)]
         finally:
             journal.close(first - GAP_PLACES, entries)

@@ -128,7 +128,7 @@ class EmbeddedPostgres:
             folder.mkdir(mode=0o700, exist_ok=True)
         self._path.chmod(0o700)
         if self._owner is not None:
-            os.chown(self._path, self._owner.pw_uid, self._owner.pw_gid)
+            _give(self._path, self._owner)
             _make_passable(self._path)
         version = await self._run("postgres", "--version")
         major = version.split()[-1].split(".")[0]
@@ -228,6 +228,16 @@ class EmbeddedPostgres:
             lines = (self._path / "server.log").read_text(errors="replace").strip().splitlines()
             return lines[-1] if lines else "it is empty"
         return "it can't be read"
+
+
+def _give(path: Path, owner: pwd.struct_passwd) -> None:
+    """Makes a folder theirs, with all in it where it was copied by somebody else."""
+    inner = path / "PG_VERSION"
+    was_copied = inner.exists() and inner.stat().st_uid != owner.pw_uid
+    os.chown(path, owner.pw_uid, owner.pw_gid)
+    if was_copied:
+        for found in path.rglob("*"):
+            os.chown(found, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
 
 
 def _owner() -> pwd.struct_passwd | None:

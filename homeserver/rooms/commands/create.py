@@ -163,8 +163,9 @@ class RoomCreation:
         contents: dict[str, dict[str, Any]] = {
             "m.room.join_rules": {"join_rule": preset.join_rule},
             "m.room.history_visibility": {"history_visibility": preset.history_visibility},
-            "m.room.guest_access": {"guest_access": preset.guest_access},
         }
+        if preset.guest_access is not None:
+            contents["m.room.guest_access"] = {"guest_access": preset.guest_access}
         if encrypt == "all" or (encrypt == "invite" and preset.join_rule == "invite"):
             contents["m.room.encryption"] = dict(ENCRYPTION)
         given = {(state.type, state.state_key or "") for state in plan.request.initial_state or []}

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
 from homeserver.core.events import Event
-from homeserver.core.identifiers import RoomId, ServerName, UserId, is_user_id
+from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of, is_user_id
 from homeserver.ports import MemberProfiles, RemoteRooms
 from homeserver.rooms.commands.restricted_joins import authorising_user, needs_authorisation
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Room, Rooms
 
 REASON_CHARS_MAX = 1_000
+SERVERS_ASKED_MAX = 8
 MEMBERSHIPS = frozenset({"join", "invite", "knock", "leave", "ban"})
 # What only the server may say: a client that sends it is not believed.
 _SERVERS_OWN = frozenset({"membership", "join_authorised_via_users_server", "third_party_invite"})
@@ -62,7 +63,15 @@ class Membership:
             content = (await self._contents("join", [user_id], None))[user_id]
             await self._remote.join(user_id, room_id, via, {**content, **own})
         elif room.membership(user_id) != "join":
-            await self._join_here(room, user_id, own, is_guest=is_guest)
+            try:
+                await self._join_here(room, user_id, own, is_guest=is_guest)
+            except MatrixError as error:
+                others = self._others(room)
+                if error.code != "M_UNABLE_TO_GRANT_JOIN" or not others:
+                    raise
+                # Nobody here may let the user in; somebody elsewhere may.
+                content = (await self._contents("join", [user_id], None))[user_id]
+                await self._remote.join(user_id, room_id, [*via, *others], {**content, **own})
 
     async def knock(
         self, room_id: RoomId, user_id: UserId, *, reason: str | None = None, via: Sequence[ServerName] = ()
@@ -192,6 +201,19 @@ class Membership:
         if room is None or (room.membership(user_id) is None and not _is_open(room)):
             raise Forbidden("you are not in this room")
         return room
+
+    def _others(self, room: Room) -> list[ServerName]:
+        """The other servers in a room, those of its most powerful users first."""
+        levels = room.power_levels()
+        named = sorted(levels.users().items(), key=lambda entry: -entry[1]) if levels is not None else []
+        create = room.known_state("m.room.create")
+        users = [*([create.sender] if create is not None else []), *(user_id for user_id, _ in named), *room.members]
+        found = dict.fromkeys(
+            domain_of(user_id)
+            for user_id in users
+            if room.membership(UserId(user_id)) == "join" and not self._submission.is_local(user_id)
+        )
+        return list(found)[:SERVERS_ASKED_MAX]
 
     def _is_here(self, room: Room) -> bool:
         """Whether this server takes part in the room, or nobody does."""

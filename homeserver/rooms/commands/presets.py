@@ -16,7 +16,7 @@ TOMBSTONE_LEVEL = 150
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
     join_rule: str
-    guest_access: str
+    guest_access: str | None  # None: not said, and so forbidden
     history_visibility: str = "shared"
     invite_level: int = 50
     trusts_invitees: bool = False
@@ -25,7 +25,7 @@ class Preset:
 PRESETS: Mapping[str, Preset] = {
     "private_chat": Preset(join_rule="invite", guest_access="can_join", invite_level=0),
     "trusted_private_chat": Preset(join_rule="invite", guest_access="can_join", invite_level=0, trusts_invitees=True),
-    "public_chat": Preset(join_rule="public", guest_access="forbidden"),
+    "public_chat": Preset(join_rule="public", guest_access=None),
 }
 
 

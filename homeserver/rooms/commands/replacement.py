@@ -44,15 +44,17 @@ def power_levels(
 ) -> dict[str, Any]:
     """The old levels in the form of the new version, without its creators where those are not to be named.
 
-    Whoever had infinite power in the old room and is not a creator of the new one gets the highest level there is.
+    Where the new version knows no creators' power, whoever had it gets the highest level there is; where it does, the
+    upgrader chooses the creators anew, as on other servers.
     """
     levels = _normalised(create.version, old.content if old is not None else {})
     users = dict(levels["users"])
     if old is None:
         users.update(PowerLevels(create, None).users())
     highest = max([100, *levels["events"].values(), *(levels[name] for name in SCALAR_LEVELS)])
-    for creator in creators(create):
-        users[creator] = highest
+    if not version.creators_have_infinite_power:
+        for creator in creators(create):
+            users[creator] = highest
     if version.creators_have_infinite_power:
         for creator in (upgrader, *additional):
             users.pop(creator, None)

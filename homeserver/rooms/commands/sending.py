@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from homeserver.core.auth_rules import CREATE
-from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
+from homeserver.core.auth_rules import CREATE, POWER_LEVELS, creators
+from homeserver.core.errors import BadJson, Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, UserId, parse_event_id
 from homeserver.rooms.commands.directory import CANONICAL_ALIAS, Aliases
@@ -61,8 +61,10 @@ class Sending:
     ) -> Event:
         """Any state but memberships. Raises as `RoomWriter.send`; M_BAD_ALIAS for a foreign canonical alias."""
         if type == CREATE[0]:
-            raise Forbidden("a room is created once")
+            raise MatrixError("a room is created once", errcode="M_BAD_STATE")
         room = await self._rooms.joined_room(room_id, sender)
+        if type == POWER_LEVELS[0] and state_key == "":
+            _check_names_no_creator(room, content)
         if type == CANONICAL_ALIAS and state_key == "":
             await self._aliases.check_canonical(room_id, content)
         if type == "m.room.encryption" and state_key == "":
@@ -88,12 +90,19 @@ class Sending:
         user_id = transaction.user_id
         room = await self._rooms.joined_room(room_id, user_id)
         stored = await self._events.by_id(event_id)
-        if stored is None or stored.room_nid != room.nid:
+        if stored is not None:
+            if stored.room_nid != room.nid:
+                raise NotFound("there is no such event in this room")
+            self._check_redaction(room, user_id, stored, only_own=only_own)
+        elif only_own or not self._is_shared(room):
             raise NotFound("there is no such event in this room")
-        self._check_redaction(room, user_id, stored, only_own=only_own)
         own = {key: value for key, value in content.items() if key != "redacts"}
         draft = self._submission.draft("m.room.redaction", user_id, own, redacts=event_id)
         return await self._submission.send(room_id, draft, transaction)
+
+    def _is_shared(self, room: Room) -> bool:
+        """Whether there are servers that may have events of this room that we lack."""
+        return any(value == "join" and not self._submission.is_local(name) for name, value in room.members.items())
 
     def _check_redaction(self, room: Room, user_id: UserId, stored: StoredEvent, *, only_own: bool) -> None:
         if stored.event.type == CREATE[0]:
@@ -128,6 +137,15 @@ class Sending:
 def _is_related(event: Event) -> bool:
     relation = event.content.get("m.relates_to")
     return isinstance(relation, dict) and isinstance(relation.get("rel_type"), str)
+
+
+def _check_names_no_creator(room: Room, content: dict[str, Any]) -> None:
+    """Creators' power is not a level. spec: rooms/v12/#authorisation-rules"""
+    create, users = room.known_state(*CREATE), content.get("users")
+    if not room.version.creators_have_infinite_power or create is None or not isinstance(users, dict):
+        return
+    if any(creator in users for creator in creators(create)):
+        raise BadJson("users must not name a creator of the room")
 
 
 def _check_stays_encrypted(room: Room, content: dict[str, Any]) -> None:
