@@ -67,7 +67,7 @@ class Accounts:
 
     async def step(self, number: int) -> None:
         made = await self.anybody.registered(f"account{number}")
-        await made.call("POST", "/keys/upload", {"device_keys": device_keys(made)})
+        await made.call("POST", "/keys/upload", {"device_keys": device_keys(made.user_id, made.device_id)})
         self.made.append(made)
 
     async def check(self) -> None:
@@ -83,20 +83,20 @@ class Accounts:
             assert (await self.anybody.answer("POST", "/login", login))[0] == 200
 
 
-def device_keys(caller: Caller) -> dict[str, Any]:
+def device_keys(user_id: str, device_id: str) -> dict[str, Any]:
     """Keys as a device uploads them, signed by itself."""
     key = SigningKey.generate()
     keys: dict[str, Any] = {
-        "user_id": caller.user_id,
-        "device_id": caller.device_id,
+        "user_id": user_id,
+        "device_id": device_id,
         "algorithms": ["m.olm.v1.curve25519-aes-sha2"],
         "keys": {
-            f"curve25519:{caller.device_id}": "c" * 43,
-            f"ed25519:{caller.device_id}": encode_base64(bytes(key.verify_key)),
+            f"curve25519:{device_id}": "c" * 43,
+            f"ed25519:{device_id}": encode_base64(bytes(key.verify_key)),
         },
     }
     signature = encode_base64(key.sign(canonical_json.encode(keys)).signature)
-    return {**keys, "signatures": {caller.user_id: {f"ed25519:{caller.device_id}": signature}}}
+    return {**keys, "signatures": {user_id: {f"ed25519:{device_id}": signature}}}
 
 
 class OneTimeKeys:

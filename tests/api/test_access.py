@@ -1,0 +1,220 @@
+"""Who may do what: every endpoint asks for a token, tokens can't be guessed or read back, passwords can't be tried."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from homeserver.storage.database import Database
+from homeserver.web.endpoint import Access, endpoint
+from tests.kit.acknowledged import device_keys
+from tests.kit.clock import FakeClock
+from tests.kit.server import Client, RunningServer, running_server
+
+PASSWORD = "correct horse battery"
+# What anybody may ask, by how its path begins: nobody is known there, or what is asked is public.
+OPEN = tuple(
+    """
+    /.well-known/matrix/ /health /ready /metrics /_synapse/admin/v1/register
+    /_matrix/key/ /_matrix/federation/v1/version /_matrix/federation/v1/openid/userinfo /_matrix/media/ /_matrix/app/
+    /_matrix/client/versions /_matrix/client/v3/login /_matrix/client/v3/register /_matrix/client/v1/register
+    /_matrix/client/v3/refresh /_matrix/client/v3/auth/ /_matrix/client/v3/directory/ /_matrix/client/v3/publicRooms
+    /_matrix/client/v3/profile/ /_matrix/client/v3/account/password /_matrix/client/v3/account/deactivate
+    /_matrix/client/v3/account/3pid /_matrix/client/v1/auth_metadata /_matrix/client/v1/rendezvous
+    """.split()
+)
+
+
+def test_an_endpoint_says_who_may_call_it() -> None:
+    """T-I1: there is no default that lets everybody in."""
+    with pytest.raises(TypeError):
+        endpoint("GET", "/x", spec="")  # type: ignore[call-arg]
+
+
+async def test_every_endpoint_wants_a_token(server: RunningServer) -> None:
+    """T-I1, T-I2, T-I10: none, an empty one, blanks and one that was never given are refused everywhere."""
+    stranger = server.anonymous()
+    for declared in server.hansa.endpoints:
+        path = re.sub(r"\{[a-z_]+\}", "x", declared.paths[0])
+        if declared.access in (Access.NONE, Access.OPTIONAL):
+            assert declared.paths[0].startswith(OPEN), f"{declared.method} {declared.paths[0]} is open to anybody"
+            continue
+        if declared.access is Access.SERVER:
+            assert (await stranger.request(declared.method, path, data=b"{}")).status == 401, path
+            continue
+        assert (await stranger.request(declared.method, path)).refused(401, "M_MISSING_TOKEN")
+        for header in ("Bearer x", "Bearer hsa_" + "A" * 43, "Basic eDp4"):
+            answer = await stranger.request(declared.method, path, headers={"Authorization": header})
+            assert answer.status == 401, (declared.method, path, header)
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", "Bearer    ", "bearer\t", "Bearer \u00a0", "hsa_x", "null"]
+)
+async def test_empty_tokens_are_nobodys(server: RunningServer, header: str) -> None:
+    """T-I10: also when an account without a session exists."""
+    await server.user("alice")
+    answer = await server.anonymous().request("GET", "/account/whoami", headers={"Authorization": header})
+    assert answer.status == 401
+    assert (await server.anonymous().get("/account/whoami", access_token="")).status == 401
+
+
+@pytest.mark.parametrize("password", ["", " ", "\x00", None, 5, {}, ["correct horse battery"]])
+async def test_odd_passwords_open_nothing(server: RunningServer, password: Any) -> None:
+    """T-I3: an empty password is wrong before anything is asked, also for an account that has none."""
+    await server.user("alice")
+    for name in ("alice", "nobody"):
+        identifier = {"type": "m.id.user", "user": name}
+        login = {"type": "m.login.password", "identifier": identifier, "password": password}
+        assert (await server.anonymous().post("/login", body=login)).status in (400, 403)
+    body = {"username": "bob", "password": password, "auth": {"type": "m.login.dummy"}}
+    if password is not None:
+        assert (await server.anonymous().post("/register", body=body)).status == 400
+
+
+async def test_an_account_without_a_password_is_opened_by_none(server: RunningServer, database: Database) -> None:
+    """T-I5: interactive authentication passes only by the proof that its stage wants."""
+    alice = await server.user("alice")
+    await database.execute("UPDATE users SET password_hash = NULL WHERE user_id = $1", alice.user_id)
+    identifier = {"type": "m.id.user", "user": "alice"}
+    for given in ({"password": ""}, {"password": None}, {"password": PASSWORD}, {}):
+        auth = {"type": "m.login.password", "identifier": identifier, **given}
+        answer = await alice.post("/delete_devices", body={"devices": [alice.device_id], "auth": auth})
+        assert answer.status == 401, given
+    for stage in ("m.login.dummy", "m.login.token", "m.login.sso", "m.login.email.identity", ""):
+        answer = await alice.post("/delete_devices", body={"devices": [alice.device_id], "auth": {"type": stage}})
+        assert answer.status == 401, stage
+    assert (await alice.get("/account/whoami")).status == 200
+
+
+async def everything_kept(database: Database) -> str:
+    """All rows of all tables as text, bytes in hexadecimal."""
+    names = await database.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    rows = [
+        row for name in names for row in await database.fetch(f'SELECT t::text AS row FROM "{name["tablename"]}" t')
+    ]
+    return "\n".join(row["row"] for row in rows)
+
+
+async def test_secrets_are_not_kept(server: RunningServer, database: Database) -> None:
+    """T-I11, T-I12: tokens are kept as hashes, passwords as argon2id, and nothing of a half-done authentication."""
+    alice = await server.user("alice")
+    login = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": PASSWORD}
+    opened = (await server.anonymous().post("/login", body={**login, "refresh_token": True})).ok()
+    await alice.post("/account/password", body={"new_password": "the next password", "auth": {"type": "m.login.dummy"}})
+    kept = await everything_kept(database)
+    assert "@alice:hansa.test" in kept and "$argon2id$" in kept
+    for secret in (PASSWORD, "the next password", alice.token, opened["access_token"], opened["refresh_token"]):
+        assert secret is not None
+        assert secret not in kept and secret.encode().hex() not in kept
+
+
+async def test_tokens_cannot_be_guessed(server: RunningServer) -> None:
+    """T-I11: 32 bytes of the system's randomness each, no two alike."""
+    found = set()
+    for number in range(20):
+        account = await server.user(f"u{number}")
+        assert re.fullmatch(r"hsa_[A-Za-z0-9_-]{43}", account.token or "")
+        found.add(account.token)
+    assert len(found) == 20
+
+
+async def test_one_of_many_gets_the_name(server: RunningServer) -> None:
+    """T-I13: the database decides, not a look before; nobody gets into somebody's account by registering it."""
+    body = {"username": "alice", "password": PASSWORD, "auth": {"type": "m.login.dummy"}}
+    answers = await asyncio.gather(*(server.anonymous().post("/register", body=body) for _ in range(8)))
+    assert sorted(answer.status for answer in answers) == [200, *[400] * 7]
+    assert all(answer.json["errcode"] == "M_USER_IN_USE" for answer in answers if answer.status == 400)
+    again = await server.anonymous().post("/register", body={**body, "password": "somebody else's"})
+    again.refused(400, "M_USER_IN_USE")
+
+
+async def test_passwords_cannot_be_tried(database_dsn: str) -> None:
+    """T-I16: not for an account, not from an address; nobody is locked out for good by who tries."""
+    clock = FakeClock()
+    limits = "[rate_limits]\nlogin_address = {per_second = 0.01, burst = 12}\n"
+    async with running_server(database_dsn, clock=clock, toml=limits) as server:
+        await server.user("alice")
+
+        async def tried(name: str, password: str) -> int:
+            identifier = {"type": "m.id.user", "user": name}
+            login = {"type": "m.login.password", "identifier": identifier, "password": password}
+            return (await server.anonymous().post("/login", body=login)).status
+
+        assert [await tried("alice", f"wrong {number}") for number in range(5)] == [403] * 5
+        assert await tried("alice", PASSWORD) == 429, "the account rests after so many failures"
+        assert [await tried(f"user{number}", "wrong") for number in range(6)] == [403] * 6
+        assert await tried("somebody", "wrong") == 429, "the address rests, whomever it tries"
+        clock.advance(3600)
+        assert await tried("alice", PASSWORD) == 200
+
+
+async def test_new_devices_are_shown_at_once(server: RunningServer) -> None:
+    """T-P1: no device comes silently: whoever shares a room hears of it in the next /sync."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await alice.create_room(preset="public_chat")
+    await bob.join(room)
+    since = (await bob.sync())["next_batch"]
+    phone = await server.login("alice")
+    keys = device_keys(phone.user_id, phone.device_id)
+    assert (await phone.post("/keys/upload", body={"device_keys": keys})).status == 200
+    lists = (await bob.sync(since=since, timeout=0)).get("device_lists", {})
+    assert lists.get("changed") == [alice.user_id]
+
+
+async def test_prototype_names_are_names(server: RunningServer) -> None:
+    """T-P3: keys that mean something to JavaScript are kept and given back as any other; types are bounded."""
+    alice = await server.user("alice")
+    path = "/user/{}/account_data/{}"
+    for kind in ("__proto__", "constructor", "toString"):
+        content = {"__proto__": {"polluted": True}, "constructor": 1}
+        assert (await alice.put(path, alice.user_id, kind, body=content)).status == 200
+        assert (await alice.get(path, alice.user_id, kind)).ok() == content
+    assert (await alice.put(path, alice.user_id, "x" * 1000, body={})).status == 400
+
+
+@pytest.mark.parametrize("kind", ["m.call.member", "org.matrix.msc3401.call.member"])
+async def test_nobody_joins_a_call_for_another(server: RunningServer, kind: str) -> None:
+    """T-P6: a state key that is a user's id is that user's alone."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await alice.create_room(preset="public_chat", power_level_content_override={"events": {kind: 0}})
+    await bob.join(room)
+    state = "/rooms/{}/state/{}/{}"
+    (await bob.put(state, room, kind, alice.user_id, body={"a": 1})).refused(403, "M_FORBIDDEN")
+    assert (await bob.put(state, room, kind, bob.user_id, body={"a": 1})).status == 200
+
+
+async def seen_by(client: Client, room: str) -> list[str]:
+    events = (await client.get("/rooms/{}/messages", room, dir="b", limit=50)).ok()["chunk"]
+    return [event["content"]["body"] for event in reversed(events) if event["type"] == "m.room.message"]
+
+
+class JumpingClock(FakeClock):
+    """Its wall time can be set, as by an administrator or a broken time server; the monotonic time goes on."""
+
+    def jump(self, seconds: float) -> None:
+        self._now_ms += int(seconds * 1000)
+
+
+async def test_a_jumping_clock_breaks_nothing(database_dsn: str) -> None:
+    """T-O13: order, sync, limits and log-ins go on, a day back or a year forth."""
+    clock = JumpingClock()
+    async with running_server(database_dsn, clock=clock) as server:
+        alice = await server.user("alice")
+        room = await alice.create_room()
+        since = (await alice.sync())["next_batch"]
+        said = []
+        for number, jump in enumerate((0, -86_400, 3600, 365 * 86_400, -365 * 86_400)):
+            clock.jump(jump)
+            said.append(f"message {number}")
+            await alice.send(room, said[-1])
+            answer = await alice.sync(since=since, timeout=0)
+            since = answer["next_batch"]
+            timeline = answer["rooms"]["join"][room]["timeline"]["events"]
+            assert [event["content"]["body"] for event in timeline] == [said[-1]]
+            assert (await alice.get("/account/whoami")).status == 200
+            assert (await server.login("alice")).token
+        assert await seen_by(alice, room) == said
