@@ -36,4 +36,5 @@ def measure(name: str, size: int, work: Callable[[], object], *, units: int = 1,
 
 def report(name: str, size: int, value: float, unit: str) -> None:
     """Prints a line for what is counted, not timed."""
-    print(f"{name:<44} size {size:>7}  {value:>12,.1f} {unit}", flush=True)
+    places = 2 if unit == "s" else 1
+    print(f"{name:<44} size {size:>7}  {value:>12,.{places}f} {unit}", flush=True)
