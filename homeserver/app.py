@@ -51,11 +51,13 @@ from homeserver.runtime.clock import SystemClock
 from homeserver.runtime.disk import DiskGuard
 from homeserver.runtime.ids import SystemRandomness
 from homeserver.runtime.metrics import Metrics
+from homeserver.runtime.progress import Progress, unseen
 from homeserver.runtime.signing_key import load_signer
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 from homeserver.storage.migrate import migrate
+from homeserver.storage.only_server import OnlyServer
 from homeserver.web.connections import Connections
 from homeserver.web.dns import SystemDns
 from homeserver.web.endpoint import Endpoint
@@ -275,20 +277,24 @@ def _tls(listener: Listener) -> ssl.SSLContext | None:
     return context
 
 
-async def run(config: Config, *, ready: Callable[[bool], None] = lambda first_start: None) -> None:
+async def run(
+    config: Config, *, ready: Callable[[bool], None] = lambda first_start: None, progress: Progress = unseen
+) -> None:
     """Runs the server until SIGTERM or SIGINT. `ready` is told, once it answers, whether this was the first start.
 
     Raises WrongDatabase, Unavailable, WrongSigningKey and OSError (a port that is taken).
     """
     clock, randomness = SystemClock(), SystemRandomness()
-    own = EmbeddedPostgres(config.database.embedded_path, clock) if config.database.dsn is None else None
+    own = EmbeddedPostgres(config.database.embedded_path, clock, progress) if config.database.dsn is None else None
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     first_start = not config.signing_key_path.exists()
     signer = load_signer(config.signing_key_path, ServerName(config.server_name), randomness)
     dsn = await own.start() if own is not None else config.database.dsn.reveal() if config.database.dsn else ""
+    alone = OnlyServer(dsn, clock, on_rival=stopped.set)
     try:
+        await alone.take()
         db = await Database.connect(
             dsn,
             size_min=config.database.pool_size_min,
@@ -298,14 +304,18 @@ async def run(config: Config, *, ready: Callable[[bool], None] = lambda first_st
         hansa = Hansa(config, World(clock=clock, randomness=randomness, db=db), signer)
         if own is not None:
             hansa.tasks.forever(own.keep_up, name="own_database")
+        hansa.tasks.forever(alone.keep, name="only_server")
         try:
+            await migrate(db, progress)
             await hansa.start()
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hansa.reload)
             ready(first_start)
             await stopped.wait()
+            alone.check()
         finally:
             await _stop(hansa, db)
     finally:
+        await alone.give_back()
         if own is not None:
             await own.stop()
 

@@ -134,6 +134,16 @@ def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
         raise Failed(str(error), "type `hansa doctor`") from None
 
 
+def _show_progress(what: str, done: int, total: int) -> None:
+    """A bar on standard error, where a person sees it; it leaves no trace."""
+    if not sys.stderr.isatty():
+        return
+    width = 30
+    full = width * done // total
+    bar = f"{what} [{'#' * full}{'-' * (width - full)}] {done}/{total}"
+    click.echo("\r\x1b[K" + ("" if done == total else bar), nl=False, err=True)
+
+
 json_option: Callable[[Any], Any] = click.option("--json", "as_data", is_flag=True, help="Print data for programs.")
 
 
@@ -200,7 +210,7 @@ def run(ctx: click.Context) -> None:
         click.echo(welcome(config, first_start=first_start), err=True)
 
     try:
-        uvloop.run(app.run(config, ready=ready))
+        uvloop.run(app.run(config, ready=ready, progress=_show_progress))
     except WrongDatabase as error:
         raise Failed(str(error), "type `hansa doctor`") from None
     except Unavailable as error:
@@ -282,8 +292,8 @@ def db_migrate(ctx: click.Context) -> None:
     config = _config(ctx)
 
     async def apply() -> list[Migration]:
-        async with connected(config, SystemClock()) as db:
-            return await migrate(db)
+        async with connected(config, SystemClock(), _show_progress) as db:
+            return await migrate(db, _show_progress)
 
     for migration in _wait(apply()):
         click.echo(f"applied {migration.number:04} {migration.name}", err=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from homeserver.config import Config
 from homeserver.operator.findings import Finding, failed, warning, well
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.progress import Progress, unseen
 from homeserver.storage.database import Database, Reader
 from homeserver.storage.embedded import EmbeddedPostgres
 from homeserver.storage.migrate import applied_migrations, known_migrations
@@ -41,12 +42,12 @@ class MigrationState:
 
 
 @asynccontextmanager
-async def reachable_dsn(config: Config, clock: Clock) -> AsyncIterator[str]:
+async def reachable_dsn(config: Config, clock: Clock, progress: Progress = unseen) -> AsyncIterator[str]:
     """How to reach the database: yours, or Hansa's own. That one is started for the while if it doesn't run."""
     if config.database.dsn is not None:
         yield config.database.dsn.reveal()
         return
-    own = EmbeddedPostgres(config.database.embedded_path, clock)
+    own = EmbeddedPostgres(config.database.embedded_path, clock, progress)
     running = own.running_dsn()
     if running is not None:
         yield running
@@ -59,9 +60,9 @@ async def reachable_dsn(config: Config, clock: Clock) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def connected(config: Config, clock: Clock) -> AsyncIterator[Database]:
+async def connected(config: Config, clock: Clock, progress: Progress = unseen) -> AsyncIterator[Database]:
     """A few connections to it. Raises Unavailable or WrongDatabase."""
-    async with reachable_dsn(config, clock) as dsn:
+    async with reachable_dsn(config, clock, progress) as dsn:
         db = await Database.connect(dsn, size_min=1, size_max=2)
         try:
             yield db

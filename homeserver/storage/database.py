@@ -37,7 +37,7 @@ class Tx(Reader, Protocol):
     async def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None: ...
 
 
-_LOST = (
+LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, cannot connect now
@@ -67,7 +67,7 @@ class _Lease:
     async def __aenter__(self) -> PoolConnectionProxy[Row]:
         try:
             self._connection = await self._pool.acquire()
-        except _LOST as error:
+        except LOST as error:
             raise _unavailable(error) from error
         return self._connection
 
@@ -76,10 +76,10 @@ class _Lease:
             self._connection.terminate()
         try:
             await self._pool.release(self._connection)
-        except _LOST as late:
+        except LOST as late:
             if error is None:
                 raise _unavailable(late) from late
-        if isinstance(error, _LOST):
+        if isinstance(error, LOST):
             raise _unavailable(error) from error
 
 
@@ -153,7 +153,7 @@ class Database:
                     "statement_timeout": statement_timeout_ms,
                 },
             )
-        except _LOST as error:
+        except LOST as error:
             raise _unavailable(error) from error
         assert pool is not None
         return cls(pool)

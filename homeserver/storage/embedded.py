@@ -23,6 +23,7 @@ import asyncpg
 import structlog
 
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.progress import Progress, unseen
 from homeserver.storage.migrate import WrongDatabase
 
 log = structlog.get_logger()
@@ -56,7 +57,8 @@ _SETTINGS = (
 class EmbeddedPostgres:
     """One cluster in one folder. `start` makes it at first; the same folder serves one Hansa at a time."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock, progress: Progress = unseen) -> None:
+        self._progress = progress
         self._path = path.absolute()
         self._clock = clock
         self._process: asyncio.subprocess.Process | None = None
@@ -77,7 +79,10 @@ class EmbeddedPostgres:
 
     async def start(self) -> str:
         """Starts it and gives its DSN. Raises WrongDatabase, with what to do, if that can't be."""
+        steps = 2 if self.exists else 3
+        self._progress("starting the database", 0, steps)
         await self._prepare()
+        self._progress("starting the database", steps - 2, steps)
         socket_folder = self._socket_folder()
         for _ in range(_ATTEMPTS):
             await self._wait_for_lock()
@@ -86,7 +91,9 @@ class EmbeddedPostgres:
             await self._clock.sleep(0.2)
         else:
             raise WrongDatabase(f"PostgreSQL doesn't start; {self._path / 'server.log'} ends with: {self._last_line()}")
+        self._progress("starting the database", steps - 1, steps)
         await _make_database(socket_folder)
+        self._progress("starting the database", steps, steps)
         return _dsn(socket_folder, DATABASE)
 
     async def keep_up(self) -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
+from homeserver.runtime.progress import Progress, unseen
 from homeserver.storage.database import Database, Reader
 
 # Held while migrating, so that two processes that start at once don't both do it.
@@ -55,7 +56,7 @@ async def applied_migrations(db: Reader) -> list[int]:
     return [row["number"] for row in await db.fetch(_APPLIED)]
 
 
-async def migrate(db: Database) -> list[Migration]:
+async def migrate(db: Database, progress: Progress = unseen) -> list[Migration]:
     """Brings the schema up to date, and gives what was applied.
 
     Raises WrongDatabase for an encoding or collation other than UTF8 and C, and for a schema newer than this program.
@@ -70,18 +71,23 @@ async def migrate(db: Database) -> list[Migration]:
     async with db.unhurried() as tx:
         await tx.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         await tx.execute(_CREATE)
+        missing = _missing(known, await applied_migrations(tx))
     done = []
-    for migration in known:
+    for number, migration in enumerate(missing):
+        progress("bringing the schema up to date", number, len(missing))
         async with db.unhurried() as tx:
             await tx.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            applied = await applied_migrations(tx)
-            if applied and applied[-1] > known[-1].number:
-                raise WrongDatabase(
-                    f"the schema is at {applied[-1]}, this program knows {known[-1].number}: run a newer one"
-                )
-            if migration.number in applied:
+            if migration not in _missing(known, await applied_migrations(tx)):
                 continue
             await tx.execute(migration.sql)
             await tx.execute(_RECORD, migration.number, migration.name)
             done.append(migration)
+    progress("bringing the schema up to date", len(missing), len(missing))
     return done
+
+
+def _missing(known: list[Migration], applied: list[int]) -> list[Migration]:
+    """Raises WrongDatabase for a schema that a newer program made."""
+    if applied and applied[-1] > known[-1].number:
+        raise WrongDatabase(f"the schema is at {applied[-1]}, this program knows {known[-1].number}: run a newer one")
+    return [migration for migration in known if migration.number not in applied]

@@ -35,3 +35,11 @@ class FakeClock:
         for _, woken in due:
             if not woken.done():
                 woken.set_result(None)
+
+
+class HastyClock(FakeClock):
+    """Who sleeps wakes at once, and the time has passed."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+        await asyncio.sleep(0)

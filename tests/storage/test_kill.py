@@ -19,7 +19,6 @@ def senders(count: int) -> list[Messages]:
 
 
 async def kill_again_and_again(folder: Path, kinds: list[Kind], *, times: int, seed: int) -> None:
-    folder.chmod(0o755)
     chance = random.Random(seed)
     server = ServerProcess(folder)
     await server.start()
@@ -48,24 +47,24 @@ def everything() -> list[Kind]:
 
 
 @pytest.mark.slow
-async def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
+async def test_nothing_acknowledged_is_lost_by_a_kill(folder: Path) -> None:
     """T-O6: an answer of success means durable. Events are there once, in their sender's order."""
-    await kill_again_and_again(tmp_path, [*senders(4)], times=3, seed=1)
+    await kill_again_and_again(folder, [*senders(4)], times=3, seed=1)
 
 
 @pytest.mark.slow
-async def test_nothing_of_any_kind_is_lost_by_a_kill(tmp_path: Path) -> None:
+async def test_nothing_of_any_kind_is_lost_by_a_kill(folder: Path) -> None:
     """T-O6, T-F10: accounts, keys (none handed out twice), messages to devices, receipts, files, backups."""
-    await kill_again_and_again(tmp_path, everything(), times=3, seed=3)
+    await kill_again_and_again(folder, everything(), times=3, seed=3)
 
 
 @pytest.mark.deep
-async def test_nothing_acknowledged_is_lost_by_sixty_kills(tmp_path: Path) -> None:
+async def test_nothing_acknowledged_is_lost_by_sixty_kills(folder: Path) -> None:
     """T-O6: the same, for long."""
-    await kill_again_and_again(tmp_path, [*senders(4)], times=60, seed=2)
+    await kill_again_and_again(folder, [*senders(4)], times=60, seed=2)
 
 
 @pytest.mark.deep
-async def test_nothing_of_any_kind_is_lost_by_thirty_kills(tmp_path: Path) -> None:
+async def test_nothing_of_any_kind_is_lost_by_thirty_kills(folder: Path) -> None:
     """T-O6, T-F10: the same, for long."""
-    await kill_again_and_again(tmp_path, everything(), times=30, seed=4)
+    await kill_again_and_again(folder, everything(), times=30, seed=4)

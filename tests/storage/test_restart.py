@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -26,15 +24,6 @@ from tests.kit.small_disk import fill, small_disk
 pytestmark = pytest.mark.slow
 
 SHUTDOWN_S = 3.0
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Made here and not below pytest's own folder, which PostgreSQL's user can't pass."""
-    made = Path(tempfile.mkdtemp(prefix="hansa-restart-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
 
 
 def kinds() -> list[Kind]:

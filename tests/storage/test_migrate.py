@@ -1,0 +1,72 @@
+"""Migrations: each once, also when one is interrupted; no program runs on a schema that is newer than itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from homeserver.core.errors import MatrixError
+from homeserver.storage.database import Database
+from homeserver.storage.migrate import WrongDatabase, applied_migrations, known_migrations, migrate
+
+NUMBERS = [migration.number for migration in known_migrations()]
+
+
+async def connected(dsn: str) -> Database:
+    return await Database.connect(dsn, size_min=1, size_max=3)
+
+
+async def test_each_runs_once_whoever_starts(empty_database_dsn: str) -> None:
+    """T-O17: three servers that start at once, and one that starts later."""
+    db = await connected(empty_database_dsn)
+    seen: list[tuple[int, int]] = []
+    try:
+        done = await asyncio.gather(*(migrate(db, lambda _, at, total: seen.append((at, total))) for _ in range(3)))
+        assert sorted(migration.number for each in done for migration in each) == NUMBERS
+        assert seen[-1][0] == seen[-1][1]
+        assert await migrate(db) == []
+        assert await applied_migrations(db) == NUMBERS
+    finally:
+        await db.close()
+
+
+@pytest.mark.parametrize("blocked", [NUMBERS[1], NUMBERS[-1]])
+async def test_an_interrupted_one_leaves_nothing_half_done(empty_database_dsn: str, blocked: int) -> None:
+    """T-O17: what failed is rolled back as a whole, and the next start goes on from there."""
+    db = await connected(empty_database_dsn)
+    try:
+        await db.execute(
+            "CREATE TABLE migrations (number integer PRIMARY KEY, name text NOT NULL,"
+            " applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        await db.execute(f"ALTER TABLE migrations ADD CONSTRAINT fault CHECK (number < {blocked})")
+        with pytest.raises(Exception, match="fault"):
+            await migrate(db)
+        before = await db.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        assert await applied_migrations(db) == [number for number in NUMBERS if number < blocked]
+        await db.execute("ALTER TABLE migrations DROP CONSTRAINT fault")
+        assert [migration.number for migration in await migrate(db)] == [n for n in NUMBERS if n >= blocked]
+        after = await db.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        assert len(after) >= len(before)
+    finally:
+        await db.close()
+
+
+async def test_an_older_program_refuses_a_newer_schema(database: Database) -> None:
+    """T-O17: a roll-back of the program doesn't write into what it doesn't know."""
+    await database.execute("INSERT INTO migrations (number, name) VALUES (9999, 'of tomorrow')")
+    with pytest.raises(WrongDatabase, match="9999"):
+        await migrate(database)
+
+
+async def test_a_long_migration_is_not_given_up(empty_database_dsn: str) -> None:
+    """T-O17: the time-out of statements is for requests."""
+    db = await Database.connect(empty_database_dsn, size_min=1, size_max=1, statement_timeout_s=0.2)
+    try:
+        async with db.unhurried() as tx:
+            assert await tx.fetchval("SELECT pg_sleep(0.5) IS NULL") is False
+        with pytest.raises(MatrixError):
+            await db.fetchval("SELECT pg_sleep(0.5)")
+    finally:
+        await db.close()
