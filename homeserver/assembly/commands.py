@@ -73,6 +73,7 @@ def build_commands(
     parts.journal.listen(door.hear)
     base.tasks.start(door.resume(), name="guests")
     sending = Sending(submission, parts.rooms, parts.store, aliases, db)
+    publication = Publication(db, parts.rooms, parts.journal)
     return CommandParts(
         remote=remote,
         aliases=aliases,
@@ -83,9 +84,9 @@ def build_commands(
         ),
         sending=sending,
         delayed=_delayed(base, parts, sending, membership),
-        upgrade=RoomUpgrade(submission, membership, parts.rooms, db, base.world.randomness),
+        upgrade=RoomUpgrade(submission, membership, parts.rooms, publication, base.world.randomness),
         public_rooms=PublicRooms(db, parts.rooms, parts.journal),
-        publication=Publication(db, parts.rooms),
+        publication=publication,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import RoomId
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
+from homeserver.rooms.commands.directory import Published
 from homeserver.rooms.residents import USUAL_KEYS, Room, Rooms
 from homeserver.storage import appservices, room_directory
 from homeserver.storage.database import Database
@@ -17,7 +20,6 @@ from homeserver.storage.database import Database
 PAGE_MAX = 500
 TERM_CHARS_MAX = 255
 LOADED_AT_ONCE = 500
-KEPT_MAX = 50_000
 _SHOWN = frozenset(key[0] for key in USUAL_KEYS) | {"m.room.member"}
 
 
@@ -46,19 +48,30 @@ class _Listed:
 
 
 class PublicRooms:
-    """Lists published rooms from memory. A room is read again after it changed; one query per page besides."""
+    """Keeps the published rooms in memory, sorted. A room is looked at again after it changed.
+
+    A page costs as much as it is long; with a search term, as there are rooms in the directory.
+    """
 
     def __init__(self, db: Database, rooms: Rooms, journal: Journal) -> None:
         self._db = db
         self._rooms = rooms
         self._listed: dict[RoomId, _Listed] = {}
-        self._changes = 0
+        self._sorted: list[_Listed] = []
+        self._stale: set[RoomId] = set()
+        self._looked_at: set[RoomId] = set()
+        self._is_read = False
+        self._reading = asyncio.Lock()
         journal.listen(self._hear)
 
     async def page(self, wanted: Wanted) -> dict[str, Any]:
         """A page of the directory. Raises InvalidParam."""
-        listed = await self._all(await self._room_ids(wanted))
-        matching = sorted((one for one in listed if _matches(one, wanted)), key=lambda one: one.place)
+        await self._catch_up()
+        matching: Sequence[_Listed] = self._sorted
+        if wanted.instance_id is not None or wanted.all_networks:
+            matching = await self._of_networks(wanted)
+        if wanted.term is not None or wanted.room_types is not None:
+            matching = [one for one in matching if _matches(one, wanted)]
         limit = max(1, min(wanted.limit, PAGE_MAX))
         first, last = _span(matching, wanted.since, limit)
         chunk = matching[first:last]
@@ -69,35 +82,74 @@ class PublicRooms:
             answer["prev_batch"] = _token("p", chunk[0])
         return answer
 
-    async def _room_ids(self, wanted: Wanted) -> list[RoomId]:
+    async def _of_networks(self, wanted: Wanted) -> list[_Listed]:
+        """What bridges list; with `all_networks` beside the published rooms."""
         if wanted.instance_id is not None:
             appservice_id, _, network_id = wanted.instance_id.rpartition("|")
-            return await appservices.listed(self._db, network_id, appservice_id)
-        published = await room_directory.published(self._db)
-        if not wanted.all_networks:
-            return published
-        return list(dict.fromkeys([*published, *await appservices.listed(self._db, None, None)]))
-
-    async def _all(self, room_ids: Sequence[RoomId]) -> list[_Listed]:
-        missing = [room_id for room_id in room_ids if room_id not in self._listed]
-        found: dict[RoomId, _Listed] = {}
+            room_ids = await appservices.listed(self._db, network_id, appservice_id)
+            found: dict[RoomId, _Listed] = {}
+        else:
+            room_ids = await appservices.listed(self._db, None, None)
+            found = dict(self._listed)
+        missing = [room_id for room_id in room_ids if room_id not in found]
         for start in range(0, len(missing), LOADED_AT_ONCE):
-            before = self._changes
             loaded = await self._rooms.get_many(missing[start : start + LOADED_AT_ONCE])
-            read = {room_id: _listed(room) for room_id, room in loaded.items()}
-            found.update(read)
-            if before == self._changes:
-                self._listed.update(read)
-        while len(self._listed) > KEPT_MAX:
-            del self._listed[next(iter(self._listed))]
-        return [one for room_id in room_ids if (one := found.get(room_id) or self._listed.get(room_id)) is not None]
+            found.update((room_id, _listed(room)) for room_id, room in loaded.items())
+        return sorted(found.values(), key=_place)
+
+    async def _catch_up(self) -> None:
+        """Reads the directory the first time, and then what changed."""
+        if self._is_read and not self._stale and not self._reading.locked():
+            return
+        async with self._reading:
+            if not self._is_read:
+                self._is_read = True  # what happens from here on is heard
+                try:
+                    self._stale.update(await room_directory.published(self._db))
+                except BaseException:
+                    self._is_read = False
+                    raise
+            while self._stale:
+                self._looked_at = set(list(self._stale)[:LOADED_AT_ONCE])
+                self._stale -= self._looked_at
+                try:
+                    await self._read(self._looked_at)
+                except BaseException:
+                    self._stale |= self._looked_at
+                    raise
+
+    async def _read(self, room_ids: Collection[RoomId]) -> None:
+        published = await room_directory.published_among(self._db, room_ids)
+        found = await self._rooms.get_many(list(published))
+        for room_id in room_ids:
+            room = found.get(room_id)
+            self._put(room_id, _listed(room) if room is not None else None)
+
+    def _put(self, room_id: RoomId, listed: _Listed | None) -> None:
+        before = self._listed.pop(room_id, None)
+        if before is not None:
+            del self._sorted[bisect_left(self._sorted, before.place, key=_place)]
+        if listed is not None:
+            self._listed[room_id] = listed
+            insort(self._sorted, listed, key=_place)
 
     def _hear(self, entries: Sequence[Entry]) -> None:
+        if not self._is_read:
+            return
         for entry in entries:
             written = entry.payload
-            if isinstance(written, Written) and (written.event.type in _SHOWN or written.redacts is not None):
-                self._changes += 1
-                self._listed.pop(written.event.room_id, None)
+            if isinstance(written, Published):
+                self._stale.update(written.room_ids)
+            elif isinstance(written, Written):
+                room_id, kind = written.event.room_id, written.event.type
+                is_shown = kind in _SHOWN or written.redacts is not None
+                is_known = room_id in self._listed or room_id in self._looked_at
+                if kind == "m.room.create" or (is_shown and is_known):
+                    self._stale.add(room_id)
+
+
+def _place(one: _Listed) -> tuple[int, str]:
+    return one.place
 
 
 def _listed(room: Room) -> _Listed:
@@ -153,9 +205,9 @@ def _span(matching: Sequence[_Listed], since: str | None, limit: int) -> tuple[i
         return 0, limit
     direction, place = _parse_token(since)
     if direction == "n":
-        first = sum(1 for one in matching if one.place <= place)
+        first = bisect_right(matching, place, key=_place)
         return first, first + limit
-    last = sum(1 for one in matching if one.place < place)
+    last = bisect_left(matching, place, key=_place)
     return max(0, last - limit), last
 
 

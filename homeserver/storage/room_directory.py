@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from homeserver.core.identifiers import RoomId, ServerName
 from homeserver.storage.database import Reader, Tx
 
 _PUBLISHED = "SELECT room_id FROM rooms WHERE is_published ORDER BY room_nid"
 _IS_PUBLISHED = "SELECT is_published FROM rooms WHERE room_id = $1"
+_PUBLISHED_AMONG = "SELECT room_id FROM rooms WHERE room_id = ANY($1::text[]) AND is_published"
 _MOVE = """
     UPDATE rooms SET is_published = (room_id = $2)
     WHERE room_id IN ($1, $2) AND EXISTS (SELECT FROM rooms WHERE room_id = $1 AND is_published)
@@ -21,6 +24,11 @@ _SERVERS = """
 async def published(db: Reader) -> list[RoomId]:
     """The rooms of the directory, oldest first."""
     return [RoomId(row["room_id"]) for row in await db.fetch(_PUBLISHED)]
+
+
+async def published_among(db: Reader, room_ids: Collection[RoomId]) -> set[RoomId]:
+    """Those of these rooms that are in the directory."""
+    return {RoomId(row["room_id"]) for row in await db.fetch(_PUBLISHED_AMONG, list(room_ids))}
 
 
 async def is_published(db: Reader, room_id: RoomId) -> bool:

@@ -146,3 +146,29 @@ async def test_pages_and_filters(server: RunningServer) -> None:
     assert await found(room_types=[]) == set()
     for body in ({"since": "junk"}, {"since": "n1"}, {"since": "nx_!"}, {"limit": -1}):
         (await alice.post("/publicRooms", body=body)).refused(400, "M_INVALID_PARAM")
+
+
+async def test_the_directory_follows_what_happens_and_asks_nothing_else(server: RunningServer) -> None:
+    """Kept sorted in memory: a page after nothing happened costs no query, and one after a change the change's."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room_ids = [await alice.create_room(preset="public_chat", visibility="public", name=f"r{n}") for n in range(3)]
+
+    async def listed() -> list[tuple[str, str, int]]:
+        found = (await alice.get("/publicRooms")).ok()
+        assert found["total_room_count_estimate"] == len(found["chunk"])
+        return [(one["room_id"], one["name"], one["num_joined_members"]) for one in found["chunk"]]
+
+    assert sorted(await listed()) == sorted((room_id, f"r{n}", 1) for n, room_id in enumerate(room_ids))
+    before = server.db.asked
+    await listed()
+    assert server.db.asked == before
+    await bob.join(room_ids[2])
+    (await alice.put("/rooms/{}/state/m.room.name", room_ids[1], body={"name": "new"})).ok()
+    (await alice.put("/directory/list/room/{}", room_ids[0], body={"visibility": "private"})).ok()
+    hidden = await alice.create_room(preset="public_chat", name="hidden")
+    assert await listed() == [(room_ids[2], "r2", 2), (room_ids[1], "new", 1)]
+    (await alice.put("/directory/list/room/{}", hidden, body={"visibility": "public"})).ok()
+    shown = await alice.create_room(preset="public_chat", visibility="public", name="shown")
+    found = await listed()
+    assert found[0] == (room_ids[2], "r2", 2)
+    assert sorted(found[1:]) == sorted([(room_ids[1], "new", 1), (hidden, "hidden", 1), (shown, "shown", 1)])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound, RoomInUse
 from homeserver.core.identifiers import RoomAlias, RoomId, ServerName, UserId, parse_room_alias
+from homeserver.journal.journal import Journal
 from homeserver.ports import Bridges, RemoteRooms
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Room, Rooms
@@ -151,12 +153,20 @@ class Aliases:
             await self._submission.send(room.room_id, draft)
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The payload of the journal's entries of kind `directory`: rooms that may have come or gone."""
+
+    room_ids: tuple[RoomId, ...]
+
+
 class Publication:
     """Which rooms are in the directory."""
 
-    def __init__(self, db: Database, rooms: Rooms) -> None:
+    def __init__(self, db: Database, rooms: Rooms, journal: Journal) -> None:
         self._db = db
         self._rooms = rooms
+        self._journal = journal
 
     async def visibility(self, room_id: RoomId) -> str:
         """Raises NotFound."""
@@ -171,8 +181,16 @@ class Publication:
             raise NotFound("this server doesn't know the room")
         if not is_admin and not may_set_alias(room, user_id):
             raise Forbidden("only moderators of a room may publish it")
-        async with self._db.transaction() as tx:
-            await rooms.set_published(tx, room_id, visibility == "public")
+        async with self._journal.write() as write:
+            await rooms.set_published(write.tx, room_id, visibility == "public")
+            write.publish("directory", payload=Published((room_id,)))
+
+    async def move(self, old: RoomId, new: RoomId) -> None:
+        """Gives a room's aliases, and its place in the directory, to the one that replaces it."""
+        async with self._journal.write() as write:
+            await room_aliases.move(write.tx, old, new)
+            await room_directory.move(write.tx, old, new)
+            write.publish("directory", payload=Published((old, new)))
 
 
 def may_set_alias(room: Room, user_id: UserId) -> bool:

@@ -16,13 +16,11 @@ from homeserver.core.events import Draft, Event, StateKey
 from homeserver.core.identifiers import RoomId, UserId, parse_user_id
 from homeserver.core.room_versions import RoomVersion, room_version
 from homeserver.rooms.commands import replacement
-from homeserver.rooms.commands.directory import CANONICAL_ALIAS
+from homeserver.rooms.commands.directory import CANONICAL_ALIAS, Publication
 from homeserver.rooms.commands.membership import Membership
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.runtime.ids import Randomness
-from homeserver.storage import room_aliases, room_directory
-from homeserver.storage.database import Database
 
 ADDITIONAL_CREATORS_MAX = 100
 BANS_MAX = 5_000
@@ -36,12 +34,17 @@ class RoomUpgrade:
     """Upgrades rooms."""
 
     def __init__(
-        self, submission: Submission, membership: Membership, rooms: Rooms, db: Database, randomness: Randomness
+        self,
+        submission: Submission,
+        membership: Membership,
+        rooms: Rooms,
+        publication: Publication,
+        randomness: Randomness,
     ) -> None:
         self._submission = submission
         self._membership = membership
         self._rooms = rooms
-        self._db = db
+        self._publication = publication
         self._randomness = randomness
         self._upgrading: set[RoomId] = set()
 
@@ -97,9 +100,7 @@ class RoomUpgrade:
         new = await self._make(old, state, user_id, version, additional)
         body = {"body": "This room has been replaced", "replacement_room": new}
         await self._submission.send(old.room_id, self._submission.draft(TOMBSTONE, user_id, body, ""))
-        async with self._db.transaction() as tx:
-            await room_aliases.move(tx, old.room_id, new)
-            await room_directory.move(tx, old.room_id, new)
+        await self._publication.move(old.room_id, new)
         await self._copy_bans(new, state, user_id)
         await self._move_canonical_alias(old.room_id, new, state, user_id)
         await self._restrict(old, user_id)
