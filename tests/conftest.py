@@ -16,6 +16,7 @@ from tests.kit.postgres import PostgresForTests, running_postgres
 REPOSITORY = Path(__file__).resolve().parent.parent
 PEER_PYTHON = Path(os.environ.get("HANSA_PEER_PYTHON") or REPOSITORY / ".venv-peer" / "bin" / "python")
 RUST_SCENE = REPOSITORY / "tests" / "clients" / "rust" / "target" / "debug" / "hansa-scene"
+BRIDGE = Path(os.environ.get("HANSA_BRIDGE") or REPOSITORY / ".venv-bridge" / "bin" / "heisenbridge")
 CLIENT_MODULES = REPOSITORY / "tests" / "clients" / "node_modules"
 
 # The same examples in every run: CI says yes or no for a reason. Deep tests raise their own numbers.
@@ -27,6 +28,8 @@ def _missing(marker: str) -> str | None:
     """Why tests with this marker can't run here, and what to type; nothing when they can."""
     if marker == "peer" and not PEER_PYTHON.exists():
         return "the environment of the peer is missing: type `scripts/bootstrap peer`"
+    if marker == "bridge" and not BRIDGE.exists():
+        return "the environment of the bridge is missing: type `scripts/bootstrap bridge`"
     if marker == "clients" and not (shutil.which("node") and CLIENT_MODULES.exists()):
         return "node or the clients are missing: install node, then type `scripts/bootstrap clients`"
     return None
@@ -48,7 +51,7 @@ def _missing_program(item: pytest.Item) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    reasons = [_missing(marker) for marker in ("peer", "clients", "rust") if item.get_closest_marker(marker)]
+    reasons = [_missing(marker) for marker in ("peer", "bridge", "clients", "rust") if item.get_closest_marker(marker)]
     if item.get_closest_marker("root") and not _may_mount():
         pytest.skip("only root can mount a small disk; tests/web/test_disk.py has PostgreSQL's error without one")
     for reason in (*reasons, _missing_program(item)):

@@ -428,7 +428,7 @@ def test_locks_pin_every_package_with_its_hash() -> None:
     """T-O16: what is installed is what was looked at."""
 
     def findings() -> Iterator[str]:
-        for name in ("runtime", "dev", "build", "peer"):
+        for name in ("runtime", "dev", "build", "peer", "bridge"):
             for requirement, hashes in _locked(name).items():
                 if not hashes:
                     yield f"requirements/{name}.txt: {requirement} has no hash"
