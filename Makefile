@@ -1,5 +1,5 @@
 # What people type. Each target sets up what it needs; nothing is installed outside this folder.
-.PHONY: help run test check test-deep bench lock docs format clean
+.PHONY: help run test check test-deep bench lock audit docs format clean
 
 PY := .venv/bin/python
 FAST := not slow and not deep and not peer and not clients
@@ -43,6 +43,10 @@ docs: ## write the pages that are made from the code
 lock: ## choose versions anew and write them with their hashes into requirements/
 	@scripts/bootstrap dev
 	scripts/lock
+
+audit: ## compare the locks with the flaws that are known (requirements/known_flaws.toml)
+	@scripts/bootstrap dev
+	$(PY) -m scripts.audit_lock
 
 clean: ## remove environments and caches; ./data stays
 	rm -rf .venv .venv-peer tests/clients/node_modules tests/clients/rust/target .mypy_cache .ruff_cache .pytest_cache .hypothesis

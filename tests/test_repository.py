@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from homeserver.config import RateLimits
+from scripts import audit_lock
 from tests.kit.source import PRODUCT, ROOT, Module, dotted, files, modules, modules_of_tests, product_modules
 
 FUNCTION_LINES_MAX = 70
@@ -447,9 +448,20 @@ def test_server_and_tests_have_the_same_versions() -> None:
 
 
 def test_dependencies_with_known_flaws_stay_out() -> None:
-    """T-O16, T-O23, T-M8, T-M9, T-M10, T-M11: the floors known on 2026-11-23."""
-    pins = {pin.split("==")[0]: pin.split("==")[1].split(" ")[0] for pin in _locked("runtime")}
-    assert tuple(int(part) for part in pins["aiohttp"].split(".")) >= (3, 14, 5)
+    """T-O16, T-O23, T-M8, T-M9, T-M10, T-M11, T-P8: the floors known on 2026-11-23, in every lock."""
+    report(audit_lock.audit(), "choose newer versions: `make lock`")
+
+
+def test_the_audit_finds_what_is_known() -> None:
+    """T-O16: older than the floor, or not to be used at all."""
+    flaws = {"floor": {"a": ["2.10.0", "CVE-1"]}, "never": {"b": "has ended"}}
+    pins = {"runtime": [("a", "2.9.9"), ("b", "1.0"), ("c", "0.1")], "dev": [("a", "2.10.0"), ("a", "2.10.0.1")]}
+    assert list(audit_lock.findings(pins, flaws)) == [
+        "runtime: a 2.9.9 has CVE-1: take 2.10.0 or newer",
+        "runtime: b has ended",
+    ]
+    listed = {component["name"] for component in audit_lock.bill_of_materials()["components"]}
+    assert {"aiohttp", "asyncpg", "orjson", "pynacl"} <= listed
 
 
 def _locked(name: str) -> dict[str, int]:
