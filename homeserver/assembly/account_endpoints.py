@@ -8,6 +8,7 @@ from homeserver.accounts.devices import Devices
 from homeserver.accounts.login import Login
 from homeserver.accounts.password_change import PasswordChange
 from homeserver.accounts.registration import Registration, RegistrationTools, SharedSecretRegistration
+from homeserver.accounts.rendezvous import Rendezvous
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.calls import transports_of
@@ -21,6 +22,7 @@ from homeserver.client_api.filters import FilterEndpoints
 from homeserver.client_api.login import LoginEndpoints
 from homeserver.client_api.profile import ProfileEndpoints
 from homeserver.client_api.registration import RegistrationEndpoints
+from homeserver.client_api.rendezvous import RendezvousEndpoints
 from homeserver.client_api.server_info import ServerInfo
 from homeserver.ports import Bridges
 
@@ -45,6 +47,7 @@ def account_endpoints(
     change = PasswordChange(users, sessions, accounts.uia, contacts.proofs)
     return [
         ServerInfo(base.config, base.served, transports_of(base.config)),
+        RendezvousEndpoints(Rendezvous(base.world.clock, base.world.randomness), base.config.base_url),
         RegistrationEndpoints(registration, by_secret, bridged, users, base.limiter),
         LoginEndpoints(login, bridged, sessions, is_password_login=base.config.password.login),
         AccountEndpoints(change, accounts.uia, deactivation),

@@ -290,6 +290,7 @@ class RateLimits:
     call_token: RateLimit = _limit(0.5, 20, "Tokens for calls, by address.")
     turn: RateLimit = _limit(0.5, 20, "Credentials for the relay of calls, by user.")
     delayed_event: RateLimit = _limit(5, 100, "Looks at and changes of delayed events, by user or address.")
+    rendezvous: RateLimit = _limit(0.2, 20, "Meeting points for signing in by a QR code, by address.")
     report: RateLimit = _limit(0.1, 10, "Reports of content, by user.")
     federation: RateLimit = _limit(100, 2000, "Requests of other servers that have no limit of their own, by server.")
     federation_join: RateLimit = _limit(2, 50, "Joins and knocks through us, by server.")

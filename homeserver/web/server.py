@@ -49,7 +49,9 @@ _PARSED_INLINE_BYTES = 32_768
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
-    "Access-Control-Allow-Headers": "X-Requested-With, Content-Type, Authorization, Date, Range, If-Range",
+    "Access-Control-Allow-Headers": (
+        "X-Requested-With, Content-Type, Authorization, Date, Range, If-Range, If-Match, If-None-Match"
+    ),
     "Access-Control-Expose-Headers": "ETag, Location, Accept-Ranges, Content-Range",
 }
 # When a client whom we couldn't serve may come again.
