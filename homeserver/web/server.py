@@ -58,6 +58,8 @@ CORS = {
 RETRY_AFTER_S = 2
 # The longest that a reader may take nothing of an answer in pieces.
 STALL_S = 60.0
+# What is read of a body before its handler asks for it: large files come in few pieces.
+_READ_AHEAD_BYTES = 256 * 1024
 # Which program this is, not which version of which library.
 _ALWAYS = {**CORS, "Server": "Hansa"}
 _JSON_HEADERS = {**_ALWAYS, "Content-Type": "application/json", "Cache-Control": "no-store"}
@@ -176,7 +178,7 @@ class HttpRequest:
         if size > self._limit:
             raise TooLarge(f"the body may have {self._limit} bytes")
         received = 0
-        async for piece in self._raw.content.iter_chunked(65_536):
+        async for piece in self._raw.content.iter_any():
             received += len(piece)
             if received > self._limit:
                 raise TooLarge(f"the body may have {self._limit} bytes")
@@ -250,6 +252,7 @@ class WebServer:
             head_seconds_max=self._limits.head_seconds_max,
             access_log=None,
             keepalive_timeout=self._limits.keepalive_s,
+            read_bufsize=_READ_AHEAD_BYTES,
             max_line_size=self._limits.header_bytes_max,
             max_field_size=self._limits.header_bytes_max,
             auto_decompress=False,
