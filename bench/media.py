@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from time import perf_counter
 
 import aiohttp
+import uvloop
 from PIL import Image
 
 from bench.harness import report
@@ -104,14 +104,11 @@ async def whole(data: bytes) -> AsyncIterator[bytes]:
 
 async def measured() -> None:
     await thumbnails()
+    toml = f"[media]\nupload_bytes_max = {SIZE}\n"
     with running_postgres() as postgres:
-        async with postgres.fresh() as dsn:
-            async with running_server(dsn, toml=f"[media]\nupload_bytes_max = {SIZE}\n") as server:
-                await transfers(server, await server.user("alice"))
+        async with postgres.fresh() as dsn, running_server(dsn, toml=toml) as server:
+            await transfers(server, await server.user("alice"))
 
 
 def run() -> None:
-    with tempfile.TemporaryDirectory():
-        import uvloop
-
-        uvloop.run(measured())
+    uvloop.run(measured())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from homeserver.assembly.base import Base
+from homeserver.assembly.network import build_outgoing
 from homeserver.client_api.media import Delivery, LegacyMediaEndpoints, MediaEndpoints
+from homeserver.client_api.url_previews import UrlPreviews
 from homeserver.journal.journal import Journal
 from homeserver.media.files import Files
 from homeserver.media.housekeeping import Housekeeping
 from homeserver.media.links import MediaLinks
 from homeserver.media.pace import Pace
+from homeserver.media.previews import Previews, PreviewSettings
 from homeserver.media.repository import MediaLimits, MediaRepository, MediaTools
 from homeserver.media.sandbox import Sandbox, SandboxLimits
 from homeserver.media.thumbnails import Size, Thumbnails
@@ -43,7 +46,10 @@ class MediaParts:
         self.repository = MediaRepository(world.db, self.files, self.thumbnails, tools, limits)
         self.links = MediaLinks(world.db, journal, world.clock, base.server_name)
         retention_s = base.config.rooms.redacted_retention_s
-        self.housekeeping = Housekeeping(world.db, self.files, self.links, world.clock, retention_s=retention_s)
+        self.housekeeping = Housekeeping(
+            world.db, self.repository, self.files, self.links, world.clock, retention_s=retention_s
+        )
+        self._client = build_outgoing(base.config)
         journal.listen(self.links.hear)
 
     async def start(self) -> None:
@@ -55,7 +61,28 @@ class MediaParts:
     def endpoints(self) -> list[object]:
         delivery = Delivery(self.repository, self.objects)
         is_open = self.base.config.media.legacy_access == "open"
-        return [MediaEndpoints(self.repository, delivery), LegacyMediaEndpoints(delivery, is_open=is_open)]
+        endpoints: list[object] = [
+            MediaEndpoints(self.repository, delivery),
+            LegacyMediaEndpoints(delivery, is_open=is_open),
+        ]
+        if self.base.config.previews.enabled:
+            endpoints.append(UrlPreviews(self._previews()))
+        return endpoints
+
+    def _previews(self) -> Previews:
+        world, chosen = self.base.world, self.base.config.previews
+        settings = PreviewSettings(
+            denied_hosts=chosen.deny_hosts,
+            language=chosen.language,
+            page_bytes_max=chosen.page_bytes_max,
+            picture_bytes_max=chosen.picture_bytes_max,
+            pixels_max=self.base.config.media.image_pixels_max,
+            timeout_s=chosen.timeout_s,
+            redirects_max=chosen.redirects_max,
+            lifetime_s=chosen.lifetime_s,
+        )
+        return Previews(world.db, self._client, self.sandbox, self.repository, world.clock, settings)
 
     async def close(self) -> None:
         await self.sandbox.close()
+        await self._client.close()

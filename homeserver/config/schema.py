@@ -108,6 +108,20 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Previews:
+    """Previews of the web pages that messages link to; no address that `federation` denies is connected to."""
+
+    enabled: bool = option(True, "Whether clients get previews of links.")
+    deny_hosts: tuple[str, ...] = option((), "Hosts of which there are no previews, nor of what is below them.")
+    language: str = option("en", "Languages in which pages are asked for, as in `Accept-Language`.")
+    page_bytes_max: int = option(1 * MIB, "How much of a page is read.", low=1024)
+    picture_bytes_max: int = option(10 * MIB, "Largest picture that is shown beside.", low=1024)
+    timeout_s: float = option(10.0, "Longest time for one fetch.", low=0.1, high=120)
+    redirects_max: int = option(5, "How often a fetch is led on.", low=0, high=20)
+    lifetime_s: int = option(3600, "How long a preview is given before the page is fetched again.", low=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
     """Who may make an account."""
 
@@ -291,6 +305,7 @@ class RateLimits:
     turn: RateLimit = _limit(0.5, 20, "Credentials for the relay of calls, by user.")
     delayed_event: RateLimit = _limit(5, 100, "Looks at and changes of delayed events, by user or address.")
     rendezvous: RateLimit = _limit(0.2, 20, "Meeting points for signing in by a QR code, by address.")
+    url_preview: RateLimit = _limit(1, 30, "Previews of web pages, by user.")
     report: RateLimit = _limit(0.1, 10, "Reports of content, by user.")
     federation: RateLimit = _limit(100, 2000, "Requests of other servers that have no limit of their own, by server.")
     federation_join: RateLimit = _limit(2, 50, "Joins and knocks through us, by server.")
@@ -485,6 +500,7 @@ class Config:
     sessions: Sessions = section(Sessions(), "How long logins last.")
     rooms: Rooms = section(Rooms(), "How new rooms begin.")
     media: Media = section(Media(), "Uploaded files.")
+    previews: Previews = section(Previews(), "Previews of links.")
     presence: Presence = section(Presence(), "Who is there.")
     push: Push = section(Push(), "Notifications to phones.")
     rate_limits: RateLimits = section(RateLimits(), "What one user, address or room may ask.")

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from homeserver.media.files import AT_ONCE, Files
 from homeserver.media.links import MediaLinks
+from homeserver.media.repository import MediaRepository
 from homeserver.runtime.clock import Clock
-from homeserver.storage import media, media_links
+from homeserver.storage import media, media_links, url_previews
 from homeserver.storage.database import Database
 
 EVERY_S = 60.0
+# Previews stay a while after they are out of date: events show their pictures.
+PREVIEWS_KEPT_MS = 24 * 3600 * 1000
+PREVIEWS_MAX = 100_000
 
 
 class Housekeeping:
     """A background task: `run` does one round, the first one at once."""
 
-    def __init__(self, db: Database, files: Files, links: MediaLinks, clock: Clock, *, retention_s: int) -> None:
+    def __init__(
+        self,
+        db: Database,
+        repository: MediaRepository,
+        files: Files,
+        links: MediaLinks,
+        clock: Clock,
+        *,
+        retention_s: int,
+    ) -> None:
         self._db = db
+        self._repository = repository
         self._files = files
         self._links = links
         self._clock = clock
@@ -33,12 +47,16 @@ class Housekeeping:
         await self._links.hide_unshown()
         before = self._clock.now_ms() - self._retention_ms
         while hidden := await media.hidden(self._db, before, AT_ONCE):
-            await self.delete(hidden)
+            await self._repository.delete(hidden)
+        await self._delete_previews()
         await self._files.delete_due()
         await self._files.objects.sweep()
 
-    async def delete(self, media_ids: list[str]) -> None:
-        """Deletes media, and the files that no other id names."""
-        async with self._db.transaction() as tx:
-            await self._files.release(tx, await media.delete(tx, media_ids))
-        await self._files.delete_due()
+    async def _delete_previews(self) -> None:
+        """Those that are long out of date, or too many, with their pictures."""
+        before, found = self._clock.now_ms() - PREVIEWS_KEPT_MS, AT_ONCE
+        while found == AT_ONCE:
+            async with self._db.transaction() as tx:
+                found, media_ids = await url_previews.delete_old(tx, before, PREVIEWS_MAX, AT_ONCE)
+            if media_ids:
+                await self._repository.delete(media_ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,29 @@ class MediaRepository:
 
         await self._name(user_id, kept, name)
         return self._uri(row.media_id)
+
+    async def keep_own(self, pieces: AsyncIterator[bytes], content_type: str) -> tuple[str, str]:
+        """A file of the server itself, for a preview: its mxc URI and id. It counts for nobody's quota."""
+        kept = await self._files.keep("files", pieces)
+        row = MediaRow(
+            media_id=self._new_id(),
+            user_id=UserId(""),
+            created_ts=self._tools.clock.now_ms(),
+            digest=kept.digest,
+            size_bytes=kept.size_bytes,
+            content_type=content_type,
+        )
+        async with self._db.transaction() as tx:
+            await self._files.settle(tx, kept)
+            await media.insert(tx, row)
+        await self._files.delete_due()
+        return self._uri(row.media_id), row.media_id
+
+    async def delete(self, media_ids: Sequence[str]) -> None:
+        """Deletes media, and the files that no other id names."""
+        async with self._db.transaction() as tx:
+            await self._files.release(tx, await media.delete(tx, media_ids))
+        await self._files.delete_due()
 
     async def create(self, user_id: UserId) -> tuple[str, int]:
         """An id to upload to later: its mxc URI and when it expires (ms). Raises LimitExceeded."""

@@ -5,8 +5,10 @@ It runs on its own (`python -I worker.py`) and imports nothing of ours.
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
+import re
 import resource
 import struct
 import sys
@@ -16,6 +18,8 @@ from typing import Any
 _HEADER = struct.Struct(">I")
 # More frames than this are shown as a still picture.
 FRAMES_MAX = 150
+# Elements of a page may be nested so deeply.
+DEPTH_MAX = 2_000
 ANIMATED_PIXELS_MAX = 60_000_000
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -27,6 +31,9 @@ _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIF"),
 }
+_CHARSET = re.compile(rb"<meta[^>]{0,200}charset=[\"' ]*([A-Za-z0-9_-]{1,40})", re.IGNORECASE)
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
+_VOID = frozenset("area base br col embed hr img input link meta p li param source track wbr".split())
 _NO_PICTURE = {"error": "this is no picture that can be made smaller"}
 
 Made = tuple[dict[str, Any], bytes]
@@ -126,7 +133,7 @@ def page(job: dict[str, Any], source: bytes) -> Made:
     from selectolax.lexbor import LexborHTMLParser
 
     text_max = job["text_chars_max"]
-    tree = LexborHTMLParser(source)
+    tree = LexborHTMLParser(_shallow(_decoded(source, job["charset"])))
     metas: dict[str, str] = {}
     for meta in tree.css("meta"):
         name = meta.attributes.get("property") or meta.attributes.get("name")
@@ -153,6 +160,29 @@ def page(job: dict[str, Any], source: bytes) -> Made:
         "language": (tree.root.attributes.get("lang") or "")[:20] if tree.root is not None else "",
     }
     return found, b""
+
+
+def _shallow(text: str) -> str:
+    """The page up to where its elements are nested too deeply: a parser's work grows with the square of that."""
+    depth = 0
+    for tag in _TAG.finditer(text):
+        if tag[2].lower() not in _VOID:
+            depth += -1 if tag[1] else 1
+            if depth > DEPTH_MAX:
+                return text[: tag.start()]
+    return text
+
+
+def _decoded(source: bytes, charset: str | None) -> str:
+    """By the header's word, the page's own, or as UTF-8; what doesn't fit is replaced."""
+    named = _CHARSET.search(source[:2048])
+    for name in (charset, named[1].decode("ascii") if named else None, "utf-8"):
+        try:
+            if name and codecs.lookup(name)._is_text_encoding:
+                return source.decode(name, "replace")
+        except (LookupError, ValueError):
+            continue
+    return source.decode("utf-8", "replace")
 
 
 def _first_text(tree: Any, text_max: int) -> str:

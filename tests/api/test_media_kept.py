@@ -66,9 +66,9 @@ async def test_the_same_file_is_kept_once(server: RunningServer) -> None:
     ):
         answer.refused(404, "M_NOT_FOUND")
     await server.hansa.media.repository.set_quarantined(*first, False)
-    await server.hansa.media.housekeeping.delete([first[1], third[1]])
+    await server.hansa.media.repository.delete([first[1], third[1]])
     assert (await download(bob, *second)).body == data
-    await server.hansa.media.housekeeping.delete([second[1]])
+    await server.hansa.media.repository.delete([second[1]])
     assert objects(server) == [] and await count(server, "media_files") == 0
 
 
