@@ -157,7 +157,7 @@ class Hansa:
             *contacts.endpoints,
             *command_endpoints(base, rooms, commands),
             *live.endpoints(rooms.client_events),
-            *encryption.endpoints(accounts.uia),
+            *encryption.endpoints(accounts, self.config.base_url),
             *self.media.endpoints(),
             *self.people.endpoints,
             *self.calls.endpoints,

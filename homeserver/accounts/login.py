@@ -36,6 +36,11 @@ class Login:
         refreshable: bool,
     ) -> dict[str, Any]:
         """user_id and session. Raises Forbidden; LimitExceeded after too many failures for this account."""
+        user_id = await self.prove(identifier, password, address=address)
+        return await self.open(user_id, device_id=device_id, display_name=display_name, refreshable=refreshable)
+
+    async def prove(self, identifier: Mapping[str, Any], password: str, *, address: str) -> UserId:
+        """Whose password this is, if the account may be used. Raises as `by_password`."""
         user_id = await self._named(identifier)
         self._limiter.check("login_address", address)
         self._limiter.check("login_account", user_id)
@@ -45,6 +50,12 @@ class Login:
             # A deactivated account has no password any more, so it is told apart only by its former owner's words.
             raise Forbidden("wrong user name or password")
         self._limiter.forget("login_failed", failures)
+        return user_id
+
+    async def open(
+        self, user_id: UserId, *, device_id: str | None, display_name: str | None, refreshable: bool
+    ) -> dict[str, Any]:
+        """A session for somebody who was proved to be this user, by whatever means. Raises MatrixError."""
         user = await users_table.by_id(self._db, user_id)
         if user is None or user.is_deactivated:
             raise MatrixError("this account was deactivated", errcode="M_USER_DEACTIVATED", status=403)

@@ -67,6 +67,33 @@ class Registration:
             raise MissingParam("the field password is missing")
         return await self._make(user_id, wish, token=done.get(TOKEN), proof=done.get(EMAIL))
 
+    @property
+    def is_possible_on_page(self) -> bool:
+        """Whether our own page can lead through it: it shows no captcha and confirms no address."""
+        needs_more = self._tools.captcha is not None or self._config.email == "required"
+        return self._config.mode != "off" and not needs_more
+
+    @property
+    def wants_token(self) -> bool:
+        return self._config.mode == "token"
+
+    @property
+    def terms_url(self) -> str | None:
+        return self._config.terms_url if self._config.terms_version else None
+
+    async def register_on_page(self, wish: Wish, *, token: str | None, accepts_terms: bool) -> UserId:
+        """An account without a session. Raises Forbidden, MatrixError."""
+        if not self.is_possible_on_page:
+            raise Forbidden("this server takes no registrations here")
+        user_id = await self._wanted_id(wish)
+        self._passwords.check_new(wish.password or "")
+        if self.terms_url is not None and not accepts_terms:
+            raise Forbidden("the terms must be accepted")
+        if self.wants_token and token is None:
+            raise MissingParam("a registration token is needed")
+        await self._make(user_id, wish, token=token if self.wants_token else None, proof=None)
+        return user_id
+
     async def register_guest(self, wish: Wish) -> dict[str, Any]:
         if not self._config.guests:
             raise Forbidden("guests are not welcome here", errcode="M_GUEST_ACCESS_FORBIDDEN")

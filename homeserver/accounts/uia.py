@@ -19,6 +19,8 @@ from homeserver.web.rate_limits import RateLimiter
 SESSIONS_MAX = 10_000
 PASSWORD, DUMMY, TOKEN, TERMS = "m.login.password", "m.login.dummy", "m.login.registration_token", "m.login.terms"
 EMAIL, CAPTCHA = "m.login.email.identity", "m.login.recaptcha"
+# Done on a page of ours: whoever sends it as a stage has not done it there.
+OAUTH = "m.oauth"
 
 Flow = tuple[str, ...]
 # Checks what was given for a stage of an operation, for a user if it is about one; its result is kept with the stage.
@@ -181,6 +183,8 @@ class Uia:
             if not isinstance(token, str) or not await self._checks.is_registration_token(token):
                 raise MatrixError("the registration token is not good", errcode="M_UNAUTHORIZED")
             return stage, token
+        if stage == OAUTH:
+            raise Forbidden("this is allowed on the page that the parameters name")
         if stage in self._stages:
             return stage, await self._stages[stage](auth, operation, user_id)
         return stage, ""

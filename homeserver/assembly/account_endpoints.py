@@ -14,6 +14,7 @@ from homeserver.assembly.base import Base
 from homeserver.assembly.calls import transports_of
 from homeserver.assembly.contacts import ContactParts
 from homeserver.assembly.rooms import RoomParts
+from homeserver.assembly.sign_in import SignInTools, sign_in_endpoints
 from homeserver.client_api.account import AccountEndpoints
 from homeserver.client_api.account_data import AccountDataEndpoints
 from homeserver.client_api.devices import DeviceEndpoints
@@ -45,7 +46,15 @@ def account_endpoints(
     base.tasks.forever(sessions.end_as_wished, name="sessions_to_end")
     deactivation.endings.append(contacts.bindings.end)
     change = PasswordChange(users, sessions, accounts.uia, contacts.proofs)
+    sign_in = SignInTools(
+        pages=contacts.pages,
+        login=login,
+        registration=registration,
+        deactivation=deactivation,
+        resets=accounts.resets,
+    )
     return [
+        *sign_in_endpoints(base, accounts, parts, sign_in),
         ServerInfo(base.config, base.served, transports_of(base.config)),
         RendezvousEndpoints(Rendezvous(base.world.clock, base.world.randomness), base.config.base_url),
         RegistrationEndpoints(registration, by_secret, bridged, users, base.limiter),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from homeserver.accounts.account_data import AccountData
 from homeserver.accounts.filters import Filters
+from homeserver.accounts.oauth.browser import CrossSigningResets
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.profiles import Profiles
 from homeserver.accounts.sessions import Sessions, SessionTimes
@@ -24,6 +25,7 @@ class AccountParts:
     passwords: Passwords
     sessions: Sessions
     uia: Uia
+    resets: CrossSigningResets
     profiles: Profiles
     account_data: AccountData
     filters: Filters
@@ -43,6 +45,7 @@ def build_accounts(base: Base, parts: RoomParts, users: Users, passwords: Passwo
         passwords=passwords,
         sessions=Sessions(db, parts.journal, world.clock, world.randomness, times),
         uia=Uia(users, base.limiter, world.clock, world.randomness, lifetime_s=uia_s),
+        resets=CrossSigningResets(world.clock),
         profiles=Profiles(db, parts.journal, parts.rooms, parts.submission, base.tasks),
         account_data=AccountData(db, parts.journal),
         filters=Filters(db),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from homeserver.accounts.uia import Uia
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
 from homeserver.client_api.dehydrated_device import DehydratedDeviceEndpoints
 from homeserver.client_api.key_backup import KeyBackupEndpoints
-from homeserver.client_api.keys import KeyEndpoints, ToDeviceEndpoint
+from homeserver.client_api.keys import KeyEndpoints, ResetPage, ToDeviceEndpoint
 from homeserver.encryption.cross_signing import CrossSigning
 from homeserver.encryption.dehydrated_devices import DehydratedDevices
 from homeserver.encryption.device_lists import DeviceLists
@@ -31,9 +30,12 @@ class EncryptionParts:
     backups: KeyBackups
     dehydrated: DehydratedDevices
 
-    def endpoints(self, uia: Uia) -> list[object]:
+    def endpoints(self, accounts: AccountParts, base_url: str) -> list[object]:
+        url = f"{base_url}/_hansa/account?action=org.matrix.cross_signing_reset"
         return [
-            KeyEndpoints(self.keys, self.cross_signing, self.device_lists, uia),
+            KeyEndpoints(
+                self.keys, self.cross_signing, self.device_lists, accounts.uia, ResetPage(accounts.resets, url)
+            ),
             ToDeviceEndpoint(self.to_device),
             KeyBackupEndpoints(self.backups),
             DehydratedDeviceEndpoints(self.dehydrated),

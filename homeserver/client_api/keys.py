@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from homeserver.accounts.uia import PASSWORD, Uia
+from homeserver.accounts.oauth.browser import CrossSigningResets
+from homeserver.accounts.uia import OAUTH, PASSWORD, Uia
 from homeserver.core.errors import BadJson, InvalidParam
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.encryption.cross_signing import USAGES, CrossSigning
@@ -60,11 +62,14 @@ class ToDeviceBody(msgspec.Struct, frozen=True):
 class KeyEndpoints:
     """/keys."""
 
-    def __init__(self, keys: Keys, cross_signing: CrossSigning, device_lists: DeviceLists, uia: Uia) -> None:
+    def __init__(
+        self, keys: Keys, cross_signing: CrossSigning, device_lists: DeviceLists, uia: Uia, resets: ResetPage
+    ) -> None:
         self._keys = keys
         self._cross_signing = cross_signing
         self._device_lists = device_lists
         self._uia = uia
+        self._resets = resets
 
     @endpoint(
         "POST",
@@ -138,10 +143,19 @@ class KeyEndpoints:
     async def upload_cross_signing(self, caller: Caller, body: CrossSigningBody) -> Json:
         keys = {name: key for name in USAGES if (key := getattr(body, name)) is not None}
         if not await self._cross_signing.is_first_or_same(caller.user_id, keys):
-            await self._uia.require("keys/device_signing/upload", body.auth, [(PASSWORD,)], user_id=caller.user_id)
+            await self._check_may_replace(caller.user_id, body.auth)
         if keys:
             await self._cross_signing.upload(caller.user_id, keys)
         return {}
+
+    async def _check_may_replace(self, user_id: UserId, auth: dict[str, Any] | None) -> None:
+        """By the password, or on our page. spec: client-server-api/#oauth-authentication"""
+        if self._resets.allowed.take(user_id):
+            return
+        page = {"url": self._resets.url}
+        params = {OAUTH: page, "org.matrix.cross_signing_reset": page}
+        flows = [(PASSWORD,), (OAUTH,)]
+        await self._uia.require("keys/device_signing/upload", auth, flows, user_id=user_id, params=params)
 
     @endpoint(
         "POST",
@@ -158,6 +172,14 @@ class KeyEndpoints:
                 raise BadJson("the body must hold objects by user id")
             signed[parse_users(user_id)] = found
         return {"failures": await self._cross_signing.add_signatures(caller.user_id, signed)}
+
+
+@dataclass(frozen=True, slots=True)
+class ResetPage:
+    """Where people allow that their keys are replaced, and who has."""
+
+    allowed: CrossSigningResets
+    url: str
 
 
 class ToDeviceEndpoint:

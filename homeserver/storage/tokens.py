@@ -53,6 +53,7 @@ _INSERT_REFRESH = """
 _REFRESH = """
     SELECT token_nid, user_id, device_id, expires_ts, used_ts FROM refresh_tokens WHERE digest = $1 FOR UPDATE
 """
+_REFRESH_OWNER = "SELECT user_id, device_id FROM refresh_tokens WHERE digest = $1"
 _USED = "UPDATE refresh_tokens SET used_ts = $2 WHERE token_nid = $1"
 _DELETE_OLD_ACCESS = "DELETE FROM access_tokens WHERE user_id = $1 AND device_id = $2 AND refresh_nid < $3"
 _DELETE_OLD_REFRESH = "DELETE FROM refresh_tokens WHERE user_id = $1 AND device_id = $2 AND token_nid < $3"
@@ -104,6 +105,12 @@ async def refresh(tx: Tx, digest: bytes) -> RefreshRow | None:
     return RefreshRow(
         row["token_nid"], UserId(row["user_id"]), DeviceId(row["device_id"]), row["expires_ts"], row["used_ts"]
     )
+
+
+async def refresh_owner(db: Reader, digest: bytes) -> tuple[UserId, DeviceId] | None:
+    """Whose refresh token this is the digest of."""
+    row = await db.fetchrow(_REFRESH_OWNER, digest)
+    return (UserId(row["user_id"]), DeviceId(row["device_id"])) if row else None
 
 
 async def mark_used(tx: Tx, token_nid: int, now_ms: int) -> None:

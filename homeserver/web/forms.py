@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from homeserver.core.errors import InvalidParam, TooLarge
 from homeserver.web.endpoint import Request
@@ -65,5 +65,5 @@ def is_same_origin(headers: Mapping[str, str], base_url: str) -> bool:
     """Whether a form came from our own pages: browsers say so in Origin, or in Sec-Fetch-Site."""
     origin = headers.get("Origin")
     if origin is not None and origin != "null":
-        return origin.rstrip("/") == base_url.rstrip("/")
+        return origin == base_url or urlsplit(origin).netloc == headers.get("Host")
     return headers.get("Sec-Fetch-Site", "same-origin") in ("same-origin", "none")

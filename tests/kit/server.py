@@ -72,6 +72,7 @@ class Client:
         data: bytes | None = None,
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        follow: bool = True,
     ) -> Answered:
         """`path` is below /_matrix/client/v3 unless it begins with /_ or /. of another API; `{}` takes the segments."""
         filled = path.format(*(quote(segment, safe="") for segment in segments)) if segments else path
@@ -85,7 +86,7 @@ class Client:
             url += "?" + "&".join(f"{key}={quote(str(value), safe='')}" for key, value in query.items())
 
         async with self._session.request(
-            method, URL(self.base_url + url, encoded=True), data=data, headers=sent
+            method, URL(self.base_url + url, encoded=True), data=data, headers=sent, allow_redirects=follow
         ) as response:
             answered = Answered(response.status, dict(response.headers), await response.read())
         check_answer(method, url, answered.status, response.content_type, answered.body)

@@ -1,0 +1,82 @@
+"""People who are signed in with a browser on our own pages: by a cookie, apart from all Matrix sessions."""
+
+from __future__ import annotations
+
+import hashlib
+
+from homeserver.accounts.oauth.grants import digest_of
+from homeserver.core.identifiers import UserId
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.ids import Randomness
+from homeserver.storage import browser_sessions
+from homeserver.storage.database import Database
+
+LIFETIME_S = 14 * 24 * 3_600
+SESSIONS_PER_USER_MAX = 50
+COOKIE_CHARS_MAX = 128
+RESET_ALLOWED_S = 600.0
+RESETS_MAX = 10_000
+
+
+class BrowserSessions:
+    """Opens and ends them. A cookie's value is new with each sign-in, so that none can be planted before."""
+
+    def __init__(self, db: Database, clock: Clock, randomness: Randomness) -> None:
+        self._db = db
+        self._clock = clock
+        self._randomness = randomness
+
+    def visitor(self) -> str:
+        """The cookie of somebody who isn't signed in: only for the forms' own codes."""
+        return f"v{self._randomness.token(24)}"
+
+    async def open(self, user_id: UserId) -> str:
+        cookie, now = f"s{self._randomness.token(32)}", self._clock.now_ms()
+        async with self._db.transaction() as tx:
+            await browser_sessions.trim(tx, user_id, now, SESSIONS_PER_USER_MAX - 1)
+            await browser_sessions.insert(tx, digest_of(cookie), user_id, now + LIFETIME_S * 1000)
+        return cookie
+
+    async def user(self, cookie: str | None) -> UserId | None:
+        """Who is signed in."""
+        if cookie is None or not cookie.startswith("s") or len(cookie) > COOKIE_CHARS_MAX:
+            return None
+        return await browser_sessions.user(self._db, digest_of(cookie), self._clock.now_ms())
+
+    async def close(self, cookie: str) -> None:
+        async with self._db.transaction() as tx:
+            await browser_sessions.delete(tx, digest_of(cookie))
+
+    async def close_others(self, user_id: UserId, cookie: str) -> None:
+        """As after a change of password."""
+        async with self._db.transaction() as tx:
+            await browser_sessions.delete_others(tx, user_id, digest_of(cookie))
+
+    async def close_all(self, user_id: UserId) -> bool:
+        """The account has ended."""
+        async with self._db.transaction() as tx:
+            await browser_sessions.delete_others(tx, user_id, b"")
+        return True
+
+
+def form_code(cookie: str) -> str:
+    """What a form must hold to be ours: only pages that we gave this cookie's holder know it."""
+    return hashlib.sha256(f"form {cookie}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class CrossSigningResets:
+    """Who has allowed, on our pages, that their cross-signing keys are replaced: once, within ten minutes."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until: dict[UserId, float] = {}
+
+    def allow(self, user_id: UserId) -> None:
+        now = self._clock.monotonic_s()
+        if len(self._until) >= RESETS_MAX:
+            self._until = {user: until for user, until in self._until.items() if until > now}
+        self._until[user_id] = now + RESET_ALLOWED_S
+
+    def take(self, user_id: UserId) -> bool:
+        """Whether it was allowed; it is used up with that."""
+        return self._until.pop(user_id, 0.0) > self._clock.monotonic_s()

@@ -1,0 +1,127 @@
+"""Pages on which people look after their account. spec: client-server-api/#oauth-20-account-management"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from homeserver.accounts.deactivation import Deactivation
+from homeserver.accounts.devices import Devices
+from homeserver.accounts.oauth.browser import BrowserSessions, CrossSigningResets
+from homeserver.accounts.sessions import Sessions
+from homeserver.accounts.users import Users
+from homeserver.client_api.visits import LOGIN_PATH, Visit, Visits
+from homeserver.core.errors import Forbidden, MatrixError
+from homeserver.core.identifiers import DeviceId, UserId
+from homeserver.web.endpoint import Access, Answer, Request, endpoint
+from homeserver.web.rate_limits import RateLimiter
+
+_PATH = "/_hansa/account"
+_ACTIONS = {
+    "org.matrix.account_deactivate": "deactivate",
+    "org.matrix.cross_signing_reset": "reset",
+    "org.matrix.device_view": "devices",
+    "org.matrix.device_delete": "devices",
+    "org.matrix.devices_list": "devices",
+    # Names from before the actions were stable.
+    "org.matrix.sessions_list": "devices",
+    "org.matrix.session_view": "devices",
+    "org.matrix.session_end": "devices",
+}
+
+
+class AccountWork:
+    """What the page does. Whatever can't be undone wants the password again."""
+
+    def __init__(
+        self,
+        users: Users,
+        sessions: Sessions,
+        browser: BrowserSessions,
+        deactivation: Deactivation,
+        resets: CrossSigningResets,
+    ) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._browser = browser
+        self._deactivation = deactivation
+        self._resets = resets
+
+    async def end_device(self, user_id: UserId, device_id: str) -> None:
+        await self._sessions.end_devices(user_id, [DeviceId(device_id[:255])])
+
+    async def change_password(self, user_id: UserId, password: str, new: str, cookie: str) -> None:
+        """Ends every session but the browser's. Raises Forbidden, WeakPassword."""
+        await self._check(user_id, password)
+        await self._users.set_password(user_id, new)
+        await self._sessions.end_all(user_id)
+        await self._browser.close_others(user_id, cookie)
+
+    async def deactivate(self, user_id: UserId, password: str) -> None:
+        await self._check(user_id, password)
+        await self._deactivation.deactivate(user_id, erase=False)
+
+    async def allow_reset(self, user_id: UserId, password: str) -> None:
+        await self._check(user_id, password)
+        self._resets.allow(user_id)
+
+    async def _check(self, user_id: UserId, password: str) -> None:
+        if not await self._users.is_password(user_id, password):
+            raise Forbidden("the password is wrong")
+
+
+class AccountPages:
+    """/_hansa/account."""
+
+    def __init__(self, visits: Visits, devices: Devices, work: AccountWork, limiter: RateLimiter) -> None:
+        self._visits = visits
+        self._devices = devices
+        self._work = work
+        self._limiter = limiter
+
+    @endpoint("GET", _PATH, access=Access.NONE, limit="page", spec="")
+    async def account(self, request: Request) -> Answer:
+        visit = await self._visits.look(request)
+        if visit.user_id is None:
+            carried = {key: request.raw_query[key] for key in ("action", "device_id") if key in request.raw_query}
+            onward = f"{_PATH}?{urlencode(carried)}" if carried else _PATH
+            return self._visits.go(f"{LOGIN_PATH}?next={quote(onward, safe='')}")
+        wanted = _ACTIONS.get(request.raw_query.get("action", ""), "")
+        return await self._page(visit, visit.user_id, wanted, request.raw_query.get("device_id", ""))
+
+    @endpoint("POST", _PATH, access=Access.NONE, limit="page", raw_body=True, timeout_s=None, spec="")
+    async def act(self, request: Request) -> Answer:
+        visit, fields = await self._visits.form(request)
+        user_id, action = visit.user_id, fields.get("action", "")
+        if user_id is None:
+            return self._visits.go(LOGIN_PATH)
+        try:
+            if action == "end":
+                await self._work.end_device(user_id, fields.get("device_id", ""))
+                return self._visits.go(f"{_PATH}?action=org.matrix.devices_list")
+            self._limiter.check("authentication_failed", user_id)
+            if action == "password":
+                old, new = fields.get("password", ""), fields.get("new_password", "")
+                await self._work.change_password(user_id, old, new, visit.cookie)
+                return self._visits.page(visit, "message", {"message": "password_changed"})
+            if action == "reset":
+                await self._work.allow_reset(user_id, fields.get("password", ""))
+                return self._visits.page(visit, "message", {"message": "reset_allowed"})
+            if action == "deactivate":
+                await self._work.deactivate(user_id, fields.get("password", ""))
+                return self._visits.page(visit, "message", {"message": "deactivated"})
+        except MatrixError as error:
+            return await self._page(visit, user_id, action, "", error)
+        return self._visits.go(_PATH)
+
+    async def _page(
+        self, visit: Visit, user_id: UserId, wanted: str, device_id: str, error: MatrixError | None = None
+    ) -> Answer:
+        devices: list[dict[str, Any]] = await self._devices.all(user_id)
+        values = {
+            "devices": [device for device in devices if device["device_id"] == device_id] or devices,
+            "wanted": wanted,
+            "error": error.message if error else "",
+            "action": _PATH,
+        }
+        return self._visits.page(visit, "account", values, status=error.http_status if error else 200)

@@ -1,0 +1,106 @@
+"""Pages on which people sign in, register and sign out."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from homeserver.accounts.login import Login
+from homeserver.accounts.oauth.browser import BrowserSessions
+from homeserver.accounts.registration import Registration, Wish
+from homeserver.client_api.visits import LOGIN_PATH, Visit, Visits, safe_next
+from homeserver.core.errors import MatrixError
+from homeserver.core.identifiers import UserId
+from homeserver.web.endpoint import Access, Answer, Request, endpoint
+from homeserver.web.rate_limits import RateLimiter
+
+_HOME = "/_hansa/account"
+REGISTER_PATH = "/_hansa/register"
+
+
+class SignInPages:
+    """/_hansa/login, /_hansa/register, /_hansa/logout."""
+
+    def __init__(
+        self,
+        visits: Visits,
+        browser: BrowserSessions,
+        login: Login,
+        registration: Registration,
+        limiter: RateLimiter,
+    ) -> None:
+        self._visits = visits
+        self._browser = browser
+        self._login = login
+        self._registration = registration
+        self._limiter = limiter
+
+    @endpoint("GET", LOGIN_PATH, access=Access.NONE, limit="page", spec="")
+    async def login_page(self, request: Request) -> Answer:
+        visit = await self._visits.look(request)
+        return self._login_page(visit, safe_next(request.raw_query.get("next"), _HOME))
+
+    @endpoint("POST", LOGIN_PATH, access=Access.NONE, limit="page", raw_body=True, spec="")
+    async def login(self, request: Request) -> Answer:
+        visit, fields = await self._visits.form(request)
+        onward = safe_next(fields.get("next"), _HOME)
+        name, password = fields.get("username", ""), fields.get("password", "")
+        kind = {"type": "m.id.thirdparty", "medium": "email", "address": name}
+        if "@" not in name[1:]:
+            kind = {"type": "m.id.user", "user": name}
+        try:
+            user_id = await self._login.prove(kind, password, address=request.address)
+        except MatrixError as error:
+            return self._login_page(visit, onward, name, error)
+        return await self._signed_in(visit, user_id, onward)
+
+    @endpoint("GET", REGISTER_PATH, access=Access.NONE, limit="page", spec="")
+    async def register_page(self, request: Request) -> Answer:
+        visit = await self._visits.look(request)
+        return self._register_page(visit, safe_next(request.raw_query.get("next"), _HOME))
+
+    @endpoint("POST", REGISTER_PATH, access=Access.NONE, limit="page", raw_body=True, spec="")
+    async def register(self, request: Request) -> Answer:
+        visit, fields = await self._visits.form(request)
+        onward, name = safe_next(fields.get("next"), _HOME), fields.get("username", "")
+        try:
+            self._limiter.check("registration", request.address)
+            wish = Wish(username=name, password=fields.get("password", ""), inhibit_login=True)
+            user_id = await self._registration.register_on_page(
+                wish, token=fields.get("token") or None, accepts_terms="terms" in fields
+            )
+        except MatrixError as error:
+            return self._register_page(visit, onward, name, error)
+        return await self._signed_in(visit, user_id, onward)
+
+    @endpoint("POST", "/_hansa/logout", access=Access.NONE, raw_body=True, spec="")
+    async def logout(self, request: Request) -> Answer:
+        visit, _ = await self._visits.form(request)
+        await self._browser.close(visit.cookie)
+        return self._visits.go(LOGIN_PATH, ends=True)
+
+    async def _signed_in(self, visit: Visit, user_id: UserId, onward: str) -> Answer:
+        if visit.user_id is not None:
+            await self._browser.close(visit.cookie)
+        return self._visits.go(onward, cookie=await self._browser.open(user_id))
+
+    def _login_page(self, visit: Visit, onward: str, name: str = "", error: MatrixError | None = None) -> Answer:
+        values = {
+            "next": onward,
+            "next_quoted": quote(onward, safe=""),
+            "username": name,
+            "error": "wrong_password" if error else "",
+            "may_register": self._registration.is_possible_on_page,
+        }
+        return self._visits.page(visit, "sign_in", values, status=error.http_status if error else 200)
+
+    def _register_page(self, visit: Visit, onward: str, name: str = "", error: MatrixError | None = None) -> Answer:
+        values = {
+            "next": onward,
+            "next_quoted": quote(onward, safe=""),
+            "username": name,
+            "error": error.message if error else "",
+            "may_register": self._registration.is_possible_on_page,
+            "wants_token": self._registration.wants_token,
+            "terms_url": self._registration.terms_url,
+        }
+        return self._visits.page(visit, "register", values, status=error.http_status if error else 200)

@@ -1,0 +1,44 @@
+"""The table `browser_sessions`: people who are signed in on our own pages."""
+
+from __future__ import annotations
+
+from homeserver.core.identifiers import UserId
+from homeserver.storage.database import Reader, Tx
+
+_INSERT = "INSERT INTO browser_sessions (digest, user_id, expires_ts) VALUES ($1, $2, $3)"
+_TRIM = """
+    DELETE FROM browser_sessions WHERE user_id = $1 AND (
+        expires_ts <= $2 OR digest IN (
+            SELECT digest FROM browser_sessions WHERE user_id = $1 ORDER BY expires_ts DESC OFFSET $3
+        )
+    )
+"""
+_USER = """
+    SELECT s.user_id FROM browser_sessions s JOIN users u USING (user_id)
+    WHERE s.digest = $1 AND s.expires_ts > $2 AND NOT u.is_deactivated AND NOT u.is_locked
+"""
+_DELETE = "DELETE FROM browser_sessions WHERE digest = $1"
+_DELETE_ALL = "DELETE FROM browser_sessions WHERE user_id = $1 AND digest <> $2"
+
+
+async def insert(tx: Tx, digest: bytes, user_id: UserId, expires_ts: int) -> None:
+    await tx.execute(_INSERT, digest, user_id, expires_ts)
+
+
+async def trim(tx: Tx, user_id: UserId, now_ms: int, keep: int) -> None:
+    """Deletes what has expired of a user's, and all but the newest `keep`."""
+    await tx.execute(_TRIM, user_id, now_ms, keep)
+
+
+async def user(db: Reader, digest: bytes, now_ms: int) -> UserId | None:
+    """Whose session it is, while it and the account may be used."""
+    found: UserId | None = await db.fetchval(_USER, digest, now_ms)
+    return found
+
+
+async def delete(tx: Tx, digest: bytes) -> None:
+    await tx.execute(_DELETE, digest)
+
+
+async def delete_others(tx: Tx, user_id: UserId, but: bytes) -> None:
+    await tx.execute(_DELETE_ALL, user_id, but)

@@ -1,0 +1,38 @@
+"""The tables `login_tokens` and `external_ids`: ways in that aren't a password."""
+
+from __future__ import annotations
+
+from homeserver.core.identifiers import UserId
+from homeserver.storage.database import Reader, Tx
+
+_INSERT = "INSERT INTO login_tokens (digest, user_id, expires_ts) VALUES ($1, $2, $3)"
+_EXPIRE = "DELETE FROM login_tokens WHERE expires_ts <= $1"
+_TAKE = "DELETE FROM login_tokens WHERE digest = $1 AND expires_ts > $2 RETURNING user_id"
+_HOLDER = "SELECT user_id FROM external_ids WHERE provider = $1 AND subject = $2"
+_LINK = "INSERT INTO external_ids (provider, subject, user_id) VALUES ($1, $2, $3)"
+_UNLINK_ALL = "DELETE FROM external_ids WHERE user_id = $1"
+
+
+async def insert(tx: Tx, digest: bytes, user_id: UserId, expires_ts: int, now_ms: int) -> None:
+    await tx.execute(_EXPIRE, now_ms)
+    await tx.execute(_INSERT, digest, user_id, expires_ts)
+
+
+async def take(tx: Tx, digest: bytes, now_ms: int) -> UserId | None:
+    """Whose token it is; it is gone with that."""
+    user_id: UserId | None = await tx.fetchval(_TAKE, digest, now_ms)
+    return user_id
+
+
+async def holder(db: Reader, provider: str, subject: str) -> UserId | None:
+    """Who this identity of a sign-in service is here."""
+    user_id: UserId | None = await db.fetchval(_HOLDER, provider, subject)
+    return user_id
+
+
+async def link(tx: Tx, provider: str, subject: str, user_id: UserId) -> None:
+    await tx.execute(_LINK, provider, subject, user_id)
+
+
+async def unlink_all(tx: Tx, user_id: UserId) -> None:
+    await tx.execute(_UNLINK_ALL, user_id)

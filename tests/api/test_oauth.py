@@ -1,0 +1,338 @@
+"""Sign-in by OAuth 2.0: clients, codes, consent, refresh, devices without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.kit.clock import FakeClock
+from tests.kit.oauth import REDIRECT, App, Browser, scope, told
+from tests.kit.server import Client, RunningServer, running_server
+
+
+@pytest.fixture
+async def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def server(database_dsn: str, clock: FakeClock) -> AsyncIterator[RunningServer]:
+    async with running_server(database_dsn, clock=clock) as running:
+        yield running
+
+
+async def signed_in(server: RunningServer, app: App, name: str = "alice", **changes: str) -> dict[str, Any]:
+    """Tokens of somebody who lets the app in."""
+    browser = Browser(server)
+    await browser.open(app.request(**changes))
+    await browser.sign_in(name)
+    code = told(await browser.submit("/_hansa/oauth/authorize", decision="allow"))["code"]
+    tokens: dict[str, Any] = (await app.token(code)).ok()
+    return tokens
+
+
+def as_user(server: RunningServer, tokens: dict[str, Any]) -> Client:
+    client = server.anonymous()
+    client.token = tokens["access_token"]
+    return client
+
+
+async def test_a_code_for_an_account(server: RunningServer) -> None:
+    await server.user("alice")
+    app, browser = App(server), Browser(server)
+    registered = await app.register()
+    assert registered.status == 201 and registered.json["client_name"] == "Example"
+    await browser.open(app.request())
+    assert "Sign in to hansa.test" in browser.text
+    await browser.sign_in("alice", "wrong password")
+    assert browser.page.status == 403 and "are wrong" in browser.text
+    await browser.sign_in("alice")
+    assert "Let Example into your account?" in browser.text and "@alice:hansa.test" in browser.text
+    back = told(await browser.submit("/_hansa/oauth/authorize", decision="allow"))
+    assert browser.page.headers["Location"].startswith(REDIRECT + "#") and back["state"] == "a state"
+    tokens = (await app.token(back["code"])).ok()
+    assert tokens["token_type"] == "Bearer" and "urn:matrix:client:device:DEVICE" in tokens["scope"]
+    who = (await as_user(server, tokens).get("/account/whoami")).ok()
+    assert who == {"user_id": "@alice:hansa.test", "is_guest": False, "device_id": "DEVICE"}
+    (await app.post("revoke", token=tokens["refresh_token"])).ok()
+    (await as_user(server, tokens).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    (await app.post("revoke", token="unknown")).ok()
+
+
+async def test_metadata(server: RunningServer) -> None:
+    told_of = (await server.anonymous().get("/_matrix/client/v1/auth_metadata")).ok()
+    assert told_of["issuer"] == "https://hansa.test/"
+    assert told_of["code_challenge_methods_supported"] == ["S256"]
+    assert told_of["prompt_values_supported"] == ["create"]
+    older = "/_matrix/client/unstable/org.matrix.msc2965/auth_metadata"
+    assert (await server.anonymous().get(older)).ok() == told_of
+
+
+async def test_a_code_counts_once(server: RunningServer, clock: FakeClock) -> None:
+    """T-I19: bound to client, address and verifier, for a minute; shown again, what it made ends."""
+    await server.user("alice")
+    app, other = App(server), App(server)
+    await app.register()
+    await other.register(client_name="Other")
+    browser = Browser(server)
+    await browser.open(app.request())
+    await browser.sign_in("alice")
+
+    async def fresh() -> str:
+        await browser.open(app.request())
+        return told(await browser.submit("/_hansa/oauth/authorize", decision="allow"))["code"]
+
+    for change in (
+        {"code_verifier": "w" * 64},
+        {"code_verifier": ""},
+        {"redirect_uri": "https://app.example.org/other?x=1"},
+        {"client_id": other.client_id},
+    ):
+        code = await fresh()
+        assert (await app.token(code, **change)).json["error"] == "invalid_grant"
+        assert (await app.token(code)).json["error"] == "invalid_grant"
+    code = await fresh()
+    clock.advance(61)
+    assert (await app.token(code)).json["error"] == "invalid_grant"
+    code = await fresh()
+    tokens = (await app.token(code)).ok()
+    assert (await app.token(code)).json["error"] == "invalid_grant"
+    (await as_user(server, tokens).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+
+
+async def test_refresh_tokens_rotate(server: RunningServer) -> None:
+    """T-I17: a lost answer can be asked for again; a token of before the newest ends the session."""
+    await server.user("alice")
+    app, other = App(server), App(server)
+    await app.register()
+    await other.register(client_name="Other")
+    first = await signed_in(server, app)
+    assert (await other.refresh(first["refresh_token"])).json["error"] == "invalid_grant"
+    await app.refresh(first["refresh_token"])  # the answer is lost
+    second = (await app.refresh(first["refresh_token"])).ok()
+    assert (await as_user(server, second).get("/account/whoami")).status == 200
+    (await as_user(server, first).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    third = (await app.refresh(second["refresh_token"])).ok()
+    assert (await as_user(server, third).get("/account/whoami")).status == 200
+    assert (await app.refresh(first["refresh_token"])).json["error"] == "invalid_grant"
+    (await as_user(server, third).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    assert (await app.refresh(third["refresh_token"])).json["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"client_uri": "http://app.example.org"}, "invalid_client_metadata"),
+        ({"client_uri": 5}, "invalid_client_metadata"),
+        ({"token_endpoint_auth_method": "client_secret_basic"}, "invalid_client_metadata"),
+        ({"grant_types": ["password"]}, "invalid_client_metadata"),
+        ({"response_types": ["token"]}, "invalid_client_metadata"),
+        ({"redirect_uris": []}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["https://app.example.org/"] * 1 + [f"https://app.example.org/{n}" for n in range(20)]},
+         "invalid_redirect_uri"),
+        ({"redirect_uris": ["https://evil.org/"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["https://xapp.example.org/"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["https://app.example.org/#x"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["https://a@app.example.org/"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["http://app.example.org/"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["javascript:alert(1)"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["javascript:alert(1)"], "application_type": "native"}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["org.evil:/x"], "application_type": "native"}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["myapp:/x"], "application_type": "native"}, "invalid_redirect_uri"),
+    ],
+)  # fmt: skip
+async def test_clients_that_are_refused(server: RunningServer, change: dict[str, Any], error: str) -> None:
+    """T-I18: addresses of the client's own host, schemes of its own name, no fragments, grants that are known."""
+    answer = await App(server).register(**change)
+    assert (answer.status, answer.json["error"]) == (400, error)
+
+
+async def test_clients_with_the_same_metadata_are_one(server: RunningServer) -> None:
+    """T-I18: records don't grow with every sign-in."""
+    one, two = App(server), App(server)
+    await one.register()
+    await two.register(logo_uri="https://elsewhere.org/x.png")
+    assert one.client_id == two.client_id
+    native = App(server)
+    redirects = ["org.example.app:/cb", "org.example.app.debug:/cb", "http://127.0.0.1/cb", "http://[::1]/cb"]
+    assert (await native.register(application_type="native", redirect_uris=redirects)).status == 201
+    browser = Browser(server)
+    await browser.open(native.request(redirect_uri="http://127.0.0.1:4711/cb"))
+    assert "Sign in" in browser.text
+    await browser.open(native.request(redirect_uri="http://127.0.0.2/cb"))
+    assert browser.page.status == 400
+
+
+async def test_bad_requests_go_nowhere_or_back(server: RunningServer) -> None:
+    """T-I18, T-I19: an unknown client or address is told to the reader; the rest to the client."""
+    app, browser = App(server), Browser(server)
+    await app.register()
+    for change in ({"client_id": "unknown"}, {"redirect_uri": "https://evil.org/"}, {"redirect_uri": REDIRECT + "/"}):
+        answer = await browser.open(app.request(**change))
+        assert answer.status == 400 and "Location" not in answer.headers
+    for wrong, error in (
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"code_challenge": None}, "invalid_request"),
+        ({"code_challenge": "short"}, "invalid_request"),
+        ({"scope": "urn:matrix:client:api:*"}, "invalid_scope"),
+        ({"scope": scope("A") + " urn:matrix:client:device:B"}, "invalid_scope"),
+        ({"scope": "urn:matrix:client:device:A"}, "invalid_scope"),
+    ):
+        back = told(await browser.open(app.request(**wrong)))
+        assert (back["error"], back["state"]) == (error, "a state")
+    await server.user("alice")
+    await browser.open(app.request())
+    await browser.sign_in("alice")
+    assert told(await browser.submit("/_hansa/oauth/authorize", decision="deny"))["error"] == "access_denied"
+
+
+async def test_forms_are_ours(server: RunningServer) -> None:
+    """T-I22: only with the code of the visitor's own page, from our own site; the cookie is new after signing in."""
+    await server.user("alice")
+    app, browser, thief = App(server), Browser(server), Browser(server)
+    await app.register()
+    await browser.open("/_hansa/login")
+    before = browser.cookie
+    set_cookie = browser.page.headers["Set-Cookie"]
+    assert {"HttpOnly", "SameSite=Lax", "Secure", "Path=/"} <= set(set_cookie.split("; ")[1:])
+    await browser.sign_in("alice")
+    assert browser.cookie != before
+    await browser.open(app.request())
+    assert (await browser.submit("/_hansa/oauth/authorize", decision="allow", form_code="x")).status == 403
+    await thief.open("/_hansa/login")
+    stolen = thief.text.split('name="form_code" value="')[1].split('"')[0]
+    await browser.open(app.request())
+    assert (await browser.submit("/_hansa/oauth/authorize", decision="allow", form_code=stolen)).status == 403
+    fixed = Browser(server)
+    fixed.cookie = before
+    assert "Sign in to" in (await fixed.open("/_hansa/account")).body.decode()
+
+
+@pytest.mark.parametrize(
+    "onward", ["https://evil.org/", "//evil.org/", "/\\evil.org", "/_matrix/client/v3/logout", "/_hansa/\n", "x"]
+)
+async def test_signing_in_leads_to_our_pages_only(server: RunningServer, onward: str) -> None:
+    """T-N4, T-I20"""
+    await server.user("alice")
+    browser = Browser(server)
+    await browser.open("/_hansa/login")
+    await browser.submit("/_hansa/login", username="alice", password="correct horse battery", next=onward)
+    assert browser.page.status == 200 and "Your account" in browser.text
+
+
+async def test_what_is_shown_is_text(server: RunningServer) -> None:
+    """T-M1, T-M2: what clients call themselves is never markup."""
+    await server.user("alice")
+    app, browser = App(server), Browser(server)
+    await app.register(client_name='<script>alert("x")</script>')
+    await browser.open(app.request(state='"><script>'))
+    await browser.sign_in("alice")
+    assert "&lt;script&gt;" in browser.text and "<script" not in browser.text
+    policy = browser.page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "form-action 'self' https://app.example.org;" in policy
+
+
+async def test_a_device_without_a_browser(server: RunningServer, clock: FakeClock) -> None:
+    """T-I19: 35 bits that people type, a warning, one decision."""
+    await server.user("alice")
+    app, browser = App(server), Browser(server)
+    await app.register()
+    begun = (await app.post("device", client_id=app.client_id, scope=scope("TV"))).ok()
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
+        "device_code": begun["device_code"],
+        "client_id": app.client_id,
+    }
+    assert (await app.post("token", **form)).json["error"] == "authorization_pending"
+    assert (await app.post("token", **form)).json["error"] == "slow_down"
+    path = begun["verification_uri_complete"].removeprefix("https://hansa.test")
+    await browser.open(path)
+    await browser.sign_in("alice")
+    assert begun["user_code"] in browser.text and "only if you have begun this yourself" in browser.text
+    await browser.submit("/_hansa/link", decision="allow")
+    assert "The device is linked" in browser.text
+    clock.advance(6)
+    tokens = (await app.post("token", **form)).ok()
+    assert (await as_user(server, tokens).get("/account/whoami")).ok()["device_id"] == "TV"
+    assert (await app.post("token", **form)).json["error"] == "invalid_grant"
+    denied = (await app.post("device", client_id=app.client_id, scope=scope("TV2"))).ok()
+    await browser.open("/_hansa/link")
+    await browser.submit("/_hansa/link", user_code=denied["user_code"].lower())
+    await browser.submit("/_hansa/link", decision="deny")
+    denied_form = {**form, "device_code": denied["device_code"]}
+    assert (await app.post("token", **denied_form)).json["error"] == "access_denied"
+    late = (await app.post("device", client_id=app.client_id, scope=scope("TV3"))).ok()
+    clock.advance(1201)
+    assert (await app.post("token", **{**form, "device_code": late["device_code"]})).json["error"] == "expired_token"
+    await browser.open("/_hansa/link")
+    assert (await browser.submit("/_hansa/link", user_code=late["user_code"])).status == 400
+
+
+async def test_registering_on_the_way(server: RunningServer) -> None:
+    app, browser = App(server), Browser(server)
+    await app.register()
+    await browser.open(app.request(prompt="create"))
+    assert "Make an account on hansa.test" in browser.text
+    await browser.submit("/_hansa/register", username="admin", password="correct horse battery")
+    assert browser.page.status == 400 and "reserved" in browser.text
+    await browser.submit("/_hansa/register", username="newcomer", password="correct horse battery")
+    code = told(await browser.submit("/_hansa/oauth/authorize", decision="allow"))["code"]
+    tokens = (await app.token(code)).ok()
+    assert (await as_user(server, tokens).get("/account/whoami")).ok()["user_id"] == "@newcomer:hansa.test"
+
+
+async def test_looking_after_an_account(server: RunningServer) -> None:
+    """T-I6: what can't be undone wants the password again; T-I9: a deactivated account has no way in."""
+    alice = await server.user("alice")
+    app, browser = App(server), Browser(server)
+    await app.register()
+    tokens = await signed_in(server, app)
+    await browser.open("/_hansa/account?action=org.matrix.device_view&device_id=DEVICE")
+    await browser.sign_in("alice")
+    assert "Example" in browser.text and alice.device_id not in browser.text
+    await browser.submit("/_hansa/account", action="end", device_id="DEVICE")
+    (await as_user(server, tokens).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    assert (await app.refresh(tokens["refresh_token"])).json["error"] == "invalid_grant"
+    await browser.submit("/_hansa/account", action="password", password="wrong", new_password="a better password")
+    assert browser.page.status == 403
+    await browser.open("/_hansa/account")
+    new = {"password": "correct horse battery", "new_password": "a better password"}
+    await browser.submit("/_hansa/account", action="password", **new)
+    (await alice.get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    await browser.open("/_hansa/account?action=org.matrix.account_deactivate")
+    assert (await browser.submit("/_hansa/account", action="deactivate", password="wrong")).status == 403
+    await browser.open("/_hansa/account?action=org.matrix.account_deactivate")
+    await browser.submit("/_hansa/account", action="deactivate", password="a better password")
+    assert "deactivated" in browser.text
+    assert "Sign in to" in (await browser.open("/_hansa/account")).body.decode()
+
+
+async def test_resetting_keys_on_the_page(server: RunningServer) -> None:
+    """T-F7: replaced with proof, once."""
+    alice, browser = await server.user("alice"), Browser(server)
+
+    def key(name: str, letter: str) -> dict[str, Any]:
+        public = letter * 43
+        return {"user_id": alice.user_id, "usage": [name], "keys": {f"ed25519:{public}": public}}
+
+    (await alice.post("/keys/device_signing/upload", body={"master_key": key("master", "A")})).ok()
+    replacing = {"master_key": key("master", "B")}
+    asked = await alice.post("/keys/device_signing/upload", body=replacing)
+    assert asked.status == 401 and ["m.oauth"] in [flow["stages"] for flow in asked.json["flows"]]
+    auth = {"type": "m.oauth", "session": asked.json["session"]}
+    assert (await alice.post("/keys/device_signing/upload", body={**replacing, "auth": auth})).status == 401
+    await browser.open(asked.json["params"]["m.oauth"]["url"].removeprefix("https://hansa.test"))
+    await browser.sign_in("alice")
+    await browser.submit("/_hansa/account", action="reset", password="correct horse battery")
+    assert "within ten minutes" in browser.text
+    (await alice.post("/keys/device_signing/upload", body={**replacing, "auth": auth})).ok()
+    again = await alice.post("/keys/device_signing/upload", body={"master_key": key("master", "C")})
+    assert again.status == 401
+
+
+async def test_chinese(server: RunningServer) -> None:
+    page = await server.anonymous().request("GET", "/_hansa/login", headers={"Accept-Language": "fr, zh-TW;q=0.8"})
+    assert '<html lang="zh">' in page.body.decode() and "登录 hansa.test" in page.body.decode()
