@@ -15,6 +15,7 @@ from immutables import Map
 from federation.client import FederationError, Unreachable
 from federation.pdu_checks import PduChecks
 from federation.peers import Peers
+from federation.room_access import joined_servers
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, ServerName
 from homeserver.rooms.event_store import EventStore
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 
 MISSING_EVENTS_MAX = 20
 PREVS_ASKED_MAX = 5
+OTHERS_ASKED_MAX = 3
 # Fewer missing events than this are fetched one by one, more as a whole state.
 SINGLE_MAX = 50
 AT_ONCE = 8
@@ -48,24 +50,28 @@ class Tools:
 class Gaps:
     """Fetches what is missing. Everything kept was checked; what can't be had is left out."""
 
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
+    def __init__(self, tools: Tools, server_name: ServerName) -> None:
+        self.tools = tools
+        self._server_name = server_name
 
     async def events_between(self, room: Room, event: Event, origin: ServerName) -> list[Event]:
         """Events that lead from what is here to this event, in the order of their depth. Empty where there are none."""
-        try:
-            pdus = await self._tools.peers.missing_events(
-                origin,
-                room.room_id,
-                earliest=[head.event_id for head in room.head.heads][-20:],
-                latest=[event.event_id],
-                limit=MISSING_EVENTS_MAX,
-                min_depth=0,
-            )
-        except (Unreachable, FederationError) as fault:
-            log.info("missing_events_not_had", server=origin, reason=str(fault))
-            return []
-        checked = await self._tools.checks.check(room.version, pdus[:MISSING_EVENTS_MAX])
+        pdus: list[object] = []
+        for server in self._askable(room, origin):
+            try:
+                pdus = await self.tools.peers.missing_events(
+                    server,
+                    room.room_id,
+                    earliest=[head.event_id for head in room.head.heads][-20:],
+                    latest=[event.event_id],
+                    limit=MISSING_EVENTS_MAX,
+                    min_depth=0,
+                )
+            except (Unreachable, FederationError) as fault:
+                log.info("missing_events_not_had", server=server, reason=str(fault))
+            if pdus:
+                break
+        checked = await self.tools.checks.check(room.version, pdus[:MISSING_EVENTS_MAX])
         found = {one.event_id: one for one in checked if isinstance(one, Event) and one.room_id == room.room_id}
         found.pop(event.event_id, None)
         return sorted(found.values(), key=lambda one: (one.depth, one.event_id))
@@ -77,15 +83,23 @@ class Gaps:
         """
         states = []
         for prev_id in prev_ids[:PREVS_ASKED_MAX]:
-            state = await self._state_after(room, prev_id, origin)
-            if state is None:
+            for server in self._askable(room, origin):
+                state = await self._state_after(room, prev_id, server)
+                if state is not None:
+                    states.append(state)
+                    break
+            else:
                 return []
-            states.append(state)
         return states
+
+    def _askable(self, room: Room, origin: ServerName) -> list[ServerName]:
+        """Who may know what is missing: whoever sent the event that cites it, then others in the room."""
+        others = [server for server in joined_servers(room) if server not in (origin, self._server_name)]
+        return [origin, *others[:OTHERS_ASKED_MAX]]
 
     async def _state_after(self, room: Room, prev_id: EventId, origin: ServerName) -> StateMap | None:
         try:
-            state_ids, chain_ids = await self._tools.peers.state_ids(origin, room.room_id, prev_id)
+            state_ids, chain_ids = await self.tools.peers.state_ids(origin, room.room_id, prev_id)
             if len(state_ids) + len(chain_ids) > STATE_EVENTS_MAX:
                 return None
             await self._obtain(room, prev_id, [*chain_ids, *state_ids], origin)
@@ -93,7 +107,7 @@ class Gaps:
         except (Unreachable, FederationError) as fault:
             log.info("state_not_had", server=origin, reason=str(fault))
             return None
-        stored = await self._tools.event_store.by_ids({*state_ids, prev_id})
+        stored = await self.tools.event_store.by_ids({*state_ids, prev_id})
         prev = stored.pop(prev_id, None)
         if not any(one.event.type == "m.room.create" for one in stored.values()):
             return None
@@ -108,7 +122,7 @@ class Gaps:
             if not await self._missing(event.auth_event_ids):
                 continue
             try:
-                pdus = await self._tools.peers.event_auth(origin, room.room_id, event.event_id)
+                pdus = await self.tools.peers.event_auth(origin, room.room_id, event.event_id)
                 await self._keep(room, pdus[:STATE_EVENTS_MAX])
             except (Unreachable, FederationError) as fault:
                 log.info("auth_events_not_had", server=origin, reason=str(fault))
@@ -123,10 +137,10 @@ class Gaps:
             await self._one_by_one(room, sorted(missing), origin)
             missing = await self._missing(wanted)
         if missing:
-            await self._keep(room, await self._tools.peers.state(origin, room.room_id, event_id))
+            await self._keep(room, await self.tools.peers.state(origin, room.room_id, event_id))
 
     async def _missing(self, event_ids: Collection[EventId]) -> set[EventId]:
-        return set(event_ids) - (await self._tools.event_store.by_ids(set(event_ids))).keys()
+        return set(event_ids) - (await self.tools.event_store.by_ids(set(event_ids))).keys()
 
     async def _one_by_one(self, room: Room, event_ids: Sequence[EventId], origin: ServerName) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
@@ -134,7 +148,7 @@ class Gaps:
         async def one(event_id: EventId) -> object:
             async with gate:
                 try:
-                    return await self._tools.peers.event(origin, event_id)
+                    return await self.tools.peers.event(origin, event_id)
                 except (Unreachable, FederationError):
                     return None
 
@@ -142,10 +156,10 @@ class Gaps:
         await self._keep(room, [pdu for pdu in pdus if pdu is not None])
 
     async def _keep(self, room: Room, pdus: Sequence[object]) -> None:
-        checked = await self._tools.checks.check(room.version, pdus)
+        checked = await self.tools.checks.check(room.version, pdus)
         events = {one.event_id: one for one in checked if isinstance(one, Event)}
         mine = [one for one in events.values() if one.room_id == room.room_id and one.is_state]
-        await self._tools.incoming.keep(room.room_id, mine)
+        await self.tools.incoming.keep(room.room_id, mine)
 
     async def _numbered(self, room: Room, stored: Mapping[EventId, StoredEvent]) -> StateMap:
         state = {
@@ -153,5 +167,5 @@ class Gaps:
             for one in stored.values()
             if one.event.is_state and one.room_nid == room.nid and not one.flags & REJECTED
         }
-        numbers = await self._tools.numbers.find(list(state))
+        numbers = await self.tools.numbers.find(list(state))
         return Map({numbers[key]: nid for key, nid in state.items() if key in numbers})

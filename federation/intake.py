@@ -19,8 +19,8 @@ from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, ServerName
 from homeserver.rooms.arrivals import Arrival, Fate
 from homeserver.rooms.event_store import EventStore
-from homeserver.rooms.incoming import Incoming
 from homeserver.rooms.residents import Room, Rooms
+from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import staged_pdus
 from homeserver.storage.database import Database
@@ -32,6 +32,11 @@ log = structlog.get_logger()
 AT_ONCE = 50
 STAGED_PER_ROOM_MAX = 5_000
 BUSY_MS = 5_000
+# An event whose past can't be had is tried again after waits that grow; some days in all.
+RETRY_EVERY_S = 2.0
+RETRY_FIRST_MS = 5_000
+RETRY_LONGEST_MS = 12 * 3_600_000
+TRIES_MAX = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +57,12 @@ class RoomIntake:
 
     relay: Relay | None = None
 
-    def __init__(self, db: Database, rooms: Rooms, event_store: EventStore, incoming: Incoming, gaps: Gaps) -> None:
+    def __init__(self, db: Database, rooms: Rooms, event_store: EventStore, gaps: Gaps, clock: Clock) -> None:
         self._db = db
+        self._clock = clock
         self._rooms = rooms
         self._events = event_store
-        self._incoming = incoming
+        self._incoming = gaps.tools.incoming
         self._gaps = gaps
         self._running: set[RoomId] = set()
         self._again: set[RoomId] = set()
@@ -67,6 +73,7 @@ class RoomIntake:
         self._tasks = tasks
         for room_id in await staged_pdus.rooms(self._db):
             self._wake(room_id)
+        tasks.forever(self._retry, name="intake_retries")
 
     def check_room(self, room_id: RoomId) -> None:
         """Raises LimitExceeded where more waits for a room than it can take soon."""
@@ -97,6 +104,12 @@ class RoomIntake:
             self.relay.forward(stored, now, apart_from={origin})
         return fate
 
+    async def _retry(self) -> None:
+        """One round of a background task: takes up what has waited long enough."""
+        await self._clock.sleep(RETRY_EVERY_S)
+        for room_id in await staged_pdus.due(self._db, self._clock.now_ms()):
+            self._wake(room_id)
+
     def _wake(self, room_id: RoomId) -> None:
         if room_id in self._running:
             self._again.add(room_id)
@@ -108,7 +121,7 @@ class RoomIntake:
         try:
             while True:
                 self._again.discard(room_id)
-                while staged := await staged_pdus.of_room(self._db, room_id, AT_ONCE):
+                while staged := await staged_pdus.of_room(self._db, room_id, AT_ONCE, self._clock.now_ms()):
                     await self._take_staged(room_id, staged)
                     left = self._waiting.get(room_id, 0) - len(staged)
                     self._waiting[room_id] = max(left, 0)
@@ -120,20 +133,29 @@ class RoomIntake:
 
     async def _take_staged(self, room_id: RoomId, staged: Sequence[StagedPdu]) -> None:
         room = await self._rooms.get(room_id)
+        fates: dict[EventId, Fate] = {}
         if room is not None:
             events = [
                 _Staged(Event(room.version, canonical_json.decode(pdu.json), pdu.event_id), pdu.origin, pdu.nid)
                 for pdu in staged
             ]
             try:
-                await self._take_in(room, events)
+                fates = await self._take_in(room, events)
             except Exception:
                 # Nothing may stop a room for good: what made this fail is named, and left out.
                 log.exception("intake_failed", room_id=room_id, event_ids=[pdu.event_id for pdu in staged])
                 for one in events:
                     await self._take_alone(room, one)
+        now_ms = self._clock.now_ms()
+        later = {
+            pdu.nid: now_ms + min(RETRY_FIRST_MS * 3**pdu.tries, RETRY_LONGEST_MS)
+            for pdu in staged
+            if fates.get(pdu.event_id) is Fate.UNCONNECTED and pdu.tries < TRIES_MAX
+        }
         async with self._db.transaction() as tx:
-            await staged_pdus.delete(tx, [pdu.nid for pdu in staged])
+            await staged_pdus.delete(tx, [pdu.nid for pdu in staged if pdu.nid not in later])
+            if later:
+                await staged_pdus.put_off(tx, later)
 
     async def _take_alone(self, room: Room, staged: _Staged) -> None:
         try:

@@ -38,9 +38,9 @@ class FederatedRoomParts:
 def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationParts) -> FederatedRoomParts:
     peers, checks = Peers(transport.client), PduChecks(transport.keys)
     tools = Tools(peers, checks, parts.incoming, parts.store, parts.numbers)
-    gaps = Gaps(tools)
+    gaps = Gaps(tools, base.server_name)
     own = OwnSide(signer=base.signer, clock=base.world.clock, randomness=base.world.randomness)
-    intake = RoomIntake(base.world.db, parts.rooms, parts.store, parts.incoming, gaps)
+    intake = RoomIntake(base.world.db, parts.rooms, parts.store, gaps, base.world.clock)
     side = RoomSide(rooms=parts.rooms, writer=parts.writer, incoming=parts.incoming, intake=intake)
     return FederatedRoomParts(
         peers=peers,

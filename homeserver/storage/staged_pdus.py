@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import EventId, RoomId, ServerName
@@ -19,6 +19,7 @@ class StagedPdu:
     origin: ServerName
     received_ms: int
     json: bytes
+    tries: int = 0
 
 
 _INSERT = """
@@ -27,10 +28,15 @@ _INSERT = """
     ON CONFLICT DO NOTHING
 """
 _OF_ROOM = """
-    SELECT staged_nid, room_id, event_id, origin, received_ms, json FROM staged_pdus
-    WHERE room_id = $1 ORDER BY staged_nid LIMIT $2
+    SELECT staged_nid, room_id, event_id, origin, received_ms, json, tries FROM staged_pdus
+    WHERE room_id = $1 AND due_ms <= $3 ORDER BY staged_nid LIMIT $2
 """
 _ROOMS = "SELECT DISTINCT room_id FROM staged_pdus"
+_DUE = "SELECT DISTINCT room_id FROM staged_pdus WHERE due_ms > 0 AND due_ms <= $1"
+_LATER = """
+    UPDATE staged_pdus SET tries = tries + 1, due_ms = later.due_ms
+    FROM unnest($1::bigint[], $2::bigint[]) AS later(nid, due_ms) WHERE staged_nid = later.nid
+"""
 _COUNT = "SELECT count(*) FROM (SELECT FROM staged_pdus WHERE room_id = $1 LIMIT $2) AS some"
 _DELETE = "DELETE FROM staged_pdus WHERE staged_nid = ANY($1::bigint[])"
 
@@ -46,8 +52,8 @@ async def insert(tx: Tx, pdus: Sequence[StagedPdu]) -> None:
     )
 
 
-async def of_room(db: Reader, room_id: RoomId, limit: int) -> list[StagedPdu]:
-    """The oldest of a room."""
+async def of_room(db: Reader, room_id: RoomId, limit: int, now_ms: int) -> list[StagedPdu]:
+    """The oldest of a room, without those that are to wait longer."""
     return [
         StagedPdu(
             nid=row["staged_nid"],
@@ -56,14 +62,25 @@ async def of_room(db: Reader, room_id: RoomId, limit: int) -> list[StagedPdu]:
             origin=ServerName(row["origin"]),
             received_ms=row["received_ms"],
             json=row["json"],
+            tries=row["tries"],
         )
-        for row in await db.fetch(_OF_ROOM, room_id, limit)
+        for row in await db.fetch(_OF_ROOM, room_id, limit, now_ms)
     ]
 
 
 async def rooms(db: Reader) -> list[RoomId]:
     """Where something waits: asked at the start."""
     return [RoomId(row["room_id"]) for row in await db.fetch(_ROOMS)]
+
+
+async def due(db: Reader, now_ms: int) -> list[RoomId]:
+    """Rooms in which something has waited long enough to be tried again."""
+    return [RoomId(row["room_id"]) for row in await db.fetch(_DUE, now_ms)]
+
+
+async def put_off(tx: Tx, due_ms: Mapping[int, int]) -> None:
+    """Has these (by nid) tried again not before their times."""
+    await tx.execute(_LATER, list(due_ms), list(due_ms.values()))
 
 
 async def count(db: Reader, room_id: RoomId, most: int) -> int:

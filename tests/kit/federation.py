@@ -14,6 +14,7 @@ import aiohttp
 
 from homeserver.app import Hansa
 from homeserver.assembly.base import World
+from homeserver.assembly.network import build_outgoing
 from homeserver.config import Listener
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
@@ -21,6 +22,7 @@ from homeserver.runtime.clock import Clock, SystemClock
 from homeserver.runtime.ids import SystemRandomness
 from tests.kit.authority import Authority
 from tests.kit.counting import CountingDatabase
+from tests.kit.network import Network
 from tests.kit.server import RunningServer, config_for_tests
 
 
@@ -46,6 +48,7 @@ async def federated_server(
     clock: Clock | None = None,
     toml: str = "",
     key_version: str = "test",
+    network: Network | None = None,
 ) -> AsyncIterator[RunningServer]:
     """A server named `localhost:PORT`, reached by others at that port with TLS, by clients without.
 
@@ -63,7 +66,8 @@ async def federated_server(
         config = replace(plain, server_name=f"localhost:{port}", listeners=listeners)
         db = await CountingDatabase.connect(dsn, size_min=1, size_max=10)
         assert isinstance(db, CountingDatabase)
-        world = World(clock=clock or SystemClock(), randomness=SystemRandomness(), db=db)
+        way_out = network.side_of(config.server_name, build_outgoing(config)) if network is not None else None
+        world = World(clock=clock or SystemClock(), randomness=SystemRandomness(), db=db, outgoing=way_out)
         hansa = Hansa(config, world, signer_of(config.server_name, key_version))
         await hansa.start()
         try:

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 SOON_S = 10.0
 
 
-async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+async def until(is_so: Callable[[], Awaitable[bool]], *, within_s: float = SOON_S) -> None:
     """Returns once it is so. Fails the test if that takes long."""
-    async with asyncio.timeout(SOON_S):
+    async with asyncio.timeout(within_s):
         while True:
             if await is_so():
                 return

@@ -1,0 +1,1 @@
+"""Servers that lose each other, and find together again."""
