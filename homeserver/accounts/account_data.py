@@ -13,9 +13,10 @@ from homeserver.core.errors import InvalidParam, LimitExceeded, NotFound, TooLar
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.journal.journal import Journal
 from homeserver.storage import account_data
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, Tx
 
 CONTENT_BYTES_MAX = 1024 * 1024
+ACCOUNT_BYTES_MAX = 16 * 1024 * 1024
 TYPE_BYTES_MAX = 255
 ENTRIES_MAX = 20_000
 TAGS = "m.tag"
@@ -109,15 +110,23 @@ class AccountData:
             raise InvalidParam(f"a type must have 1 to {TYPE_BYTES_MAX} bytes")
         async with self._journal.write() as write:
             before = await account_data.locked(write.tx, user_id, room_id or "", kind)
-            if before is None and await account_data.count(write.tx, user_id) >= ENTRIES_MAX:
-                raise LimitExceeded("too many entries of account data", retry_after_ms=60_000)
             content = edit(canonical_json.decode(before) if before is not None else {})
             data = orjson.dumps(content)
             if len(data) > CONTENT_BYTES_MAX:
                 raise TooLarge(f"account data may have {CONTENT_BYTES_MAX} bytes")
+            if before is None or len(data) > len(before):
+                await self._check_room_for(write.tx, user_id, len(data) - len(before or b""), is_new=before is None)
             await account_data.upsert(write.tx, user_id, room_id or "", kind, data, write.position)
             datum = AccountDatum(room_id, kind, content, write.position)
             write.publish("account_data", user_ids=[user_id], payload=datum)
+
+    async def _check_room_for(self, tx: Tx, user_id: UserId, more_bytes: int, *, is_new: bool) -> None:
+        """Raises LimitExceeded, TooLarge: all of it goes into every first sync."""
+        entries, size = await account_data.kept(tx, user_id)
+        if is_new and entries >= ENTRIES_MAX:
+            raise LimitExceeded("too many entries of account data", retry_after_ms=60_000)
+        if size + more_bytes > ACCOUNT_BYTES_MAX:
+            raise TooLarge(f"all account data of a user may have {ACCOUNT_BYTES_MAX} bytes")
 
     async def changes(self, user_id: UserId, since: int, upto: int) -> Sequence[AccountDatum]:
         """What changed with since < position <= upto; with since = 0 all there is."""

@@ -124,5 +124,5 @@ def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> l
         RoomUpgrades(commands.upgrade),
         RoomEvents(parts.history, parts.views),
         RoomMessages(parts.history, parts.views),
-        RoomMembers(parts.history, parts.views, parts.rooms),
+        RoomMembers(parts.history, parts.views, parts.rooms, base.limiter),
     ]

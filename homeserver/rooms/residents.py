@@ -6,6 +6,7 @@ A `Room` is a value. The room writer replaces it after each commit; everybody el
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -214,7 +215,10 @@ class Rooms:
         state_map = await self.state_map(room) if numbers else {}
         nids = {key: nid for key, number in numbers.items() if (nid := state_map.get(number)) is not None}
         stored = await self._events.by_nids(list(nids.values()))
-        found = {key: stored[nid].event for key, nid in nids.items() if nid in stored}
+        if len(stored) < len(set(nids.values())):
+            # Not there and not readable are two things: who is banned must not come in through the second.
+            raise LookupError(f"state events of {room.room_id} can't be read")
+        found = {key: stored[nid].event for key, nid in nids.items()}
         known = replace(
             room,
             head=room.head.knowing((key, found.get(key)) for key in missing),
@@ -303,7 +307,12 @@ class Rooms:
         heads = await self._events.by_nids({nid for row in rows for nid in row.forward_extremities or ()})
         state_nids = {row.nid: _state_after(row, newest[row.nid]) for row in rows if row.nid in newest}
         lines = await states.lines(self._db, set(state_nids.values()))
-        usual = await self._usual_state({nid: lines[state] for nid, state in state_nids.items()})
+        usual = await self._usual_state({nid: lines[state] for nid, state in state_nids.items() if state in lines})
+        # A room of which a part is damaged is better not there than there without its power levels.
+        whole = {row.nid for row in rows if row.nid in usual and heads.keys() >= set(row.forward_extremities or ())}
+        for row in rows:
+            if row.nid not in whole:
+                log.error("room_unreadable", room_id=row.room_id)
         return {
             row.room_id: _assemble(
                 row,
@@ -314,20 +323,24 @@ class Rooms:
                 members[row.nid],
             )
             for row in rows
-            if row.nid in newest
+            if row.nid in whole
         }
 
     async def _usual_state(self, lines: Mapping[int, Line]) -> dict[int, dict[StateKey, StoredEvent]]:
+        """By room, for those whose state can be read."""
         numbers = await self._numbers.find(USUAL_KEYS)
-        maps = await self.maps_of_lines(lines.values())
-        wanted = {
-            room_nid: {key: nid for key, number in numbers.items() if (nid := maps[line.nid].get(number)) is not None}
-            for room_nid, line in lines.items()
-        }
+        wanted: dict[int, dict[StateKey, int]] = {}
+        for room_nid, line in lines.items():
+            with contextlib.suppress(ValueError):  # damaged deltas
+                state = (await self.maps_of_lines([line]))[line.nid]
+                wanted[room_nid] = {
+                    key: nid for key, number in numbers.items() if (nid := state.get(number)) is not None
+                }
         stored = await self._events.by_nids({nid for nids in wanted.values() for nid in nids.values()})
         return {
-            room_nid: {key: stored[nid] for key, nid in nids.items() if nid in stored}
+            room_nid: {key: stored[nid] for key, nid in nids.items()}
             for room_nid, nids in wanted.items()
+            if stored.keys() >= set(nids.values())
         }
 
     def _keep_map(self, nid: int, state_map: StateMap) -> None:

@@ -34,7 +34,9 @@ _OF_ROOMS = """
 _OF_TYPE = """
     SELECT room_id, type, content, position FROM account_data WHERE user_id = $1 AND type = $2 AND room_id <> ''
 """
-_COUNT = "SELECT count(*) FROM account_data WHERE user_id = $1"
+_KEPT = """
+    SELECT count(*) AS entries, coalesce(sum(octet_length(content)), 0) AS size FROM account_data WHERE user_id = $1
+"""
 
 
 async def upsert(tx: Tx, user_id: UserId, room_id: str, kind: str, content: bytes, position: int) -> None:
@@ -70,5 +72,7 @@ async def of_type(db: Reader, user_id: UserId, kind: str) -> list[AccountDataRow
     return [AccountDataRow(row["room_id"], row["type"], row["content"], row["position"]) for row in rows]
 
 
-async def count(db: Reader, user_id: UserId) -> int:
-    return int(await db.fetchval(_COUNT, user_id))
+async def kept(db: Reader, user_id: UserId) -> tuple[int, int]:
+    """How many entries a user has, and of how many bytes. One scan of their rows, without the contents."""
+    row = await db.fetchrow(_KEPT, user_id)
+    return (row["entries"], int(row["size"])) if row is not None else (0, 0)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from homeserver.core import canonical_json
+from homeserver.core.errors import MatrixError
 from homeserver.core.events import Event
 from homeserver.core.identifiers import DeviceId, EventId
 from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.storage.database import Reader, Row, Tx
+
+log = structlog.get_logger()
 
 REJECTED = 1
 SOFT_FAILED = 2
@@ -243,23 +249,26 @@ async def insert(tx: Tx, events: Sequence[NewEvent]) -> None:
 
 
 async def by_nids(db: Reader, nids: Collection[int]) -> list[StoredEvent]:
-    """These events, in no order; those that aren't there are left out."""
-    return [_stored(row) for row in await db.fetch(_BY_NIDS, list(nids))]
+    """These events, in no order; those that aren't there, or can't be read, are left out."""
+    return _readable(await db.fetch(_BY_NIDS, list(nids)))
 
 
 async def by_ids(db: Reader, event_ids: Collection[EventId]) -> list[StoredEvent]:
-    return [_stored(row) for row in await db.fetch(_BY_IDS, list(event_ids))]
+    return _readable(await db.fetch(_BY_IDS, list(event_ids)))
 
 
 async def as_sent(db: Reader, nids: Collection[int]) -> list[tuple[int, dict[str, Any]]]:
     """(nid, PDU) of these events, also of redacted ones that aren't erased yet: never for people's eyes."""
-    rows = await db.fetch(_AS_SENT, list(nids))
-    return [(row["event_nid"], canonical_json.decode(row["json"])) for row in rows]
+    found: list[tuple[int, dict[str, Any]]] = []
+    for row in await db.fetch(_AS_SENT, list(nids)):
+        with contextlib.suppress(MatrixError):  # damaged: logged where it is read as an event
+            found.append((row["event_nid"], canonical_json.decode(row["json"])))
+    return found
 
 
 async def newest(db: Reader, room_nids: Collection[int]) -> list[StoredEvent]:
     """The newest event of each room's timeline."""
-    return [_stored(row) for row in await db.fetch(_NEWEST, list(room_nids))]
+    return _readable(await db.fetch(_NEWEST, list(room_nids)))
 
 
 async def newest_positions(db: Reader, room_nids: Collection[int]) -> dict[int, int]:
@@ -371,6 +380,17 @@ async def oldest_place(db: Reader, room_nid: int) -> int | None:
     """The place of the first event of a room's timeline. One index look-up."""
     place: int | None = await db.fetchval(_OLDEST_PLACE, room_nid)
     return place
+
+
+def _readable(rows: Iterable[Row]) -> list[StoredEvent]:
+    """The events of these rows. One that is damaged is logged and passed over: the server lives on without it."""
+    found = []
+    for row in rows:
+        try:
+            found.append(_stored(row))
+        except MatrixError:
+            log.error("event_unreadable", event_id=row["event_id"])
+    return found
 
 
 def _stored(row: Row) -> StoredEvent:

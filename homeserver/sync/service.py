@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 
 from homeserver.core.errors import BadJson, InvalidParam
 from homeserver.core.filters import Filter, compile_own_filter, compile_sender_filter, compile_types, parse_filter
@@ -23,9 +24,12 @@ from homeserver.sync.sources import Datum, Sources
 from homeserver.sync.token import SyncToken, parse_token
 from homeserver.sync.user_rooms import UserRooms
 
+log = structlog.get_logger()
+
 TO_DEVICE_MAX = 100
 ACKNOWLEDGED_MAX = 50_000
 FILTER_CHARS_MAX = 65_536
+_WRONG_DATA = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +107,7 @@ class SyncService:
         ignored, blocks_invites = await self._kept_out.by(user_id)
         if blocks_invites:
             entries = {room_id: entry for room_id, entry in entries.items() if entry.membership != "invite"}
-        rooms, newcomers = await self._sections.build(span, entries, data, ignored)
+        rooms, newcomers = await self._rooms(span, entries, data, ignored)
         answer: dict[str, Any] = {}
         if rooms:
             answer["rooms"] = rooms
@@ -125,6 +129,30 @@ class SyncService:
         has_news = bool(answer) or keys_changed
         answer["next_batch"] = str(SyncToken(span.upto, told))
         return await self._with_keys(answer, span), has_news
+
+    async def _rooms(
+        self, span: Span, entries: Mapping[RoomId, UserRoom], data: list[Datum], ignored: Collection[str]
+    ) -> tuple[dict[str, Any], set[UserId]]:
+        """The sections of rooms. One that can't be read is left out and logged, so that the others are told.
+
+        Only for what is wrong with stored data: when the database fails, nothing is passed over.
+        """
+        try:
+            return await self._sections.build(span, entries, data, ignored)
+        except _WRONG_DATA:
+            if not entries:
+                raise
+            if len(entries) == 1:
+                log.exception("room_left_out_of_sync", room_id=next(iter(entries)))
+                return {}, set()
+        room_ids = list(entries)
+        sections, newcomers = dict[str, Any](), set[UserId]()
+        for half in (room_ids[: len(room_ids) // 2], room_ids[len(room_ids) // 2 :]):
+            part, more = await self._rooms(span, {room_id: entries[room_id] for room_id in half}, data, ignored)
+            newcomers |= more
+            for name, rooms in part.items():
+                sections.setdefault(name, {}).update(rooms)
+        return sections, newcomers
 
     def _has_news(self, span: Span, token: SyncToken, entries: Mapping[RoomId, UserRoom]) -> bool:
         """Whether anything may have happened, from memory alone."""
