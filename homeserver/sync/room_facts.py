@@ -52,9 +52,10 @@ class RoomFacts:
             for nid in nids:
                 found = stored.get(nid)
                 room = rooms.get(found.event.room_id) if found is not None else None
-                if found is not None and room is not None:
-                    self._take(room, found.event.type, nid)
-            at = nids[-1]
+                if found is not None and room is not None and found.ordering is not None:
+                    self._take(room, found.event.type, found.ordering)
+                    at = max(at, found.ordering)
+            at = max(at, nids[-1])
             await self._write(at)
         self._heard.clear()
         self._floor = upto
@@ -110,7 +111,7 @@ class RoomFacts:
             written = entry.payload
             # Events from before what was here already are no news.
             if isinstance(written, Written) and (written.stored.ordering or 0) > 0 and written.stored.is_shown:
-                self._take(written.room, written.event.type, written.stored.nid)
+                self._take(written.room, written.event.type, written.stored.ordering or written.stored.nid)
 
     def _take(self, room: Room, event_type: str, position: int) -> None:
         room_id = room.room_id

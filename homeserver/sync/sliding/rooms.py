@@ -12,7 +12,7 @@ from homeserver.rooms.client_events import Viewer, stripped
 from homeserver.rooms.history import FIRST_PLACE
 from homeserver.rooms.places import place_token
 from homeserver.rooms.residents import Room
-from homeserver.storage import events
+from homeserver.storage import events, forks
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
@@ -45,6 +45,7 @@ class Wish:
     start: int = 0
     changed: dict[StateKey, int] = field(default_factory=dict)
     state_nids: list[int] = field(default_factory=list)
+    unset: list[dict[str, str]] = field(default_factory=list)  # state that is no more
 
     @property
     def is_inside(self) -> bool:
@@ -111,29 +112,37 @@ class SlidingRooms:
         return found
 
     async def stripped(
-        self, waiting: Sequence[tuple[Room, UserRoom]], ignored: Collection[str] = ()
+        self, waiting: Sequence[tuple[Room | None, UserRoom]], ignored: Collection[str] = ()
     ) -> dict[RoomId, dict[str, Any]]:
-        """Rooms that the viewer is invited to or knocks at, as far as they may be known from outside."""
+        """Rooms that the viewer is invited to or knocks at, as far as they may be known from outside.
+
+        Of a room on other servers, what was told with the invite.
+        """
         stored = await self._reads.store.by_nids([entry.event_nid for _, entry in waiting])
+        foreign = [nid for nid, member in stored.items() if not member.is_shown]
+        told = await forks.stripped(self._reads.db, foreign) if foreign else {}
         found: dict[RoomId, dict[str, Any]] = {}
         for room, entry in waiting:
             member = stored.get(entry.event_nid)
-            if member is not None and member.event.sender in ignored:
+            if member is None or member.event.sender in ignored:
                 continue
-            known = [room.known_state(kind) for kind in STRIPPED_TYPES]
-            shown = [event for event in (*known, member.event if member else None) if event is not None]
-            found[room.room_id] = {"initial": True, "invite_state": [stripped(event) for event in shown]}
+            if room is None or entry.event_nid in told:
+                shown: list[Any] = [*told.get(entry.event_nid, ()), stripped(member.event)]
+            else:
+                known = [room.known_state(kind) for kind in STRIPPED_TYPES]
+                shown = [stripped(event) for event in (*known, member.event) if event is not None]
+            found[entry.room_id] = {"initial": True, "invite_state": shown}
         return found
 
-    async def gone(self, viewer: Viewer, gone: Sequence[tuple[Room, UserRoom]]) -> dict[RoomId, dict[str, Any]]:
+    async def gone(self, viewer: Viewer, gone: Sequence[UserRoom]) -> dict[RoomId, dict[str, Any]]:
         """Rooms that the viewer was never in, and is no longer invited to: that alone."""
-        stored = await self._reads.store.by_nids([entry.event_nid for _, entry in gone])
-        known = [(room, stored[entry.event_nid]) for room, entry in gone if entry.event_nid in stored]
+        stored = await self._reads.store.by_nids([entry.event_nid for entry in gone])
+        known = [(entry.room_id, stored[entry.event_nid]) for entry in gone if entry.event_nid in stored]
         render = self._reads.client_events.render
         rendered = await render([member for _, member in known], viewer, with_room_id=False, membership="leave")
         return {
-            room.room_id: {"initial": True, "required_state": [member], "timeline": [member], "limited": False}
-            for (room, _), member in zip(known, rendered, strict=True)
+            room_id: {"initial": True, "required_state": [member], "timeline": [member], "limited": False}
+            for (room_id, _), member in zip(known, rendered, strict=True)
         }
 
     # --- timelines
@@ -189,14 +198,17 @@ class SlidingRooms:
     # --- state
 
     async def _changes(self, wishes: Sequence[Wish]) -> None:
-        """What changed in rooms whose timeline has gaps. One query."""
-        gaps = [wish for wish in wishes if wish.is_limited and not wish.is_initial]
-        if not gaps:
+        """What changed in rooms whose timeline doesn't tell: it has gaps, or a state met another. One query."""
+        asked = [wish for wish in wishes if not wish.is_initial and (wish.is_limited or self._may_have_jumped(wish))]
+        if not asked:
             return
-        changes = await events.state_changes(self._reads.db, {wish.room.nid: (wish.since, wish.upto) for wish in gaps})
+        changes = await events.state_changes(self._reads.db, {wish.room.nid: (wish.since, wish.upto) for wish in asked})
         keys = await self._reads.numbers.keys_of({number for found in changes.values() for number in found})
-        for wish in gaps:
+        for wish in asked:
             wish.changed = {keys[number]: nid for number, nid in changes[wish.room.nid].items()}
+
+    def _may_have_jumped(self, wish: Wish) -> bool:
+        return wish.since < self._hub.start or self._hub.jump_last(wish.room.room_id) > wish.since
 
     async def _full_states(self, wishes: Sequence[Wish]) -> dict[int, Mapping[int, int]]:
         """Room number → its state as it is for the viewer: now, or as they left it."""
@@ -229,7 +241,10 @@ class SlidingRooms:
                 chosen.update(dict.fromkeys(_matching(wish, state, found, keys)))
             for (kind, key), nid in wish.changed.items():
                 if wanted.wants(kind, key) or (wanted.is_lazy and kind == MEMBER and not wish.is_limited):
-                    chosen[nid] = None
+                    if nid:
+                        chosen[nid] = None
+                    else:
+                        wish.unset.append({"type": kind, "state_key": key})
             members = {
                 user_id: state[number]
                 for user_id in needed[id(wish)]
@@ -323,8 +338,8 @@ class SlidingRooms:
             answer["num_live"] = (
                 sum(1 for stored in wish.events if (stored.ordering or 0) > wish.live_after) if wish.live_after else 0
             )
-        if state:
-            answer["required_state"] = state
+        if state or wish.unset:
+            answer["required_state"] = [*state, *wish.unset]
         return answer
 
 

@@ -175,6 +175,13 @@ class SlidingSync:
             heard = parts.facts.changed(since, entries)
             is_late = heard is None or since < parts.hub.start
             changed = heard if heard is not None else known.changed(since)
+            # What no event of a timeline tells: invites from other servers, and states that met another.
+            changed += [
+                room_id
+                for room_id in parts.hub.active(since, entries)
+                if entries[room_id].event_nid > since or parts.hub.jump_last(room_id) > since
+            ]
+            changed = list(dict.fromkeys(changed))
             is_direct_new = is_late or parts.hub.user_last(talk.viewer.user_id, "account_data") > since
             if talk.extensions.receipts is not None or talk.extensions.account_data is not None:
                 # What else happened to rooms that aren't asked for now must be made up for when they are.
@@ -235,10 +242,12 @@ class SlidingSync:
 
     async def _sorted(
         self, talk: _Talk, planned: Sequence[RoomPlan], found: dict[RoomId, Room], told: Told
-    ) -> tuple[list[tuple[Room, UserRoom]], list[tuple[Room, UserRoom]], list[Wish]]:
+    ) -> tuple[list[tuple[Room | None, UserRoom]], list[UserRoom], list[Wish]]:
         """Rooms to be told of from outside, those that are gone without having been seen, and the others."""
         viewer = talk.viewer.user_id
-        waiting, gone, wishes = [], [], []
+        waiting: list[tuple[Room | None, UserRoom]] = []
+        gone: list[UserRoom] = []
+        wishes: list[Wish] = []
         outside = [
             room
             for plan in planned
@@ -246,15 +255,12 @@ class SlidingSync:
         ]
         seen = await self._parts.gate.timelines(viewer, outside) if outside else {}
         for plan in planned:
-            room = found.get(plan.room_id)
-            if room is None:
-                continue
-            membership = plan.entry.membership
+            room, membership = found.get(plan.room_id), plan.entry.membership
             if membership in WAITING:
                 waiting.append((room, plan.entry))
-            elif plan.is_initial and membership in OUT and not seen[plan.room_id].visible_ranges():
-                gone.append((room, plan.entry))
-            else:
+            elif membership in OUT and (room is None or (plan.is_initial and not seen[plan.room_id].visible_ranges())):
+                gone.append(plan.entry)
+            elif room is not None:
                 wishes.append(
                     Wish(
                         room=room,
