@@ -153,7 +153,7 @@ class Hansa:
         await self.appservices.start()
         parts = [
             *self.appservices.endpoints,
-            *account_endpoints(base, accounts, rooms, contacts, bridges.bridges),
+            *account_endpoints(base, accounts, rooms, contacts, bridges.bridges, commands.auto_join),
             *contacts.endpoints,
             *command_endpoints(base, rooms, commands),
             *live.endpoints(rooms.client_events),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from homeserver.accounts.login_tokens import LoginTokens
 from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
 from homeserver.core.email_address import parse_email_address
@@ -19,8 +20,11 @@ from homeserver.web.rate_limits import RateLimiter
 class Login:
     """Opens sessions for those who can prove who they are."""
 
-    def __init__(self, db: Database, users: Users, sessions: Sessions, limiter: RateLimiter) -> None:
+    def __init__(
+        self, db: Database, users: Users, sessions: Sessions, tokens: LoginTokens, limiter: RateLimiter
+    ) -> None:
         self._db = db
+        self._tokens = tokens
         self._users = users
         self._sessions = sessions
         self._limiter = limiter
@@ -51,6 +55,14 @@ class Login:
             raise Forbidden("wrong user name or password")
         self._limiter.forget("login_failed", failures)
         return user_id
+
+    async def by_token(
+        self, token: str, *, address: str, device_id: str | None, display_name: str | None, refreshable: bool
+    ) -> dict[str, Any]:
+        """A session for a token of `login/get_token`, which is used up. Raises Forbidden, LimitExceeded."""
+        self._limiter.check("login_address", address)
+        user_id = await self._tokens.take(token)
+        return await self.open(user_id, device_id=device_id, display_name=display_name, refreshable=refreshable)
 
     async def open(
         self, user_id: UserId, *, device_id: str | None, display_name: str | None, refreshable: bool

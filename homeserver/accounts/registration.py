@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -143,6 +143,7 @@ class Registration:
                     refreshable=wish.refreshable,
                 )
         self._sessions.account_changed(user_id)
+        self._tools.welcome(user_id)
         return answer
 
     def _flows(self) -> list[Flow]:
@@ -176,6 +177,8 @@ class RegistrationTools:
     randomness: Randomness
     email: AddressKeeper | None = None
     captcha: Captcha | None = None
+    # Told of each new account, once it is there.
+    welcome: Callable[[UserId], None] = lambda user_id: None
 
 
 class AddressKeeper(Protocol):
@@ -244,6 +247,7 @@ class SharedSecretRegistration:
             )
             await self._users.insert(tx, new)
             opened = await self._sessions.open(tx, user_id)
+        self._tools.welcome(user_id)
         return {"user_id": user_id, "home_server": self._users.server_name, **opened}
 
     def _secret(self) -> str:

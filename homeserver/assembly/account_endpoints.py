@@ -6,6 +6,7 @@ from homeserver.accounts.bridged import BridgedAccounts
 from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.devices import Devices
 from homeserver.accounts.login import Login
+from homeserver.accounts.login_tokens import LoginTokens
 from homeserver.accounts.password_change import PasswordChange
 from homeserver.accounts.registration import Registration, RegistrationTools, SharedSecretRegistration
 from homeserver.accounts.rendezvous import Rendezvous
@@ -21,26 +22,36 @@ from homeserver.client_api.devices import DeviceEndpoints
 from homeserver.client_api.fallback_pages import FallbackPages
 from homeserver.client_api.filters import FilterEndpoints
 from homeserver.client_api.login import LoginEndpoints
+from homeserver.client_api.login_token import LoginTokenEndpoint
 from homeserver.client_api.profile import ProfileEndpoints
 from homeserver.client_api.registration import RegistrationEndpoints
 from homeserver.client_api.rendezvous import RendezvousEndpoints
 from homeserver.client_api.server_info import ServerInfo
 from homeserver.ports import Bridges
+from homeserver.rooms.commands.auto_join import AutoJoin
 
 
 def account_endpoints(
-    base: Base, accounts: AccountParts, parts: RoomParts, contacts: ContactParts, bridges: Bridges
+    base: Base, accounts: AccountParts, parts: RoomParts, contacts: ContactParts, bridges: Bridges, door: AutoJoin
 ) -> list[object]:
     db, clock = base.world.db, base.world.clock
     users, sessions, passwords = accounts.users, accounts.sessions, accounts.passwords
     tools = RegistrationTools(
-        base.config.registration, accounts.uia, clock, base.world.randomness, contacts.proofs, contacts.captcha
+        base.config.registration,
+        accounts.uia,
+        clock,
+        base.world.randomness,
+        contacts.proofs,
+        contacts.captcha,
+        door.welcome,
     )
     registration = Registration(db, users, sessions, passwords, tools)
     by_secret = SharedSecretRegistration(db, users, sessions, passwords, tools)
     bridged = BridgedAccounts(db, users, sessions, bridges)
     users.check_reserved = bridges.check_user
-    login = Login(db, users, sessions, base.limiter)
+    lifetime_s = base.config.sessions.login_token_lifetime_s
+    tokens = LoginTokens(db, clock, base.world.randomness, lifetime_s=lifetime_s)
+    login = Login(db, users, sessions, tokens, base.limiter)
     deactivation = Deactivation(db, users, sessions, parts.rooms, parts.submission)
     base.tasks.start(deactivation.resume(), name="deactivations")
     base.tasks.forever(sessions.end_as_wished, name="sessions_to_end")
@@ -59,6 +70,7 @@ def account_endpoints(
         RendezvousEndpoints(Rendezvous(base.world.clock, base.world.randomness), base.config.base_url),
         RegistrationEndpoints(registration, by_secret, bridged, users, base.limiter),
         LoginEndpoints(login, bridged, sessions, is_password_login=base.config.password.login),
+        LoginTokenEndpoint(tokens, accounts.uia),
         AccountEndpoints(change, accounts.uia, deactivation),
         DeviceEndpoints(Devices(db, parts.journal, sessions), sessions, accounts.uia),
         ProfileEndpoints(accounts.profiles, bridges),

@@ -28,6 +28,7 @@ from homeserver.client_api.room_send import RoomSend
 from homeserver.client_api.room_state import RoomState
 from homeserver.client_api.room_upgrades import RoomUpgrades
 from homeserver.ports import Bridges, RemoteRooms
+from homeserver.rooms.commands.auto_join import AutoJoin
 from homeserver.rooms.commands.create import CreationSettings, RoomCreation
 from homeserver.rooms.commands.delaying import DelayedEvents, DelayTools
 from homeserver.rooms.commands.directory import Aliases, Publication
@@ -54,6 +55,7 @@ class CommandParts:
     upgrade: RoomUpgrade
     public_rooms: PublicRooms
     publication: Publication
+    auto_join: AutoJoin
 
 
 def build_commands(
@@ -86,6 +88,7 @@ def build_commands(
         delayed=_delayed(base, parts, sending, membership),
         upgrade=RoomUpgrade(submission, membership, parts.rooms, publication, base.world.randomness),
         public_rooms=PublicRooms(db, parts.rooms, parts.journal),
+        auto_join=AutoJoin(membership, RoomFinder(aliases), base.tasks, base.config.registration.auto_join_rooms),
         publication=publication,
     )
 

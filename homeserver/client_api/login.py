@@ -11,7 +11,7 @@ from homeserver.accounts.bridged import BridgedAccounts
 from homeserver.accounts.login import Login
 from homeserver.accounts.registration import Wish
 from homeserver.accounts.sessions import Sessions
-from homeserver.core.errors import Forbidden, MatrixError, MissingParam
+from homeserver.core.errors import MatrixError, MissingParam
 from homeserver.web.endpoint import Access, Caller, Json, Request, endpoint
 
 
@@ -48,7 +48,8 @@ class LoginEndpoints:
     )
     async def flows(self) -> Json:
         password = [{"type": "m.login.password"}] if self._is_password_login else []
-        return {"flows": [*password, {"type": APPSERVICE_LOGIN}]}
+        token = {"type": "m.login.token", "get_login_token": True}
+        return {"flows": [*password, token, {"type": APPSERVICE_LOGIN}]}
 
     @endpoint(
         "POST",
@@ -68,7 +69,15 @@ class LoginEndpoints:
             )
             return await self._bridged.login(request.access_token(), named, wish)
         if body.type == "m.login.token":
-            raise Forbidden("this login token is not good")
+            if body.token is None:
+                raise MissingParam("the field token is missing")
+            return await self._login.by_token(
+                body.token,
+                address=request.network,
+                device_id=body.device_id,
+                display_name=body.initial_device_display_name,
+                refreshable=body.refresh_token,
+            )
         if body.type != "m.login.password" or not self._is_password_login:
             raise MatrixError("unknown type of log-in: ask GET /login for those there are", errcode="M_UNKNOWN")
         if body.password is None:

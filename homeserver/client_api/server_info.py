@@ -96,7 +96,7 @@ class ServerInfo:
             "m.profile_fields": profile,
             "uk.tcpip.msc4133.profile_fields": profile,
             "m.3pid_changes": {"enabled": self._config.email.smtp_host is not None and not caller.is_guest},
-            "m.get_login_token": {"enabled": False},
+            "m.get_login_token": {"enabled": True},
             "m.forget_forced_upon_leave": {"enabled": False},
         }
         if caller.is_admin:

@@ -219,7 +219,6 @@ class Sessions:
     refresh_token_lifetime_s: int | None = option(
         None, "How long a refresh token may stay unused; none means for ever.", low=1
     )
-    refresh_grace_s: int = option(60, "How long a client that lost our answer may refresh again.", low=0)
     login_token_lifetime_s: int = option(120, "How long a token for `m.login.token` is good.", low=1)
     user_interactive_auth_lifetime_s: int = option(900, "How long a started authentication may take.", low=1)
     devices_per_user_max: int = option(1000, "Devices that one user may have.", low=1)
@@ -281,6 +280,7 @@ class RateLimits:
     login_account: RateLimit = _limit(0.2, 10, "Logins, by account.")
     login_failed: RateLimit = _limit(0.05, 5, "Logins that failed, by account and address.")
     authentication_failed: RateLimit = _limit(0.05, 5, "Stages of interactive authentication that failed, by user.")
+    login_token: RateLimit = _limit(0.05, 5, "Tokens for logging in another device, by user.")
     password_change: RateLimit = _limit(0.05, 5, "Changes of password, by user.")
     message: RateLimit = _limit(5, 50, "Events sent, by user.")
     redaction: RateLimit = _limit(2, 50, "Redactions, by user.")

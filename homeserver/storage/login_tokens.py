@@ -6,6 +6,7 @@ from homeserver.core.identifiers import UserId
 from homeserver.storage.database import Reader, Tx
 
 _INSERT = "INSERT INTO login_tokens (digest, user_id, expires_ts) VALUES ($1, $2, $3)"
+_END = "DELETE FROM login_tokens WHERE user_id = $1"
 _EXPIRE = "DELETE FROM login_tokens WHERE expires_ts <= $1"
 _TAKE = "DELETE FROM login_tokens WHERE digest = $1 AND expires_ts > $2 RETURNING user_id"
 _HOLDER = "SELECT user_id FROM external_ids WHERE provider = $1 AND subject = $2"
@@ -16,6 +17,11 @@ _UNLINK_ALL = "DELETE FROM external_ids WHERE user_id = $1"
 async def insert(tx: Tx, digest: bytes, user_id: UserId, expires_ts: int, now_ms: int) -> None:
     await tx.execute(_EXPIRE, now_ms)
     await tx.execute(_INSERT, digest, user_id, expires_ts)
+
+
+async def end(tx: Tx, user_id: UserId) -> None:
+    """Ends those of one user."""
+    await tx.execute(_END, user_id)
 
 
 async def take(tx: Tx, digest: bytes, now_ms: int) -> UserId | None:

@@ -24,7 +24,8 @@ _DELETE = """
         p AS (DELETE FROM to_device_transactions WHERE user_id = $1),
         q AS (DELETE FROM openid_tokens WHERE user_id = $1),
         r AS (DELETE FROM sliding_connections WHERE user_id = $1),
-        s AS (DELETE FROM sessions_to_end WHERE user_id = $1)
+        s AS (DELETE FROM sessions_to_end WHERE user_id = $1),
+        t AS (DELETE FROM login_tokens WHERE user_id = $1)
     SELECT
 """
 

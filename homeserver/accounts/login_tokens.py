@@ -1,0 +1,47 @@
+"""Tokens that bring another device of a user in. spec: client-server-api/#post_matrixclientv1loginget_token"""
+
+from __future__ import annotations
+
+import hashlib
+
+from homeserver.core.errors import Forbidden
+from homeserver.core.identifiers import UserId
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.ids import Randomness
+from homeserver.storage import login_tokens
+from homeserver.storage.database import Database
+
+TOKEN_CHARS_MAX = 255
+
+
+class LoginTokens:
+    """Gives them out and takes them in, each once."""
+
+    def __init__(self, db: Database, clock: Clock, randomness: Randomness, *, lifetime_s: int) -> None:
+        self._db = db
+        self._clock = clock
+        self._randomness = randomness
+        self._lifetime_s = lifetime_s
+
+    async def give(self, user_id: UserId) -> tuple[str, int]:
+        """A token, and the milliseconds for which it is good. An earlier one of this user ends."""
+        token = f"hsl_{self._randomness.token(32)}"
+        now = self._clock.now_ms()
+        async with self._db.transaction() as tx:
+            await login_tokens.end(tx, user_id)
+            await login_tokens.insert(tx, _digest(token), user_id, now + self._lifetime_s * 1000, now)
+        return token, self._lifetime_s * 1000
+
+    async def take(self, token: str) -> UserId:
+        """Whose it is; it is used up. Raises Forbidden."""
+        if len(token) > TOKEN_CHARS_MAX:
+            raise Forbidden("this login token is not good")
+        async with self._db.transaction() as tx:
+            user_id = await login_tokens.take(tx, _digest(token), self._clock.now_ms())
+        if user_id is None:
+            raise Forbidden("this login token is not, or no longer, good")
+        return user_id
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
