@@ -36,6 +36,7 @@ from homeserver.assembly.live import build_live
 from homeserver.assembly.media import MediaParts
 from homeserver.assembly.network import build_outgoing
 from homeserver.assembly.people import build_people
+from homeserver.assembly.relations import build_relations
 from homeserver.assembly.rooms import build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.sync import build_sync
@@ -141,6 +142,7 @@ class Hansa:
         self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync)
         contacts = build_contacts(base, accounts)
         self.people = await build_people(base, accounts, rooms, commands, bridges.bridges)
+        relations = await build_relations(rooms)
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         await commands.delayed.start()
@@ -161,6 +163,7 @@ class Hansa:
             *self.media.endpoints(),
             *self.people.endpoints,
             *self.calls.endpoints,
+            *relations.endpoints,
             SyncEndpoint(self.sync.service),
             SlidingSyncEndpoint(self.sliding_sync),
         ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from homeserver.accounts.ignore_lists import IgnoreLists
 from homeserver.accounts.users import Users
 from homeserver.assembly.base import Base
 from homeserver.core.identifiers import UserId
 from homeserver.journal.journal import Journal
+from homeserver.rooms.aggregations import Aggregations, RelationReads
 from homeserver.rooms.arrivals import ArrivalReads, Arrivals
 from homeserver.rooms.auth_graph import AuthGraphs
 from homeserver.rooms.building import WriteSteps
@@ -44,6 +46,8 @@ class RoomParts:
     views: RoomViews
     incoming: Incoming
     graph_reads: GraphReads
+    relation_reads: RelationReads
+    ignore_lists: IgnoreLists
 
 
 def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
@@ -58,7 +62,10 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     writes = WriteParts(db=db, journal=journal, writer=writer, committer=committer, arrivals=arrivals)
     gate = ReadGate(db, store, numbers, users, journal)
     history = History(db, rooms, store, gate)
-    client_events = ClientEvents(store, world.clock)
+    reads = RelationReads(db=db, store=store, rooms=rooms, gate=gate)
+    ignore_lists = IgnoreLists(db, journal)
+    aggregations = Aggregations(reads, ignore_lists, journal, base.server_name)
+    client_events = ClientEvents(store, world.clock, aggregations)
     erasure = Erasure(db, world.clock, retention_s=base.config.rooms.redacted_retention_s)
     journal.listen(erasure.hear)
     base.tasks.forever(erasure.run, name="erasure")
@@ -77,5 +84,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
         submission=Submission(writer, policy, world.clock, base.server_name),
         views=RoomViews(client_events, store, numbers, history),
         incoming=Incoming(writes, rooms, store, numbers),
+        relation_reads=reads,
+        ignore_lists=ignore_lists,
         graph_reads=GraphReads(db, rooms, store, numbers, graphs),
     )

@@ -224,9 +224,8 @@ def ruleset_json(edits: PushEdits, user_id: str) -> dict[str, list[dict[str, Any
 
 
 def find_rule(edits: PushEdits, kind: str, rule_id: str) -> Rule:
-    """Raises InvalidParam for a kind that doesn't exist, NotFound for such a rule."""
-    _check_kind(kind)
-    position = edits.position(kind, rule_id)
+    """Raises NotFound, also for a kind that doesn't exist: clients so probe for kinds of proposals."""
+    position = edits.position(kind, rule_id) if kind in KINDS else None
     if position is not None:
         return edits.own(kind)[position]
     default = _DEFAULTS.get((kind, rule_id))

@@ -18,12 +18,12 @@ import structlog
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.core.push_rules import Actions, Compiled
+from homeserver.core.relations import THREAD, relation_of
 from homeserver.journal.journal import Entry, Journal
 from homeserver.push.asking import Asking
 from homeserver.push.rulesets import PushRulesets
 from homeserver.push.tallies import MAIN, POSITIONS_MAX, Places, RoomTally, UnreadCounts
 from homeserver.rooms.residents import Room
-from homeserver.rooms.threads import relation
 from homeserver.runtime.clock import Clock
 from homeserver.storage import events, journal_cursors, push_rules, receipts, unread
 from homeserver.storage.database import Database, Tx
@@ -330,11 +330,10 @@ class Unread:
 
     def _thread_of(self, event: Event) -> str | None:
         """The event's thread; None where it is related to an event that may be in one."""
-        related = relation(event)
+        related = relation_of(event)
         if related is None:
             return MAIN
-        rel_type, target = related
-        thread_id = target if rel_type == "m.thread" else self._threaded.get(EventId(target))
+        thread_id = related.event_id if related.rel_type == THREAD else self._threaded.get(related.event_id)
         if thread_id is not None:
             self._threaded[event.event_id] = thread_id
             if len(self._threaded) > THREADED_MAX:

@@ -28,7 +28,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import REJECTED, SOFT_FAILED, NewEvent, StoredEvent
 from homeserver.storage.forks import Gap, Jump
 from homeserver.storage.memberships import MembershipRow
-from homeserver.storage.relations import relation_of
+from homeserver.storage.relations import row_of
 from homeserver.storage.rooms import Heads
 from homeserver.storage.states import UNSET, Line, StateMap, applied
 
@@ -369,7 +369,7 @@ class _Work:
         if event.is_state:
             replaced = (await self._state_at(self._line, [event.key])).get(event.key)
             was = self._members.get(UserId(event.state_key or "")) if event.type == "m.room.member" else None
-        relation = relation_of(event, stored.nid, self._room.nid)
+        relation = row_of(event, stored.nid, self._room.nid)
         if relation is not None:
             self._batch.relations.append(relation)
         self._newest = position

@@ -22,7 +22,7 @@ from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.runtime.ids import Randomness
 from homeserver.storage.events import NewEvent, StoredEvent
 from homeserver.storage.memberships import MembershipRow
-from homeserver.storage.relations import relation_of
+from homeserver.storage.relations import row_of
 from homeserver.storage.rooms import Heads, RoomRow
 from homeserver.storage.states import Line, first_line
 
@@ -57,6 +57,18 @@ class Written:
     @property
     def event_nid(self) -> int:
         return self.stored.nid
+
+
+# The kind of a journal's entry about events that came in before the beginning of a timeline: a tuple of Past.
+PAST = "past"
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """An event that was put back into its place."""
+
+    nid: int
+    event: Event
 
 
 @dataclass(slots=True)
@@ -208,7 +220,7 @@ class _Rows:
             redacted_by=None, flags=0, device_id=row.device_id, txn_id=row.txn_id, size_bytes=len(json),
         )  # fmt: skip
         self._batch.events.append(row)
-        relation = relation_of(event, nid, self._room_nid)
+        relation = row_of(event, nid, self._room_nid)
         if relation is not None:
             self._batch.relations.append(relation)
         target = self._redact(event, nid, targets) if event.type == "m.room.redaction" else None

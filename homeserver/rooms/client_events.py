@@ -5,7 +5,7 @@ An event is serialised once; what differs between viewers (age, transaction id, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import orjson
 
 from homeserver.core.events import Event
 from homeserver.core.identifiers import DeviceId, UserId
+from homeserver.rooms.aggregations import Aggregations, Bundle
 from homeserver.rooms.event_store import EventStore
 from homeserver.runtime.clock import Clock
 from homeserver.storage.events import StoredEvent
@@ -29,9 +30,10 @@ class Viewer:
 class ClientEvents:
     """Renders events for clients."""
 
-    def __init__(self, event_store: EventStore, clock: Clock) -> None:
+    def __init__(self, event_store: EventStore, clock: Clock, aggregations: Aggregations) -> None:
         self._events = event_store
         self._clock = clock
+        self._aggregations = aggregations
 
     async def render(
         self,
@@ -44,11 +46,29 @@ class ClientEvents:
         """Each event's JSON, in the same order, to be put into an answer as it is.
 
         `membership` is the viewer's at these events (one for all, or by event number), shown in `unsigned`.
-        At most one query, for the events that these replace or were redacted by; none for what was rendered before.
+        With each goes what is aggregated of the events that relate to it. At most one query for the events that these
+        replace or were redacted by, and those of the aggregations; none for what was rendered before.
         """
         await self._prepare(stored)
+        bundles = await self._aggregations.bundles(viewer.user_id, stored)
         now = self._clock.now_ms()
-        return [orjson.Fragment(self._splice(event, viewer, now, with_room_id, membership)) for event in stored]
+        if not bundles:
+            return [orjson.Fragment(self._splice(event, viewer, now, with_room_id, membership)) for event in stored]
+        await self._prepare([event for bundle in bundles.values() for event in bundle.events])
+
+        def rendered(event: StoredEvent, more: bytes = b"") -> bytes:
+            return self._splice(event, viewer, now, with_room_id, membership, more)
+
+        def edited(event: StoredEvent) -> bytes:
+            bundle = bundles.get(event.nid)
+            edit = bundle.edit if bundle is not None else None
+            return rendered(event, _relations(Bundle(edit=edit), rendered, rendered) if edit is not None else b"")
+
+        def bundled(event: StoredEvent) -> bytes:
+            bundle = bundles.get(event.nid)
+            return rendered(event, _relations(bundle, rendered, edited) if bundle is not None else b"")
+
+        return [orjson.Fragment(bundled(event)) for event in stored]
 
     async def _prepare(self, stored: Sequence[StoredEvent]) -> None:
         fresh = [event for event in stored if event.rendered is None]
@@ -70,6 +90,7 @@ class ClientEvents:
         now: int,
         with_room_id: bool,
         membership: str | Mapping[int, str] | None,
+        relations: bytes = b"",
     ) -> bytes:
         assert stored.rendered is not None
         event = stored.event
@@ -82,7 +103,27 @@ class ClientEvents:
             value = membership if isinstance(membership, str) else membership.get(stored.nid)
             if value is not None:
                 own += b',"membership":' + orjson.dumps(value)
-        return head + room + b'"unsigned":{' + unsigned + own + b"}}"
+        return head + room + b'"unsigned":{' + unsigned + relations + own + b"}}"
+
+
+def _relations(
+    bundle: Bundle, rendered: Callable[[StoredEvent], bytes], edited: Callable[[StoredEvent], bytes]
+) -> bytes:
+    """`m.relations` with a comma at its end."""
+    parts: list[bytes] = []
+    if bundle.edit is not None:
+        parts.append(b'"m.replace":' + rendered(bundle.edit))
+    if bundle.thread is not None:
+        thread = bundle.thread
+        said = b'"count":%d,"current_user_participated":%b,' % (
+            thread.count,
+            b"true" if thread.participated else b"false",
+        )
+        parts.append(b'"m.thread":{' + said + b'"latest_event":' + edited(thread.latest) + b"}")
+    if bundle.references:
+        chunk = [{"event_id": event_id} for event_id in bundle.references]
+        parts.append(b'"m.reference":{"chunk":' + orjson.dumps(chunk) + b"}")
+    return b'"m.relations":{' + b",".join(parts) + b"},"
 
 
 def _halves(event: Event, replaced: StoredEvent | None, redaction: StoredEvent | None) -> tuple[bytes, bytes]:

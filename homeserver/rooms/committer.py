@@ -31,7 +31,7 @@ from homeserver.storage.database import Database, NoRoom, Tx, UniqueViolation
 from homeserver.storage.events import NewEvent
 from homeserver.storage.forks import Gap, Jump
 from homeserver.storage.memberships import MembershipRow
-from homeserver.storage.relations import Relation
+from homeserver.storage.relations import RelationRow
 from homeserver.storage.room_aliases import AliasRow
 from homeserver.storage.rooms import Heads, RoomRow
 from homeserver.storage.states import StateRow
@@ -66,7 +66,7 @@ class Batch:
     states: list[StateRow] = field(default_factory=list)
     state_keys: Mapping[StateKey, int] = field(default_factory=dict)
     memberships: Mapping[tuple[int, str], MembershipRow] = field(default_factory=dict)
-    relations: list[Relation] = field(default_factory=list)
+    relations: list[RelationRow] = field(default_factory=list)
     redactions: Mapping[int, int] = field(default_factory=dict)
     new_room: RoomRow | None = None
     alias: AliasRow | None = None

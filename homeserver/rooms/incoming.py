@@ -17,7 +17,7 @@ from homeserver.core.identifiers import EventId, RoomId, UserId, domain_of
 from homeserver.core.room_versions import RoomVersion
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.arrivals import GAP_PLACES, POSITIONS_EACH, Arrival, Arrivals, Fate
-from homeserver.rooms.building import Built, Written
+from homeserver.rooms.building import PAST, Built, Past, Written
 from homeserver.rooms.committer import Arrived, Batch, Committer
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Room, Rooms
@@ -29,6 +29,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import REJECTED, NewEvent, StoredEvent
 from homeserver.storage.forks import Gap, Jump
 from homeserver.storage.memberships import MembershipRow
+from homeserver.storage.relations import row_of
 from homeserver.storage.rooms import RoomRow
 from homeserver.storage.states import first_line
 
@@ -277,13 +278,22 @@ class Incoming:
             Gap(room.nid, name, row.nid) for row in rows for name in row.event.prev_event_ids if name not in here
         ]
         batch.arrived.filled = [row.event.event_id for row in rows]
+        placed_rows = [row for row in rows if row.ordering is not None]
+        batch.relations = [found for row in placed_rows if (found := row_of(row.event, row.nid, room.nid)) is not None]
         keys = [row.event.key for row in rows if row.event.is_state]
         batch.state_keys = self._numbers.unsaved(keys)
         if rows:
             await self._parts.committer.commit(batch)
             self._numbers.saved(batch.state_keys)
             self._events.promoted([row.nid for row in batch.arrived.promoted])
+            await self._tell_of_past(placed_rows)
         return placed
+
+    async def _tell_of_past(self, rows: Sequence[NewEvent]) -> None:
+        """For those who keep what events say: what came in at the beginning of a timeline is no news to clients."""
+        journal = self._parts.journal
+        position = await journal.open()
+        journal.close(position, [Entry(position, PAST, None, (), tuple(Past(row.nid, row.event) for row in rows))])
 
     # --- a room to come into
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId
+from homeserver.core.relations import THREAD, relation_of
 from homeserver.storage.events import StoredEvent
 
 MAIN = "main"
@@ -19,15 +20,6 @@ class EventLookup(Protocol):
     async def by_ids(self, event_ids: Collection[EventId]) -> Mapping[EventId, StoredEvent]: ...
 
 
-def relation(event: Event) -> tuple[str, str] | None:
-    """The (rel_type, event id) of a well-formed `m.relates_to`."""
-    relates_to = event.content.get("m.relates_to")
-    if not isinstance(relates_to, dict):
-        return None
-    rel_type, target = relates_to.get("rel_type"), relates_to.get("event_id")
-    return (rel_type, target) if isinstance(rel_type, str) and isinstance(target, str) else None
-
-
 async def place_of(event: Event, lookup: EventLookup) -> tuple[str, frozenset[str]]:
     """The event's thread (MAIN or the root's id), and the ids on the way there: the event and what it relates to.
 
@@ -35,14 +27,13 @@ async def place_of(event: Event, lookup: EventLookup) -> tuple[str, frozenset[st
     """
     seen = [str(event.event_id)]
     for _ in range(HOPS_MAX):
-        related = relation(event)
+        related = relation_of(event)
         if related is None:
             break
-        rel_type, target = related
-        if rel_type == "m.thread":
-            return target, frozenset(seen)
-        seen.append(target)
-        parent = (await lookup.by_ids([EventId(target)])).get(EventId(target))
+        if related.rel_type == THREAD:
+            return related.event_id, frozenset(seen)
+        seen.append(related.event_id)
+        parent = (await lookup.by_ids([related.event_id])).get(related.event_id)
         if parent is None or parent.event.room_id != event.room_id:
             break
         event = parent.event

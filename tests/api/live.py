@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 
+from homeserver.accounts.ignore_lists import IgnoreLists
 from homeserver.client_api.notifications import NotificationEndpoints
 from homeserver.client_api.presence import PresenceEndpoints
 from homeserver.client_api.push_rules import PushRuleEndpoints
@@ -30,6 +31,7 @@ from homeserver.push.pushers import Pushers
 from homeserver.push.rulesets import PushRulesets
 from homeserver.push.tallies import UnreadCounts
 from homeserver.push.unread import Unread
+from homeserver.rooms.aggregations import Aggregations, RelationReads
 from homeserver.rooms.building import WriteSteps
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.committer import Committer
@@ -88,6 +90,8 @@ class Live:
         self.unread = Unread(db, self.journal, self.rooms, self.rulesets, clock, SERVER)
         for listener in (self.presence.hear, self.rulesets.hear, self.unread.hear, self.heard.extend):
             self.journal.listen(listener)
+        reads = RelationReads(db=db, store=self.events, rooms=self.rooms, gate=gate)
+        aggregations = Aggregations(reads, IgnoreLists(db, self.journal), self.journal, SERVER)
         notified = Notified(self.rooms, self.events, gate, self.unread, self.rulesets)
         self.web = WebServer(RateLimiter({}, clock), clock, Metrics(), authenticator=TokensAreNames())
         self.web.add(
@@ -97,7 +101,7 @@ class Live:
             PresenceEndpoints(self.presence),
             PushRuleEndpoints(self.rulesets),
             PusherEndpoints(Pushers(db, self.journal, clock)),
-            NotificationEndpoints(notified, ClientEvents(self.events, clock)),
+            NotificationEndpoints(notified, ClientEvents(self.events, clock, aggregations)),
         )
         self._http: aiohttp.ClientSession | None = None
         self._base = ""

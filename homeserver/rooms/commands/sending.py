@@ -7,7 +7,8 @@ from typing import Any
 from homeserver.core.auth_rules import CREATE, POWER_LEVELS, creators
 from homeserver.core.errors import BadJson, Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.core.events import Event
-from homeserver.core.identifiers import EventId, RoomId, UserId, parse_event_id
+from homeserver.core.identifiers import RoomId, UserId, parse_event_id
+from homeserver.core.relations import ANNOTATION, THREAD, Relation, relation_in, relation_of
 from homeserver.rooms.commands.directory import CANONICAL_ALIAS, Aliases
 from homeserver.rooms.commands.membership import check_reason
 from homeserver.rooms.commands.submission import Submission
@@ -46,8 +47,9 @@ class Sending:
             raise InvalidParam(f"{type} must be sent as a state event")
         room = await self._rooms.joined_room(room_id, transaction.user_id)
         draft = self._submission.draft(type, transaction.user_id, content, timestamp_ms=timestamp_ms)
-        if isinstance(content.get("m.relates_to"), dict):
-            await self._check_relation(room, type, content["m.relates_to"], transaction)
+        relation = relation_in(content)
+        if relation is not None:
+            await self._check_relation(room, type, relation, transaction)
         return await self._submission.send(room_id, draft, transaction)
 
     async def state(
@@ -117,26 +119,19 @@ class Sending:
         if not levels.may_request_redaction(user_id, stored.event):
             raise Forbidden("you don't have the power to redact events of others")
 
-    async def _check_relation(self, room: Room, type: str, relation: dict[str, Any], transaction: Transaction) -> None:
+    async def _check_relation(self, room: Room, type: str, relation: Relation, transaction: Transaction) -> None:
         """spec: client-server-api/#avoiding-duplicate-annotations, #server-behaviour-of-threads"""
-        kind, target, key = relation.get("rel_type"), relation.get("event_id"), relation.get("key")
-        if not isinstance(target, str):
-            return
-        if kind == "m.annotation" and isinstance(key, str):
+        kind, target, key = relation.rel_type, relation.event_id, relation.key
+        if kind == ANNOTATION and key is not None:
             sender = transaction.user_id
-            if not await relations.is_annotated(self._db, room.nid, EventId(target), type, sender, key):
+            if not await relations.is_annotated(self._db, room.nid, target, type, sender, key):
                 return
             if not await events.by_txn_keys(self._db, [transaction.key]):  # a repeated request gets its event again
                 raise MatrixError("you have annotated this event so before", errcode="M_DUPLICATE_ANNOTATION")
-        elif kind == "m.thread":
-            root = await self._events.by_id(EventId(target))
-            if root is not None and root.room_nid == room.nid and _is_related(root.event):
+        elif kind == THREAD:
+            root = await self._events.by_id(target)
+            if root is not None and root.room_nid == room.nid and relation_of(root.event) is not None:
                 raise MatrixError("a thread can't begin at an event that relates to another")
-
-
-def _is_related(event: Event) -> bool:
-    relation = event.content.get("m.relates_to")
-    return isinstance(relation, dict) and isinstance(relation.get("rel_type"), str)
 
 
 def _check_names_no_creator(room: Room, content: dict[str, Any]) -> None:
