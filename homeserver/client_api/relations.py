@@ -16,7 +16,6 @@ from homeserver.web.endpoint import Access, Answer, Caller, Json, endpoint
 
 _V1 = "/_matrix/client/v1/rooms/{room_id}"
 _UNSTABLE = "/_matrix/client/unstable/rooms/{room_id}"
-_SPEC = "client-server-api/#get_matrixclientv1roomsroomid"
 PAGE_MAX = 500
 
 
@@ -46,7 +45,7 @@ class Relations:
         _V1 + "/relations/{event_id}",
         _UNSTABLE + "/relations/{event_id}",
         access=Access.GUEST,
-        spec=_SPEC + "relationseventid",
+        spec="client-server-api/#get_matrixclientv1roomsroomidrelationseventid",
     )
     async def all(self, caller: Caller, room_id: RoomId, event_id: EventId, query: RelationsQuery) -> Answer:
         return await self._relations(caller, room_id, event_id, query)
@@ -56,7 +55,7 @@ class Relations:
         _V1 + "/relations/{event_id}/{rel_type}",
         _UNSTABLE + "/relations/{event_id}/{rel_type}",
         access=Access.GUEST,
-        spec=_SPEC + "relationseventidreltype",
+        spec="client-server-api/#get_matrixclientv1roomsroomidrelationseventidreltype",
     )
     async def of_kind(
         self, caller: Caller, room_id: RoomId, event_id: EventId, rel_type: str, query: RelationsQuery
@@ -68,14 +67,16 @@ class Relations:
         _V1 + "/relations/{event_id}/{rel_type}/{event_type}",
         _UNSTABLE + "/relations/{event_id}/{rel_type}/{event_type}",
         access=Access.GUEST,
-        spec=_SPEC + "relationseventidreltypeeventtype",
+        spec="client-server-api/#get_matrixclientv1roomsroomidrelationseventidreltypeeventtype",
     )
     async def of_type(
         self, caller: Caller, room_id: RoomId, event_id: EventId, rel_type: str, event_type: str, query: RelationsQuery
     ) -> Answer:
         return await self._relations(caller, room_id, event_id, query, rel_type, event_type)
 
-    @endpoint("GET", _V1 + "/threads", access=Access.GUEST, spec=_SPEC + "threads")
+    @endpoint(
+        "GET", _V1 + "/threads", access=Access.GUEST, spec="client-server-api/#get_matrixclientv1roomsroomidthreads"
+    )
     async def threads(self, caller: Caller, room_id: RoomId, query: ThreadsQuery) -> Answer:
         if query.include not in ("all", "participated"):
             raise InvalidParam("include must be all or participated")

@@ -90,7 +90,7 @@ async def test_which_edits_count(server: RunningServer) -> None:
     alice, bob, room = await pair(server)
     message = await alice.send(room, "v1")
     await edit(bob, room, message, "forged")
-    body = {"m.new_content": {"body": "x"}, **to("m.replace", message)}
+    body: dict[str, Any] = {"m.new_content": {"body": "x"}, **to("m.replace", message)}
     (await alice.put("/rooms/{}/send/org.other/{}", room, "t", body=body)).ok()
     await alice.send(room, "without new content", **to("m.replace", message))
     assert await bundled(bob, room, message) == {}
@@ -134,7 +134,7 @@ async def test_what_is_hidden_is_not_counted(server: RunningServer) -> None:
     second = await alice.send(room, "b", **to("m.thread", root))
     reference = await bob.send(room, "c", **to("m.reference", root))
     assert (await bundled(alice, room, root))["m.thread"]["count"] == 2
-    body = {"ignored_users": {bob.user_id: {}}}
+    body: dict[str, Any] = {"ignored_users": {bob.user_id: {}}}
     (await alice.put("/user/{}/account_data/m.ignored_user_list", alice.user_id, body=body)).ok()
     found = await bundled(alice, room, root)
     assert (found["m.thread"]["count"], "m.reference" in found) == (1, False)
@@ -175,7 +175,8 @@ async def test_pages_of_relations(server: RunningServer) -> None:
     root = await alice.send(room)
     replies = [await alice.send(room, str(n), **to("m.thread", root)) for n in range(7)]
     for direction, expected in (("b", replies[::-1]), ("f", replies)):
-        found, query = [], {"dir": direction, "limit": 3}
+        found: list[str] = []
+        query: dict[str, Any] = {"dir": direction, "limit": 3}
         while True:
             page = (await alice.get(V1 + "/relations/{}", room, root, **query)).ok()
             found += [event["event_id"] for event in page["chunk"]]
@@ -183,7 +184,8 @@ async def test_pages_of_relations(server: RunningServer) -> None:
                 break
             query["from"] = page["next_batch"]
         assert found == expected
-    for query in ({"limit": 0}, {"limit": -1}, {"dir": "x"}, {"from": "?"}):
+    wrong: list[dict[str, Any]] = [{"limit": 0}, {"limit": -1}, {"dir": "x"}, {"from": "?"}]
+    for query in wrong:
         assert (await alice.get(V1 + "/relations/{}", room, root, **query)).status == 400
     (await alice.get(V1 + "/relations/{}", room, "$unknown")).refused(404, "M_NOT_FOUND")
 
@@ -206,8 +208,8 @@ async def test_threads_in_pages(server: RunningServer) -> None:
         await alice.send(room, **to("m.thread", root))
     await bob.send(room, **to("m.thread", roots[1]))
 
-    async def listed(client: Client, **query: Any) -> list[str]:
-        found = []
+    async def listed(client: Client, **query: Any) -> list[int]:
+        found: list[int] = []
         while True:
             page = (await client.get(V1 + "/threads", room, limit=2, **query)).ok()
             found += [roots.index(event["event_id"]) for event in page["chunk"]]

@@ -457,7 +457,7 @@ def test_rules_that_are_not_there() -> None:
         with pytest.raises(NotFound):
             set_actions(NO_EDITS, kind, rule_id, [])
     for kind in ("device", "", "Override"):
-        with pytest.raises(InvalidParam):
+        with pytest.raises(NotFound):
             find_rule(NO_EDITS, kind, "a")
         with pytest.raises(InvalidParam):
             put(NO_EDITS, kind, "a")
