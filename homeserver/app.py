@@ -142,7 +142,6 @@ class Hansa:
         self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync)
         contacts = build_contacts(base, accounts)
         self.people = await build_people(base, accounts, rooms, commands, bridges.bridges)
-        relations = await build_relations(rooms)
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         await commands.delayed.start()
@@ -163,7 +162,7 @@ class Hansa:
             *self.media.endpoints(),
             *self.people.endpoints,
             *self.calls.endpoints,
-            *relations.endpoints,
+            *(await build_relations(rooms)).endpoints,
             SyncEndpoint(self.sync.service),
             SlidingSyncEndpoint(self.sliding_sync),
         ]
