@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from homeserver.storage.database import Database
 from tests.kit.postgres import PostgresForTests, running_postgres
+from tests.kit.programs import found
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PEER_PYTHON = Path(os.environ.get("HANSA_PEER_PYTHON") or REPOSITORY / ".venv-peer" / "bin" / "python")
@@ -45,7 +46,7 @@ def _may_mount() -> bool:
 
 def _missing_program(item: pytest.Item) -> str | None:
     marker = item.get_closest_marker("programs")
-    absent = [name for name in (marker.args if marker else ()) if shutil.which(name) is None]
+    absent = [name for name in (marker.args if marker else ()) if found(name) is None]
     return f"{', '.join(absent)} not found: type `scripts/bootstrap programs`" if absent else None
 
 

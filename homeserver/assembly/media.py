@@ -6,6 +6,7 @@ from homeserver.assembly.base import Base
 from homeserver.assembly.network import build_outgoing
 from homeserver.client_api.media import Delivery, LegacyMediaEndpoints, MediaEndpoints
 from homeserver.client_api.url_previews import UrlPreviews
+from homeserver.config.schema import S3
 from homeserver.journal.journal import Journal
 from homeserver.media.files import Files
 from homeserver.media.housekeeping import Housekeeping
@@ -16,7 +17,12 @@ from homeserver.media.repository import MediaLimits, MediaRepository, MediaTools
 from homeserver.media.sandbox import Sandbox, SandboxLimits
 from homeserver.media.thumbnails import Size, Thumbnails
 from homeserver.objects.local import LocalObjects
+from homeserver.objects.s3 import Bucket, S3Objects
+from homeserver.objects.signature_v4 import Credentials
 from homeserver.objects.store import ObjectStore
+from homeserver.web.addresses import AddressFilter
+from homeserver.web.object_transport import ObjectTransport
+from homeserver.web.outgoing import OutgoingClient, OutgoingLimits
 
 
 class MediaParts:
@@ -25,7 +31,12 @@ class MediaParts:
     def __init__(self, base: Base, journal: Journal) -> None:
         world, chosen = base.world, base.config.media
         self.base = base
-        self.objects: ObjectStore = LocalObjects(chosen.store_path, world.randomness, world.clock)
+        self._transport = _transport(chosen.s3)
+        self.objects: ObjectStore = (
+            S3Objects(self._transport, _bucket(chosen.s3), world.clock)
+            if self._transport is not None
+            else LocalObjects(chosen.store_path, world.randomness, world.clock)
+        )
         self.files = Files(world.db, self.objects, world.clock, world.randomness)
         self.sandbox = Sandbox(SandboxLimits(processes=chosen.decoding_processes))
         self.thumbnails = Thumbnails(
@@ -59,11 +70,13 @@ class MediaParts:
         self.base.tasks.forever(self.housekeeping.run, name="media_housekeeping")
 
     def endpoints(self) -> list[object]:
-        delivery = Delivery(self.repository, self.objects)
+        # With a token, all clients must take redirects; those of the older endpoints say whether they do.
+        delivery = Delivery(self.repository, self.objects, may_redirect=True)
+        legacy = Delivery(self.repository, self.objects, may_redirect=False)
         is_open = self.base.config.media.legacy_access == "open"
         endpoints: list[object] = [
             MediaEndpoints(self.repository, delivery),
-            LegacyMediaEndpoints(delivery, is_open=is_open),
+            LegacyMediaEndpoints(legacy, is_open=is_open),
         ]
         if self.base.config.previews.enabled:
             endpoints.append(UrlPreviews(self._previews()))
@@ -86,3 +99,23 @@ class MediaParts:
     async def close(self) -> None:
         await self.sandbox.close()
         await self._client.close()
+        if self._transport is not None:
+            await self._transport.close()
+
+
+def _transport(chosen: S3) -> ObjectTransport | None:
+    if chosen.bucket is None:
+        return None
+    limits = OutgoingLimits(connections_per_host_max=128)
+    return ObjectTransport(OutgoingClient(AddressFilter(deny=()), limits=limits))
+
+
+def _bucket(chosen: S3) -> Bucket:
+    secret = chosen.secret_access_key.reveal() if chosen.secret_access_key is not None else ""
+    return Bucket(
+        endpoint=chosen.endpoint,
+        name=chosen.bucket or "",
+        prefix=chosen.prefix,
+        credentials=Credentials(access_key_id=chosen.access_key_id, secret_access_key=secret, region=chosen.region),
+        links=chosen.redirects,
+    )

@@ -158,9 +158,10 @@ class LegacyMediaEndpoints:
 class Delivery:
     """Answers with a file, a part of one, or the place in the object store where it can be fetched."""
 
-    def __init__(self, repository: MediaRepository, objects: ObjectStore) -> None:
+    def __init__(self, repository: MediaRepository, objects: ObjectStore, *, may_redirect: bool) -> None:
         self._repository = repository
         self._objects = objects
+        self._may_redirect = may_redirect  # whether a client that doesn't say so takes a redirect
 
     async def file(
         self,
@@ -192,7 +193,7 @@ class Delivery:
     async def _served(self, request: Request, found: Found, file_name: str | None, *, allow_redirect: bool) -> Answer:
         headers = {**headers_for(found.content_type, file_name or found.file_name), "Accept-Ranges": "bytes"}
         headers["ETag"] = found.etag
-        if allow_redirect:
+        if allow_redirect or self._may_redirect:
             sent = {"Content-Type": found.content_type, "Content-Disposition": headers["Content-Disposition"]}
             link = self._objects.link(found.object, sent)
             if link is not None:

@@ -76,6 +76,21 @@ class ThumbnailSize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class S3:
+    """A bucket of an S3-compatible store for files and thumbnails, in place of a folder."""
+
+    bucket: str | None = option(None, "Name of the bucket; without it files are in `media.store_path`.")
+    endpoint: str = option("https://s3.amazonaws.com", "URL of the store.", check=checks.http_url)
+    region: str = option("us-east-1", "Region of the bucket.")
+    prefix: str = option("", "What the names of all objects begin with.")
+    access_key_id: str = option("", "The key's id.")
+    secret_access_key: Secret | None = option(None, "The key's secret.")
+    redirects: bool = option(
+        False, "Whether clients are sent to the store for downloads; they must be able to reach it."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
     """Uploaded files and their thumbnails."""
 
@@ -90,6 +105,7 @@ class Media:
     )
     decoding_processes: int = option(2, "Processes that make thumbnails and read web pages.", low=1, high=64)
     user_bytes_max: int | None = option(None, "All that one user may keep here; none means no bound.", low=1)
+    s3: S3 = section(S3(), "A bucket in place of a folder.")
     thumbnail_sizes: tuple[ThumbnailSize, ...] = section(
         (
             ThumbnailSize(width=32, height=32, method="crop"),
