@@ -39,6 +39,7 @@ from homeserver.rooms.commands.membership import Membership
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.commands.upgrade import RoomUpgrade
 from homeserver.rooms.public_rooms import PublicRooms
+from homeserver.rooms.unredacted import Unredacted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,11 @@ def _delayed(base: Base, parts: RoomParts, sending: Sending, membership: Members
     return delayed
 
 
+def _unredacted(base: Base, parts: RoomParts) -> Unredacted:
+    retention_s = base.config.rooms.redacted_retention_s
+    return Unredacted(base.world.db, parts.rooms, parts.history, base.world.clock, retention_s=retention_s)
+
+
 def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> list[object]:
     membership, finder = commands.membership, RoomFinder(commands.aliases)
     return [
@@ -125,7 +131,7 @@ def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> l
             needs_login=base.config.rooms.public_list_needs_login,
         ),
         RoomUpgrades(commands.upgrade),
-        RoomEvents(parts.history, parts.views),
+        RoomEvents(parts.history, parts.views, _unredacted(base, parts)),
         RoomMessages(parts.history, parts.views),
         RoomMembers(parts.history, parts.views, parts.rooms, base.limiter),
     ]

@@ -13,12 +13,17 @@ from homeserver.core.identifiers import EventId, RoomId
 from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.history import History
 from homeserver.rooms.places import place_token
+from homeserver.rooms.unredacted import Unredacted
 from homeserver.rooms.views import RoomViews, parse_direction, parse_query_filter, predicate
 from homeserver.web.endpoint import Access, Answer, Caller, Json, endpoint
 
 _V3 = "/_matrix/client/v3/rooms/{room_id}"
 _R0 = "/_matrix/client/r0/rooms/{room_id}"
 CONTEXT_MAX = 100
+
+
+class EventQuery(msgspec.Struct, frozen=True):
+    unredacted: bool = msgspec.field(default=False, name="fi.mau.msc2815.include_unredacted_content")
 
 
 class ContextQuery(msgspec.Struct, frozen=True):
@@ -34,8 +39,9 @@ class TimestampQuery(msgspec.Struct, frozen=True):
 class RoomEvents:
     """GET /event, /context and /timestamp_to_event."""
 
-    def __init__(self, history: History, views: RoomViews) -> None:
+    def __init__(self, history: History, views: RoomViews, unredacted: Unredacted) -> None:
         self._history = history
+        self._unredacted = unredacted
         self._views = views
 
     @endpoint(
@@ -45,8 +51,11 @@ class RoomEvents:
         access=Access.GUEST,
         spec="client-server-api/#get_matrixclientv3roomsroomideventeventid",
     )
-    async def event(self, caller: Caller, room_id: RoomId, event_id: EventId) -> Answer:
-        stored = await self._history.event_of(caller.user_id, room_id, event_id)
+    async def event(self, caller: Caller, room_id: RoomId, event_id: EventId, query: EventQuery) -> Answer:
+        if query.unredacted:
+            stored = await self._unredacted.event_of(caller.user_id, room_id, event_id, is_admin=caller.is_admin)
+        else:
+            stored = await self._history.event_of(caller.user_id, room_id, event_id)
         (rendered,) = await self._views.events([stored], Viewer(caller.user_id, caller.device_id))
         return Answer(orjson.dumps(rendered))
 

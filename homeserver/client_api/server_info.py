@@ -15,6 +15,7 @@ SPEC_VERSIONS = ("r0.5.0", "r0.6.0", "r0.6.1", *(f"v1.{minor}" for minor in rang
 # What clients probe. A path: it is so where that is served.
 UNSTABLE_FEATURES: Mapping[str, bool | str] = {
     "fi.mau.msc2246.stable": "/_matrix/media/v1/create",
+    "fi.mau.msc2815": True,
     "im.nheko.summary": "/_matrix/client/v1/room_summary/{}",
     "m.id_access_token": True,
     "m.lazy_load_members": True,
