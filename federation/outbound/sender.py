@@ -55,7 +55,7 @@ class Sender:
         while nids := await events.after_position(self._db, at, upto, CATCH_UP_EVENTS):
             concerned = await self._concerned(await events.by_nids(self._db, nids))
             self._deliveries.restore({server: self._saved.get(server, cursor) for server in concerned})
-            at = nids[-1]
+            at = max(nids.values())
         self._heard = max(self._heard, upto)
         self._deliveries.seen(self._heard)
         await self.flush()

@@ -82,6 +82,7 @@ def build_live(base: Base, parts: RoomParts) -> LiveParts:
     for listener in (presence.hear, rulesets.hear, unread.hear, outbox.hear, badges.hear):
         journal.listen(listener)
     reads = Reads(
+        db=db,
         rooms=parts.rooms,
         events=parts.store,
         unread=unread,

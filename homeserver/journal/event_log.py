@@ -23,34 +23,34 @@ Fetch = Callable[[Collection[int]], Awaitable[Mapping[int, StoredEvent]]]
 
 
 class EventLog:
-    """Timeline events by position. One for the process; `hear` is a journal listener.
+    """Timeline events by position. One for the process; `hear` is a journal listener from the moment it is made.
 
     `fetch` gives events by number as they are now: redacted ones without their content.
     """
 
     def __init__(self, db: Database, journal: Journal, fetch: Fetch) -> None:
         self._db = db
-        self._journal = journal
         self._fetch = fetch
-        self._kept: deque[int] = deque()
-        self._complete_after: int | None = None
-        self._heard = 0
+        self._kept: deque[tuple[int, int]] = deque()  # (position, event nid)
+        self._complete_after = self._heard = journal.visible
         self._more = asyncio.Event()
 
     @property
     def upto(self) -> int:
         """All events up to this position can be had."""
-        return max(self._heard, self._journal.visible if self._complete_after is None else 0)
+        return self._heard
 
     async def after(self, position: int, limit: int) -> tuple[list[StoredEvent], int]:
         """The next events, oldest first, and the position up to which there are no others: ask on from there."""
         upto = self.upto
-        if self._complete_after is not None and position >= self._complete_after:
-            nids = list(takewhile(position.__lt__, reversed(self._kept)))[::-1][:limit]
+        if position >= self._complete_after:
+            newer = takewhile(lambda kept: kept[0] > position, reversed(self._kept))
+            placed = {nid: at for at, nid in list(newer)[::-1][:limit]}
         else:
-            nids = await events.after_position(self._db, position, upto, limit)
-        found = await self._fetch(nids) if nids else {}
-        return [found[nid] for nid in nids if nid in found], nids[-1] if len(nids) == limit else upto
+            placed = await events.after_position(self._db, position, upto, limit)
+        found = await self._fetch(placed) if placed else {}
+        next_position = max(placed.values()) if len(placed) == limit else upto
+        return [found[nid] for nid in placed if nid in found], next_position
 
     async def wait_beyond(self, position: int) -> None:
         """Returns once something has happened after this position."""
@@ -65,13 +65,12 @@ class EventLog:
 
     def hear(self, entries: Sequence[Entry]) -> None:
         """Takes up what was just committed."""
-        if self._complete_after is None:
-            self._complete_after = entries[0].position - 1
         for entry in entries:
             stored = getattr(entry.payload, "stored", None)
-            if entry.kind == "event" and isinstance(stored, StoredEvent) and stored.is_shown:
-                self._kept.append(stored.nid)
+            # What comes before all that was here is no news.
+            if entry.position > 0 and entry.kind == "event" and isinstance(stored, StoredEvent) and stored.is_shown:
+                self._kept.append((entry.position, stored.nid))
         while len(self._kept) > KEPT_EVENTS:
-            self._complete_after = self._kept.popleft()
-        self._heard = entries[-1].position
+            self._complete_after = self._kept.popleft()[0]
+        self._heard = max(self._heard, entries[-1].position)
         self.wake()

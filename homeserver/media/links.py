@@ -48,7 +48,7 @@ class MediaLinks:
         while nids := await events.after_position(self._db, cursor, upto, CATCH_UP_EVENTS):
             for nid, pdu in await events.as_sent(self._db, nids):
                 self._links += self._shown(nid, pdu)
-            cursor = self._heard = nids[-1]
+            cursor = self._heard = max(nids.values())
             self._unwritten = CURSOR_EVENTS
             await self.flush()
         async with self._db.transaction() as tx:

@@ -17,7 +17,8 @@ class Asking:
 
     def __init__(self, room: Room, stored: StoredEvent, thread_id: str) -> None:
         self.room = room
-        self.position = stored.nid
+        self.nid = stored.nid
+        self.position = stored.ordering or stored.nid
         self.thread_id = thread_id
         self.event = stored.event
         self._view = EventView.of(stored.event)

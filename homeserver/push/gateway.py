@@ -6,7 +6,7 @@ about.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -24,6 +24,7 @@ REQUEST_S = 15.0
 ANSWER_BYTES_MAX = 65_536
 # Longer contents are left out: gateways have little room for them.
 CONTENT_BYTES_MAX = 4_096
+NAME_CHARS_MAX = 1_000
 
 
 class Outcome(Enum):
@@ -60,6 +61,44 @@ class Gateway:
         return cls(url, urlsplit(url).netloc, data.get("format") == "event_id_only", device)
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What people call a sender and a room."""
+
+    sender: str | None
+    room: str | None
+    alias: str | None
+
+    @classmethod
+    def known(cls, room: Room, sender: UserId) -> Names:
+        """`room` must know the sender's membership."""
+        member = room.known_state("m.room.member", sender)
+        name = member.content.get("displayname") if member is not None else None
+        return cls(
+            name if isinstance(name, str) else None,
+            room.known_text("m.room.name", "name"),
+            room.known_text("m.room.canonical_alias", "alias"),
+        )
+
+    @classmethod
+    def told(cls, stripped: Sequence[Mapping[str, Any]], sender: UserId) -> Names:
+        """From what came with an invite."""
+
+        def text(kind: str, state_key: str, key: str) -> str | None:
+            for event in stripped:
+                content = event.get("content")
+                if (event.get("type"), event.get("state_key")) == (kind, state_key) and isinstance(content, dict):
+                    value = content.get(key)
+                    return value[:NAME_CHARS_MAX] if isinstance(value, str) else None
+            return None
+
+        return cls(
+            text("m.room.member", sender, "displayname"),
+            text("m.room.name", "", "name"),
+            text("m.room.canonical_alias", "", "alias"),
+        )
+
+
 def badge_notification(gateway: Gateway, unread: int) -> dict[str, Any]:
     """Says how much is unread, and nothing else; 0 too, which is what makes an app take its badge away."""
     return {"counts": {"unread": unread}, "devices": [gateway.device], "prio": "low"}
@@ -68,14 +107,14 @@ def badge_notification(gateway: Gateway, unread: int) -> dict[str, Any]:
 def event_notification(
     gateway: Gateway,
     event: Event,
-    room: Room,
+    names: Names,
     user_id: UserId,
     tweaks: Mapping[str, Any],
     unread: int,
     *,
     with_content: bool,
 ) -> dict[str, Any]:
-    """Says what happened: event and room ids alone where the pusher asked for that. `room` must know the sender."""
+    """Says what happened: event and room ids alone where the pusher asked for that."""
     notification: dict[str, Any] = {
         "event_id": event.event_id,
         "room_id": event.room_id,
@@ -88,14 +127,8 @@ def event_notification(
         return notification
     notification["type"] = event.type
     notification["sender"] = event.sender
-    member = room.known_state("m.room.member", event.sender)
-    name = member.content.get("displayname") if member is not None else None
-    if isinstance(name, str):
-        notification["sender_display_name"] = name
-    if room_name := room.known_text("m.room.name", "name"):
-        notification["room_name"] = room_name
-    if alias := room.known_text("m.room.canonical_alias", "alias"):
-        notification["room_alias"] = alias
+    named = {"sender_display_name": names.sender, "room_name": names.room, "room_alias": names.alias}
+    notification.update((key, name) for key, name in named.items() if name)
     if event.type == "m.room.member" and event.state_key is not None:
         notification["user_is_target"] = event.state_key == user_id
     # What is encrypted tells a gateway nothing.

@@ -65,7 +65,9 @@ class Notified:
 
     async def _shown(self, user_id: UserId, places: dict[int, bool]) -> list[Notification]:
         """Those that the user didn't send and may see, newest first."""
-        stored = [event for event in (await self._events.by_nids(places)).values() if event.event.sender != user_id]
+        # An event's number is its place, but for the few that were known here before they got one.
+        found_at = await self._events.by_nids(places)
+        stored = [event for event in found_at.values() if event.event.sender != user_id]
         rooms = await self._rooms.get_many({event.event.room_id for event in stored})
         rules = (await self._rulesets.compile_many([user_id]))[user_id]
         found = []

@@ -16,14 +16,16 @@ from typing import Any
 import orjson
 
 from homeserver.core.identifiers import RoomId, UserId
-from homeserver.core.push_rules import Actions
+from homeserver.core.push_rules import Actions, EventView
 from homeserver.journal.journal import Entry
 from homeserver.push.asking import Asking
 from homeserver.push.rulesets import PushRulesets
+from homeserver.push.tallies import MAIN
 from homeserver.rooms.building import Written
 from homeserver.runtime.clock import Clock
 from homeserver.storage import pushers, pushes
 from homeserver.storage.database import Database, Tx
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.pushers import PusherRow
 from homeserver.storage.pushes import PusherKey, PushRow
 from homeserver.storage.unread import EVERYONE
@@ -84,6 +86,7 @@ class Outbox:
         # Those who have, or lately had, a pusher.
         self._owners: set[UserId] = set()
         self._decisions: dict[int, _Decision] = {}
+        self._invites: list[StoredEvent] = []
         self._readers: set[UserId] = set()  # whose badge may be another
         self._boxes: OrderedDict[PusherKey, Mailbox] = OrderedDict()
         self._keys: defaultdict[UserId, set[PusherKey]] = defaultdict(set)
@@ -134,6 +137,8 @@ class Outbox:
                 self.forget_rows(entry.user_ids)
             elif entry.kind == "receipt" and isinstance(entry.payload, tuple):
                 self._read(receipt.user_id for receipt in entry.payload)
+            elif entry.kind == "membership" and isinstance(entry.payload, StoredEvent):
+                self._invited(entry.payload)
             elif isinstance(entry.payload, Written) and entry.payload.event.state_key is None:
                 # Who sends has read the room.
                 self._read([entry.payload.event.sender])
@@ -150,12 +155,20 @@ class Outbox:
             if user_id in self._owners:
                 self._readers.add(user_id)
 
+    def _invited(self, stored: StoredEvent) -> None:
+        """An invite into a room that this server isn't in, so that no rule was asked about it yet."""
+        if stored.event.membership == "invite" and stored.event.state_key in self._owners:
+            self._invites.append(stored)
+            self._news.set()
+
     # --- saving, with the cursor of Unread
 
     async def settle(self) -> bool:
         """Spreads what was decided over the pushers: one query for those of all users concerned."""
         async with self._settling:
-            while self._decisions:
+            while self._decisions or self._invites:
+                while self._invites:
+                    await self._spread_invite(self._invites.pop(0))
                 decisions, self._decisions = self._decisions, {}
                 try:
                     await self._spread(list(decisions.values()))
@@ -282,12 +295,28 @@ class Outbox:
         for decision, notified in wanted:
             asking = decision.asking
             for user_id, actions in notified.items():
-                push = Push(asking.position, asking.room.room_id, asking.thread_id, _tweaks(actions), now)
+                push = Push(asking.nid, asking.room.room_id, asking.thread_id, _tweaks(actions), now)
                 for row, is_fresh in rows[user_id]:
-                    box = self._box(_key(row))
-                    self._refresh(box, row if is_fresh else None)
-                    self._unsaved[box.key, push.event_nid] = None
-                    self._put(box, push)
+                    self._post(row if is_fresh else None, _key(row), push)
+
+    async def _spread_invite(self, stored: StoredEvent) -> None:
+        event, user_id = stored.event, UserId(stored.event.state_key or "")
+        if self._rulesets.ignores(user_id, event.sender):
+            return
+        rules = (await self._rulesets.compile_many([user_id]))[user_id]
+        actions = rules.actions(
+            EventView.of(event), user_id=user_id, display_name=None, member_count=0, sender_power=0, power_levels=None
+        )
+        if actions is not None and actions.notify:
+            push = Push(stored.nid, event.room_id, MAIN, _tweaks(actions), self._clock.now_ms())
+            for row, is_fresh in await self._rows_of([user_id]):
+                self._post(row if is_fresh else None, _key(row), push)
+
+    def _post(self, row: PusherRow | None, key: PusherKey, push: Push) -> None:
+        box = self._box(key)
+        self._refresh(box, row)
+        self._unsaved[key, push.event_nid] = None
+        self._put(box, push)
 
     async def _notified(self, decision: _Decision) -> dict[UserId, Actions]:
         """Who among those with pushers is notified."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import structlog
 
+from homeserver.core.identifiers import UserId
 from homeserver.push.badges import Badges
-from homeserver.push.gateway import Gateway, Outcome, Told, badge_notification, event_notification, tell
+from homeserver.push.gateway import Gateway, Names, Outcome, Told, badge_notification, event_notification, tell
 from homeserver.push.outbox import Mailbox, Outbox, Push
 from homeserver.push.pushers import Pushers
 from homeserver.push.turns import Turns
@@ -23,6 +24,9 @@ from homeserver.rooms.residents import Rooms
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.metrics import Metrics
 from homeserver.runtime.tasks import Tasks
+from homeserver.storage import forks, memberships
+from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.pushers import PusherRow
 from homeserver.web.outgoing import Outgoing
 
@@ -38,6 +42,7 @@ AGE_MAX_MS = 86_400_000
 class Reads:
     """What a notification is made of."""
 
+    db: Database
     rooms: Rooms
     events: EventStore
     unread: Unread
@@ -132,21 +137,31 @@ class Postman:
         if self._clock.now_ms() - push.decided_ts > AGE_MAX_MS:
             return None
         stored = (await self._reads.events.by_nids([push.event_nid])).get(push.event_nid)
-        room = await self._reads.rooms.get(push.room_id)
-        if stored is None or room is None or stored.redacted_by is not None:
+        if stored is None or stored.redacted_by is not None:
             return None
-        event, membership = stored.event, room.membership(row.user_id)
-        is_invite = membership == "invite" and event.state_key == row.user_id
-        if membership != "join" and not is_invite:
+        names = await self._names(row.user_id, stored, push)
+        if names is None:
             return None
-        if not is_invite and await self._reads.unread.has_read(
-            row.user_id, push.room_id, push.thread_id, push.event_nid
-        ):
-            return None
-        room = await self._reads.rooms.with_known(room, [("m.room.member", event.sender)])
         return event_notification(
-            gateway, event, room, row.user_id, push.tweaks, unread, with_content=self._reads.with_content
+            gateway, stored.event, names, row.user_id, push.tweaks, unread, with_content=self._reads.with_content
         )
+
+    async def _names(self, user_id: UserId, stored: StoredEvent, push: Push) -> Names | None:
+        """None where the user is no longer to be told: has left, or has read it."""
+        event, rooms = stored.event, self._reads.rooms
+        room = await rooms.get(push.room_id)
+        if room is None:
+            if await memberships.event_of(self._reads.db, push.room_id, user_id) != stored.nid:
+                return None
+            stripped = (await forks.stripped(self._reads.db, [stored.nid])).get(stored.nid, [])
+            return Names.told(stripped, event.sender)
+        membership = room.membership(user_id)
+        if membership == "join":
+            if await self._reads.unread.has_read(user_id, push.room_id, push.thread_id, stored.ordering or stored.nid):
+                return None
+        elif membership != "invite" or event.state_key != user_id:
+            return None
+        return Names.known(await rooms.with_known(room, [("m.room.member", event.sender)]), event.sender)
 
     async def _done(self, box: Mailbox, row: PusherRow, push: Push | None, unread: int, told: Told) -> None:
         if told.outcome is Outcome.REJECTED:

@@ -132,7 +132,7 @@ class Unread:
         upto, cursor = self._journal.visible, await journal_cursors.position(self._db, CONSUMER) or 0
         while nids := await events.after_position(self._db, cursor, upto, CATCH_UP_EVENTS):
             await self._catch_up(await events.by_nids(self._db, nids))
-            cursor = nids[-1]
+            cursor = max(nids.values())
         self._heard = max(self._heard, upto)
         self._journal.follow(CONSUMER, lambda: self._heard)
         await self.flush()
@@ -150,13 +150,13 @@ class Unread:
                     written = entry.payload
                     self._count(written.room, written.stored, written.membership_before)
                     if written.redacts is not None:
-                        self._redact(written.room, written.redacts.nid)
+                        self._redact(written.room, written.redacts)
                 elif entry.kind == "receipt" and isinstance(entry.payload, tuple):
                     for receipt in entry.payload:
                         self._receipt(receipt)
             except Exception:
                 log.exception("unread_count_failed", room_id=entry.room_id, position=entry.position)
-            self._heard = entry.position
+            self._heard = max(self._heard, entry.position)
 
     async def flush(self) -> None:
         """Writes new places and marks with the cursor, in one transaction."""
@@ -207,14 +207,15 @@ class Unread:
     def _count(self, room: Room, stored: StoredEvent, membership_before: str | None) -> None:
         event = stored.event
         self._uncounted += 1
-        if not stored.is_shown or stored.ordering != stored.nid:
+        place = stored.ordering
+        if not stored.is_shown or place is None or place <= 0:
             return
-        tally = self._tally(room.room_id, stored.nid - 1)
+        tally = self._tally(room.room_id, place - 1)
         if event.type == "m.room.member" and event.state_key is not None:
-            self._member(room, tally, event, stored.nid, membership_before)
+            self._member(room, tally, event, place, membership_before)
         thread_id = self._thread_of(event)
         if self._is_local(event.sender) and (event.type in _MESSAGES or (thread_id and event.type != "m.room.member")):
-            self._mark(room, tally, event.sender, thread_id or MAIN, stored.nid)
+            self._mark(room, tally, event.sender, thread_id or MAIN, place)
         asking = Asking(room, stored, thread_id or MAIN)
         everyone = asking.actions(self._rulesets.default, _NOBODY)
         shared = (everyone.notify, everyone.highlight) if everyone else (False, False)
@@ -321,8 +322,9 @@ class Unread:
         if reading is not None:
             reading.advance(receipt.thread_id, receipt.event_ordering)
 
-    def _redact(self, room: Room, position: int) -> None:
+    def _redact(self, room: Room, target: StoredEvent) -> None:
         """A redacted event no longer counts; written down, because pages that hold it may be in the database."""
+        position = _place(target)
         tally = self._tally(room.room_id, self._heard)
         tally.remove(position)
         tally.unsaved += 1
@@ -399,13 +401,13 @@ class Unread:
                 if one.redacted_by is None:
                     self._count(room, one, before.get(one.replaces or 0))
                 if one.nid in redacted:
-                    self._redact(room, redacted[one.nid].nid)
-            self._heard = one.nid
+                    self._redact(room, redacted[one.nid])
+            self._heard = _place(one)
             await self._clock.sleep(0)
 
 
 def _place(stored: StoredEvent) -> int:
-    return stored.nid
+    return stored.ordering or stored.nid
 
 
 def _mentioned(event: Event) -> set[UserId]:

@@ -188,7 +188,7 @@ _SET_REDACTED = """
 """
 
 _AFTER_POSITION = """
-    SELECT event_nid FROM (
+    SELECT event_nid, ordering FROM (
         SELECT event_nid, ordering FROM events
         WHERE event_nid > $1 AND event_nid <= $2 AND ordering = event_nid AND flags = 0
         UNION ALL
@@ -334,9 +334,12 @@ async def set_redacted(tx: Tx, redactions: dict[int, int]) -> None:
     await tx.execute(_SET_REDACTED, list(redactions), list(redactions.values()))
 
 
-async def after_position(db: Reader, after: int, upto: int, limit: int) -> list[int]:
-    """Timeline events with after < position <= upto in the order of the journal: for consumers that catch up."""
-    return [row["event_nid"] for row in await db.fetch(_AFTER_POSITION, after, upto, limit)]
+async def after_position(db: Reader, after: int, upto: int, limit: int) -> dict[int, int]:
+    """Event nid → position of timeline events with after < position <= upto, in the order of the journal.
+
+    For consumers that catch up: the last position is where they go on. It is not always the last nid.
+    """
+    return {row["event_nid"]: row["ordering"] for row in await db.fetch(_AFTER_POSITION, after, upto, limit)}
 
 
 async def promote(tx: Tx, rows: Sequence[NewEvent]) -> None:

@@ -52,10 +52,9 @@ class RoomFacts:
             for nid in nids:
                 found = stored.get(nid)
                 room = rooms.get(found.event.room_id) if found is not None else None
-                if found is not None and room is not None and found.ordering is not None:
-                    self._take(room, found.event.type, found.ordering)
-                    at = max(at, found.ordering)
-            at = max(at, nids[-1])
+                if found is not None and room is not None:
+                    self._take(room, found.event.type, nids[nid])
+            at = max(nids.values())
             await self._write(at)
         self._heard.clear()
         self._floor = upto
