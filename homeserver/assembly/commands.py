@@ -21,6 +21,7 @@ from homeserver.client_api.leaving import Leaving
 from homeserver.client_api.list_joined_rooms import ListJoinedRooms
 from homeserver.client_api.list_public_rooms import ListPublicRooms
 from homeserver.client_api.redaction import Redaction
+from homeserver.client_api.report_content import ReportContent
 from homeserver.client_api.room_events import RoomEvents
 from homeserver.client_api.room_members import RoomMembers
 from homeserver.client_api.room_messages import RoomMessages
@@ -36,6 +37,7 @@ from homeserver.rooms.commands.finding import RoomFinder
 from homeserver.rooms.commands.forgetting import Forgetting
 from homeserver.rooms.commands.guests import GuestDoor
 from homeserver.rooms.commands.membership import Membership
+from homeserver.rooms.commands.reporting import Reporting
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.commands.upgrade import RoomUpgrade
 from homeserver.rooms.public_rooms import PublicRooms
@@ -134,4 +136,5 @@ def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> l
         RoomEvents(parts.history, parts.views, _unredacted(base, parts)),
         RoomMessages(parts.history, parts.views),
         RoomMembers(parts.history, parts.views, parts.rooms, base.limiter),
+        ReportContent(Reporting(base.world.db, parts.rooms, parts.history, base.world.clock)),
     ]
