@@ -25,7 +25,15 @@ _DELETE = """
         q AS (DELETE FROM openid_tokens WHERE user_id = $1),
         r AS (DELETE FROM sliding_connections WHERE user_id = $1),
         s AS (DELETE FROM sessions_to_end WHERE user_id = $1),
-        t AS (DELETE FROM login_tokens WHERE user_id = $1)
+        t AS (DELETE FROM login_tokens WHERE user_id = $1),
+        u AS (DELETE FROM browser_sessions WHERE user_id = $1),
+        v AS (DELETE FROM oauth_codes WHERE user_id = $1),
+        w AS (DELETE FROM oauth_device_codes WHERE user_id = $1),
+        x AS (DELETE FROM oauth_sessions WHERE user_id = $1),
+        y AS (DELETE FROM oauth_spent_tokens WHERE user_id = $1),
+        z AS (DELETE FROM external_ids WHERE user_id = $1),
+        aa AS (DELETE FROM pushes WHERE user_id = $1),
+        ab AS (DELETE FROM contact_validations WHERE user_id = $1)
     SELECT
 """
 
