@@ -26,6 +26,8 @@ SERVERS_TRIED_MAX = 4
 AUTH_ASKED_MAX = 20
 AGAIN_AFTER_MS = 60_000
 ROOMS_REMEMBERED_MAX = 10_000
+STEPS_BACK_MAX = 10
+LAST_PLACE = 2**62
 
 
 class Backfill:
@@ -56,6 +58,25 @@ class Backfill:
                 return True
         self._remember(room.room_id, edge)
         return False
+
+    async def find_at(self, room_id: RoomId, timestamp_ms: int, *, later: bool) -> tuple[EventId, int] | None:
+        """Asks others for the event, and fetches the past down to it where that isn't far."""
+        room = await self._reads.room(room_id)
+        if room is None or not self._is_shared(room):
+            return None
+        for server in [name for name in joined_servers(room) if name != self._server_name][:SERVERS_TRIED_MAX]:
+            try:
+                found = await self._tools.peers.timestamp_to_event(server, room_id, timestamp_ms, later=later)
+            except (Unreachable, FederationError) as fault:
+                log.info("time_not_found", server=server, room_id=room_id, reason=str(fault))
+                continue
+            for _ in range(STEPS_BACK_MAX):
+                stored = (await self._reads.by_ids([found[0]])).get(found[0])
+                if stored is not None and stored.is_shown:
+                    return found
+                if not await self.reach_back(room_id, LAST_PLACE, -LAST_PLACE):
+                    break
+        return None
 
     async def _from(self, server: ServerName, room: Room, edge: EventId, limit: int) -> bool:
         try:

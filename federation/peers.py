@@ -99,6 +99,22 @@ class Peers:
         answer = await self._client.get(server, path, query={"v": list(event_ids), "limit": str(limit)})
         return _list(server, answer, "pdus")
 
+    async def profile(self, server: ServerName, user_id: UserId) -> Json:
+        return await self._client.get(
+            server, "/_matrix/federation/v1/query/profile", query={"user_id": user_id}, response_bytes_max=1_000_000
+        )
+
+    async def timestamp_to_event(
+        self, server: ServerName, room_id: RoomId, timestamp_ms: int, *, later: bool
+    ) -> tuple[EventId, int]:
+        path = path_of("/_matrix/federation/v1/timestamp_to_event/{}", room_id)
+        query = {"ts": str(timestamp_ms), "dir": "f" if later else "b"}
+        answer = await self._client.get(server, path, query=query)
+        event_id, found_ms = answer.get("event_id"), answer.get("origin_server_ts")
+        if not isinstance(event_id, str) or type(found_ms) is not int:
+            raise _bad(server, "event_id")
+        return EventId(event_id), found_ms
+
     async def directory(self, server: ServerName, alias: str) -> Json:
         return await self._client.get(server, "/_matrix/federation/v1/query/directory", query={"room_alias": alias})
 

@@ -13,6 +13,7 @@ import structlog
 from federation.inbound.openid import OpenIdUserInfo
 from federation.inbound.transactions import NoEdus
 from federation.outbound.openid import RemoteOpenId
+from federation.remote_profiles import FederatedProfiles
 from homeserver.accounts.calls import NoOtherServers
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.users import Users
@@ -127,6 +128,7 @@ class Hansa:
             await self.federation.start(base)
             federated = build_federated_rooms(base, rooms, self.federation)
             rooms.history.earlier = federated.backfill
+            accounts.profiles.elsewhere = FederatedProfiles(federated.peers)
         remote: RemoteRooms = federated.remote if federated is not None else NoRemoteRooms()
         bridges = build_bridges(base)
         commands = build_commands(base, accounts.profiles, rooms, remote, bridges.bridges)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from homeserver.core.events import Draft, Event
-from homeserver.core.identifiers import RoomAlias, RoomId, ServerName, UserId
+from homeserver.core.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
 
 
 class MemberProfiles(Protocol):
@@ -33,6 +33,18 @@ class EarlierEvents(Protocol):
 
     async def reach_back(self, room_id: RoomId, place: int, floor: int) -> bool:
         """Fetches events that are known to be missing between two places of the timeline. Whether any came."""
+        ...
+
+    async def find_at(self, room_id: RoomId, timestamp_ms: int, *, later: bool) -> tuple[EventId, int] | None:
+        """The event nearest to a time that others know, with its time; what is needed to read from there is fetched."""
+        ...
+
+
+class RemoteProfiles(Protocol):
+    """Profiles of users of other servers. Implemented by federation."""
+
+    async def profile(self, user_id: UserId) -> dict[str, Any]:
+        """All fields. Raises NotFound, and a 502 where nobody answers."""
         ...
 
 

@@ -110,13 +110,14 @@ def own_document(signer: Signer, old: list[OwnKeyRow], valid_until_ms: int) -> d
     """What we publish, signed."""
     return signer.sign_json(
         {
+            # In the order of canonical JSON: some check the signature over the text as it came.
+            "old_verify_keys": {
+                row.key_id: {"expired_ts": row.expired_ms, "key": encode_base64(row.verify_key)}
+                for row in sorted(old, key=lambda row: row.key_id)
+                if row.expired_ms is not None
+            },
             "server_name": signer.server_name,
             "valid_until_ts": valid_until_ms,
             "verify_keys": {signer.key_id: {"key": encode_base64(signer.verify_key)}},
-            "old_verify_keys": {
-                row.key_id: {"key": encode_base64(row.verify_key), "expired_ts": row.expired_ms}
-                for row in old
-                if row.expired_ms is not None
-            },
         }
     )

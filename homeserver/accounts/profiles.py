@@ -13,6 +13,7 @@ from homeserver.core import canonical_json
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.journal.journal import Journal, JournalWrite
+from homeserver.ports import RemoteProfiles
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Rooms
 from homeserver.runtime.tasks import Tasks
@@ -35,6 +36,9 @@ _MXC = re.compile(r"mxc://[0-9A-Za-z.:\[\]-]{1,255}/[0-9A-Za-z_-]{1,255}", re.AS
 class Profiles:
     """Reads and writes profiles."""
 
+    # Where other servers' users are asked for; nobody's, on a server that talks with none.
+    elsewhere: RemoteProfiles | None = None
+
     def __init__(self, db: Database, journal: Journal, rooms: Rooms, submission: Submission, tasks: Tasks) -> None:
         self._db = db
         self._journal = journal
@@ -44,6 +48,8 @@ class Profiles:
 
     async def get(self, user_id: UserId) -> dict[str, Any]:
         """All fields. Raises NotFound for somebody without an account here."""
+        if not self._submission.is_local(user_id) and self.elsewhere is not None:
+            return await self.elsewhere.profile(user_id)
         found = await profiles.of_user(self._db, user_id)
         if not found and await users.by_id(self._db, user_id) is None:
             raise NotFound("there is no such user")

@@ -192,14 +192,30 @@ class History:
         return next((stored for stored in found if stored.event.key == key), None)
 
     async def nearest(self, viewer: UserId, room: Room, timestamp_ms: int, *, later: bool) -> StoredEvent:
-        """The visible event nearest to a time, in one direction. Raises NotFound."""
+        """The visible event nearest to a time, in one direction. Raises NotFound.
+
+        Where our part of the timeline begins later, other servers are asked too.
+        """
         nid = await events.nearest(self._db, room.nid, timestamp_ms, forwards_in_time=later)
+        if self.earlier is not None and await self._may_lack(room, nid, timestamp_ms):
+            elsewhere = await self.earlier.find_at(room.room_id, timestamp_ms, later=later)
+            stored = await self._events.by_id(elsewhere[0]) if elsewhere is not None else None
+            if stored is not None and stored.room_nid == room.nid:
+                nid = await events.nearest(self._db, room.nid, timestamp_ms, forwards_in_time=later)
         if nid is not None:
             stored = (await self._events.by_nids([nid]))[nid]
             page = await self._gate.filter(viewer, room, [stored])
             if page:
                 return page[0]
         raise NotFound("there is no event in that direction")
+
+    async def _may_lack(self, room: Room, nid: int | None, timestamp_ms: int) -> bool:
+        """Whether a better answer may lie before what is here."""
+        oldest = await events.oldest_place(self._db, room.nid)
+        if nid is None or oldest is None:
+            return True
+        found = (await self._events.by_nids([nid]))[nid]
+        return found.ordering == oldest and found.event.type != "m.room.create"
 
     async def _left_with(self, viewer: UserId, room: Room) -> StoredEvent | None:
         """The event with which somebody who was in the room left it."""

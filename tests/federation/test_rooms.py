@@ -178,3 +178,25 @@ async def test_what_happened_while_away_lies_between(here: RunningServer, there:
     await join(bob, room_id, here)
     await bob.send(room_id, "back")
     assert await bodies(bob, room_id) == ["first", "away 0", "away 1", "away 2", "back"]
+
+
+async def test_profiles_of_others_are_asked_for(here: RunningServer, there: RunningServer) -> None:
+    alice, bob = await here.user("alice"), await there.user("bob")
+    (await bob.put("/profile/{}/displayname", bob.user_id, body={"displayname": "Bob"})).ok()
+    assert (await alice.get("/profile/{}", bob.user_id)).ok()["displayname"] == "Bob"
+    (await alice.get("/profile/@nobody:{}", name_of(there))).refused(404, "M_NOT_FOUND")
+
+
+async def test_a_day_before_one_came_is_found(here: RunningServer, there: RunningServer) -> None:
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    first = await alice.send(room_id, "first")
+    for number in range(10):
+        await alice.send(room_id, str(number))
+    found = (await alice.get("/rooms/{}/event/{}", room_id, first)).ok()
+    await join(bob, room_id, here)
+    path = "/_matrix/client/v1/rooms/{}/timestamp_to_event"
+    answer = (await bob.get(path, room_id, ts=str(found["origin_server_ts"]), dir="f")).ok()
+    assert answer == {"event_id": first, "origin_server_ts": found["origin_server_ts"]}
+    around = (await bob.get("/rooms/{}/context/{}", room_id, first)).ok()
+    assert around["event"]["event_id"] == first

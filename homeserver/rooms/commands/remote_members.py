@@ -74,6 +74,8 @@ class RemoteMembers:
     async def _knows_allowed_room(self, room: Room) -> bool:
         rules = room.known_state("m.room.join_rules")
         allow = rules.content.get("allow") if rules else None
+        if not allow:
+            return True  # there is nothing to know
         named = [entry.get("room_id") for entry in allow if isinstance(entry, dict)] if isinstance(allow, list) else []
         known = await self._rooms.get_many([RoomId(name) for name in named[:100] if isinstance(name, str)])
         own = ":" + self._signer.server_name

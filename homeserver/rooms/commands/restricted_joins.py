@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from homeserver.core.errors import Forbidden, MatrixError
-from homeserver.core.identifiers import RoomId, UserId
+from homeserver.core.identifiers import RoomId, UserId, domain_of
 from homeserver.rooms.residents import Room
 
 ALLOWED_ROOMS_MAX = 1_000
@@ -15,6 +16,8 @@ class JoinedRooms(Protocol):
     """Implemented by rooms.residents."""
 
     async def joined_rooms(self, user_id: UserId) -> frozenset[RoomId]: ...
+
+    async def get_many(self, room_ids: Collection[RoomId]) -> dict[RoomId, Room]: ...
 
 
 def needs_authorisation(room: Room, user_id: UserId) -> bool:
@@ -32,12 +35,22 @@ async def authorising_user(rooms: JoinedRooms, room: Room, user_id: UserId, serv
     Raises Forbidden for who is in none of the allowed rooms, M_UNABLE_TO_GRANT_JOIN where nobody here may invite.
     """
     allowed = _allowed_rooms(room)
-    if not allowed or allowed.isdisjoint(await rooms.joined_rooms(user_id)):
+    shared = await rooms.joined_rooms(user_id) & allowed if allowed else frozenset()
+    if shared and domain_of(user_id) != server_name:
+        # Of a room that we have left we know only who was in it then.
+        followed = await rooms.get_many(shared)
+        shared = frozenset(name for name, other in followed.items() if _is_followed(other, server_name))
+    if not shared:
         raise Forbidden("you are in none of the rooms whose members may join this one")
     authoriser = _member_who_may_invite(room, server_name)
     if authoriser is None:
         raise MatrixError("no user of this server may let you in", errcode="M_UNABLE_TO_GRANT_JOIN")
     return authoriser
+
+
+def _is_followed(room: Room, server_name: str) -> bool:
+    suffix = ":" + server_name
+    return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())
 
 
 def _allowed_rooms(room: Room) -> set[str]:
