@@ -25,7 +25,7 @@ from homeserver.assembly.calls import CallParts
 from homeserver.assembly.commands import build_commands, command_endpoints
 from homeserver.assembly.contacts import build_contacts
 from homeserver.assembly.encryption import build_encryption
-from homeserver.assembly.federated_rooms import build_federated_rooms, federated_room_endpoints
+from homeserver.assembly.federated_rooms import FederatedRoomParts, build_federated_rooms, federated_room_endpoints
 from homeserver.assembly.federation import (
     FederationParts,
     OutboundParts,
@@ -38,7 +38,7 @@ from homeserver.assembly.media import MediaParts
 from homeserver.assembly.network import build_outgoing
 from homeserver.assembly.people import build_people
 from homeserver.assembly.relations import build_relations
-from homeserver.assembly.rooms import build_rooms
+from homeserver.assembly.rooms import RoomParts, build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.sync import build_sync
 from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
@@ -122,13 +122,7 @@ class Hansa:
         users = Users(db, self.world.clock, self.passwords, journal, base.server_name)
         self.rooms = rooms = build_rooms(base, journal, users)
         accounts = build_accounts(base, rooms, users, self.passwords)
-        federated = None
-        if self.config.federation.enabled:
-            self.federation = build_federation(base)
-            await self.federation.start(base)
-            federated = build_federated_rooms(base, rooms, self.federation)
-            rooms.history.earlier = federated.backfill
-            accounts.profiles.elsewhere = FederatedProfiles(federated.peers)
+        federated = await self._begin_federation(rooms, accounts)
         remote: RemoteRooms = federated.remote if federated is not None else NoRemoteRooms()
         bridges = build_bridges(base)
         commands = build_commands(base, accounts.profiles, rooms, remote, bridges.bridges)
@@ -182,6 +176,17 @@ class Hansa:
         await self._serve(parts, between_servers)
         self._watch(journal)
         self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
+
+    async def _begin_federation(self, rooms: RoomParts, accounts: AccountParts) -> FederatedRoomParts | None:
+        """The ways to other servers, where there are to be any."""
+        if not self.config.federation.enabled:
+            return None
+        self.federation = build_federation(self.base)
+        await self.federation.start(self.base)
+        federated = build_federated_rooms(self.base, rooms, self.federation)
+        rooms.history.earlier = federated.backfill
+        accounts.profiles.elsewhere = FederatedProfiles(federated.peers)
+        return federated
 
     async def _serve(self, parts: Sequence[object], between_servers: Sequence[object]) -> None:
         """Listens, each listener for the APIs that it names."""
