@@ -18,7 +18,7 @@ from homeserver.accounts.calls import NoOtherServers
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.users import Users
 from homeserver.assembly.account_endpoints import account_endpoints
-from homeserver.assembly.accounts import build_accounts, follow_successors
+from homeserver.assembly.accounts import AccountParts, build_accounts, follow_successors
 from homeserver.assembly.appservices import build_appservices, build_bridges
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.calls import CallParts
