@@ -48,6 +48,7 @@ from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.journal.journal import Journal
 from homeserver.ports import RemoteRooms
+from homeserver.rooms.ban_redactions import BanRedactions
 from homeserver.rooms.remote import NoRemoteRooms
 from homeserver.runtime.clock import SystemClock
 from homeserver.runtime.disk import DiskGuard
@@ -140,6 +141,9 @@ class Hansa:
         self.people = await build_people(base, accounts, rooms, commands, bridges.bridges)
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
+        bans = BanRedactions(db, journal, rooms.rooms, rooms.store, self.world.clock)
+        await bans.start()
+        self.tasks.forever(bans.run, name="ban_redactions")
         await commands.delayed.start()
         self.tasks.forever(commands.delayed.run, name="delayed_events")
         others = RemoteOpenId(self.federation.client) if self.federation is not None else NoOtherServers()

@@ -12,6 +12,7 @@ from homeserver.web.endpoint import Access, Caller, Json, endpoint
 class BanBody(msgspec.Struct, frozen=True):
     user_id: str
     reason: str | None = None
+    redact_events: bool = msgspec.field(default=False, name="org.matrix.msc4293.redact_events")
 
 
 class Banning:
@@ -30,7 +31,9 @@ class Banning:
     )
     async def ban(self, caller: Caller, room_id: RoomId, body: BanBody) -> Json:
         target = parse_user_id(body.user_id)
-        await self._membership.ban(room_id, target, by=caller.user_id, reason=body.reason)
+        await self._membership.ban(
+            room_id, target, by=caller.user_id, reason=body.reason, redact_events=body.redact_events
+        )
         return {}
 
     @endpoint(

@@ -12,6 +12,7 @@ from homeserver.web.endpoint import Access, Caller, Json, endpoint
 class KickBody(msgspec.Struct, frozen=True):
     user_id: str
     reason: str | None = None
+    redact_events: bool = msgspec.field(default=False, name="org.matrix.msc4293.redact_events")
 
 
 class Kicking:
@@ -30,5 +31,7 @@ class Kicking:
     )
     async def kick(self, caller: Caller, room_id: RoomId, body: KickBody) -> Json:
         target = parse_user_id(body.user_id)
-        await self._membership.kick(room_id, target, by=caller.user_id, reason=body.reason)
+        await self._membership.kick(
+            room_id, target, by=caller.user_id, reason=body.reason, redact_events=body.redact_events
+        )
         return {}

@@ -40,6 +40,7 @@ UNSTABLE_FEATURES: Mapping[str, bool | str] = {
     "org.matrix.msc4151": "/_matrix/client/v3/rooms/{}/report",
     "org.matrix.msc4222": True,
     "org.matrix.msc4260.stable": "/_matrix/client/v3/users/{}/report",
+    "org.matrix.msc4293": True,
     "org.matrix.msc4306": "/_matrix/client/unstable/io.element.msc4306/rooms/{}/thread/{}/subscription",
     "org.matrix.msc4380.stable": True,
     "org.matrix.simplified_msc3575": True,

@@ -172,6 +172,8 @@ class SyncHub:
                 self._hear_event(entry.payload, woken)
             elif entry.room_id is not None:
                 self._touch(entry.room_id, entry.position)
+                if entry.kind == "redacted":
+                    self._redact_all(entry.room_id, entry.payload)
                 if entry.kind == "state_jump":
                     self._jump_last[entry.room_id] = entry.position
                     self._member_last[entry.room_id] = entry.position
@@ -223,6 +225,12 @@ class SyncHub:
             feed.floor = max(feed.floor, target)
             while feed.recent and feed.recent[0].nid <= target:
                 feed.recent.popleft()
+
+    def _redact_all(self, room_id: RoomId, targets: Sequence[int]) -> None:
+        feed, gone = self._feeds.get(room_id), set(targets)
+        if feed is not None and any(stored.nid in gone for stored in feed.recent):
+            feed.floor = feed.recent[-1].ordering or feed.floor
+            feed.recent.clear()
 
     def _concerned(self, members: Map[UserId, str]) -> set[UserId]:
         """Those who wait and are in the room: over whichever of the two is smaller."""

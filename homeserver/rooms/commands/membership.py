@@ -11,6 +11,7 @@ from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
 from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of, is_user_id
 from homeserver.ports import MemberProfiles, RemoteRooms
+from homeserver.rooms.ban_redactions import KEY
 from homeserver.rooms.commands.restricted_joins import authorising_user, needs_authorisation
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Room, Rooms
@@ -110,18 +111,23 @@ class Membership:
         elif membership != "leave":
             await self._send(room_id, user_id, user_id, content)
 
-    async def kick(self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None) -> None:
+    async def kick(
+        self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None, redact_events: bool = False
+    ) -> None:
         """Raises Forbidden, where there is nobody to kick too."""
         check_reason(reason)
         room = await self._visible_to(room_id, by)
         if room.membership(target) not in ("join", "invite", "knock"):
             raise Forbidden(f"{target} is not in the room")
-        await self._send(room_id, by, target, {"membership": "leave", **_reason(reason)})
+        await self._send(room_id, by, target, {"membership": "leave", **_reason(reason), **_redacting(redact_events)})
 
-    async def ban(self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None) -> None:
+    async def ban(
+        self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None, redact_events: bool = False
+    ) -> None:
+        """`redact_events` takes along what the user said, where `by` may redact."""
         check_reason(reason)
         await self._visible_to(room_id, by)
-        await self._send(room_id, by, target, {"membership": "ban", **_reason(reason)})
+        await self._send(room_id, by, target, {"membership": "ban", **_reason(reason), **_redacting(redact_events)})
 
     async def unban(self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None) -> None:
         """Raises Forbidden, where there is no ban too."""
@@ -227,6 +233,10 @@ def check_reason(reason: object) -> None:
     """Raises InvalidParam for a reason that is none, or too long."""
     if reason is not None and not (isinstance(reason, str) and len(reason) <= REASON_CHARS_MAX):
         raise InvalidParam(f"reason must be a string of at most {REASON_CHARS_MAX} characters")
+
+
+def _redacting(redact_events: bool) -> dict[str, Any]:
+    return {KEY: True} if redact_events else {}
 
 
 def _reason(reason: str | None) -> dict[str, Any]:
