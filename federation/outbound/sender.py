@@ -19,7 +19,7 @@ from homeserver.core.identifiers import RoomId, ServerName, domain_of
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
 from homeserver.rooms.residents import Room, Rooms
-from homeserver.storage import events
+from homeserver.storage import events, journal_cursors
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 
@@ -48,7 +48,7 @@ class Sender:
     async def start(self) -> None:
         """Takes up what was not sent when the process ended. Call it before anybody can write; then `hear`."""
         upto = self._journal.visible
-        cursor = await lagging_servers.cursor(self._db)
+        cursor = await journal_cursors.position(self._db, lagging_servers.CONSUMER)
         self._saved = await lagging_servers.all_lagging(self._db)
         self._deliveries.restore(self._saved)
         at = cursor = upto if cursor is None else cursor
@@ -57,6 +57,7 @@ class Sender:
             self._deliveries.restore({server: self._saved.get(server, cursor) for server in concerned})
             at = max(nids.values())
         self._heard = max(self._heard, upto)
+        self._journal.follow(lagging_servers.CONSUMER, lambda: self._heard)
         self._deliveries.seen(self._heard)
         await self.flush()
         self._deliveries.wake_all()
@@ -104,7 +105,7 @@ class Sender:
                 await lagging_servers.upsert(tx, changed)
             if over:
                 await lagging_servers.delete(tx, over)
-            await lagging_servers.set_cursor(tx, heard)
+            await journal_cursors.advance(tx, lagging_servers.CONSUMER, heard)
         self._saved, self._written = lagging, heard
 
     def _event(self, position: int, written: Written) -> None:

@@ -1,4 +1,4 @@
-"""The table `lagging_servers`, the sender's cursor, and what a server that lags has missed."""
+"""The table `lagging_servers`, and what a server that lags has missed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,6 @@ class MissedRoom:
     upto: int
 
 
-_CURSOR = "SELECT position FROM journal_cursors WHERE consumer = $1"
-_SET_CURSOR = """
-    INSERT INTO journal_cursors (consumer, position) VALUES ($1, $2)
-    ON CONFLICT (consumer) DO UPDATE SET position = excluded.position
-"""
 _ALL = "SELECT server_name, sent_position FROM lagging_servers"
 _UPSERT = """
     INSERT INTO lagging_servers (server_name, sent_position) SELECT * FROM unnest($1::text[], $2::bigint[])
@@ -49,16 +44,6 @@ _MISSED = """
     ) AS newest
     ORDER BY newest.ordering DESC LIMIT $4
 """
-
-
-async def cursor(db: Reader) -> int | None:
-    """The position up to which everybody without a row has everything."""
-    position: int | None = await db.fetchval(_CURSOR, CONSUMER)
-    return position
-
-
-async def set_cursor(tx: Tx, position: int) -> None:
-    await tx.execute(_SET_CURSOR, CONSUMER, position)
 
 
 async def all_lagging(db: Reader) -> dict[ServerName, int]:

@@ -13,7 +13,7 @@ from typing import Any
 from homeserver.core.identifiers import ServerName, UserId
 from homeserver.journal.journal import Entry, Journal
 from homeserver.runtime.clock import Clock
-from homeserver.storage import events, media_links
+from homeserver.storage import events, journal_cursors, media_links
 from homeserver.storage.database import Database
 from homeserver.storage.media_links import Link
 
@@ -42,7 +42,7 @@ class MediaLinks:
 
     async def start(self) -> None:
         """Takes up what was written after the last flush of an earlier run. Call it before anybody can write."""
-        upto, cursor = self._journal.visible, await media_links.cursor(self._db)
+        upto, cursor = self._journal.visible, await journal_cursors.position(self._db, media_links.CONSUMER)
         # A server that had no links before begins with its first event.
         cursor = cursor or 0
         while nids := await events.after_position(self._db, cursor, upto, CATCH_UP_EVENTS):
@@ -54,6 +54,7 @@ class MediaLinks:
         async with self._db.transaction() as tx:
             await media_links.redacted_earlier(tx)
         self._heard = max(self._heard, upto)
+        self._journal.follow(media_links.CONSUMER, lambda: self._heard)
 
     def hear(self, entries: Sequence[Entry]) -> None:
         """A journal listener."""
@@ -87,7 +88,7 @@ class MediaLinks:
                     await media_links.add(tx, links)
                 if redacted:
                     await media_links.redacted(tx, redacted)
-                await media_links.set_cursor(tx, upto)
+                await journal_cursors.advance(tx, media_links.CONSUMER, upto)
         except BaseException:
             self._links, self._redacted = links + self._links, redacted + self._redacted
             self._news.set()

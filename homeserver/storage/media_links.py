@@ -64,11 +64,6 @@ _HIDE = """
     )
 """
 _LOOKED_AT = "DELETE FROM media_unshown WHERE media_id = ANY($1::text[])"
-_CURSOR = "SELECT position FROM journal_cursors WHERE consumer = $1"
-_SET_CURSOR = """
-    INSERT INTO journal_cursors (consumer, position) VALUES ($1, $2)
-    ON CONFLICT (consumer) DO UPDATE SET position = greatest(journal_cursors.position, excluded.position)
-"""
 
 
 async def add(tx: Tx, links: Sequence[Link]) -> None:
@@ -102,13 +97,3 @@ async def hide(tx: Tx, media_ids: Collection[str], now_ms: int) -> None:
     """Hides those of these that nothing shows any more."""
     await tx.execute(_HIDE, list(media_ids), now_ms)
     await tx.execute(_LOOKED_AT, list(media_ids))
-
-
-async def cursor(db: Reader) -> int | None:
-    """Up to which position of the journal links were taken up; None before the first time."""
-    position: int | None = await db.fetchval(_CURSOR, CONSUMER)
-    return position
-
-
-async def set_cursor(tx: Tx, position: int) -> None:
-    await tx.execute(_SET_CURSOR, CONSUMER, position)

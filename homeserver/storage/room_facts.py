@@ -32,11 +32,6 @@ _OF_USER = """
     SELECT r.room_id, f.newest, f.bump, f.room_type, f.is_encrypted
     FROM memberships m JOIN rooms r USING (room_nid) JOIN room_facts f USING (room_nid) WHERE m.user_id = $1
 """
-_CURSOR = "SELECT position FROM journal_cursors WHERE consumer = $1"
-_SET_CURSOR = """
-    INSERT INTO journal_cursors (consumer, position) VALUES ($1, $2)
-    ON CONFLICT (consumer) DO UPDATE SET position = greatest(journal_cursors.position, excluded.position)
-"""
 
 
 async def upsert(tx: Tx, facts: Mapping[int, RoomFact]) -> None:
@@ -57,12 +52,3 @@ async def of_user(db: Reader, user_id: UserId) -> dict[RoomId, RoomFact]:
         RoomId(room_id): RoomFact(newest, bump, room_type, is_encrypted)
         for room_id, newest, bump, room_type, is_encrypted in await db.fetch(_OF_USER, user_id)
     }
-
-
-async def cursor(db: Reader) -> int:
-    """The position up to which the table is true."""
-    return int(await db.fetchval(_CURSOR, CONSUMER) or 0)
-
-
-async def set_cursor(tx: Tx, position: int) -> None:
-    await tx.execute(_SET_CURSOR, CONSUMER, position)

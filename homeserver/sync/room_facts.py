@@ -15,7 +15,7 @@ from homeserver.rooms.building import Written
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.runtime.clock import Clock
-from homeserver.storage import events, room_facts
+from homeserver.storage import events, journal_cursors, room_facts
 from homeserver.storage.database import Database
 from homeserver.storage.room_facts import RoomFact
 
@@ -44,7 +44,7 @@ class RoomFacts:
 
     async def start(self) -> None:
         """Takes in what happened after the cursor, then listens."""
-        at = await room_facts.cursor(self._db)
+        at = await journal_cursors.position(self._db, room_facts.CONSUMER) or 0
         upto = self._journal.visible
         while nids := await events.after_position(self._db, at, upto, CATCH_UP_EVENTS):
             stored = await self._events.by_nids(nids)
@@ -136,7 +136,7 @@ class RoomFacts:
             async with self._db.transaction() as tx:
                 if batch:
                     await room_facts.upsert(tx, batch)
-                await room_facts.set_cursor(tx, upto)
+                await journal_cursors.advance(tx, room_facts.CONSUMER, upto)
         except BaseException:
             self._unwritten = {**batch, **self._unwritten}
             raise
