@@ -134,7 +134,7 @@ def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
         raise Failed(str(error), "type `hansa doctor`") from None
 
 
-def _show_progress(what: str, done: int, total: int) -> None:
+def show_progress(what: str, done: int, total: int) -> None:
     """A bar on standard error, where a person sees it; it leaves no trace."""
     if not sys.stderr.isatty():
         return
@@ -210,7 +210,7 @@ def run(ctx: click.Context) -> None:
         click.echo(welcome(config, first_start=first_start), err=True)
 
     try:
-        uvloop.run(app.run(config, ready=ready, progress=_show_progress))
+        uvloop.run(app.run(config, ready=ready, progress=show_progress))
     except WrongDatabase as error:
         raise Failed(str(error), "type `hansa doctor`") from None
     except Unavailable as error:
@@ -292,8 +292,8 @@ def db_migrate(ctx: click.Context) -> None:
     config = _config(ctx)
 
     async def apply() -> list[Migration]:
-        async with connected(config, SystemClock(), _show_progress) as db:
-            return await migrate(db, _show_progress)
+        async with connected(config, SystemClock(), show_progress) as db:
+            return await migrate(db, show_progress)
 
     for migration in _wait(apply()):
         click.echo(f"applied {migration.number:04} {migration.name}", err=True)

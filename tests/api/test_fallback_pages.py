@@ -95,7 +95,7 @@ async def test_pages_that_are_not_open(server: RunningServer) -> None:
 
 
 async def test_nothing_runs_on_a_page_but_its_one_script(server: RunningServer) -> None:
-    """T-M1: no markup from outside, no script but ours by its hash, no frame around it."""
+    """T-M1, T-I21: no markup from outside, no script but ours by its hash, no frame around it."""
     client = server.anonymous()
     session = await begin(client)
     pages = [page_of(STAGES[0], session), page_of(STAGES[1], session), "/_matrix/static/client/login/"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from homeserver.cli import hansa, run_command
+from homeserver.cli import hansa, run_command, show_progress
 from homeserver.config.pages import reference_page
 from tests.kit.postgres import PostgresForTests
 
@@ -155,3 +155,24 @@ def test_a_database_that_does_not_answer_is_said_with_a_hint(run: Run, monkeypat
     code, out, err = run("db", "status")
     assert (code, out) == (1, "")
     assert "hint: type `hansa doctor`" in err
+
+
+class Terminal(io.StringIO):
+    """Where a person looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_long_work_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To people alone, on one line that is gone at the end."""
+    for output in (Terminal(), io.StringIO()):
+        monkeypatch.setattr("sys.stderr", output)
+        for done in range(4):
+            show_progress("bringing the schema up to date", done, 3)
+        said = output.getvalue()
+        if output.isatty():
+            assert "[##########--------------------] 1/3" in said and "\n" not in said
+            assert said.endswith("\r\x1b[K")
+        else:
+            assert said == ""
