@@ -23,6 +23,10 @@ _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _FRAGMENT = re.compile(r"{{[<%]\s*rver-fragment\s+name=\"([\w-]+)\"")
 _MODULE = re.compile(r"{{%\s*cs-module\s+name=\"[^\"]*\"\s+filename=\"([\w-]+)\"")
 _EVENT = re.compile(r"{{[<%]\s*event(?:-group)?\s+(?:[\w-]+=\"[^\"]*\"\s+)*(?:event|group_name)=\"([^\"]+)\"")
+_SPEC_LINK = re.compile(
+    r"\b((?:client-server-api|server-server-api|application-service-api|push-gateway-api|appendices|rooms(?:/v\d+)?)"
+    r"/#[\w-]+)"
+)
 _DEFINED = re.compile(r"(?:id|name)=\"([\w-]+)\"")
 
 
@@ -50,6 +54,21 @@ def listed_endpoints() -> list[ListedEndpoint]:
         lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         next(lines)
         return [ListedEndpoint(api, method, path, mark == "deprecated") for api, method, path, mark in lines]
+
+
+def lost_links(spec: Path) -> list[str]:
+    """Every link into the specification that leads nowhere: in `spec=` of endpoints, docstrings and comments."""
+    known = set(ANCHORS.read_text("utf-8").split())
+    anchors = {operation.anchor for api in APIS for operation in operations(spec, api)}
+    # The page of application services tells of the client API's endpoints that are for them alone.
+    known |= anchors | {anchor.replace("client-server", "application-service", 1) for anchor in anchors}
+    return [
+        f"{file.relative_to(ROOT)}: {link}"
+        for folder in ("homeserver", "federation", "search", "admin", "tests", "scripts")
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for link in _SPEC_LINK.findall(file.read_text("utf-8"))
+        if link not in known
+    ]
 
 
 def anchors_of(content: Path) -> list[str]:

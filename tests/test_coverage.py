@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
 from scripts.coverage import MISSING, coverage_page, declared_endpoints, missing_endpoints, nameless
 from scripts.definitions import ROOT, operations, shared_spec
-from scripts.spec_lists import ANCHORS, defined_endpoints, listed_endpoints
-
-_LINK = re.compile(
-    r"\b((?:client-server-api|server-server-api|application-service-api|push-gateway-api|appendices|rooms(?:/v\d+)?)"
-    r"/#[\w-]+)"
-)
+from scripts.spec_lists import defined_endpoints, listed_endpoints
 
 
 @pytest.fixture
@@ -38,21 +32,6 @@ def test_what_is_missing_is_listed() -> None:
 def test_the_page_is_fresh() -> None:
     page = ROOT / "docs" / "reference" / "coverage.md"
     assert page.read_text("utf-8") == coverage_page(), "type `make docs`"
-
-
-def test_every_link_into_the_specification_has_a_target(spec: Path) -> None:
-    """In `spec=` of endpoints, docstrings and comments alike."""
-    known = set(ANCHORS.read_text("utf-8").split())
-    for api in ("client-server", "server-server", "application-service", "push-gateway"):
-        known |= {operation.anchor for operation in operations(spec, api)}
-    lost = [
-        f"{file.relative_to(ROOT)}: {link}"
-        for folder in ("homeserver", "federation", "search", "admin", "tests", "scripts")
-        for file in sorted((ROOT / folder).rglob("*.py"))
-        for link in _LINK.findall(file.read_text("utf-8"))
-        if link not in known
-    ]
-    assert not lost
 
 
 def test_an_endpoint_names_its_own_place(spec: Path) -> None:

@@ -421,6 +421,18 @@ def test_threat_rows_exist() -> None:
     )
 
 
+def test_links_into_the_specification_have_targets() -> None:
+    from scripts.definitions import shared_spec
+    from scripts.spec_lists import lost_links
+
+    spec = shared_spec()
+    if spec is None:
+        pytest.skip("the definitions of the specification aren't here: name their folder in HANSA_SHARED")
+    report(
+        lost_links(spec), "docs/spec_anchors.txt has the anchors of sections; an endpoint's is made of method and path"
+    )
+
+
 def test_locks_pin_every_package_with_its_hash() -> None:
     """T-O16: what is installed is what was looked at."""
 

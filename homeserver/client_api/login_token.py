@@ -1,4 +1,7 @@
-"""POST /login/get_token: a token for logging in another device. spec: client-server-api/#login-an-existing-session"""
+"""POST /login/get_token: a token to log in with on another device.
+
+spec: client-server-api/#post_matrixclientv1loginget_token
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""E-mail addresses as they are compared and written to. spec: appendices/#email-addresses, RFC 5321"""
+"""E-mail addresses as they are compared and written to. spec: appendices/#e-mail, RFC 5321"""
 
 from __future__ import annotations
 

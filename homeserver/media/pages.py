@@ -1,4 +1,6 @@
-"""From what a page says of itself to what is shown of it. Pure. spec: client-server-api/#url-previews
+"""From what a page says of itself to what is shown of it. Pure.
+
+spec: client-server-api/#get_matrixclientv1mediapreview_url
 
 Whatever comes from a page is text of bounded length: no markup, no number that isn't one, no URL but of a picture.
 """

@@ -432,7 +432,7 @@ def _gaps(room_nid: int, event: Event, nid: int) -> list[Gap]:
 
 
 def create_ids(events: Sequence[Event]) -> set[EventId]:
-    """The create events that these name by their room ids alone. spec: rooms/v12/#room-ids-as-hashes-of-create-event"""
+    """The create events that these name by their room ids alone. spec: rooms/v12/#event-format-1"""
     return {EventId("$" + event.room_id[1:]) for event in events if event.version.room_id_from_create_event}
 
 
