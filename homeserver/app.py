@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from federation.inbound.media import MediaForServers
 from federation.inbound.openid import OpenIdUserInfo
 from federation.inbound.transactions import NoEdus
 from federation.outbound.openid import RemoteOpenId
@@ -38,6 +39,7 @@ from homeserver.assembly.media import MediaParts
 from homeserver.assembly.network import build_outgoing
 from homeserver.assembly.people import build_people
 from homeserver.assembly.relations import build_relations
+from homeserver.assembly.remote_media import build_remote_media
 from homeserver.assembly.rooms import RoomParts, build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.sync import build_sync
@@ -148,7 +150,8 @@ class Hansa:
         self.tasks.forever(commands.delayed.run, name="delayed_events")
         others = RemoteOpenId(self.federation.client) if self.federation is not None else NoOtherServers()
         self.calls = CallParts(base, rooms, self.people.openid, others)
-        self.media = MediaParts(base, journal)
+        media_of_others = build_remote_media(base, self.federation) if self.federation is not None else None
+        self.media = MediaParts(base, journal, media_of_others)
         await self.media.start()
         self.appservices = build_appservices(base, bridges, accounts, rooms, live, encryption)
         await self.appservices.start()
@@ -173,6 +176,7 @@ class Hansa:
             between_servers = [
                 *federation_endpoints(base, self.federation, accounts, commands),
                 OpenIdUserInfo(self.people.openid),
+                MediaForServers(self.media.repository, base.world.randomness, base.server_name),
                 *federated_room_endpoints(base, rooms, federated, users, NoEdus()),
             ]
             federated.intake.relay = self.outbound.sender

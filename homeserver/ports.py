@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from homeserver.core.events import Draft, Event
 from homeserver.core.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file that comes from another server, and what that says of it."""
+
+    pieces: AsyncIterator[bytes]
+    content_type: str | None
+    file_name: str | None
+
+
+class RemoteMedia(Protocol):
+    """Files of other servers. Implemented by federation."""
+
+    def fetch(
+        self, server_name: ServerName, media_id: str, timeout_ms: int, bytes_max: int
+    ) -> AbstractAsyncContextManager[RemoteFile]:
+        """Raises MatrixError: NotFound, TooLarge, a 502 where nobody answers."""
+        ...
 
 
 class MemberProfiles(Protocol):

@@ -6,13 +6,14 @@ from homeserver.assembly.base import Base
 from homeserver.assembly.network import build_outgoing
 from homeserver.client_api.media import Delivery, LegacyMediaEndpoints, MediaEndpoints
 from homeserver.client_api.url_previews import UrlPreviews
-from homeserver.config.schema import S3
+from homeserver.config.schema import S3, Media
 from homeserver.journal.journal import Journal
 from homeserver.media.files import Files
-from homeserver.media.housekeeping import Housekeeping
+from homeserver.media.housekeeping import EVERY_S, Housekeeping
 from homeserver.media.links import MediaLinks
 from homeserver.media.pace import Pace
 from homeserver.media.previews import Previews, PreviewSettings
+from homeserver.media.remote import RemoteFiles, RemoteLimits
 from homeserver.media.repository import MediaLimits, MediaRepository, MediaTools
 from homeserver.media.sandbox import Sandbox, SandboxLimits
 from homeserver.media.thumbnails import Size, Thumbnails
@@ -20,6 +21,7 @@ from homeserver.objects.local import LocalObjects
 from homeserver.objects.s3 import Bucket, S3Objects
 from homeserver.objects.signature_v4 import Credentials
 from homeserver.objects.store import ObjectStore
+from homeserver.ports import RemoteMedia
 from homeserver.web.addresses import AddressFilter
 from homeserver.web.object_transport import ObjectTransport
 from homeserver.web.outgoing import OutgoingClient, OutgoingLimits
@@ -28,7 +30,7 @@ from homeserver.web.outgoing import OutgoingClient, OutgoingLimits
 class MediaParts:
     """Uploads, downloads, thumbnails, and what keeps them tidy, plugged together. `close` ends its processes."""
 
-    def __init__(self, base: Base, journal: Journal) -> None:
+    def __init__(self, base: Base, journal: Journal, others: RemoteMedia | None) -> None:
         world, chosen = base.world, base.config.media
         self.base = base
         self._transport = _transport(chosen.s3)
@@ -54,7 +56,12 @@ class MediaParts:
             pending_lifetime_s=chosen.pending_upload_lifetime_s,
             pace=Pace(bytes_per_s_min=chosen.upload_bytes_per_s_min, patience_s=chosen.upload_patience_s),
         )
-        self.repository = MediaRepository(world.db, self.files, self.thumbnails, tools, limits)
+        self.remote = (
+            RemoteFiles(world.db, self.files, others, world.clock, _remote_limits(chosen))
+            if others is not None
+            else None
+        )
+        self.repository = MediaRepository(world.db, self.files, self.thumbnails, self.remote, tools, limits)
         self.links = MediaLinks(world.db, journal, world.clock, base.server_name)
         retention_s = base.config.rooms.redacted_retention_s
         self.housekeeping = Housekeeping(
@@ -68,11 +75,17 @@ class MediaParts:
         await self.links.start()
         self.base.tasks.forever(self.links.run, name="media_links")
         self.base.tasks.forever(self.housekeeping.run, name="media_housekeeping")
+        if self.remote is not None:
+            self.base.tasks.forever(self._tidy_remote, name="remote_media")
+
+    async def _tidy_remote(self) -> None:
+        assert self.remote is not None
+        await self.remote.tidy()
+        await self.base.world.clock.sleep(EVERY_S)
 
     def endpoints(self) -> list[object]:
-        # With a token, all clients must take redirects; those of the older endpoints say whether they do.
-        delivery = Delivery(self.repository, self.objects, may_redirect=True)
-        legacy = Delivery(self.repository, self.objects, may_redirect=False)
+        delivery = Delivery(self.repository, self.objects, with_token=True)
+        legacy = Delivery(self.repository, self.objects, with_token=False)
         is_open = self.base.config.media.legacy_access == "open"
         endpoints: list[object] = [
             MediaEndpoints(self.repository, delivery),
@@ -101,6 +114,14 @@ class MediaParts:
         await self._client.close()
         if self._transport is not None:
             await self._transport.close()
+
+
+def _remote_limits(chosen: Media) -> RemoteLimits:
+    return RemoteLimits(
+        file_bytes_max=chosen.upload_bytes_max,
+        all_bytes_max=chosen.remote_bytes_max,
+        retention_s=chosen.remote_retention_s,
+    )
 
 
 def _transport(chosen: S3) -> ObjectTransport | None:

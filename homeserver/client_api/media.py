@@ -28,6 +28,7 @@ class UploadQuery(msgspec.Struct, frozen=True):
 class DownloadQuery(msgspec.Struct, frozen=True):
     timeout_ms: int = 20_000
     allow_redirect: bool = False
+    allow_remote: bool = True
 
 
 class ThumbnailQuery(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ class ThumbnailQuery(msgspec.Struct, frozen=True):
     animated: bool = False
     timeout_ms: int = 20_000
     allow_redirect: bool = False
+    allow_remote: bool = True
 
 
 class MediaEndpoints:
@@ -158,10 +160,11 @@ class LegacyMediaEndpoints:
 class Delivery:
     """Answers with a file, a part of one, or the place in the object store where it can be fetched."""
 
-    def __init__(self, repository: MediaRepository, objects: ObjectStore, *, may_redirect: bool) -> None:
+    def __init__(self, repository: MediaRepository, objects: ObjectStore, *, with_token: bool) -> None:
         self._repository = repository
         self._objects = objects
-        self._may_redirect = may_redirect  # whether a client that doesn't say so takes a redirect
+        # Who has a token may have files fetched from other servers, and takes redirects without saying so.
+        self._with_token = with_token
 
     async def file(
         self,
@@ -171,7 +174,12 @@ class Delivery:
         query: DownloadQuery,
         file_name: str | None = None,
     ) -> Answer:
-        found = await self._repository.download(server_name, media_id, timeout_ms=query.timeout_ms)
+        found = await self._repository.download(
+            server_name,
+            media_id,
+            timeout_ms=query.timeout_ms,
+            allow_remote=self._with_token and query.allow_remote,
+        )
         return await self._served(request, found, file_name, allow_redirect=query.allow_redirect)
 
     async def thumbnail(self, request: Request, server_name: str, media_id: str, query: ThumbnailQuery) -> Answer:
@@ -187,13 +195,14 @@ class Delivery:
             method=query.method,
             animated=query.animated,
             timeout_ms=query.timeout_ms,
+            allow_remote=self._with_token and query.allow_remote,
         )
         return await self._served(request, found, None, allow_redirect=query.allow_redirect)
 
     async def _served(self, request: Request, found: Found, file_name: str | None, *, allow_redirect: bool) -> Answer:
         headers = {**headers_for(found.content_type, file_name or found.file_name), "Accept-Ranges": "bytes"}
         headers["ETag"] = found.etag
-        if allow_redirect or self._may_redirect:
+        if allow_redirect or self._with_token:
             sent = {"Content-Type": found.content_type, "Content-Disposition": headers["Content-Disposition"]}
             link = self._objects.link(found.object, sent)
             if link is not None:

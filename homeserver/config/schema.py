@@ -105,6 +105,8 @@ class Media:
     )
     decoding_processes: int = option(2, "Processes that make thumbnails and read web pages.", low=1, high=64)
     user_bytes_max: int | None = option(None, "All that one user may keep here; none means no bound.", low=1)
+    remote_bytes_max: int = option(10 * 1024 * MIB, "Room for files of other servers; those unused longest go.", low=0)
+    remote_retention_s: int = option(30 * 86_400, "How long a file of another server stays unused.", low=60)
     s3: S3 = section(S3(), "A bucket in place of a folder.")
     thumbnail_sizes: tuple[ThumbnailSize, ...] = section(
         (
@@ -332,6 +334,7 @@ class RateLimits:
     federation_join: RateLimit = _limit(2, 50, "Joins and knocks through us, by server.")
     federation_invite: RateLimit = _limit(2, 50, "Invites of other servers, by server.")
     federation_state: RateLimit = _limit(2, 50, "Questions for whole states, by server.")
+    federation_media: RateLimit = _limit(20, 500, "Downloads of our files, by server.")
     federation_keys: RateLimit = _limit(10, 200, "Questions for servers' signing keys, by address.")
 
     def in_force(self) -> Mapping[str, RateLimit]:

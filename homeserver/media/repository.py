@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError, NotFound, TooLarge
-from homeserver.core.identifiers import ServerName, UserId
+from homeserver.core.identifiers import ServerName, UserId, is_server_name
 from homeserver.media.files import Files, Kept
 from homeserver.media.headers import DEFAULT_TYPE, clean_name, clean_type
 from homeserver.media.pace import Pace, keep_pace
+from homeserver.media.remote import RemoteFiles
 from homeserver.media.thumbnails import Source, Thumbnails
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
-from homeserver.storage import media, media_files
+from homeserver.storage import media, media_files, remote_media
 from homeserver.storage.database import Database, Tx
 from homeserver.storage.media import MediaRow
 
@@ -69,11 +70,18 @@ class MediaRepository:
     """The media of this server."""
 
     def __init__(
-        self, db: Database, files: Files, thumbnails: Thumbnails, tools: MediaTools, limits: MediaLimits
+        self,
+        db: Database,
+        files: Files,
+        thumbnails: Thumbnails,
+        remote: RemoteFiles | None,
+        tools: MediaTools,
+        limits: MediaLimits,
     ) -> None:
         self._db = db
         self._files = files
         self._thumbnails = thumbnails
+        self._remote = remote
         self._tools = tools
         self._arrivals = _Arrivals()
         self.limits = limits
@@ -161,9 +169,12 @@ class MediaRepository:
         await self._name(user_id, kept, name)
         self._arrivals.tell(media_id)
 
-    async def download(self, server_name: str, media_id: str, *, timeout_ms: int) -> Found:
-        """A file. Raises NotFound; MatrixError (M_NOT_YET_UPLOADED) after waiting for one that is pending."""
-        row, source = await self._filled(server_name, media_id, timeout_ms)
+    async def download(self, server_name: str, media_id: str, *, timeout_ms: int, allow_remote: bool = False) -> Found:
+        """A file. Raises NotFound; MatrixError (M_NOT_YET_UPLOADED) after waiting for one that is pending.
+
+        Other servers' files only with `allow_remote`: who has no token makes this server fetch nothing.
+        """
+        row, source = await self._filled(server_name, media_id, timeout_ms, allow_remote=allow_remote)
         return self._found(source.object, source.size_bytes, row.content_type or DEFAULT_TYPE, source.digest, row)
 
     async def thumbnail(
@@ -176,15 +187,22 @@ class MediaRepository:
         method: str,
         animated: bool,
         timeout_ms: int,
+        allow_remote: bool = False,
     ) -> Found:
         """A smaller picture, made at the first request for its size. Raises NotFound, MatrixError, LimitExceeded."""
-        _, source = await self._filled(server_name, media_id, timeout_ms)
+        _, source = await self._filled(server_name, media_id, timeout_ms, allow_remote=allow_remote)
         made, name = await self._thumbnails.get(source, width, height, method, animated=animated)
         return self._found(name, made.size_bytes, made.content_type, name.rpartition("/")[2], None)
 
     async def set_quarantined(self, server_name: str, media_id: str, is_quarantined: bool) -> None:
         """Bars a file, under whatever ids and sizes it is asked for, or lets it out again. Raises NotFound."""
-        row = await self._row(server_name, media_id)
+        if server_name == self._tools.server_name:
+            row = await self._row(server_name, media_id)
+        else:
+            kept = await remote_media.one(self._db, server_name, media_id)
+            if kept is None:
+                raise NotFound("there is no such file")
+            row = kept[0]
         if row.digest is None:
             raise NotFound("there is no such file")
         async with self._db.transaction() as tx:
@@ -240,10 +258,27 @@ class MediaRepository:
     def _too_large(self) -> TooLarge:
         return TooLarge(f"a file may have {self.limits.upload_bytes_max} bytes")
 
-    async def _filled(self, server_name: str, media_id: str, timeout_ms: int) -> tuple[MediaRow, Source]:
+    async def _filled(
+        self, server_name: str, media_id: str, timeout_ms: int, *, allow_remote: bool
+    ) -> tuple[MediaRow, Source]:
         """The one gate: whatever leaves the server, the file or a picture of it, passes here."""
-        clock = self._tools.clock
-        deadline = clock.monotonic_s() + max(0, min(timeout_ms, WAIT_MS_MAX)) / 1000
+        timeout_ms = max(0, min(timeout_ms, WAIT_MS_MAX))
+        if server_name == self._tools.server_name:
+            row = await self._arrived(media_id, timeout_ms)
+        elif (
+            self._remote is not None and allow_remote and is_server_name(server_name) and _MEDIA_ID.fullmatch(media_id)
+        ):
+            row = await self._remote.get(ServerName(server_name), media_id, timeout_ms)
+        else:
+            raise NotFound("there is no such file")
+        if row.is_quarantined or row.hidden_ts is not None:
+            raise NotFound("there is no such file")
+        assert row.digest is not None and row.object is not None and row.size_bytes is not None
+        return row, Source(digest=row.digest, object=row.object, size_bytes=row.size_bytes)
+
+    async def _arrived(self, media_id: str, timeout_ms: int) -> MediaRow:
+        clock, server_name = self._tools.clock, self._tools.server_name
+        deadline = clock.monotonic_s() + timeout_ms / 1000
         with self._arrivals.waiting(media_id) as arrived:
             row = await self._row(server_name, media_id)
             while row.digest is None:
@@ -252,10 +287,7 @@ class MediaRepository:
                     raise MatrixError("the file hasn't been uploaded yet", errcode="M_NOT_YET_UPLOADED", status=504)
                 await arrived(min(left_s, _LOOK_AGAIN_S))
                 row = await self._row(server_name, media_id)
-        assert row.object is not None and row.size_bytes is not None
-        if row.is_quarantined or row.hidden_ts is not None:
-            raise NotFound("there is no such file")
-        return row, Source(digest=row.digest, object=row.object, size_bytes=row.size_bytes)
+        return row
 
     async def _row(self, server_name: str, media_id: str) -> MediaRow:
         row = None

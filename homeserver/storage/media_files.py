@@ -26,6 +26,7 @@ _LOCK = "SELECT digest FROM media_files WHERE digest = ANY($1::text[]) ORDER BY 
 _UNUSED = """
     SELECT digest FROM media_files f WHERE digest = ANY($1::text[])
     AND NOT EXISTS (SELECT FROM media m WHERE m.digest = f.digest)
+    AND NOT EXISTS (SELECT FROM remote_media r WHERE r.digest = f.digest)
 """
 _OBJECTS = """
     SELECT object FROM media_files WHERE digest = ANY($1::text[])
