@@ -198,6 +198,7 @@ def run(ctx: click.Context) -> None:
     import uvloop
 
     from homeserver import app
+    from homeserver.appservices.registration import BadRegistration
     from homeserver.core.errors import Unavailable
     from homeserver.operator.welcome import welcome
     from homeserver.runtime.logging import configure_logging
@@ -211,6 +212,8 @@ def run(ctx: click.Context) -> None:
 
     try:
         uvloop.run(app.run(config, ready=ready, progress=show_progress))
+    except BadRegistration as error:
+        raise Failed(str(error), "correct the file, or take it out of `appservices.registration_paths`") from None
     except WrongDatabase as error:
         raise Failed(str(error), "type `hansa doctor`") from None
     except Unavailable as error:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from homeserver.config import Config
 from homeserver.core.errors import Unavailable
+from homeserver.operator.bridges import bridge_findings
 from homeserver.operator.database import connected, database_findings, own_database_exists
 from homeserver.operator.findings import Finding, failed, skipped, well
 from homeserver.operator.machine import machine_findings
@@ -19,6 +20,8 @@ async def examine(config: Config, probes: Probes, clock: Clock) -> AsyncIterator
     """Findings one by one, as they come."""
     yield well("configuration", "can be used")
     for finding in machine_findings(config, probes):
+        yield finding
+    for finding in await bridge_findings(config):
         yield finding
     for finding in await _database(config, clock):
         yield finding

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from homeserver.appservices.registration import BadRegistration, parse_registration, read_registration
+from homeserver.config import Appservices
 from homeserver.core.identifiers import ServerName
+from homeserver.operator.bridges import bridge_findings
 from tests.appservices.conftest import World, bridge_client, ghost
 from tests.kit.bridge import AS_TOKEN
+from tests.kit.server import config_for_tests
 
 APPSERVICE = "m.login.application_service"
 
@@ -231,3 +235,14 @@ def test_patterns_are_matched_in_linear_time() -> None:
     registration = parse_registration({**GOOD, "namespaces": evil}, ServerName("a.test"))
     assert not registration.excludes_user("@" + "a" * 200 + "!")
     assert not registration.excludes_user("@" + "a" * 1_000_000)
+
+
+async def test_the_doctor_looks_at_registrations(world: World) -> None:
+    config = config_for_tests(world.folder)
+    assert await bridge_findings(config) == []
+    config = replace(config, appservices=Appservices(registration_paths=tuple(world.files)))
+    assert [(finding.verdict, finding.message) for finding in await bridge_findings(config)] == [("ok", "irc")]
+    world.files[0].write_text("id: 5")
+    [finding] = await bridge_findings(config)
+    assert finding.verdict == "failed"
+    assert "`id` must be a text" in finding.message
