@@ -16,12 +16,14 @@ from homeserver.media.previews import Previews, PreviewSettings
 from homeserver.media.remote import RemoteFiles, RemoteLimits
 from homeserver.media.repository import MediaLimits, MediaRepository, MediaTools
 from homeserver.media.sandbox import Sandbox, SandboxLimits
+from homeserver.media.scanning import Scanner, ScannerSettings
 from homeserver.media.thumbnails import Size, Thumbnails
 from homeserver.objects.local import LocalObjects
 from homeserver.objects.s3 import Bucket, S3Objects
 from homeserver.objects.signature_v4 import Credentials
 from homeserver.objects.store import ObjectStore
 from homeserver.ports import RemoteMedia
+from homeserver.runtime.connector import SystemConnector
 from homeserver.web.addresses import AddressFilter
 from homeserver.web.object_transport import ObjectTransport
 from homeserver.web.outgoing import OutgoingClient, OutgoingLimits
@@ -39,7 +41,7 @@ class MediaParts:
             if self._transport is not None
             else LocalObjects(chosen.store_path, world.randomness, world.clock)
         )
-        self.files = Files(world.db, self.objects, world.clock, world.randomness)
+        self.files = Files(world.db, self.objects, world.clock, world.randomness, _scanner(chosen))
         self.sandbox = Sandbox(SandboxLimits(processes=chosen.decoding_processes))
         self.thumbnails = Thumbnails(
             world.db,
@@ -122,6 +124,17 @@ def _remote_limits(chosen: Media) -> RemoteLimits:
         all_bytes_max=chosen.remote_bytes_max,
         retention_s=chosen.remote_retention_s,
     )
+
+
+def _scanner(chosen: Media) -> Scanner | None:
+    if chosen.scanner.address is None:
+        return None
+    settings = ScannerSettings(
+        address=chosen.scanner.address,
+        timeout_s=chosen.scanner.timeout_s,
+        lets_pass=chosen.scanner.when_unreachable == "allow",
+    )
+    return Scanner(SystemConnector(), settings)
 
 
 def _transport(chosen: S3) -> ObjectTransport | None:

@@ -58,6 +58,12 @@ def websocket_url(value: str) -> str | None:
     return None if usable else f"`{value}` is not an address such as `wss://livekit.example.org`"
 
 
+def socket_address(value: str) -> str | None:
+    host, colon, port = value.rpartition(":")
+    usable = value.startswith("unix:/") or (bool(host) and bool(colon) and port.isdecimal() and int(port) < 65_536)
+    return None if usable else f"`{value}` is neither `unix:/path/of.socket` nor `host:port`"
+
+
 def ip_range(value: str) -> str | None:
     try:
         ipaddress.ip_network(value)

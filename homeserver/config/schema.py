@@ -91,6 +91,19 @@ class S3:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scanner:
+    """A virus scanner that looks at each file before anybody gets it: ClamAV's clamd."""
+
+    address: str | None = option(
+        None,
+        "Where clamd listens: `unix:/run/clamav/clamd.ctl` or `host:port`; without it nothing is scanned.",
+        check=checks.optional(checks.socket_address),
+    )
+    timeout_s: float = option(60.0, "Longest time for one file.", low=0.1, high=3600)
+    when_unreachable: Literal["refuse", "allow"] = option("refuse", "What happens with files that can't be scanned.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
     """Uploaded files and their thumbnails."""
 
@@ -107,6 +120,7 @@ class Media:
     user_bytes_max: int | None = option(None, "All that one user may keep here; none means no bound.", low=1)
     remote_bytes_max: int = option(10 * 1024 * MIB, "Room for files of other servers; those unused longest go.", low=0)
     remote_retention_s: int = option(30 * 86_400, "How long a file of another server stays unused.", low=60)
+    scanner: Scanner = section(Scanner(), "A virus scanner.")
     s3: S3 = section(S3(), "A bucket in place of a folder.")
     thumbnail_sizes: tuple[ThumbnailSize, ...] = section(
         (

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from homeserver.core.errors import NotFound
+from homeserver.media.scanning import Scanner
 from homeserver.objects.store import NoSuchObject, ObjectStore
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
@@ -38,14 +39,20 @@ class Kept:
 class Files:
     """Writes, reads and deletes."""
 
-    def __init__(self, db: Database, objects: ObjectStore, clock: Clock, randomness: Randomness) -> None:
+    def __init__(
+        self, db: Database, objects: ObjectStore, clock: Clock, randomness: Randomness, scanner: Scanner | None = None
+    ) -> None:
         self._db = db
         self._clock = clock
         self._randomness = randomness
+        self._scanner = scanner
         self.objects = objects
 
     async def keep(self, folder: str, pieces: AsyncIterator[bytes]) -> Kept:
-        """Writes an object under a name of its own. Whatever `pieces` raises leaves nothing behind."""
+        """Writes an object under a name of its own, and has it scanned where there is a scanner.
+
+        Whatever `pieces` raises leaves nothing behind; nor does a file that is refused (Forbidden, Unavailable).
+        """
         token = self._randomness.token(18)
         name = f"{folder}/{token[:2]}/{token}"
         async with self._db.transaction() as tx:
@@ -56,7 +63,14 @@ class Files:
             async with self._db.transaction() as tx:
                 await media_files.forget(tx, [name])
             raise
-        return Kept(written.digest, written.size_bytes, name)
+        kept = Kept(written.digest, written.size_bytes, name)
+        if self._scanner is not None:
+            try:
+                await self._scanner.check(await self.read(name))
+            except BaseException:
+                await self.drop(kept)
+                raise
+        return kept
 
     async def settle(self, tx: Tx, kept: Kept) -> None:
         """In the transaction that names these bytes: they are a file now. `dropped` must follow it."""
