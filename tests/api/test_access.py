@@ -15,7 +15,8 @@ from tests.kit.clock import FakeClock
 from tests.kit.server import Client, RunningServer, running_server
 
 PASSWORD = "correct horse battery"
-# What anybody may ask, by how its path begins: nobody is known there, or what is asked is public.
+# What anybody may ask, by how its path begins: nobody is known there, what is asked is public, or (`/_hansa/`) people
+# sign in on a page.
 OPEN = tuple(
     """
     /.well-known/matrix/ /health /ready /metrics /_synapse/admin/v1/register
@@ -24,6 +25,8 @@ OPEN = tuple(
     /_matrix/client/v3/refresh /_matrix/client/v3/auth/ /_matrix/client/v3/directory/ /_matrix/client/v3/publicRooms
     /_matrix/client/v3/profile/ /_matrix/client/v3/account/password /_matrix/client/v3/account/deactivate
     /_matrix/client/v3/account/3pid /_matrix/client/v1/auth_metadata /_matrix/client/v1/rendezvous
+    /_matrix/client/unstable/org.matrix.msc2965/ /_matrix/client/unstable/org.matrix.msc4108/
+    /_matrix/client/unstable/org.matrix.msc4140/ /_matrix/static/ /_hansa/ /_synapse/client/
     """.split()
 )
 
