@@ -165,7 +165,7 @@ class Hansa:
             *self.media.endpoints(),
             *self.people.endpoints,
             *self.calls.endpoints,
-            *(await build_relations(rooms)).endpoints,
+            *(await build_relations(base, rooms)).endpoints,
             SyncEndpoint(self.sync.service),
             SlidingSyncEndpoint(self.sliding_sync),
         ]

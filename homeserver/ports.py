@@ -133,6 +133,37 @@ class Bridges(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchWish:
+    """What is searched for: messages up to a position whose `keys` have all words of `term`."""
+
+    term: str
+    keys: Collection[str]
+    order_by: str  # recent or rank
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A candidate: the number of the event, and of the event that says what was searched for (its latest edit)."""
+
+    nid: int
+    source_nid: int
+    rank: float
+
+
+class MessageSearch(Protocol):
+    """Search in messages. Implemented by search. Its answers are candidates: the read gate has the last word."""
+
+    async def find(self, wish: SearchWish, room_nids: Collection[int], limit: int) -> Sequence[SearchHit]:
+        """The first `limit` in the order asked for, in these rooms."""
+        ...
+
+    def words(self, term: str) -> Sequence[str]:
+        """The words of a search, to be highlighted."""
+        ...
+
+
 class ThirdPartyNetworks(Protocol):
     """Networks that bridges reach. Implemented by appservices."""
 

@@ -143,6 +143,18 @@ _WINDOWS = """
     ORDER BY e.ordering
 """
 
+_AROUND = """
+    SELECT wanted.nid, e.event_nid, e.ordering < wanted.place AS is_before
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS wanted(nid, room_nid, place)
+    CROSS JOIN LATERAL (
+        (SELECT event_nid, ordering FROM events
+        WHERE room_nid = wanted.room_nid AND ordering < wanted.place AND flags = 0 ORDER BY ordering DESC LIMIT $4)
+        UNION ALL
+        (SELECT event_nid, ordering FROM events
+        WHERE room_nid = wanted.room_nid AND ordering > wanted.place AND flags = 0 ORDER BY ordering LIMIT $5)
+    ) e
+"""
+
 _BY_TXN_KEYS = "SELECT txn_key, event_id FROM events WHERE txn_key = ANY($1::uuid[])"
 
 # A jump at an event's own position says what became of the state there, so it comes after the event.
@@ -293,6 +305,14 @@ async def windows(db: Reader, spans: dict[int, tuple[int, int]], *, limit: int) 
     for row in await db.fetch(_WINDOWS, list(spans), afters, uptos, limit):
         found[row["room_nid"]].append(row["event_nid"])
     return found
+
+
+async def around(
+    db: Reader, places: Sequence[tuple[int, int, int]], before: int, after: int
+) -> list[tuple[int, int, bool]]:
+    """Of each (event nid, room nid, place): (event nid, nid of a neighbour, whether it comes before), in no order."""
+    rows = await db.fetch(_AROUND, *(list(column) for column in zip(*places, strict=True)), before, after)
+    return [(row["nid"], row["event_nid"], row["is_before"]) for row in rows]
 
 
 async def by_txn_keys(db: Reader, keys: Collection[UUID]) -> dict[UUID, EventId]:

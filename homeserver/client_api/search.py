@@ -1,0 +1,193 @@
+"""Searching in messages. spec: client-server-api/#server-side-search"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import orjson
+
+from homeserver.core.errors import Forbidden, InvalidParam
+from homeserver.core.filters import parse_event_filter
+from homeserver.core.identifiers import RoomId
+from homeserver.rooms.client_events import Viewer
+from homeserver.rooms.history import History
+from homeserver.rooms.places import place_token
+from homeserver.rooms.searching import (
+    FoundEvent,
+    Place,
+    Searching,
+    SearchPage,
+    SearchRequest,
+    Surroundings,
+    parse_search_place,
+)
+from homeserver.rooms.views import RoomViews
+from homeserver.web.endpoint import Access, Answer, Caller, Json, endpoint
+
+KEYS = ("content.body", "content.name", "content.topic")
+TERM_CHARS_MAX = 1_000
+RESULTS_MAX = 100
+CONTEXT_MAX = 20
+GROUPS_MAX = 2
+
+
+class EventContext(msgspec.Struct, frozen=True):
+    before_limit: int = 5
+    after_limit: int = 5
+    include_profile: bool = False
+
+
+class Group(msgspec.Struct, frozen=True):
+    key: str = "room_id"
+
+
+class Groupings(msgspec.Struct, frozen=True):
+    group_by: list[Group] = []
+
+
+class RoomEventsCriteria(msgspec.Struct, frozen=True):
+    search_term: str
+    keys: list[str] = msgspec.field(default_factory=lambda: list(KEYS))
+    filter: dict[str, Any] = {}
+    order_by: str = "rank"
+    event_context: EventContext | None = None
+    include_state: bool = False
+    groupings: Groupings = Groupings()
+
+
+class Categories(msgspec.Struct, frozen=True):
+    room_events: RoomEventsCriteria | None = None
+
+
+class SearchBody(msgspec.Struct, frozen=True):
+    search_categories: Categories
+
+
+class SearchQuery(msgspec.Struct, frozen=True):
+    next_batch: str | None = None
+
+
+class Search:
+    """POST /search."""
+
+    def __init__(self, searching: Searching, history: History, views: RoomViews) -> None:
+        self._searching = searching
+        self._history = history
+        self._views = views
+
+    @endpoint(
+        "POST",
+        "/_matrix/client/v3/search",
+        "/_matrix/client/r0/search",
+        access=Access.USER,
+        limit="search",
+        needs_disk=False,
+        spec="client-server-api/#post_matrixclientv3search",
+    )
+    async def search(self, caller: Caller, body: SearchBody, query: SearchQuery) -> Answer:
+        criteria = body.search_categories.room_events
+        if criteria is None:
+            return Answer(b'{"search_categories":{}}')
+        request = _request(criteria, query.next_batch)
+        viewer = Viewer(caller.user_id, caller.device_id)
+        page = await self._searching.search(caller.user_id, request)
+        context = criteria.event_context
+        around: Mapping[int, Surroundings] = {}
+        if context is not None:
+            limits = (_clamped(context.before_limit), _clamped(context.after_limit))
+            around = await self._searching.surroundings(caller.user_id, page.found, *limits)
+        answer: Json = {
+            "count": page.count,
+            "highlights": self._searching.words(criteria.search_term),
+            "results": await self._results(page.found, around, viewer),
+        }
+        if context is not None and context.include_profile:
+            profiles = await self._searching.profiles(page.found, around)
+            for one, result in zip(page.found, answer["results"], strict=True):
+                result["context"]["profile_info"] = profiles.get(one.stored.nid, {})
+        if page.next is not None:
+            answer["next_batch"] = page.next.token()
+        if criteria.groupings.group_by:
+            answer["groups"] = _groups(page, [group.key for group in criteria.groupings.group_by], request)
+        if criteria.include_state:
+            answer["state"] = await self._states(page.found, viewer)
+        return Answer(orjson.dumps({"search_categories": {"room_events": answer}}))
+
+    async def _results(
+        self, found: Sequence[FoundEvent], around: Mapping[int, Surroundings], viewer: Viewer
+    ) -> list[dict[str, Any]]:
+        """All events of the answer, rendered at once."""
+        contexts = [around.get(one.stored.nid) for one in found]
+        flat = [
+            event
+            for one, context in zip(found, contexts, strict=True)
+            for event in (one.stored, *((*context.before, *context.after) if context else ()))
+        ]
+        rendered = iter(await self._views.events(flat, viewer))
+        results: list[dict[str, Any]] = []
+        for one, context in zip(found, contexts, strict=True):
+            result: dict[str, Any] = {"rank": one.rank, "result": next(rendered)}
+            if context is not None:
+                first = (context.before[-1] if context.before else one.stored).ordering or 0
+                last = (context.after[-1] if context.after else one.stored).ordering or 0
+                result["context"] = {
+                    "events_before": [next(rendered) for _ in context.before],
+                    "events_after": [next(rendered) for _ in context.after],
+                    "start": place_token(first),
+                    "end": place_token(last + 1),
+                }
+            results.append(result)
+        return results
+
+    async def _states(self, found: Sequence[FoundEvent], viewer: Viewer) -> dict[RoomId, list[orjson.Fragment]]:
+        states: dict[RoomId, list[orjson.Fragment]] = {}
+        for room_id in dict.fromkeys(one.stored.event.room_id for one in found):
+            try:
+                room = await self._history.room_for(viewer.user_id, room_id)
+                state = await self._history.state_for(viewer.user_id, room)
+            except Forbidden:
+                continue
+            states[room_id] = await self._views.events(state, viewer)
+        return states
+
+
+def _request(criteria: RoomEventsCriteria, next_batch: str | None) -> SearchRequest:
+    if len(criteria.search_term) > TERM_CHARS_MAX:
+        raise InvalidParam(f"search_term may have {TERM_CHARS_MAX} characters")
+    if criteria.order_by not in ("recent", "rank"):
+        raise InvalidParam("order_by must be recent or rank")
+    if any(key not in KEYS for key in criteria.keys):
+        raise InvalidParam(f"keys may have {', '.join(KEYS)}")
+    groups = [group.key for group in criteria.groupings.group_by]
+    if len(groups) > GROUPS_MAX or any(key not in ("room_id", "sender") for key in groups):
+        raise InvalidParam("group_by may have room_id and sender")
+    wanted = parse_event_filter(criteria.filter)
+    return SearchRequest(
+        term=criteria.search_term,
+        keys=criteria.keys,
+        order_by=criteria.order_by,
+        wanted=wanted,
+        limit=max(1, min(wanted.limit if wanted.limit is not None else 10, RESULTS_MAX)),
+        place=parse_search_place(next_batch) if next_batch else None,
+    )
+
+
+def _clamped(limit: int) -> int:
+    return max(0, min(limit, CONTEXT_MAX))
+
+
+def _groups(page: SearchPage, keys: Sequence[str], request: SearchRequest) -> dict[str, Any]:
+    """The page's events by room or sender. Each group's token goes on within the group, from its beginning."""
+    groups: dict[str, Any] = {}
+    for key in keys:
+        of_key = groups.setdefault(key, {})
+        for one in page.found:
+            value = one.group(key)
+            group = of_key.setdefault(value, {"order": len(of_key), "results": []})
+            group["results"].append(one.stored.event.event_id)
+        if request.place is None and page.next is not None:
+            for value, group in of_key.items():
+                group["next_batch"] = Place(page.upto, len(group["results"]), (key, value)).token()
+    return groups

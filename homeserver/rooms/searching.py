@@ -1,0 +1,232 @@
+"""Searching in messages: candidates from the index, judged by the read gate.
+
+spec: client-server-api/#server-side-search
+
+Counts are of what the searcher may see.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from homeserver.core.errors import InvalidParam
+from homeserver.core.events import StateKey
+from homeserver.core.filters import RoomEventFilter, compile_event_filter
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.ports import MessageSearch, SearchHit, SearchWish
+from homeserver.rooms.aggregations import IgnoreList, RelationReads
+from homeserver.rooms.residents import Room
+from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.storage import events
+from homeserver.storage.events import StoredEvent
+from homeserver.storage.states import StateMap
+
+# A search looks at so many candidates at most.
+CANDIDATES_MAX = 500
+ROOMS_MAX = 5_000
+LAST_POSITION = 2**62
+_TOKEN = re.compile(r"(\d{1,18})_(\d{1,4})(?:_(room_id|sender)_(.{1,255}))?", re.ASCII | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page begins: after `offset` hits among what was there at `upto`; of one group, if it says so."""
+
+    upto: int
+    offset: int = 0
+    group: tuple[str, str] | None = None
+
+    def token(self) -> str:
+        return f"{self.upto}_{self.offset}" + (f"_{self.group[0]}_{self.group[1]}" if self.group else "")
+
+
+def parse_search_place(token: str) -> Place:
+    """Raises InvalidParam."""
+    match = _TOKEN.fullmatch(token)
+    if match is None:
+        raise InvalidParam("next_batch is no token of this server")
+    return Place(int(match[1]), int(match[2]), (match[3], match[4]) if match[3] else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    term: str
+    keys: Collection[str]
+    order_by: str
+    wanted: RoomEventFilter
+    limit: int
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvent:
+    stored: StoredEvent
+    rank: float
+
+    def group(self, key: str) -> str:
+        return str(self.stored.event.room_id if key == "room_id" else self.stored.event.sender)
+
+
+@dataclass(slots=True)
+class SearchPage:
+    """A page of what was found; `count` is of all that was."""
+
+    found: list[FoundEvent]
+    count: int
+    upto: int
+    next: Place | None = None
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What stands before (newest first) and after an event."""
+
+    before: list[StoredEvent] = field(default_factory=list)
+    after: list[StoredEvent] = field(default_factory=list)
+
+
+class Searching:
+    """Searches for a viewer."""
+
+    def __init__(
+        self, reads: RelationReads, numbers: StateNumbers, search: MessageSearch, ignore_list: IgnoreList
+    ) -> None:
+        self._reads = reads
+        self._numbers = numbers
+        self._search = search
+        self._ignore_list = ignore_list
+
+    def words(self, term: str) -> Sequence[str]:
+        return self._search.words(term)
+
+    async def search(self, viewer: UserId, request: SearchRequest) -> SearchPage:
+        """A page of the messages that the viewer may see. A handful of queries, whatever it finds."""
+        rooms = await self._rooms(viewer, request.wanted)
+        place = request.place or Place(LAST_POSITION)
+        wish = SearchWish(term=request.term, keys=request.keys, order_by=request.order_by, upto=place.upto)
+        hits = await self._search.find(wish, [room.nid for room in rooms.values()], CANDIDATES_MAX)
+        found = await self._visible(viewer, rooms, hits, request.wanted)
+        upto = place.upto if request.place is not None else max((hit.nid for hit in hits), default=0)
+        chosen = [one for one in found if place.group is None or one.group(place.group[0]) == place.group[1]]
+        page = SearchPage(chosen[place.offset : place.offset + request.limit], len(found), upto)
+        if page.found and len(page.found) == request.limit:
+            page.next = Place(upto, place.offset + request.limit, place.group)
+        return page
+
+    async def surroundings(
+        self, viewer: UserId, found: Sequence[FoundEvent], before: int, after: int
+    ) -> Mapping[int, Surroundings]:
+        """What stands around each of these, as far as the viewer may see it. Two queries for all."""
+        around = {one.stored.nid: Surroundings() for one in found}
+        if not found:
+            return around
+        places = [(one.stored.nid, one.stored.room_nid, one.stored.ordering or 0) for one in found]
+        neighbours = await events.around(self._reads.db, places, before, after)
+        stored = await self._reads.store.by_nids({nid for _, nid, _ in neighbours})
+        shown = await self._filter(viewer, list(stored.values()))
+        for of, nid, is_before in neighbours:
+            if nid in shown:
+                (around[of].before if is_before else around[of].after).append(shown[nid])
+        for one in around.values():
+            one.before.sort(key=_place, reverse=True)
+            one.after.sort(key=_place)
+        return around
+
+    async def profiles(
+        self, found: Sequence[FoundEvent], around: Mapping[int, Surroundings]
+    ) -> Mapping[int, dict[str, dict[str, Any]]]:
+        """Event → what the senders around it called themselves at that time. Three queries for all."""
+        states = {one.stored.nid: nid for one in found if (nid := one.stored.state_after) is not None}
+        maps = await self._reads.rooms.maps(set(states.values()))
+        senders = {one.stored.nid: _senders(one.stored, around.get(one.stored.nid)) for one in found}
+        keys: list[StateKey] = [("m.room.member", user_id) for user_id in set().union(*senders.values())]
+        numbers = await self._numbers.find(keys) if keys else {}
+        members = await self._reads.store.by_nids(
+            {
+                nid
+                for event_nid, users in senders.items()
+                if event_nid in states
+                for nid in _members(maps[states[event_nid]], users, numbers).values()
+            }
+        )
+        return {
+            event_nid: {
+                user_id: _profile(members[nid])
+                for user_id, nid in _members(maps[states[event_nid]], users, numbers).items()
+                if nid in members
+            }
+            for event_nid, users in senders.items()
+            if event_nid in states
+        }
+
+    async def _rooms(self, viewer: UserId, wanted: RoomEventFilter) -> dict[RoomId, Room]:
+        """The rooms that the viewer is or was in, and asks for."""
+        known = [
+            entry.room_id
+            for entry in await self._reads.rooms.rooms_of(viewer)
+            if entry.membership in ("join", "leave", "ban") and not entry.is_forgotten
+        ]
+        asked = [
+            room_id
+            for room_id in known
+            if (wanted.rooms is None or room_id in wanted.rooms) and room_id not in wanted.not_rooms
+        ]
+        return await self._reads.rooms.get_many(asked[:ROOMS_MAX])
+
+    async def _visible(
+        self, viewer: UserId, rooms: Mapping[RoomId, Room], hits: Sequence[SearchHit], wanted: RoomEventFilter
+    ) -> list[FoundEvent]:
+        stored = await self._reads.store.by_nids({nid for hit in hits for nid in (hit.nid, hit.source_nid)})
+        shown = await self._filter(viewer, [one for one in stored.values() if one.redacted_by is None], rooms)
+        # What is shown redacted (its author is gone) says nothing any more.
+        whole = {nid for nid, one in shown.items() if one.event.content == stored[nid].event.content}
+        passes = compile_event_filter(wanted)
+        return [
+            FoundEvent(shown[hit.nid], hit.rank)
+            for hit in hits
+            if hit.nid in whole and hit.source_nid in whole and (passes is None or passes(shown[hit.nid].event))
+        ]
+
+    async def _filter(
+        self, viewer: UserId, stored: Sequence[StoredEvent], rooms: Mapping[RoomId, Room] | None = None
+    ) -> dict[int, StoredEvent]:
+        """By number those that the viewer may see and wants to."""
+        ignored = await self._ignore_list.ignored_by(viewer)
+        by_room: dict[RoomId, list[StoredEvent]] = {}
+        for one in stored:
+            if one.event.sender not in ignored:
+                by_room.setdefault(one.event.room_id, []).append(one)
+        found = rooms if rooms is not None else await self._reads.rooms.get_many(list(by_room))
+        await self._reads.gate.timelines(viewer, [found[room_id] for room_id in by_room if room_id in found])
+        shown: dict[int, StoredEvent] = {}
+        for room_id, of_room in by_room.items():
+            if room_id in found:
+                filtered = await self._reads.gate.filter(viewer, found[room_id], of_room)
+                shown.update((one.nid, one) for one in filtered)
+        return shown
+
+
+def _place(stored: StoredEvent) -> int:
+    return stored.ordering or 0
+
+
+def _senders(stored: StoredEvent, around: Surroundings | None) -> set[UserId]:
+    shown = [stored, *around.before, *around.after] if around is not None else [stored]
+    return {one.event.sender for one in shown}
+
+
+def _members(state: StateMap, users: Collection[UserId], numbers: Mapping[StateKey, int]) -> dict[UserId, int]:
+    """User → their member event in a state."""
+    return {
+        user_id: nid
+        for user_id in users
+        if (number := numbers.get(("m.room.member", user_id))) is not None and (nid := state.get(number)) is not None
+    }
+
+
+def _profile(member: StoredEvent) -> dict[str, Any]:
+    content = member.event.content
+    return {key: content[key] for key in ("displayname", "avatar_url") if isinstance(content.get(key), str)}

@@ -1,0 +1,174 @@
+"""POST /search: who finds what, and what is kept from whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.kit.server import Client, RunningServer, running_server
+
+
+async def found(client: Client, term: str, **criteria: Any) -> dict[str, Any]:
+    query = criteria.pop("next_batch", None)
+    body = {"search_categories": {"room_events": {"search_term": term, "order_by": "recent", **criteria}}}
+    answer = await client.request("POST", "/search", body=body, query={"next_batch": query} if query else None)
+    result: dict[str, Any] = answer.ok()["search_categories"]["room_events"]
+    return result
+
+
+async def ids(client: Client, term: str, **criteria: Any) -> list[str]:
+    answer = await found(client, term, **criteria)
+    hits = [result["result"]["event_id"] for result in answer["results"]]
+    assert answer["count"] >= len(hits)
+    return hits
+
+
+async def edit(client: Client, room: str, event_id: str, text: str) -> str:
+    new = {"msgtype": "m.text", "body": text}
+    relation = {"rel_type": "m.replace", "event_id": event_id}
+    return await client.send(room, "* " + text, **{"m.new_content": new, "m.relates_to": relation})
+
+
+async def test_who_finds_what(server: RunningServer) -> None:
+    """T-G8, T-G9: only what one may see, counts included."""
+    alice, bob, eve = [await server.user(name) for name in ("alice", "bob", "eve")]
+    room = await alice.create_room(preset="public_chat")
+    (await alice.put("/rooms/{}/state/m.room.history_visibility", room, body={"history_visibility": "joined"})).ok()
+    before = await alice.send(room, "early harbour 港口")
+    await bob.join(room)
+    during = await bob.send(room, "the Harbour is open")
+    assert await ids(alice, "harbour") == [during, before]
+    assert await ids(alice, "港口") == [before]
+    assert await ids(bob, "HARBOUR") == [during]
+    assert (await found(bob, "harbour"))["count"] == 1
+    assert (await found(eve, "harbour"))["count"] == 0
+    (await bob.post("/rooms/{}/leave", room)).ok()
+    await alice.send(room, "late harbour")
+    assert await ids(bob, "harbour") == [during]
+    body: dict[str, Any] = {"ignored_users": {bob.user_id: {}}}
+    (await alice.put("/user/{}/account_data/m.ignored_user_list", alice.user_id, body=body)).ok()
+    assert during not in await ids(alice, "harbour")
+    (await bob.post("/rooms/{}/forget", room)).ok()
+    assert await ids(bob, "harbour") == []
+
+
+async def test_words_that_are_gone_find_nothing(server: RunningServer) -> None:
+    """T-G11, T-C13: of redacted events, of edited ones, of redacted edits."""
+    alice = await server.user("alice")
+    room = await alice.create_room()
+    message = await alice.send(room, "alpha")
+    assert await ids(alice, "alpha") == [message]
+    beta = await edit(alice, room, message, "beta")
+    assert await ids(alice, "alpha") == []
+    answer = await found(alice, "beta")
+    assert [hit["result"]["event_id"] for hit in answer["results"]] == [message]
+    assert answer["results"][0]["result"]["unsigned"]["m.relations"]["m.replace"]["event_id"] == beta
+    (await alice.put("/rooms/{}/redact/{}/1", room, beta)).ok()
+    assert await ids(alice, "beta") == []
+    assert await ids(alice, "alpha") == [message]
+    (await alice.put("/rooms/{}/redact/{}/2", room, message)).ok()
+    assert await ids(alice, "alpha") == []
+    assert await server.db.fetchval("SELECT count(*) FROM search_messages") == 0
+
+
+async def test_an_edit_that_one_may_not_see_finds_nothing(server: RunningServer) -> None:
+    """T-G8"""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await alice.create_room(preset="public_chat")
+    await bob.join(room)
+    message = await alice.send(room, "alpha")
+    (await bob.post("/rooms/{}/leave", room)).ok()
+    await edit(alice, room, message, "beta")
+    assert await ids(bob, "beta") == []
+    assert await ids(alice, "beta") == [message]
+
+
+async def test_nothing_encrypted_is_kept(server: RunningServer) -> None:
+    """T-G12"""
+    alice = await server.user("alice")
+    room = await alice.create_room()
+    body = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "cipher", "body": "cipher", "session_id": "s"}
+    (await alice.put("/rooms/{}/send/m.room.encrypted/1", room, body=body)).ok()
+    assert await ids(alice, "cipher") == []
+    assert await server.db.fetchval("SELECT count(*) FROM search_messages") == 0
+
+
+async def test_pages_context_groups_and_state(server: RunningServer) -> None:
+    """T-G13: what surrounds a hit is bounded."""
+    alice = await server.user("alice")
+    room, other = await alice.create_room(name="Pier one"), await alice.create_room()
+    sent = [await alice.send(room, f"message number {n}") for n in range(12)]
+    elsewhere = await alice.send(other, "another message")
+    answer = await found(alice, "message", filter={"limit": 5, "rooms": [room]})
+    hits = [hit["result"]["event_id"] for hit in answer["results"]]
+    await alice.send(room, "one more message")
+    while "next_batch" in answer:
+        criteria = {"filter": {"limit": 5, "rooms": [room]}, "next_batch": answer["next_batch"]}
+        answer = await found(alice, "message", **criteria)
+        assert answer["count"] == 12
+        hits += [hit["result"]["event_id"] for hit in answer["results"]]
+    assert hits == sent[::-1]
+    context = {"before_limit": 2, "after_limit": 10**6, "include_profile": True}
+    answer = await found(alice, "number 4", event_context=context, include_state=True)
+    hit = answer["results"][0]
+    assert [event["event_id"] for event in hit["context"]["events_before"]] == [sent[3], sent[2]]
+    assert [event["event_id"] for event in hit["context"]["events_after"]][:7] == sent[5:]
+    assert hit["context"]["profile_info"][alice.user_id] == {"displayname": "alice"}
+    assert {event["type"] for event in answer["state"][room]} >= {"m.room.create", "m.room.member"}
+    assert set(answer["highlights"]) == {"number", "4"}
+    page = (await alice.get("/rooms/{}/messages", room, dir="b", **{"from": hit["context"]["start"]})).ok()
+    assert page["chunk"][0]["event_id"] == sent[1]
+    groups = (await found(alice, "message", groupings={"group_by": [{"key": "room_id"}]}))["groups"]["room_id"]
+    assert groups[other]["results"] == [elsewhere]
+    assert await ids(alice, "pier", keys=["content.name"]) and not await ids(alice, "pier", keys=["content.body"])
+    assert len(await ids(alice, "message", order_by="rank")) == 10
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        {"order_by": "x"},
+        {"keys": ["content.secret"]},
+        {"groupings": {"group_by": [{"key": "x"}]}},
+        {"search_term": "x" * 5_000},
+        {"search_term": 5},
+        {"filter": []},
+        {"event_context": {"before_limit": "x"}},
+    ],
+)
+async def test_bad_searches(server: RunningServer, criteria: dict[str, Any]) -> None:
+    alice = await server.user("alice")
+    body = {"search_categories": {"room_events": {"search_term": "x", **criteria}}}
+    assert (await alice.post("/search", body=body)).status == 400
+    assert (await alice.request("POST", "/search", body=body, query={"next_batch": "?"})).status == 400
+
+
+@pytest.mark.parametrize("term", ["", "!", "' OR 1=1 --", "a:* & !b | (c", "\\", "%_", "x" * 900, "😀", "\u0000"])
+async def test_nothing_in_a_term_is_syntax(server: RunningServer, term: str) -> None:
+    """T-G10"""
+    alice = await server.user("alice")
+    room = await alice.create_room()
+    await alice.send(room, "nothing of it")
+    assert await ids(alice, term) == []
+
+
+async def test_the_index_catches_up(database_dsn: str) -> None:
+    """T-O7: it is derived: emptied, it is built again."""
+    async with running_server(database_dsn) as server:
+        alice = await server.user("alice")
+        room = await alice.create_room()
+        message = await alice.send(room, "alpha")
+        edited = await alice.send(room, "gamma")
+        await edit(alice, room, edited, "beta")
+        assert await ids(alice, "alpha") == [message]
+        await server.db.execute("DELETE FROM journal_cursors WHERE consumer = 'search'")
+        await server.db.execute("DELETE FROM search_messages")
+        token = alice.token
+    async with running_server(database_dsn) as server:
+        alice = server.anonymous()
+        alice.token = token
+        for _ in range(200):
+            if await ids(alice, "beta"):
+                break
+        assert (await ids(alice, "alpha"), await ids(alice, "beta")) == ([message], [edited])
