@@ -140,3 +140,25 @@ async def running_heisenbridge(file: Path, port: int, homeserver: str, owner: st
             bridge.terminate()
             await bridge.wait()
         log.close()
+
+
+@asynccontextmanager
+async def running_bot(folder: Path, homeserver: str, user_id: str, token: str) -> AsyncIterator[None]:
+    """A bot on mautrix-python, see tests/kit/mautrix_bot.py."""
+    with (folder / "bot.log").open("wb") as log:
+        bot = await asyncio.create_subprocess_exec(
+            str(BRIDGE.parent / "python"),
+            str(Path(__file__).parent / "mautrix_bot.py"),
+            homeserver,
+            user_id,
+            token,
+            stdout=log,
+            stderr=log,
+            env={},
+        )
+        try:
+            yield
+        finally:
+            if bot.returncode is None:
+                bot.kill()
+            await bot.wait()
