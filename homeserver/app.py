@@ -40,7 +40,7 @@ from homeserver.assembly.network import build_outgoing
 from homeserver.assembly.people import build_people
 from homeserver.assembly.relations import build_relations
 from homeserver.assembly.remote_media import build_remote_media
-from homeserver.assembly.rooms import RoomParts, build_rooms
+from homeserver.assembly.rooms import RoomParts, build_retention, build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.sync import build_sync
 from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
@@ -146,6 +146,9 @@ class Hansa:
         bans = BanRedactions(db, journal, rooms.rooms, rooms.store, self.world.clock)
         await bans.start()
         self.tasks.forever(bans.run, name="ban_redactions")
+        if self.config.rooms.retention:
+            retention = build_retention(base, rooms)
+            self.tasks.forever(retention.run, name="retention")
         await commands.delayed.start()
         self.tasks.forever(commands.delayed.run, name="delayed_events")
         others = RemoteOpenId(self.federation.client) if self.federation is not None else NoOtherServers()

@@ -272,6 +272,14 @@ class Rooms:
         "0 erases them at once.",
         low=0,
     )
+    retention: bool = option(
+        False, "Whether messages expire where a room says so (`m.room.retention`), or where the next options do."
+    )
+    retention_default_s: int = option(
+        0, "How long messages are kept in rooms that don't say; 0 keeps them for ever.", low=0
+    )
+    retention_least_s: int = option(86_400, "No room's messages are kept shorter than this.", low=0)
+    retention_most_s: int = option(0, "None are kept longer than this; 0 sets no limit.", low=0)
     event_delay_max_s: int = option(
         86_400, "Longest delay of an event that is sent later (calls need it); 0 allows none.", low=0
     )

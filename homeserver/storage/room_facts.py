@@ -13,20 +13,25 @@ CONSUMER = "room_facts"
 
 @dataclass(frozen=True, slots=True)
 class RoomFact:
-    """`newest` and `bump` are positions: of the newest event, and of the newest that counts as activity."""
+    """`newest` and `bump` are positions: of the newest event, and of the newest that counts as activity.
+
+    `retention_ms` is how long messages shall be kept: 0 for ever, None if nothing was heard of it.
+    """
 
     newest: int
     bump: int
     room_type: str | None
     is_encrypted: bool
+    retention_ms: int | None = None
 
 
 _UPSERT = """
-    INSERT INTO room_facts (room_nid, newest, bump, room_type, is_encrypted)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[])
+    INSERT INTO room_facts (room_nid, newest, bump, room_type, is_encrypted, retention_ms)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::bigint[])
     ON CONFLICT (room_nid) DO UPDATE SET
         newest = greatest(room_facts.newest, excluded.newest), bump = greatest(room_facts.bump, excluded.bump),
-        room_type = excluded.room_type, is_encrypted = excluded.is_encrypted
+        room_type = excluded.room_type, is_encrypted = excluded.is_encrypted,
+        retention_ms = coalesce(excluded.retention_ms, room_facts.retention_ms)
 """
 _OF_USER = """
     SELECT r.room_id, f.newest, f.bump, f.room_type, f.is_encrypted
@@ -43,6 +48,7 @@ async def upsert(tx: Tx, facts: Mapping[int, RoomFact]) -> None:
         [fact.bump for fact in facts.values()],
         [fact.room_type for fact in facts.values()],
         [fact.is_encrypted for fact in facts.values()],
+        [fact.retention_ms for fact in facts.values()],
     )
 
 

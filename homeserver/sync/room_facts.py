@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 
+from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
@@ -27,6 +28,9 @@ BUMPS = frozenset(
     "m.room.create m.room.message m.room.encrypted m.sticker m.call.invite m.poll.start "
     "org.matrix.msc3381.poll.start m.beacon_info org.matrix.msc3672.beacon_info".split()
 )
+
+
+RETENTION = ("m.room.retention", "")
 
 
 class RoomFacts:
@@ -53,7 +57,7 @@ class RoomFacts:
                 found = stored.get(nid)
                 room = rooms.get(found.event.room_id) if found is not None else None
                 if found is not None and room is not None:
-                    self._take(room, found.event.type, nids[nid])
+                    self._take(room, found.event, nids[nid])
             at = max(nids.values())
             await self._write(at)
         self._heard.clear()
@@ -110,16 +114,17 @@ class RoomFacts:
             written = entry.payload
             # Events from before what was here already are no news.
             if isinstance(written, Written) and (written.stored.ordering or 0) > 0 and written.stored.is_shown:
-                self._take(written.room, written.event.type, written.stored.ordering or written.stored.nid)
+                self._take(written.room, written.event, written.stored.ordering or written.stored.nid)
 
-    def _take(self, room: Room, event_type: str, position: int) -> None:
+    def _take(self, room: Room, event: Event, position: int) -> None:
         room_id = room.room_id
         known = self._heard.pop(room_id, None)
         fact = RoomFact(
             newest=position,
-            bump=position if event_type in BUMPS else known.bump if known else 0,
+            bump=position if event.type in BUMPS else known.bump if known else 0,
             room_type=room.known_text("m.room.create", "type"),
             is_encrypted=room.known_state("m.room.encryption") is not None,
+            retention_ms=_retention(event, known.retention_ms if known else None),
         )
         self._heard[room_id] = self._unwritten[room.nid] = fact
         if len(self._heard) > 2 * HEARD_MAX and not self._unwritten:
@@ -142,6 +147,14 @@ class RoomFacts:
             raise
         if not self._unwritten:
             self._forget()
+
+
+def _retention(event: Event, before: int | None) -> int | None:
+    """spec: MSC1763; what isn't a number of milliseconds above 0 is no wish."""
+    if (event.type, event.state_key) != RETENTION:
+        return before
+    value = event.content.get("max_lifetime")
+    return value if type(value) is int and 0 < value < 2**53 else 0
 
 
 def merged(known: RoomFact, heard: RoomFact) -> RoomFact:

@@ -161,8 +161,7 @@ class SyncService:
             return True
         if self._hub.user_newest(span.viewer.user_id) > since:
             return True
-        last = self._hub.room_last
-        return any(entry.membership == "join" and last(room_id) > since for room_id, entry in entries.items())
+        return any(entries[room_id].membership == "join" for room_id in self._hub.active(since, entries))
 
     async def _acknowledge(self, user_id: UserId, device_id: DeviceId, position: int) -> None:
         """Deletes the messages that the device has, unless it was told of none since the last time."""
