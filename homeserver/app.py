@@ -23,7 +23,7 @@ from homeserver.assembly.accounts import AccountParts, build_accounts, follow_su
 from homeserver.assembly.appservices import build_appservices, build_bridges
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.calls import CallParts
-from homeserver.assembly.commands import build_commands, command_endpoints
+from homeserver.assembly.commands import build_commands, command_endpoints, start_upkeep
 from homeserver.assembly.contacts import build_contacts
 from homeserver.assembly.encryption import build_encryption
 from homeserver.assembly.federated_rooms import FederatedRoomParts, build_federated_rooms, federated_room_endpoints
@@ -40,7 +40,7 @@ from homeserver.assembly.network import build_outgoing
 from homeserver.assembly.people import build_people
 from homeserver.assembly.relations import build_relations
 from homeserver.assembly.remote_media import build_remote_media
-from homeserver.assembly.rooms import RoomParts, build_retention, build_rooms
+from homeserver.assembly.rooms import RoomParts, build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.sync import build_sync
 from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
@@ -50,7 +50,6 @@ from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.journal.journal import Journal
 from homeserver.ports import RemoteRooms
-from homeserver.rooms.ban_redactions import BanRedactions
 from homeserver.rooms.remote import NoRemoteRooms
 from homeserver.runtime.clock import SystemClock
 from homeserver.runtime.disk import DiskGuard
@@ -143,14 +142,7 @@ class Hansa:
         self.people = await build_people(base, accounts, rooms, commands, bridges.bridges)
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
-        bans = BanRedactions(db, journal, rooms.rooms, rooms.store, self.world.clock)
-        await bans.start()
-        self.tasks.forever(bans.run, name="ban_redactions")
-        if self.config.rooms.retention:
-            retention = build_retention(base, rooms)
-            self.tasks.forever(retention.run, name="retention")
-        await commands.delayed.start()
-        self.tasks.forever(commands.delayed.run, name="delayed_events")
+        await start_upkeep(base, rooms, commands)
         others = RemoteOpenId(self.federation.client) if self.federation is not None else NoOtherServers()
         self.calls = CallParts(base, rooms, self.people.openid, others)
         media_of_others = build_remote_media(base, self.federation) if self.federation is not None else None

@@ -29,6 +29,7 @@ from homeserver.client_api.room_send import RoomSend
 from homeserver.client_api.room_state import RoomState
 from homeserver.client_api.room_upgrades import RoomUpgrades
 from homeserver.ports import Bridges, RemoteRooms
+from homeserver.rooms.ban_redactions import BanRedactions
 from homeserver.rooms.commands.auto_join import AutoJoin
 from homeserver.rooms.commands.create import CreationSettings, RoomCreation
 from homeserver.rooms.commands.delaying import DelayedEvents, DelayTools
@@ -41,6 +42,7 @@ from homeserver.rooms.commands.reporting import Reporting
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.commands.upgrade import RoomUpgrade
 from homeserver.rooms.public_rooms import PublicRooms
+from homeserver.rooms.retention import Retention, RetentionTimes
 from homeserver.rooms.unredacted import Unredacted
 
 
@@ -107,6 +109,24 @@ def _delayed(base: Base, parts: RoomParts, sending: Sending, membership: Members
 def _unredacted(base: Base, parts: RoomParts) -> Unredacted:
     retention_s = base.config.rooms.redacted_retention_s
     return Unredacted(base.world.db, parts.rooms, parts.history, base.world.clock, retention_s=retention_s)
+
+
+async def start_upkeep(base: Base, parts: RoomParts, commands: CommandParts) -> None:
+    """What goes on in rooms without anybody asking: before anybody can write."""
+    bans = BanRedactions(base.world.db, parts.journal, parts.rooms, parts.store, base.world.clock)
+    await bans.start()
+    base.tasks.forever(bans.run, name="ban_redactions")
+    await commands.delayed.start()
+    base.tasks.forever(commands.delayed.run, name="delayed_events")
+    chosen = base.config.rooms
+    if chosen.retention:
+        times = RetentionTimes(
+            default=chosen.retention_default_s * 1000,
+            least=chosen.retention_least_s * 1000,
+            most=chosen.retention_most_s * 1000,
+        )
+        retention = Retention(base.world.db, parts.journal, parts.store, base.world.clock, times)
+        base.tasks.forever(retention.run, name="retention")
 
 
 def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> list[object]:

@@ -25,7 +25,6 @@ from homeserver.rooms.incoming import Incoming, WriteParts
 from homeserver.rooms.policy import InvitePermission, NoticeRoomsStay, PolicyChain
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Rooms
-from homeserver.rooms.retention import Retention, RetentionTimes
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.views import RoomViews
 from homeserver.rooms.writer import RoomWriter
@@ -89,13 +88,3 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
         ignore_lists=ignore_lists,
         graph_reads=GraphReads(db, rooms, store, numbers, graphs),
     )
-
-
-def build_retention(base: Base, parts: RoomParts) -> Retention:
-    chosen = base.config.rooms
-    times = RetentionTimes(
-        default=chosen.retention_default_s * 1000,
-        least=chosen.retention_least_s * 1000,
-        most=chosen.retention_most_s * 1000,
-    )
-    return Retention(base.world.db, parts.journal, parts.store, base.world.clock, times)
