@@ -5,6 +5,7 @@ from __future__ import annotations
 from homeserver.assembly.base import Base
 from homeserver.assembly.network import build_outgoing
 from homeserver.client_api.media import Delivery, LegacyMediaEndpoints, MediaEndpoints
+from homeserver.client_api.resumable_uploads import ResumableUploadEndpoints
 from homeserver.client_api.url_previews import UrlPreviews
 from homeserver.config.schema import S3, Media
 from homeserver.journal.journal import Journal
@@ -15,12 +16,14 @@ from homeserver.media.pace import Pace
 from homeserver.media.previews import Previews, PreviewSettings
 from homeserver.media.remote import RemoteFiles, RemoteLimits
 from homeserver.media.repository import MediaLimits, MediaRepository, MediaTools
+from homeserver.media.resumable import ResumableUploads
 from homeserver.media.sandbox import Sandbox, SandboxLimits
 from homeserver.media.scanning import Scanner, ScannerSettings
 from homeserver.media.thumbnails import Size, Thumbnails
 from homeserver.objects.local import LocalObjects
 from homeserver.objects.s3 import Bucket, S3Objects
 from homeserver.objects.signature_v4 import Credentials
+from homeserver.objects.spool import Spool
 from homeserver.objects.store import ObjectStore
 from homeserver.ports import RemoteMedia
 from homeserver.runtime.connector import SystemConnector
@@ -64,6 +67,7 @@ class MediaParts:
             else None
         )
         self.repository = MediaRepository(world.db, self.files, self.thumbnails, self.remote, tools, limits)
+        self.uploads = ResumableUploads(world.db, self.repository, Spool(chosen.store_path / "spool"), world.clock)
         self.links = MediaLinks(world.db, journal, world.clock, base.server_name)
         retention_s = base.config.rooms.redacted_retention_s
         self.housekeeping = Housekeeping(
@@ -77,8 +81,13 @@ class MediaParts:
         await self.links.start()
         self.base.tasks.forever(self.links.run, name="media_links")
         self.base.tasks.forever(self.housekeeping.run, name="media_housekeeping")
+        self.base.tasks.forever(self._tidy_uploads, name="resumable_uploads")
         if self.remote is not None:
             self.base.tasks.forever(self._tidy_remote, name="remote_media")
+
+    async def _tidy_uploads(self) -> None:
+        await self.uploads.tidy()
+        await self.base.world.clock.sleep(EVERY_S)
 
     async def _tidy_remote(self) -> None:
         assert self.remote is not None
@@ -91,6 +100,7 @@ class MediaParts:
         is_open = self.base.config.media.legacy_access == "open"
         endpoints: list[object] = [
             MediaEndpoints(self.repository, delivery),
+            ResumableUploadEndpoints(self.uploads),
             LegacyMediaEndpoints(legacy, is_open=is_open),
         ]
         if self.base.config.previews.enabled:

@@ -140,6 +140,16 @@ class MediaRepository:
             await media.insert(tx, row)
         return self._uri(row.media_id), expires
 
+    @property
+    def server_name(self) -> ServerName:
+        return self._tools.server_name
+
+    async def check_room(self, user_id: UserId, size_bytes: int) -> None:
+        """Raises TooLarge, or Forbidden for what would pass the quota, before any of it comes."""
+        if size_bytes > self.limits.upload_bytes_max:
+            raise self._too_large()
+        await self._check_quota(self._db, user_id, size_bytes)
+
     async def check_fillable(self, user_id: UserId, server_name: str, media_id: str) -> None:
         """Raises NotFound, Forbidden, MatrixError (M_CANNOT_OVERWRITE_MEDIA)."""
         row = await self._row(server_name, media_id)
@@ -224,9 +234,7 @@ class MediaRepository:
 
     async def _keep(self, user_id: UserId, upload: Upload) -> Kept:
         """Stores the bytes. Raises before the first one is read where the answer will be no."""
-        if (upload.size_bytes or 0) > self.limits.upload_bytes_max:
-            raise self._too_large()
-        await self._check_quota(self._db, user_id, upload.size_bytes or 1)
+        await self.check_room(user_id, upload.size_bytes or 1)
         return await self._files.keep("files", self._counted(upload.pieces))
 
     async def _counted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

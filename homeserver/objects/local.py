@@ -39,33 +39,33 @@ class LocalObjects:
         target = self._path(name)
         writing: asyncio.Future[None] | None = None
         try:
-            await _to_end(part.open)
+            await to_end(part.open)
             # While one piece is written and hashed, the next one arrives.
             async for piece in _gathered(pieces):
                 if writing is not None:
                     await writing
-                writing = asyncio.ensure_future(_to_end(part.write, piece))
+                writing = asyncio.ensure_future(to_end(part.write, piece))
             if writing is not None:
                 await writing
-            return await _to_end(part.finish, target)
+            return await to_end(part.finish, target)
         finally:
             if writing is not None and not writing.done():
                 await asyncio.wait([writing])
-            await _to_end(part.drop)
+            await to_end(part.drop)
 
     async def get(self, name: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         try:
-            file = await _to_end(_open_to_read, self._path(name), start)
+            file = await to_end(_open_to_read, self._path(name), start)
         except FileNotFoundError:
             raise NoSuchObject(name) from None
         left = end - start if end is not None else None
         try:
-            while piece := await _to_end(file.read, READ_BYTES if left is None else min(left, READ_BYTES)):
+            while piece := await to_end(file.read, READ_BYTES if left is None else min(left, READ_BYTES)):
                 if left is not None:
                     left -= len(piece)
                 yield piece
         finally:
-            await _to_end(file.close)
+            await to_end(file.close)
 
     async def size(self, name: str) -> int | None:
         try:
@@ -77,7 +77,7 @@ class LocalObjects:
         await asyncio.to_thread(self._path(name).unlink, missing_ok=True)
 
     async def sweep(self) -> int:
-        return await _to_end(_sweep, self._folder / PARTS, self._clock.now_ms() - PART_IDLE_MS)
+        return await to_end(_sweep, self._folder / PARTS, self._clock.now_ms() - PART_IDLE_MS)
 
     def link(self, name: str, headers: Mapping[str, str]) -> str | None:
         return None
@@ -118,7 +118,7 @@ def _sweep(folder: Path, before_ms: int) -> int:
     return swept
 
 
-async def _to_end(work: Callable[..., T], *arguments: object) -> T:
+async def to_end(work: Callable[..., T], *arguments: object) -> T:
     """Runs work in a thread. A caller that is cancelled still waits for it: no file is closed while it is written."""
     running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
     try:

@@ -48,11 +48,15 @@ _PARSED_INLINE_BYTES = 32_768
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": (
-        "X-Requested-With, Content-Type, Authorization, Date, Range, If-Range, If-Match, If-None-Match"
+        "X-Requested-With, Content-Type, Authorization, Date, Range, If-Range, If-Match, If-None-Match, "
+        "Tus-Resumable, Upload-Length, Upload-Metadata, Upload-Offset"
     ),
-    "Access-Control-Expose-Headers": "ETag, Location, Accept-Ranges, Content-Range",
+    "Access-Control-Expose-Headers": (
+        "ETag, Location, Accept-Ranges, Content-Range, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
+        "Upload-Length, Upload-Offset, Upload-Expires"
+    ),
 }
 # When a client whom we couldn't serve may come again.
 RETRY_AFTER_S = 2
@@ -274,12 +278,12 @@ class WebServer:
         name = "unknown"
         bind_request(f"{self._door.name}-{next(self._door.numbers)}")
         try:
-            if raw.method == "OPTIONS":
+            if raw.method == "OPTIONS" and not self._router.has("OPTIONS", raw.raw_path.partition("?")[0]):
                 return web.Response(status=204, headers=_ALWAYS)
             # As it was sent: the URL object would have normalised it.
             route, path = self._router.find(raw.method, raw.raw_path.partition("?")[0])
             name = route.declared.name or route.declared.paths[0]
-            if raw.method == "HEAD" and route.declared.access not in (Access.NONE, Access.OPTIONAL):
+            if _is_implied_head(raw, route.declared) and route.declared.access not in (Access.NONE, Access.OPTIONAL):
                 raise Unrecognized("this path takes GET, not HEAD", status=405)
             answer = await self._call(route, path, raw)
             response = await _respond(raw, answer)
@@ -399,6 +403,11 @@ async def _parsed(data: bytes) -> Any:
     if len(data) > _PARSED_INLINE_BYTES:
         return await asyncio.to_thread(canonical_json.parse_lenient, data)
     return canonical_json.parse_lenient(data)
+
+
+def _is_implied_head(raw: web.BaseRequest, declared: Endpoint) -> bool:
+    """Whether this is a HEAD for what is declared as a GET."""
+    return raw.method == "HEAD" and declared.method != "HEAD"
 
 
 def _query(raw: web.BaseRequest) -> Mapping[str, str]:

@@ -1,0 +1,120 @@
+"""Resumable uploads: tus 1.0 with creation, termination and expiration. https://tus.io/protocols/resumable-upload"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from email.utils import formatdate
+from typing import Any
+
+import msgspec
+
+from homeserver.core.errors import InvalidParam, MatrixError
+from homeserver.media.resumable import Progress, ResumableUploads
+from homeserver.web.endpoint import Access, Answer, Caller, Request, endpoint
+
+PATH = "/_matrix/client/unstable/org.hansa.tus/uploads"
+_SPEC = "client-server-api/#content-repository"
+_VERSION = "1.0.0"
+_TYPE = "application/offset+octet-stream"
+_METADATA_CHARS_MAX = 8_192
+
+
+class ResumableUploadEndpoints:
+    """An upload is created with its length, then grows by PATCH; HEAD says how far it has got."""
+
+    def __init__(self, uploads: ResumableUploads) -> None:
+        self._uploads = uploads
+
+    @endpoint("OPTIONS", PATH, access=Access.NONE, spec=_SPEC)
+    async def offer(self) -> Answer:
+        offered = {
+            "Tus-Version": _VERSION,
+            "Tus-Extension": "creation,termination,expiration",
+            "Tus-Max-Size": str(self._uploads.bytes_max),
+        }
+        return _answer(204, offered)
+
+    @endpoint("POST", PATH, access=Access.USER, spec=_SPEC, limit="media_create", raw_body=True, while_suspended=False)
+    async def create(self, caller: Caller, request: Request) -> Answer:
+        """The file's mxc URI is in the answer: it may be sent at once, who asks for the file waits for it."""
+        _check_version(request)
+        metadata = _metadata(request.headers.get("Upload-Metadata", ""))
+        media_id, uri, expires_ms = await self._uploads.create(
+            caller.user_id,
+            _number(request, "Upload-Length"),
+            metadata.get("filetype"),
+            metadata.get("filename"),
+        )
+        told = {"Location": f"{PATH}/{media_id}", "Upload-Expires": _date(expires_ms)}
+        return _answer(201, told, {"content_uri": uri, "unused_expires_at": expires_ms})
+
+    @endpoint("HEAD", PATH + "/{media_id}", access=Access.USER, spec=_SPEC)
+    async def progress(self, caller: Caller, request: Request, media_id: str) -> Answer:
+        _check_version(request)
+        progress = await self._uploads.progress(caller.user_id, media_id)
+        return _answer(200, {**_told(progress), "Upload-Length": str(progress.length)})
+
+    @endpoint(
+        "PATCH",
+        PATH + "/{media_id}",
+        access=Access.USER,
+        spec=_SPEC,
+        limit="media_upload",
+        raw_body=True,
+        body_bytes_max=2**40,
+        timeout_s=None,
+        while_suspended=False,
+    )
+    async def append(self, caller: Caller, request: Request, media_id: str) -> Answer:
+        _check_version(request)
+        if request.headers.get("Content-Type", "").strip().lower() != _TYPE:
+            raise MatrixError(f"the Content-Type must be {_TYPE}", status=415)
+        offset = _number(request, "Upload-Offset")
+        progress = await self._uploads.append(caller.user_id, media_id, offset, request.stream())
+        return _answer(204, _told(progress))
+
+    @endpoint("DELETE", PATH + "/{media_id}", access=Access.USER, spec=_SPEC)
+    async def cancel(self, caller: Caller, request: Request, media_id: str) -> Answer:
+        _check_version(request)
+        await self._uploads.cancel(caller.user_id, media_id)
+        return _answer(204, {})
+
+
+def _check_version(request: Request) -> None:
+    if request.headers.get("Tus-Resumable") != _VERSION:
+        raise MatrixError(f"Tus-Resumable must be {_VERSION}", status=412)
+
+
+def _number(request: Request, name: str) -> int:
+    value = request.headers.get(name, "")
+    if not (value.isascii() and value.isdecimal() and len(value) < 16):
+        raise InvalidParam(f"{name} must be a number of bytes")
+    return int(value)
+
+
+def _metadata(header: str) -> dict[str, str]:
+    """Pairs of a name and base64, with commas between. Raises InvalidParam."""
+    found: dict[str, str] = {}
+    if len(header) > _METADATA_CHARS_MAX:
+        raise InvalidParam("Upload-Metadata is too large")
+    for pair in filter(None, (part.strip() for part in header.split(","))):
+        name, _, value = pair.partition(" ")
+        try:
+            found[name.lower()] = base64.b64decode(value.strip(), validate=True).decode()
+        except (binascii.Error, ValueError):
+            raise InvalidParam("Upload-Metadata must hold pairs of a name and base64") from None
+    return found
+
+
+def _told(progress: Progress) -> dict[str, str]:
+    return {"Upload-Offset": str(progress.offset), "Upload-Expires": _date(progress.expires_ms)}
+
+
+def _date(time_ms: int) -> str:
+    return formatdate(time_ms / 1000, usegmt=True)
+
+
+def _answer(status: int, headers: dict[str, str], body: dict[str, Any] | None = None) -> Answer:
+    sent = {"Tus-Resumable": _VERSION, "Cache-Control": "no-store", **headers}
+    return Answer(msgspec.json.encode(body) if body is not None else b"", status=status, headers=sent)
