@@ -118,6 +118,10 @@ class Peers:
     async def directory(self, server: ServerName, alias: str) -> Json:
         return await self._client.get(server, "/_matrix/federation/v1/query/directory", query={"room_alias": alias})
 
+    async def hierarchy(self, server: ServerName, room_id: RoomId) -> Json:
+        path = path_of("/_matrix/federation/v1/hierarchy/{}", room_id)
+        return await self._client.get(server, path, query={"suggested_only": "false"})
+
     async def public_rooms(self, server: ServerName, query: Mapping[str, Any]) -> Json:
         return await self._client.post(server, "/_matrix/federation/v1/publicRooms", dict(query))
 

@@ -176,6 +176,10 @@ class FederatedRooms:
         named = [ServerName(name) for name in servers if isinstance(name, str)] if isinstance(servers, list) else []
         return RoomId(str(room_id)), [*named, server]
 
+    async def hierarchy(self, room_id: RoomId, via: Sequence[ServerName]) -> Mapping[str, Any]:
+        servers = [server for server in dict.fromkeys(via) if server != self._me]
+        return await self._through_one(servers, lambda server: self._peers.hierarchy(server, room_id))
+
     async def public_rooms(self, server: ServerName, query: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             return await self._peers.public_rooms(server, query)

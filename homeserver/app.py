@@ -160,7 +160,7 @@ class Hansa:
             *self.media.endpoints(),
             *self.people.endpoints,
             *self.calls.endpoints,
-            *(await build_relations(base, rooms)).endpoints,
+            *(await build_relations(base, rooms, commands)).endpoints,
             SyncEndpoint(self.sync.service),
             SlidingSyncEndpoint(self.sliding_sync),
         ]

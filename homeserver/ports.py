@@ -97,6 +97,10 @@ class RemoteRooms(Protocol):
 
     async def resolve_alias(self, alias: RoomAlias) -> tuple[RoomId, Sequence[ServerName]]: ...
 
+    async def hierarchy(self, room_id: RoomId, via: Sequence[ServerName]) -> Mapping[str, Any]:
+        """What the first of these servers that answers says of a room: `room`, as it came. Not to be trusted."""
+        ...
+
     async def public_rooms(self, server: ServerName, query: Mapping[str, Any]) -> Mapping[str, Any]:
         """Another server's directory of rooms, as it answered."""
         ...

@@ -1,15 +1,19 @@
-"""What is read across events and rooms: relations, threads, search."""
+"""What is read across events and rooms: relations, threads, search, spaces."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from homeserver.assembly.base import Base
+from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.rooms import RoomParts
 from homeserver.client_api.relations import Relations
 from homeserver.client_api.search import Search
+from homeserver.client_api.spaces import Spaces
+from homeserver.rooms.commands.finding import RoomFinder
 from homeserver.rooms.related import Related
 from homeserver.rooms.searching import Searching
+from homeserver.rooms.space_tree import SpaceTree
 from search.indexer import Indexer
 from search.service import PostgresSearch
 
@@ -21,7 +25,7 @@ class RelationParts:
     endpoints: list[object]
 
 
-async def build_relations(base: Base, parts: RoomParts) -> RelationParts:
+async def build_relations(base: Base, parts: RoomParts, commands: CommandParts) -> RelationParts:
     db, reads = base.world.db, parts.relation_reads
     indexer = Indexer(db, parts.journal, base.world.clock)
     await indexer.start()
@@ -31,5 +35,6 @@ async def build_relations(base: Base, parts: RoomParts) -> RelationParts:
         endpoints=[
             Relations(Related(reads, parts.history, parts.ignore_lists), parts.views),
             Search(searching, parts.history, parts.views),
+            Spaces(SpaceTree(parts.rooms, parts.numbers, commands.remote), RoomFinder(commands.aliases)),
         ]
     )

@@ -40,6 +40,9 @@ class NoRemoteRooms:
     async def resolve_alias(self, alias: RoomAlias) -> tuple[RoomId, Sequence[ServerName]]:
         raise NotFound(f"nobody knows the alias {alias}")
 
+    async def hierarchy(self, room_id: RoomId, via: Sequence[ServerName]) -> Mapping[str, Any]:
+        raise _unknown_room()
+
     async def public_rooms(self, server: ServerName, query: Mapping[str, Any]) -> Mapping[str, Any]:
         raise unreachable(server)
 

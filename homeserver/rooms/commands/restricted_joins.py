@@ -34,7 +34,7 @@ async def authorising_user(rooms: JoinedRooms, room: Room, user_id: UserId, serv
 
     Raises Forbidden for who is in none of the allowed rooms, M_UNABLE_TO_GRANT_JOIN where nobody here may invite.
     """
-    allowed = _allowed_rooms(room)
+    allowed = allowed_rooms(room)
     shared = await rooms.joined_rooms(user_id) & allowed if allowed else frozenset()
     if shared and domain_of(user_id) != server_name:
         # Of a room that we have left we know only who was in it then.
@@ -53,7 +53,8 @@ def _is_followed(room: Room, server_name: str) -> bool:
     return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())
 
 
-def _allowed_rooms(room: Room) -> set[str]:
+def allowed_rooms(room: Room) -> set[str]:
+    """The rooms whose members may join, as the join rules name them."""
     rules = room.known_state("m.room.join_rules")
     allow = rules.content.get("allow") if rules else None
     if not isinstance(allow, list):
