@@ -42,6 +42,13 @@ class LoginTokens:
             raise Forbidden("this login token is not, or no longer, good")
         return user_id
 
+    async def end(self, user_id: UserId) -> bool:
+        """The account has ended: what led into it is forgotten."""
+        async with self._db.transaction() as tx:
+            await login_tokens.end(tx, user_id)
+            await login_tokens.unlink_all(tx, user_id)
+        return True
+
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -15,13 +15,13 @@ from homeserver.assembly.base import Base
 from homeserver.assembly.calls import transports_of
 from homeserver.assembly.contacts import ContactParts
 from homeserver.assembly.rooms import RoomParts
-from homeserver.assembly.sign_in import SignInTools, sign_in_endpoints
+from homeserver.assembly.sign_in import SignInTools, build_ways, sign_in_endpoints
 from homeserver.client_api.account import AccountEndpoints
 from homeserver.client_api.account_data import AccountDataEndpoints
 from homeserver.client_api.devices import DeviceEndpoints
 from homeserver.client_api.fallback_pages import FallbackPages
 from homeserver.client_api.filters import FilterEndpoints
-from homeserver.client_api.login import LoginEndpoints
+from homeserver.client_api.login import LoginEndpoints, OtherWays
 from homeserver.client_api.login_token import LoginTokenEndpoint
 from homeserver.client_api.profile import ProfileEndpoints
 from homeserver.client_api.registration import RegistrationEndpoints
@@ -57,19 +57,22 @@ def account_endpoints(
     base.tasks.forever(sessions.end_as_wished, name="sessions_to_end")
     deactivation.endings.append(contacts.bindings.end)
     change = PasswordChange(users, sessions, accounts.uia, contacts.proofs)
+    ways = build_ways(base, accounts, tokens, door.welcome)
+    other = OtherWays(ways.jwt, ways.shown(), base.limiter)
     sign_in = SignInTools(
         pages=contacts.pages,
         login=login,
         registration=registration,
         deactivation=deactivation,
         resets=accounts.resets,
+        ways=ways,
     )
     return [
         *sign_in_endpoints(base, accounts, parts, sign_in),
         ServerInfo(base.config, base.served, transports_of(base.config)),
         RendezvousEndpoints(Rendezvous(base.world.clock, base.world.randomness), base.config.base_url),
         RegistrationEndpoints(registration, by_secret, bridged, users, base.limiter),
-        LoginEndpoints(login, bridged, sessions, is_password_login=base.config.password.login),
+        LoginEndpoints(login, bridged, sessions, other, is_password_login=base.config.password.login),
         LoginTokenEndpoint(tokens, accounts.uia),
         AccountEndpoints(change, accounts.uia, deactivation),
         DeviceEndpoints(Devices(db, parts.journal, sessions), sessions, accounts.uia),

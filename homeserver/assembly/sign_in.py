@@ -6,19 +6,24 @@ from dataclasses import dataclass
 
 from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.devices import Devices
+from homeserver.accounts.jwt_login import JwtLogin
 from homeserver.accounts.login import Login
+from homeserver.accounts.login_tokens import LoginTokens
+from homeserver.accounts.newcomers import Newcomers, Welcome
 from homeserver.accounts.oauth.browser import BrowserSessions, CrossSigningResets
 from homeserver.accounts.oauth.clients import OAuthClients
 from homeserver.accounts.oauth.grants import Grants
 from homeserver.accounts.oauth.tokens import OAuthTokens
 from homeserver.accounts.registration import Registration
+from homeserver.accounts.sso import OpenIdProvider, SingleSignOn
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
 from homeserver.client_api.account_pages import AccountPages, AccountWork
 from homeserver.client_api.consent_pages import ConsentPages
 from homeserver.client_api.oauth import OAuthEndpoints
-from homeserver.client_api.sign_in_pages import SignInPages
+from homeserver.client_api.sign_in_pages import SignInForms, SignInPages
+from homeserver.client_api.sso_pages import SsoPages
 from homeserver.client_api.visits import Visits
 from homeserver.web.pages import Pages
 
@@ -32,6 +37,35 @@ class SignInTools:
     registration: Registration
     deactivation: Deactivation
     resets: CrossSigningResets
+    ways: Ways
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """Ways in that aren't a password."""
+
+    tokens: LoginTokens
+    jwt: JwtLogin | None
+    sso: SingleSignOn
+
+    def shown(self) -> list[dict[str, str]]:
+        """The services as GET /login names them."""
+        return [
+            {"id": one.config.id, "name": one.config.name, **({"brand": one.config.brand} if one.config.brand else {})}
+            for one in self.sso.providers.values()
+        ]
+
+
+def build_ways(base: Base, accounts: AccountParts, tokens: LoginTokens, welcome: Welcome) -> Ways:
+    db, clock, randomness, config = base.world.db, base.world.clock, base.world.randomness, base.config
+    newcomers = Newcomers(db, accounts.users, welcome)
+    has_jwt = config.jwt.secret is not None or config.jwt.public_key_path is not None
+    providers = [OpenIdProvider(one, base.outgoing, clock) for one in config.sso]
+    return Ways(
+        tokens=tokens,
+        jwt=JwtLogin(config.jwt, newcomers, clock) if has_jwt else None,
+        sso=SingleSignOn(providers, newcomers, clock, randomness, base_url=config.base_url),
+    )
 
 
 def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tools: SignInTools) -> list[object]:
@@ -41,6 +75,7 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
     tokens = OAuthTokens(db, clock, accounts.sessions, clients, grants)
     accounts.sessions.observers.append(tokens)
     browser = BrowserSessions(db, clock, randomness)
+    tools.deactivation.endings.append(tools.ways.tokens.end)
     tools.deactivation.endings.append(browser.close_all)
     visits = Visits(browser, tools.pages, base.config.base_url)
     work = AccountWork(accounts.users, accounts.sessions, browser, tools.deactivation, tools.resets)
@@ -48,7 +83,8 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
     is_open = tools.registration.is_possible_on_page
     return [
         OAuthEndpoints(clients, grants, tokens, base.config.base_url, is_registration_open=is_open),
-        SignInPages(visits, browser, tools.login, tools.registration, base.limiter),
+        SignInPages(SignInForms(visits, browser, tools.ways.shown()), tools.login, tools.registration, base.limiter),
+        SsoPages(visits, tools.ways.sso, browser, tools.ways.tokens),
         ConsentPages(visits, grants, base.limiter),
         AccountPages(visits, devices, work, base.limiter),
     ]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from homeserver.accounts.bridged import LOGIN_TYPE as APPSERVICE_LOGIN
 from homeserver.accounts.bridged import BridgedAccounts
+from homeserver.accounts.jwt_login import LOGIN_TYPE as JWT_LOGIN
+from homeserver.accounts.jwt_login import JwtLogin
 from homeserver.accounts.login import Login
 from homeserver.accounts.registration import Wish
 from homeserver.accounts.sessions import Sessions
 from homeserver.core.errors import MatrixError, MissingParam
 from homeserver.web.endpoint import Access, Caller, Json, Request, endpoint
+from homeserver.web.rate_limits import RateLimiter
 
 
 class LoginBody(msgspec.Struct, frozen=True):
@@ -30,13 +35,30 @@ class RefreshBody(msgspec.Struct, frozen=True):
     refresh_token: str
 
 
+@dataclass(frozen=True, slots=True)
+class OtherWays:
+    """Log-in by what other services say. `providers` are those at which people sign in with a browser."""
+
+    jwt: JwtLogin | None
+    providers: Sequence[Mapping[str, str]]
+    limiter: RateLimiter
+
+    @property
+    def flows(self) -> list[Json]:
+        sso = [{"type": "m.login.sso", "identity_providers": list(self.providers)}] if self.providers else []
+        return [*sso, *([{"type": JWT_LOGIN}] if self.jwt is not None else [])]
+
+
 class LoginEndpoints:
     """GET and POST /login, /logout, /logout/all, /refresh, /account/whoami."""
 
-    def __init__(self, login: Login, bridged: BridgedAccounts, sessions: Sessions, *, is_password_login: bool) -> None:
+    def __init__(
+        self, login: Login, bridged: BridgedAccounts, sessions: Sessions, other: OtherWays, *, is_password_login: bool
+    ) -> None:
         self._login = login
         self._bridged = bridged
         self._sessions = sessions
+        self._other = other
         self._is_password_login = is_password_login
 
     @endpoint(
@@ -49,7 +71,7 @@ class LoginEndpoints:
     async def flows(self) -> Json:
         password = [{"type": "m.login.password"}] if self._is_password_login else []
         token = {"type": "m.login.token", "get_login_token": True}
-        return {"flows": [*password, token, {"type": APPSERVICE_LOGIN}]}
+        return {"flows": [*password, token, *self._other.flows, {"type": APPSERVICE_LOGIN}]}
 
     @endpoint(
         "POST",
@@ -74,6 +96,16 @@ class LoginEndpoints:
             return await self._login.by_token(
                 body.token,
                 address=request.network,
+                device_id=body.device_id,
+                display_name=body.initial_device_display_name,
+                refreshable=body.refresh_token,
+            )
+        if body.type == JWT_LOGIN and self._other.jwt is not None:
+            if body.token is None:
+                raise MissingParam("the field token is missing")
+            self._other.limiter.check("login_address", request.network)
+            return await self._login.open(
+                await self._other.jwt.prove(body.token),
                 device_id=body.device_id,
                 display_name=body.initial_device_display_name,
                 refreshable=body.refresh_token,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from homeserver.accounts.login import Login
@@ -17,19 +19,28 @@ _HOME = "/_hansa/account"
 REGISTER_PATH = "/_hansa/register"
 
 
+@dataclass(frozen=True, slots=True)
+class SignInForms:
+    """What the pages are made with. `providers` are the services at which people sign in."""
+
+    visits: Visits
+    browser: BrowserSessions
+    providers: Sequence[Mapping[str, str]]
+
+
 class SignInPages:
     """/_hansa/login, /_hansa/register, /_hansa/logout."""
 
     def __init__(
         self,
-        visits: Visits,
-        browser: BrowserSessions,
+        forms: SignInForms,
         login: Login,
         registration: Registration,
         limiter: RateLimiter,
     ) -> None:
-        self._visits = visits
-        self._browser = browser
+        self._visits = forms.visits
+        self._browser = forms.browser
+        self._providers = forms.providers
         self._login = login
         self._registration = registration
         self._limiter = limiter
@@ -89,6 +100,10 @@ class SignInPages:
             "next_quoted": quote(onward, safe=""),
             "username": name,
             "error": "wrong_password" if error else "",
+            "providers": [
+                {"name": one["name"], "href": f"/_hansa/sso/with/{one['id']}?next={quote(onward, safe='')}"}
+                for one in self._providers
+            ],
             "may_register": self._registration.is_possible_on_page,
         }
         return self._visits.page(visit, "sign_in", values, status=error.http_status if error else 200)

@@ -228,6 +228,36 @@ class Email:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SsoProvider:
+    """A service at which people sign in, by OpenID Connect."""
+
+    id: str = option("sso", "Its short name in addresses; people's accounts hang on `issuer`, not on this.")
+    name: str = option("Single sign-on", "What people read on its button.")
+    brand: str | None = option(None, "A hint for apps which picture to show, such as `github`.")
+    issuer: str = option("https://localhost", "Its address; below it lies its metadata.", check=checks.http_url)
+    client_id: str = option("", "The name under which it knows this server.")
+    client_secret: Secret | None = option(None, "The secret that it gave this server.")
+    scopes: tuple[str, ...] = option(("openid", "profile"), "What it is asked for.")
+    localpart_claim: str = option("preferred_username", "What a new account is named after.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JwtLogin:
+    """Log-in by tokens that a service of yours signs (`org.matrix.login.jwt`)."""
+
+    secret: Secret | None = option(None, "The key shared with it; without this or `public_key_path` it is off.")
+    public_key_path: Path | None = option(None, "Its public key (PEM), for algorithms with two keys.")
+    algorithm: Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = (
+        option("HS256", "The only algorithm that is taken.")
+    )
+    subject_claim: str = option("sub", "The claim that holds the user name.")
+    issuer: str | None = option(None, "Who must have issued a token.")
+    audiences: tuple[str, ...] = option((), "Whom a token must be meant for: one of these.")
+    needs_expiry: bool = option(True, "Whether a token must say when it ends.")
+    makes_accounts: bool = option(True, "Whether somebody without an account gets one.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Password:
     """Argon2id, which makes a stolen password table expensive to search."""
 
@@ -316,11 +346,11 @@ class RateLimits:
     oauth_client: RateLimit = _limit(0.05, 20, "Registrations of OAuth clients, by address.")
     oauth_token: RateLimit = _limit(2, 60, "Requests for tokens, by address.")
     oauth_user_code: RateLimit = _limit(0.02, 10, "Codes of devices that are typed, by user.")
+    login_token: RateLimit = _limit(0.02, 5, "Tokens for other devices to log in with, by user.")
     login_address: RateLimit = _limit(0.2, 10, "Logins, by address.")
     login_account: RateLimit = _limit(0.2, 10, "Logins, by account.")
     login_failed: RateLimit = _limit(0.05, 5, "Logins that failed, by account and address.")
     authentication_failed: RateLimit = _limit(0.05, 5, "Stages of interactive authentication that failed, by user.")
-    login_token: RateLimit = _limit(0.05, 5, "Tokens for logging in another device, by user.")
     password_change: RateLimit = _limit(0.05, 5, "Changes of password, by user.")
     message: RateLimit = _limit(5, 50, "Events sent, by user.")
     redaction: RateLimit = _limit(2, 50, "Redactions, by user.")
@@ -544,6 +574,8 @@ class Config:
     server_notices: ServerNotices = section(ServerNotices(), "What the server itself says to its users.")
     captcha: Captcha = section(Captcha(), "A test that those who register are people.")
     email: Email = section(Email(), "Mail that Hansa sends.")
+    sso: tuple[SsoProvider, ...] = section((), "Services at which people sign in.")
+    jwt: JwtLogin = section(JwtLogin(), "Log-in by tokens that a service of yours signs.")
     password: Password = section(Password(), "How passwords are hashed.")
     sessions: Sessions = section(Sessions(), "How long logins last.")
     rooms: Rooms = section(Rooms(), "How new rooms begin.")

@@ -69,6 +69,16 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "terms": ("Terms of service", "服务条款"),
     "privacy": ("Privacy policy", "隐私政策"),
     "continue_with": ("Continue with {name}", "使用 {name} 继续"),
+    "sso_confirm_title": ("Go on to your app?", "继续前往您的应用？"),
+    "sso_confirm_text": (
+        "{host} will get into the account {user}. Go on only if that is the app in which you began.",
+        "{host} 将获得账户 {user} 的访问权限。仅当这是您开始操作的应用时才继续。",
+    ),
+    "sso_failed_title": ("Signing in did not work", "登录失败"),
+    "sso_failed_text": (
+        "The sign-in service gave no usable answer, or it took too long. Go back to your app and try again.",
+        "登录服务未返回有效结果，或耗时过长。请返回您的应用重试。",
+    ),
     "allow_title": ("Let {client} into your account?", "允许 {client} 访问您的账户？"),
     "allow_text": (
         "{client} ({host}) will be able to read and send your messages, and to do all that you can do.",

@@ -1,0 +1,222 @@
+"""Signing in elsewhere: at a service that speaks OpenID Connect, by a token of another service, by another device."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey
+
+from tests.kit.clock import FakeClock
+from tests.kit.oauth import App, Browser, told
+from tests.kit.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdService, openid_service
+from tests.kit.server import Client, RunningServer, running_server
+
+PASSWORD = "correct horse battery"
+APP = "https://app.example.org/?a=b"
+_REDIRECT = "/_matrix/client/v3/login/sso/redirect"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def service(clock: FakeClock) -> AsyncIterator[OpenIdService]:
+    async with openid_service(clock.now_ms() // 1000) as running:
+        yield running
+
+
+@pytest.fixture
+async def server(database_dsn: str, clock: FakeClock, service: OpenIdService) -> AsyncIterator[RunningServer]:
+    toml = (
+        f'[[sso]]\nid = "work"\nname = "Work"\nissuer = "{service.issuer}"\nclient_id = "{CLIENT_ID}"\n'
+        f'client_secret = "{CLIENT_SECRET}"\n[federation]\nallow_ip_ranges = ["127.0.0.0/8"]\n'
+    )
+    async with running_server(database_dsn, toml=toml, clock=clock) as running:
+        yield running
+
+
+async def arrive(service: OpenIdService, browser: Browser, path: str, **changes: str) -> None:
+    """Follows the redirect, signs in there, and comes back."""
+    sent = await browser.open(path)
+    assert sent.status == 303, sent.body
+    back = {**service.sign_in(sent.headers["Location"]), **changes}
+    await browser.open("/_hansa/sso/callback?" + urlencode(back))
+
+
+def token_on(browser: Browser) -> str:
+    [link] = re.findall(r'class="button" href="([^"]*)"', browser.text)
+    parts = urlsplit(html.unescape(link))
+    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == "https://app.example.org/"
+    return parse_qs(parts.query)["loginToken"][0]
+
+
+async def login(server: RunningServer, **body: Any) -> Any:
+    return await server.anonymous().post("/login", body=body)
+
+
+async def test_an_app_signs_in_there(server: RunningServer, service: OpenIdService) -> None:
+    """T-I4, T-I20: by issuer and subject, never by name; the reader sees where the token goes; it counts once."""
+    flows = (await server.anonymous().get("/login")).ok()["flows"]
+    assert {"type": "m.login.sso", "identity_providers": [{"id": "work", "name": "Work"}]} in flows
+    squatter = await server.user("alice")
+    browser = Browser(server)
+    path = f"{_REDIRECT}?{urlencode({'redirectUrl': APP})}"
+    await arrive(service, browser, path)
+    assert "app.example.org will get into the account @alice2:hansa.test" in browser.text
+    token = token_on(browser)
+    account = (await login(server, type="m.login.token", token=token)).ok()
+    assert account["user_id"] == "@alice2:hansa.test" != squatter.user_id
+    (await login(server, type="m.login.token", token=token)).refused(403, "M_FORBIDDEN")
+    service.claims = {"sub": "4711", "preferred_username": "renamed"}
+    await arrive(service, Browser(server), path)
+    await arrive(service, browser, f"{_REDIRECT}/work?{urlencode({'redirectUrl': APP})}")
+    again = (await login(server, type="m.login.token", token=token_on(browser))).ok()
+    assert again["user_id"] == account["user_id"]
+
+
+async def test_our_pages_sign_in_there(server: RunningServer, service: OpenIdService) -> None:
+    app, browser = App(server), Browser(server)
+    await app.register()
+    await browser.open(app.request())
+    [path] = re.findall(r'href="(/_hansa/sso/with/work[^"]*)"', browser.text)
+    await arrive(service, browser, html.unescape(path))
+    assert "Let Example into your account?" in browser.text and "@alice:hansa.test" in browser.text
+    code = told(await browser.submit("/_hansa/oauth/authorize", decision="allow"))["code"]
+    assert (await app.token(code)).status == 200
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"iss": "https://evil.org"},
+        {"aud": "another client"},
+        {"nonce": "another"},
+        {"exp": 1},
+        {"sub": ""},
+        {"sub": "x" * 300},
+    ],
+)
+async def test_bad_identities_are_refused(server: RunningServer, service: OpenIdService, wrong: dict[str, Any]) -> None:
+    """T-I4"""
+    service.wrong = wrong
+    browser = Browser(server)
+    await arrive(service, browser, f"{_REDIRECT}?{urlencode({'redirectUrl': APP})}")
+    assert browser.page.status == 403 and "loginToken" not in browser.text
+
+
+async def test_a_sign_in_is_bound_to_its_browser(
+    server: RunningServer, service: OpenIdService, clock: FakeClock
+) -> None:
+    """T-I4, T-I22: state of another browser, used state, another issuer, another key, too late."""
+    path = f"{_REDIRECT}?{urlencode({'redirectUrl': APP})}"
+    one, other = Browser(server), Browser(server)
+    sent = await one.open(path)
+    await other.open("/_hansa/login")
+    back = service.sign_in(sent.headers["Location"])
+    assert (await other.open("/_hansa/sso/callback?" + urlencode(back))).status == 403
+    assert (await one.open("/_hansa/sso/callback?" + urlencode(back))).status == 403
+    await arrive(service, one, path, iss="https://evil.org")
+    assert one.page.status == 403
+    await arrive(service, one, path, code="")
+    assert one.page.status == 403
+    service.key = ECKey.generate_key("P-256")
+    await arrive(service, one, path)
+    assert one.page.status == 403
+    sent = await one.open(path)
+    clock.advance(601)
+    late = service.sign_in(sent.headers["Location"])
+    assert (await one.open("/_hansa/sso/callback?" + urlencode(late))).status == 403
+
+
+async def test_where_apps_may_not_be(server: RunningServer) -> None:
+    """T-I20"""
+    anonymous = server.anonymous()
+    for url in ("javascript:alert(1)", "data:text/html,x", "//evil.org", "x", "https://a.org/#x", "vbscript:x", " "):
+        answer = await anonymous.request("GET", f"{_REDIRECT}?{urlencode({'redirectUrl': url})}", follow=False)
+        assert answer.status == 400, url
+    (await anonymous.get(_REDIRECT)).refused(400, "M_MISSING_PARAM")
+    (await anonymous.get(_REDIRECT + "/nobody", redirectUrl=APP)).refused(404, "M_NOT_FOUND")
+
+
+def auth_of(client: Client) -> dict[str, Any]:
+    return {
+        "type": "m.login.password",
+        "identifier": {"type": "m.id.user", "user": client.user_id},
+        "password": PASSWORD,
+    }
+
+
+async def test_another_device_logs_in_by_a_token(server: RunningServer, clock: FakeClock) -> None:
+    """T-I25: proof each time, once, two minutes; T-I9: not into a locked or deactivated account."""
+    alice = await server.user("alice")
+    path = "/_matrix/client/v1/login/get_token"
+    assert (await alice.post(path, body={})).json["flows"] == [{"stages": ["m.login.password"]}]
+
+    async def fresh() -> str:
+        given: dict[str, Any] = (await alice.post(path, body={"auth": auth_of(alice)})).ok()
+        assert given["expires_in_ms"] == 120_000
+        return str(given["login_token"])
+
+    token = await fresh()
+    assert (await login(server, type="m.login.token", token=token)).ok()["user_id"] == alice.user_id
+    (await login(server, type="m.login.token", token=token)).refused(403, "M_FORBIDDEN")
+    late = await fresh()
+    clock.advance(121)
+    (await login(server, type="m.login.token", token=late)).refused(403, "M_FORBIDDEN")
+    for junk in ("", "x", "y" * 10_000):
+        (await login(server, type="m.login.token", token=junk)).refused(403, "M_FORBIDDEN")
+    (await login(server, type="m.login.token")).refused(400, "M_MISSING_PARAM")
+    left = await fresh()
+    (await alice.post("/account/deactivate", body={"auth": auth_of(alice)})).ok()
+    (await login(server, type="m.login.token", token=left)).refused(403, "M_FORBIDDEN")
+
+
+async def test_log_in_by_jwt(database_dsn: str, clock: FakeClock) -> None:
+    """T-I9: the configured algorithm, issuer, audience and end; deactivated users stay out."""
+    toml = '[jwt]\nsecret = "a secret of thirty-two characters"\nissuer = "https://portal"\naudiences = ["hansa"]\n'
+    key = OctKey.import_key("a secret of thirty-two characters")
+    now_s = clock.now_ms() // 1000
+    good = {"sub": "Carol", "iss": "https://portal", "aud": "hansa", "exp": now_s + 60}
+
+    def signed(alg: str = "HS256", by: OctKey = key, **changes: Any) -> str:
+        claims = {name: value for name, value in {**good, **changes}.items() if value is not None}
+        return jwt.encode({"alg": alg}, claims, by, algorithms=[alg])
+
+    async with running_server(database_dsn, toml=toml, clock=clock) as server:
+        assert {"type": "org.matrix.login.jwt"} in (await server.anonymous().get("/login")).ok()["flows"]
+        account = (await login(server, type="org.matrix.login.jwt", token=signed())).ok()
+        assert account["user_id"] == "@carol:hansa.test"
+        unsigned = signed().rpartition(".")[0] + "."
+        for bad in (
+            signed(iss="https://evil"),
+            signed(aud="another"),
+            signed(exp=now_s - 120),
+            signed(exp=None),
+            signed(sub=None),
+            signed(sub="not a name"),
+            signed(sub=5),
+            signed(by=OctKey.import_key("another secret of thirty-two char")),
+            signed(alg="HS512", by=OctKey.import_key("a secret of thirty-two characters" * 2)),
+            unsigned,
+            "a.b.c",
+            "",
+            "x" * 10_000,
+        ):
+            (await login(server, type="org.matrix.login.jwt", token=bad)).refused(403, "M_FORBIDDEN")
+        await server.db.execute("UPDATE users SET is_deactivated = true")
+        late = await login(server, type="org.matrix.login.jwt", token=signed())
+        late.refused(403, "M_USER_DEACTIVATED")
+
+
+async def test_no_services(database_dsn: str) -> None:
+    async with running_server(database_dsn) as server:
+        (await server.anonymous().get(_REDIRECT, redirectUrl=APP)).refused(404, "M_NOT_FOUND")
+        (await login(server, type="org.matrix.login.jwt", token="x")).refused(400, "M_UNKNOWN")

@@ -1,0 +1,81 @@
+"""A sign-in service that speaks OpenID Connect, as small as can be; it lets in whoever it is told to."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from aiohttp import web
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+CLIENT_ID, CLIENT_SECRET = "hansa", "known to both"
+
+
+class OpenIdService:
+    """`claims` is what it will say of whoever signs in next; `wrong` replaces parts of its answers."""
+
+    def __init__(self, now_s: int) -> None:
+        self.port = 0
+        self.claims: dict[str, Any] = {"sub": "4711", "preferred_username": "Alice", "name": "Alice Liddell"}
+        self.wrong: dict[str, Any] = {}
+        self.key = ECKey.generate_key("P-256")
+        self._published = self.key
+        self._now_s = now_s
+        self._codes: dict[str, dict[str, str]] = {}
+
+    @property
+    def issuer(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def sign_in(self, url: str) -> dict[str, str]:
+        """Somebody follows our redirect and signs in: what the browser carries back."""
+        asked = {key: values[0] for key, values in parse_qs(urlsplit(url).query).items()}
+        code = f"code{len(self._codes)}"
+        self._codes[code] = asked
+        return {"code": code, "state": asked["state"], "iss": self.issuer}
+
+    async def metadata(self, request: web.Request) -> web.Response:
+        paths = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "jwks_uri": "/keys"}
+        endpoints = {key: self.issuer + path for key, path in paths.items()}
+        return web.json_response({"issuer": self.issuer, **endpoints})
+
+    async def keys(self, request: web.Request) -> web.Response:
+        return web.json_response({"keys": [self._published.as_dict(private=False)]})
+
+    async def token(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        asked = self._codes.pop(str(form["code"]))
+        digest = hashlib.sha256(str(form["code_verifier"]).encode()).digest()
+        assert base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == asked["code_challenge"]
+        assert (form["client_secret"], form["redirect_uri"]) == (CLIENT_SECRET, asked["redirect_uri"])
+        claims = {
+            "iss": self.issuer,
+            "aud": CLIENT_ID,
+            "exp": self._now_s + 300,
+            "iat": self._now_s,
+            "nonce": asked["nonce"],
+            **self.claims,
+            **self.wrong,
+        }
+        return web.json_response({"id_token": jwt.encode({"alg": "ES256"}, claims, self.key)})
+
+
+@asynccontextmanager
+async def openid_service(now_s: int) -> AsyncIterator[OpenIdService]:
+    service, app = OpenIdService(now_s), web.Application()
+    app.router.add_get("/.well-known/openid-configuration", service.metadata)
+    app.router.add_get("/keys", service.keys)
+    app.router.add_post("/token", service.token)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    service.port = runner.addresses[0][1]
+    try:
+        yield service
+    finally:
+        await runner.cleanup()
