@@ -1,4 +1,4 @@
-"""Signing in at a service that speaks OpenID Connect. spec: client-server-api/#sso-client-login
+"""Signing in at a service that speaks OpenID Connect. spec: client-server-api/#sso-client-loginauthentication
 
 Each sign-in is bound to the browser that began it, to its provider, and to numbers used once (state, nonce, PKCE).
 Somebody is known by issuer and subject alone.
