@@ -1,4 +1,4 @@
-"""Signing in at other services, for apps and for our own pages. spec: client-server-api/#sso-client-loginauthentication"""
+"""Signing in at other services. spec: client-server-api/#sso-client-loginauthentication"""
 
 from __future__ import annotations
 
