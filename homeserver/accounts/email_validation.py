@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlencode, urlsplit
 
-from homeserver.config.schema import Email
+from homeserver.config.sign_in import Email
 from homeserver.core.email_address import parse_email_address
 from homeserver.core.errors import InvalidParam, MatrixError
 from homeserver.core.globs import WholeGlob

@@ -7,7 +7,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from homeserver.accounts.newcomers import Newcomers
-from homeserver.config.schema import JwtLogin as JwtConfig
+from homeserver.config.sign_in import JwtLogin as JwtConfig
 from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock

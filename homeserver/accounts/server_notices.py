@@ -9,7 +9,7 @@ from typing import Any
 
 from homeserver.accounts.account_data import TAGS, AccountData
 from homeserver.accounts.users import NewUser, Users
-from homeserver.config.schema import ServerNotices as NoticesConfig
+from homeserver.config.sign_in import ServerNotices as NoticesConfig
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, UserId, domain_of

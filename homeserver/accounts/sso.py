@@ -23,7 +23,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from homeserver.accounts.newcomers import Newcomers
-from homeserver.config.schema import SsoProvider
+from homeserver.config.sign_in import SsoProvider
 from homeserver.core.errors import Forbidden, MatrixError, NotFound
 from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock

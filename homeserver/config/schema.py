@@ -14,6 +14,7 @@ from immutables import Map
 
 from homeserver.config import checks
 from homeserver.config.options import Secret, option, section
+from homeserver.config.sign_in import Captcha, Email, JwtLogin, ServerNotices, SsoProvider
 
 Api = Literal["client", "federation", "admin", "media", "health", "metrics"]
 
@@ -181,80 +182,6 @@ class Registration:
         "Localparts that can't be registered except by the operator.",
     )
     auto_join_rooms: tuple[str, ...] = option((), "Aliases of rooms that a new user joins.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerNotices:
-    """What the server itself says to its users, in a room of their own."""
-
-    localpart: str = option("_server", "The account that notices come from; nobody can register or use it.")
-    display_name: str = option("Server", "Its name.")
-    room_name: str = option("Server notices", "Name of the room.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Captcha:
-    """A test that those who register are people: reCAPTCHA, or a service that answers like it."""
-
-    site_key: str | None = option(None, "Public key that clients show the test with; none asks for nothing.")
-    secret: Secret | None = option(None, "Key with which the answer is checked.")
-    verify_url: str = option(
-        "https://www.google.com/recaptcha/api/siteverify", "Where answers are checked.", check=checks.http_url
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Email:
-    """Mail that Hansa sends: to confirm addresses and to set new passwords."""
-
-    smtp_host: str | None = option(None, "The server that takes our mail; without one no mail is sent.")
-    smtp_port: int = option(587, "Its port.", low=1, high=65_535)
-    smtp_tls: Literal["starttls", "tls", "none"] = option(
-        "starttls", "How the connection is encrypted; `none` only for a server on this machine."
-    )
-    smtp_username: str | None = option(None, "User name there.")
-    smtp_password: Secret | None = option(None, "Password there.")
-    smtp_ca_path: Path | None = option(
-        None, "File (PEM) with the authority of its certificate; none means the system's."
-    )
-    sender: str = option("Hansa <noreply@localhost>", "From whom mails are.")
-    link_lifetime_s: int = option(3_600, "How long the link in a mail is good.", low=60)
-    next_link_hosts: tuple[str, ...] = option(
-        (), "Hosts of apps that the page behind a link may lead on to.", check=checks.each(checks.server_name)
-    )
-    allow_domains: tuple[str, ...] = option(
-        (), "Domains whose addresses are taken (`*` and `?` match parts of a name); none means all."
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SsoProvider:
-    """A service at which people sign in, by OpenID Connect."""
-
-    id: str = option("sso", "Its short name in addresses; people's accounts hang on `issuer`, not on this.")
-    name: str = option("Single sign-on", "What people read on its button.")
-    brand: str | None = option(None, "A hint for apps which picture to show, such as `github`.")
-    issuer: str = option("https://localhost", "Its address; below it lies its metadata.", check=checks.http_url)
-    client_id: str = option("", "The name under which it knows this server.")
-    client_secret: Secret | None = option(None, "The secret that it gave this server.")
-    scopes: tuple[str, ...] = option(("openid", "profile"), "What it is asked for.")
-    localpart_claim: str = option("preferred_username", "What a new account is named after.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JwtLogin:
-    """Log-in by tokens that a service of yours signs (`org.matrix.login.jwt`)."""
-
-    secret: Secret | None = option(None, "The key shared with it; without this or `public_key_path` it is off.")
-    public_key_path: Path | None = option(None, "Its public key (PEM), for algorithms with two keys.")
-    algorithm: Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = (
-        option("HS256", "The only algorithm that is taken.")
-    )
-    subject_claim: str = option("sub", "The claim that holds the user name.")
-    issuer: str | None = option(None, "Who must have issued a token.")
-    audiences: tuple[str, ...] = option((), "Whom a token must be meant for: one of these.")
-    needs_expiry: bool = option(True, "Whether a token must say when it ends.")
-    makes_accounts: bool = option(True, "Whether somebody without an account gets one.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
