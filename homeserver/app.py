@@ -139,6 +139,7 @@ class Hansa:
         self.sync = build_sync(base, accounts, rooms, live, encryption)
         self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync)
         contacts = build_contacts(base, accounts)
+        live.send_mail(base, contacts.mails)
         self.people = await build_people(base, accounts, rooms, commands, bridges.bridges)
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")

@@ -24,6 +24,7 @@ class ContactParts:
     """What other parts use of it."""
 
     pages: Pages
+    mails: MailQueue | None
     proofs: EmailProofs
     captcha: Captcha | None
     bindings: Bindings
@@ -48,6 +49,7 @@ def build_contacts(base: Base, accounts: AccountParts) -> ContactParts:
     accounts.uia.add_stage(EMAIL, proofs.stage)
     return ContactParts(
         pages=pages,
+        mails=queue,
         proofs=proofs,
         captcha=captcha,
         bindings=bindings,

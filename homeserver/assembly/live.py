@@ -18,6 +18,7 @@ from homeserver.ephemeral.readable import Readable
 from homeserver.ephemeral.receipts import Receipts
 from homeserver.ephemeral.typing import Typing
 from homeserver.push.badges import Badges
+from homeserver.push.digest import MailSettings
 from homeserver.push.notified import Notified
 from homeserver.push.outbox import Outbox
 from homeserver.push.postman import Postman, PostmanTools, Reads
@@ -26,6 +27,7 @@ from homeserver.push.rulesets import PushRulesets
 from homeserver.push.unread import Unread
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.runtime.tasks import Tasks
+from homeserver.web.smtp import MailQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,12 @@ class LiveParts:
             PusherEndpoints(self.pushers),
             NotificationEndpoints(self.notified, client_events),
         ]
+
+    def send_mail(self, base: Base, mails: MailQueue | None) -> None:
+        """Lets users be notified by mail, where this server sends any."""
+        if mails is not None:
+            self.pushers.sends_mail = True
+            self.postman.mail = MailSettings(mails, base.server_name, base.config.base_url)
 
     async def start(self, tasks: Tasks) -> None:
         """Catches up, before anybody can write, and begins what runs beside the requests."""

@@ -14,11 +14,12 @@ import structlog
 
 from homeserver.core.identifiers import UserId
 from homeserver.push.badges import Badges
+from homeserver.push.digest import APART_MS, APP_ID, UNREAD_FOR_MS, MailSettings, Unread, digest
 from homeserver.push.gateway import Gateway, Names, Outcome, Told, badge_notification, event_notification, tell
 from homeserver.push.outbox import Mailbox, Outbox, Push
 from homeserver.push.pushers import Pushers
 from homeserver.push.turns import Turns
-from homeserver.push.unread import Unread
+from homeserver.push.unread import Unread as UnreadCounts
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Rooms
 from homeserver.runtime.clock import Clock
@@ -45,7 +46,7 @@ class Reads:
     db: Database
     rooms: Rooms
     events: EventStore
-    unread: Unread
+    unread: UnreadCounts
     badges: Badges
     with_content: bool
 
@@ -60,6 +61,8 @@ class Postman:
         self._outgoing = outgoing
         self._clock = tools.clock
         self._tasks = tools.tasks
+        # Set by the assembly where this server sends mail.
+        self.mail: MailSettings | None = None
         self._turns = Turns()
         self._counted = tools.metrics.counter("hansa_pushes_total", "Notifications by how they ended.", "outcome")
 
@@ -87,12 +90,45 @@ class Postman:
                 if row is None:
                     self._outbox.remove(box)
                     return
+                if row.app_id == APP_ID:
+                    await self._write_mail(box, row)
+                    return
                 gateway = Gateway.of(row)
                 async with self._turns.turn(row.user_id, gateway.host):
                     if not await self._deliver_next(box, row, gateway):
                         return
         finally:
             self._outbox.put_back(box)
+
+    async def _write_mail(self, box: Mailbox, row: PusherRow) -> None:
+        """One mail about all that has stayed unread; then none for a while."""
+        box.is_badge_due = False
+        now, pushes = self._clock.now_ms(), list(box.waiting.values())
+        if not pushes or box.retry_ts > now:
+            return
+        if pushes[0].decided_ts + UNREAD_FOR_MS > now:
+            box.retry_ts = pushes[0].decided_ts + UNREAD_FOR_MS
+            return
+        if self.mail is None or not await self._pushers.may_mail(row):
+            self._outbox.remove(box)
+            return
+        found = []
+        stored = await self._reads.events.by_nids([push.event_nid for push in pushes])
+        for push in pushes:
+            event = stored.get(push.event_nid)
+            names = await self._names(row.user_id, event, push) if event and event.redacted_by is None else None
+            if event is not None and names is not None:
+                sender, room = names.sender or event.event.sender, names.room or names.alias or "a room"
+                found.append(Unread(push.room_id, room, sender, push.tweaks.get("highlight") is True))
+        if found and not self.mail.mails.put(digest(found, row.pushkey, self.mail)):
+            box.retry_ts = now + BACKOFF_FIRST_MS
+            return
+        for push in pushes:
+            self._outbox.finish(box, push.event_nid)
+        if found:
+            self._counted.labels("mailed").inc()
+            box.retry_ts = now + APART_MS
+            await self._set_health(box, row, 0, box.retry_ts)
 
     async def _row(self, box: Mailbox) -> PusherRow | None:
         box.row = await self._pushers.row(box.key)

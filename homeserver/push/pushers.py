@@ -12,7 +12,9 @@ import orjson
 from homeserver.core.errors import InvalidParam, MissingParam
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.journal.journal import Journal
+from homeserver.push.digest import APP_ID
 from homeserver.runtime.clock import Clock
+from homeserver.storage import contacts
 from homeserver.storage import pushers as table
 from homeserver.storage.database import Database, Tx
 from homeserver.storage.pushers import PusherRow
@@ -81,9 +83,14 @@ def parse_pusher(
     for name, text in {**texts, "profile_tag": profile_tag or ""}.items():
         if len(text.encode()) > TEXT_BYTES_MAX:
             raise InvalidParam(f"{name} may have {TEXT_BYTES_MAX} bytes")
-    if kind != "http":
-        raise InvalidParam("kind must be http or null: this server sends no email")
-    _check_data(data)
+    if kind not in ("http", "email"):
+        raise InvalidParam("kind must be http, email or null")
+    if kind == "http":
+        _check_data(data)
+    elif app_id != APP_ID:
+        raise InvalidParam(f"the app_id of an e-mail pusher is {APP_ID}")
+    if len(orjson.dumps(data)) > DATA_BYTES_MAX:
+        raise InvalidParam(f"data may have {DATA_BYTES_MAX} bytes")
     return Pusher(app_id=app_id, pushkey=pushkey, kind=kind, data=data, profile_tag=profile_tag, **texts)
 
 
@@ -110,8 +117,6 @@ def _check_data(data: dict[str, Any]) -> None:
         raise InvalidParam("data.url must hold neither a user name nor a fragment")
     if data.get("format") not in (None, "event_id_only"):
         raise InvalidParam("data.format must be event_id_only, or absent")
-    if len(orjson.dumps(data)) > DATA_BYTES_MAX:
-        raise InvalidParam(f"data may have {DATA_BYTES_MAX} bytes")
 
 
 class Pushers:
@@ -121,6 +126,8 @@ class Pushers:
         self._db = db
         self._journal = journal
         self._clock = clock
+        # Set by the assembly where this server sends mail.
+        self.sends_mail = False
 
     async def of_user(self, user_id: UserId) -> list[Pusher]:
         return [_pusher(row) for row in await table.of_user(self._db, user_id)]
@@ -130,6 +137,8 @@ class Pushers:
 
         Raises InvalidParam when the user has too many.
         """
+        if pusher.kind == "email":
+            await self._check_address(user_id, pusher.pushkey)
         description = pusher.as_json()
         del description["app_id"], description["pushkey"]
         row = PusherRow(
@@ -150,6 +159,16 @@ class Pushers:
                 taken = await table.delete_of_others(write.tx, user_id, pusher.app_id, pusher.pushkey)
             await table.upsert(write.tx, row)
             write.publish("pushers", user_ids=[user_id, *taken])
+
+    async def _check_address(self, user_id: UserId, address: str) -> None:
+        if not self.sends_mail:
+            raise InvalidParam("this server sends no mail")
+        if await contacts.holder(self._db, "email", address) != user_id:
+            raise InvalidParam("this is no address of your account", errcode="M_THREEPID_NOT_FOUND")
+
+    async def may_mail(self, row: PusherRow) -> bool:
+        """Whether the address is still the user's."""
+        return self.sends_mail and await contacts.holder(self._db, "email", row.pushkey) == row.user_id
 
     async def delete(self, user_id: UserId, app_id: str, pushkey: str) -> None:
         """Removes one; that it wasn't there is no error."""
