@@ -22,6 +22,7 @@ from homeserver.rooms.client_events import Viewer, stripped
 from homeserver.rooms.places import place_token
 from homeserver.rooms.residents import Room
 from homeserver.storage import events, forks
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
 from homeserver.sync.plans import Plans, make_plans, memberships_at
@@ -162,6 +163,8 @@ class RoomSections:
         render = self._reads.client_events.render
         members = await self._memberships(span, told)
         rendered = await render(flat, span.viewer, with_room_id=False, membership=members)
+        if span.wanted.event_format == "federation":
+            rendered = _as_between_servers(rendered, flat)
         if span.wanted.event_fields is not None:
             rendered = _only_fields(rendered, span.wanted)
         state_name = "state_after" if span.state_after else "state"
@@ -325,6 +328,14 @@ def _by_room(data: Sequence[Datum], wanted: RoomFilter, viewer: UserId) -> dict[
         if datum.room_id is not None and passes(datum.type) and (rooms is None or rooms(datum.room_id)):
             found.setdefault(datum.room_id, []).append({"type": datum.type, "content": datum.content})
     return found
+
+
+def _as_between_servers(rendered: Sequence[orjson.Fragment], stored: Sequence[StoredEvent]) -> list[orjson.Fragment]:
+    """The events in the form that servers exchange, with what clients are told in `unsigned`."""
+    return [
+        orjson.Fragment(orjson.dumps({**event.event.pdu, "unsigned": orjson.loads(orjson.dumps(shown))["unsigned"]}))
+        for shown, event in zip(rendered, stored, strict=True)
+    ]
 
 
 def _only_fields(rendered: Sequence[orjson.Fragment], wanted: Filter) -> list[orjson.Fragment]:

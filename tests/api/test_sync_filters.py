@@ -108,6 +108,20 @@ async def test_rooms_and_senders_of_account_data_filters(server: RunningServer) 
     assert await kept(senders=[alice.user_id]) == (1, 1)
 
 
+async def test_events_come_as_servers_exchange_them_when_asked_for(server: RunningServer) -> None:
+    """T-B23: signed as they are, redacted ones as redacted; `unsigned` is ours."""
+    alice, bob, room_id = await pair(server)
+    kept, gone = await alice.send(room_id, "kept"), await alice.send(room_id, "gone")
+    (await alice.put("/rooms/{}/redact/{}/1", room_id, gone)).ok()
+    room = rooms(await bob.sync(filter=json.dumps({"event_format": "federation"})))[room_id]
+    *_, first, second, _ = room["timeline"]["events"]
+    for event in (first, second):
+        assert {"hashes", "signatures", "auth_events", "prev_events", "depth", "room_id"} <= set(event)
+        assert "event_id" not in event and "age" in event["unsigned"]
+    assert (first["content"]["body"], second["content"]) == ("kept", {})
+    assert kept != gone
+
+
 async def test_the_presence_of_who_joins_is_told_once(server: RunningServer) -> None:
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await alice.create_room(preset="public_chat")
