@@ -145,6 +145,12 @@ class Incoming:
             Entry(written.stored.ordering or written.stored.nid, "event", built.room.room_id, (), written)
             for written in built.written
         ]
+        gapped = {gap.event_nid for gap in built.batch.arrived.gaps} if built.batch.arrived is not None else set()
+        edges = [
+            entry.position for entry, written in zip(entries, built.written, strict=True) if written.event_nid in gapped
+        ]
+        if edges:
+            entries.append(Entry(max(edges), "gap", room.room_id))
         jumps = built.batch.arrived.jumps if built.batch.arrived is not None else ()
         if jumps:
             moved = {key[1] for key in await self._keys(jumps) if key[0] == "m.room.member"}

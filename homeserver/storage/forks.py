@@ -53,6 +53,12 @@ _GAPS_BETWEEN = """
     SELECT g.room_nid, g.missing_id, g.event_nid FROM backward_extremities g JOIN events e USING (event_nid)
     WHERE g.room_nid = $1 AND e.ordering >= $2 AND e.ordering <= $3 ORDER BY e.ordering DESC LIMIT $4
 """
+_NEWEST_GAPS = """
+    SELECT g.room_nid, max(e.ordering) AS edge
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS wanted(nid, after, upto)
+    JOIN backward_extremities g ON g.room_nid = wanted.nid JOIN events e ON e.event_nid = g.event_nid
+    WHERE e.ordering > wanted.after AND e.ordering <= wanted.upto GROUP BY g.room_nid
+"""
 _INSERT_REFUSALS = """
     INSERT INTO event_refusals (event_nid, reason)
     SELECT * FROM unnest($1::bigint[], $2::text[]) ON CONFLICT (event_nid) DO UPDATE SET reason = excluded.reason
@@ -107,6 +113,12 @@ async def gaps_between(db: Reader, room_nid: int, floor: int, place: int, limit:
     """The gaps before events within these places of the timeline, the last first."""
     rows = await db.fetch(_GAPS_BETWEEN, room_nid, floor, place, limit)
     return [Gap(row["room_nid"], EventId(row["missing_id"]), row["event_nid"]) for row in rows]
+
+
+async def newest_gaps(db: Reader, spans: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+    """For each room with a gap within its span (room nid → (after, upto]) the place of the event after the last one."""
+    afters, uptos = [after for after, _ in spans.values()], [upto for _, upto in spans.values()]
+    return {row["room_nid"]: row["edge"] for row in await db.fetch(_NEWEST_GAPS, list(spans), afters, uptos)}
 
 
 async def insert_refusals(tx: Tx, refusals: Mapping[int, str]) -> None:

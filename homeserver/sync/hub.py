@@ -48,6 +48,7 @@ class SyncHub:
         self._user_last: dict[UserId, dict[str, int]] = {}
         self._member_last: dict[RoomId, int] = {}
         self._jump_last: dict[RoomId, int] = {}
+        self._gap_last: dict[RoomId, int] = {}
         self._waiting: dict[UserId, set[asyncio.Future[bool]]] = {}
         self._parked: dict[tuple[UserId, str], deque[asyncio.Future[bool]]] = {}
         self._is_stopping = False
@@ -62,6 +63,10 @@ class SyncHub:
     def jump_last(self, room_id: RoomId) -> int:
         """The position up to which a room's state may have changed otherwise than by its timeline."""
         return self._jump_last.get(room_id, self.start)
+
+    def gap_last(self, room_id: RoomId) -> int:
+        """The place of the newest event of a room since the start that cites what isn't here; 0 if there is none."""
+        return self._gap_last.get(room_id, 0)
 
     def room_last(self, room_id: RoomId) -> int:
         """The position of the newest thing in a room, or of the start if there was none since."""
@@ -174,6 +179,8 @@ class SyncHub:
                 self._touch(entry.room_id, entry.position)
                 if entry.kind == "redacted":
                     self._redact_all(entry.room_id, entry.payload)
+                if entry.kind == "gap":
+                    self._gap_last[entry.room_id] = entry.position
                 if entry.kind == "state_jump":
                     self._jump_last[entry.room_id] = entry.position
                     self._member_last[entry.room_id] = entry.position
@@ -197,6 +204,8 @@ class SyncHub:
 
     def _hear_event(self, written: Written, woken: set[UserId]) -> None:
         event, position = written.event, written.stored.ordering or written.stored.nid
+        if written.is_entry:
+            self._gap_last[event.room_id] = position
         feed = self._feeds.get(event.room_id)
         if feed is None:
             feed = self._feeds[event.room_id] = _Feed(max(self.start, self._dropped.pop(event.room_id, 0)))

@@ -97,11 +97,30 @@ class Timelines:
         strange = [plan.room for plan in plans if not plan.is_steady]
         if strange:
             await self._reads.gate.timelines(viewer, strange)
+        edges = await self._gaps(plans)
         told = []
         for plan, known in zip(plans, recent, strict=True):
             found = known if known is not None else [stored[nid] for nid in read[plan.room.nid] if nid in stored]
-            told.append(await self._cut(viewer, plan, found, limit, most, passes, is_read=known is None))
+            edge = edges.get(plan.room.nid)
+            if edge is not None:
+                found = [event for event in found if (event.ordering or 0) >= edge]
+            room = await self._cut(viewer, plan, found, limit, most, passes, is_read=known is None)
+            if edge is not None and not room.is_limited:
+                room.is_limited, room.start = True, room.start if room.events else edge
+            told.append(room)
         return told
+
+    async def _gaps(self, plans: Sequence[Plan]) -> dict[int, int]:
+        """Room nid → where its timeline begins after the last gap. One query at most, none where memory knows of none.
+
+        What lies before a gap doesn't follow on it: the client asks /messages, which fills the gap.
+        """
+        spans = {
+            plan.room.nid: (plan.since or FIRST_PLACE, plan.upto)
+            for plan in plans
+            if plan.since < self._hub.start or self._hub.gap_last(plan.room.room_id) > plan.since
+        }
+        return await forks.newest_gaps(self._reads.db, spans) if spans else {}
 
     def _recent(self, plan: Plan) -> list[StoredEvent] | None:
         """The room's events from memory, where it reaches back far enough."""

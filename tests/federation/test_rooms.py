@@ -180,6 +180,28 @@ async def test_what_happened_while_away_lies_between(here: RunningServer, there:
     assert await bodies(bob, room_id) == ["first", "away 0", "away 1", "away 2", "back"]
 
 
+async def test_a_timeline_begins_after_a_gap(here: RunningServer, there: RunningServer) -> None:
+    """T-G5: nothing is shown as following on what it doesn't; pages fill what lies between."""
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    await join(bob, room_id, here)
+    await bob.send(room_id, "first")
+    since = (await bob.sync())["next_batch"]
+    (await bob.post("/rooms/{}/leave", room_id)).ok()
+    await until(lambda: are(alice, room_id, {alice.user_id}))
+    for number in range(3):
+        await alice.send(room_id, f"away {number}")
+    await join(bob, room_id, here)
+    await bob.send(room_id, "back")
+    for answer in (await bob.sync(), await bob.sync(since=since)):
+        timeline = answer["rooms"]["join"][room_id]["timeline"]
+        said = [event["content"].get("body") for event in timeline["events"] if event["type"] == "m.room.message"]
+        assert timeline["limited"] and said == ["back"]
+        query = {"from": timeline["prev_batch"], "dir": "b", "limit": "3"}
+        page = (await bob.get("/rooms/{}/messages", room_id, **query)).ok()
+        assert [event["content"].get("body") for event in page["chunk"]] == ["away 2", "away 1", "away 0"]
+
+
 async def test_profiles_of_others_are_asked_for(here: RunningServer, there: RunningServer) -> None:
     alice, bob = await here.user("alice"), await there.user("bob")
     (await bob.put("/profile/{}/displayname", bob.user_id, body={"displayname": "Bob"})).ok()
