@@ -161,7 +161,7 @@ class Hansa:
             *self.media.endpoints(),
             *self.people.endpoints,
             *self.calls.endpoints,
-            *(await build_relations(base, rooms, commands)).endpoints,
+            *(await build_relations(base, rooms, commands, accounts.account_data, self.sync.service)).endpoints,
             SyncEndpoint(self.sync.service),
             SlidingSyncEndpoint(self.sliding_sync),
         ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from homeserver.accounts.account_data import AccountData
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.rooms import RoomParts
+from homeserver.client_api.peeking import EventStream, RoomPeeking
 from homeserver.client_api.relations import Relations
 from homeserver.client_api.search import Search
 from homeserver.client_api.spaces import Spaces
@@ -14,6 +16,8 @@ from homeserver.rooms.commands.finding import RoomFinder
 from homeserver.rooms.related import Related
 from homeserver.rooms.searching import Searching
 from homeserver.rooms.space_tree import SpaceTree
+from homeserver.rooms.watching import RoomWatch
+from homeserver.sync.service import SyncService
 from search.indexer import Indexer
 from search.service import PostgresSearch
 
@@ -25,7 +29,9 @@ class RelationParts:
     endpoints: list[object]
 
 
-async def build_relations(base: Base, parts: RoomParts, commands: CommandParts) -> RelationParts:
+async def build_relations(
+    base: Base, parts: RoomParts, commands: CommandParts, data: AccountData, sync: SyncService
+) -> RelationParts:
     db, reads = base.world.db, parts.relation_reads
     indexer = Indexer(db, parts.journal, base.world.clock)
     await indexer.start()
@@ -35,6 +41,8 @@ async def build_relations(base: Base, parts: RoomParts, commands: CommandParts) 
         endpoints=[
             Relations(Related(reads, parts.history, parts.ignore_lists), parts.views),
             Search(searching, parts.history, parts.views),
+            RoomPeeking(db, parts.journal, parts.history, parts.views, data),
+            EventStream(sync, parts.history, parts.views, parts.rooms, RoomWatch(parts.journal)),
             Spaces(SpaceTree(parts.rooms, parts.numbers, commands.remote), RoomFinder(commands.aliases)),
         ]
     )

@@ -1,0 +1,63 @@
+"""Looking into rooms, and the older way to follow them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tests.kit.server import Client, RunningServer
+
+
+async def open_room(client: Client) -> str:
+    room = await client.create_room(preset="public_chat")
+    body = {"history_visibility": "world_readable"}
+    (await client.put("/rooms/{}/state/m.room.history_visibility", room, body=body)).ok()
+    return room
+
+
+def ids(events: list[dict[str, Any]]) -> list[str]:
+    return [event["event_id"] for event in events]
+
+
+async def test_looking_into_a_room(server: RunningServer) -> None:
+    """T-D11, T-G21: only what anybody may read; guests too."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room, private = await open_room(alice), await alice.create_room()
+    sent = [await alice.send(room, str(n)) for n in range(3)]
+    guest = server.anonymous()
+    account = (await guest.request("POST", "/register", query={"kind": "guest"}, body={})).ok()
+    guest.token = account["access_token"]
+    for client in (bob, guest):
+        seen = (await client.get("/rooms/{}/initialSync", room, limit=2)).ok()
+        assert ids(seen["messages"]["chunk"]) == sent[1:] and "membership" not in seen
+        assert "m.room.create" in {event["type"] for event in seen["state"]}
+        (await client.get("/rooms/{}/initialSync", private)).refused(403, "M_FORBIDDEN")
+        (await client.get("/events", room_id=private)).refused(403, "M_FORBIDDEN")
+        page = (await client.get("/rooms/{}/messages", room, dir="b", **{"from": seen["messages"]["start"]})).ok()
+        assert ids(page["chunk"])[0] == sent[0]
+        start = seen["messages"]["end"]
+        waiting = asyncio.create_task(client.get("/events", room_id=room, timeout=20_000, **{"from": start}))
+        message = await alice.send(room, "news")
+        news = (await waiting).ok()
+        assert ids(news["chunk"]) == [message]
+        assert (await client.get("/events", room_id=room, **{"from": news["end"]})).ok()["chunk"] == []
+        sent = [sent[1], sent[2], message]
+    own = (await alice.get("/rooms/{}/initialSync", room)).ok()
+    assert (own["membership"], own["visibility"]) == ("join", "private")
+    assert (await bob.get("/events", room_id=room, **{"from": "?"})).status == 400
+
+
+async def test_the_older_way_to_follow_rooms(server: RunningServer) -> None:
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await alice.create_room(preset="public_chat", invite=[bob.user_id])
+    message = await alice.send(room)
+    first = (await alice.get("/initialSync", limit=1)).ok()
+    assert ids(first["rooms"][0]["messages"]["chunk"]) == [message]
+    invited = (await bob.get("/initialSync")).ok()["rooms"]
+    assert [(entry["room_id"], entry["membership"]) for entry in invited] == [(room, "invite")]
+    second = await alice.send(room)
+    news = (await alice.get("/events", **{"from": first["end"]})).ok()
+    assert second in [event.get("event_id") for event in news["chunk"]]
+    assert (await alice.get("/events/{}", second)).ok()["event_id"] == second
+    (await bob.get("/events/{}", second)).refused(404, "M_NOT_FOUND")
+    (await alice.get("/events/{}", "$nothing")).refused(404, "M_NOT_FOUND")
