@@ -70,7 +70,7 @@ async def test_one_time_keys_are_capped_by_algorithm(server: RunningServer) -> N
     alice = await server.user("alice")
 
     async def put(algorithm: str, first: int, count: int, key: str = "x") -> int:
-        keys = {f"{algorithm}:{number}": {"key": key} for number in range(first, first + count)}
+        keys = {f"{algorithm}:{number}": {"key": key, "signatures": {}} for number in range(first, first + count)}
         status: int = (await upload(alice, one_time_keys=keys)).status
         return status
 
@@ -81,8 +81,8 @@ async def test_one_time_keys_are_capped_by_algorithm(server: RunningServer) -> N
     assert await put("signed_curve25519", 1000, 1) == 429
     assert await put("other", 0, 500) == 200
     tablet = await server.login("alice")
-    same = {"signed_curve25519:same": {"key": "x"}}
-    other = {"signed_curve25519:same": {"key": "y"}}
+    same = {"signed_curve25519:same": {"key": "x", "signatures": {}}}
+    other = {"signed_curve25519:same": {"key": "y", "signatures": {}}}
     answers = await asyncio.gather(*(upload(tablet, one_time_keys=keys) for keys in (same, other)))
     assert sorted(answer.status for answer in answers) == [200, 400]
 

@@ -18,6 +18,9 @@ _FOR_GUESTS = """
     logout logout/all keys/upload keys/query keys/claim capabilities joined_rooms publicRooms voip/turnServer
     user/{user_id}/filter user/{user_id}/filter/{filter_id} user/{user_id}/account_data/{kind}
     user/{user_id}/rooms/{room_id}/account_data/{kind} org.matrix.simplified_msc3575/sync
+    rooms/{room_id}/relations/{event_id} rooms/{room_id}/relations/{event_id}/{rel_type}
+    rooms/{room_id}/relations/{event_id}/{rel_type}/{event_type} rooms/{room_id}/threads
+    org.matrix.msc4140/delayed_events org.matrix.msc4140/delayed_events/{delay_id}
 """
 
 
