@@ -19,7 +19,7 @@ _FOR_GUESTS = """
     user/{user_id}/filter user/{user_id}/filter/{filter_id} user/{user_id}/account_data/{kind}
     user/{user_id}/rooms/{room_id}/account_data/{kind} org.matrix.simplified_msc3575/sync
     rooms/{room_id}/relations/{event_id} rooms/{room_id}/relations/{event_id}/{rel_type}
-    rooms/{room_id}/relations/{event_id}/{rel_type}/{event_type} rooms/{room_id}/threads
+    rooms/{room_id}/relations/{event_id}/{rel_type}/{event_type} rooms/{room_id}/threads rooms/{room_id}/hierarchy
     org.matrix.msc4140/delayed_events org.matrix.msc4140/delayed_events/{delay_id}
 """
 
