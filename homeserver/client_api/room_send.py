@@ -9,11 +9,12 @@ from homeserver.core.identifiers import OPAQUE_BYTES_MAX, RoomId
 from homeserver.rooms.commands.delaying import DelayedEvents
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.writer import Transaction
+from homeserver.web.binding import Timestamp
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 
 class TimestampQuery(msgspec.Struct, frozen=True):
-    ts: int | None = None
+    ts: Timestamp | None = None
     delay_ms: int | None = msgspec.field(default=None, name="org.matrix.msc4140.delay")
 
 

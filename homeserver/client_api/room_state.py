@@ -15,6 +15,7 @@ from homeserver.rooms.commands.membership import Membership
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.history import History
 from homeserver.rooms.views import RoomViews
+from homeserver.web.binding import Timestamp
 from homeserver.web.endpoint import Access, Answer, Caller, Json, endpoint
 
 _V3 = "/_matrix/client/v3/rooms/{room_id}/state"
@@ -26,7 +27,7 @@ class StateQuery(msgspec.Struct, frozen=True):
 
 
 class SetStateQuery(msgspec.Struct, frozen=True):
-    ts: int | None = None
+    ts: Timestamp | None = None
     delay_ms: int | None = msgspec.field(default=None, name="org.matrix.msc4140.delay")
 
 
@@ -99,10 +100,12 @@ class RoomState:
             return {
                 "delay_id": await self._delayed.delay(place, caller.user_id, caller.device_id, body, query.delay_ms)
             }
+        timestamp_ms = query.ts if caller.appservice_id is not None else None
         if event_type == "m.room.member":
-            event = await self._membership.set(room_id, caller.user_id, state_key, body, is_guest=caller.is_guest)
+            event = await self._membership.set(
+                room_id, caller.user_id, state_key, body, is_guest=caller.is_guest, timestamp_ms=timestamp_ms
+            )
         else:
-            timestamp_ms = query.ts if caller.appservice_id is not None else None
             event = await self._sending.state(room_id, caller.user_id, event_type, state_key, body, timestamp_ms)
         return {"event_id": event.event_id}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
 import orjson
@@ -31,6 +31,8 @@ from homeserver.core.identifiers import (
 from homeserver.web.endpoint import Access, Caller, Endpoint, Handler, Request
 
 PATH_SEGMENT_BYTES_MAX = 1024
+# What `origin_server_ts` may be.
+Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 _MISSING_FIELD = re.compile(r"missing required field `([^`]+)`")
 

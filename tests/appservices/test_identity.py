@@ -99,6 +99,12 @@ async def test_timestamps_are_its_to_choose(world: World) -> None:
         sent = (await client.put(path, body={"msgtype": "m.text", "body": "then"})).ok()["event_id"]
         event = (await alice.get("/rooms/{}/event/{}", room_id, sent)).ok()
         assert event["origin_server_ts"] == 1234
+        member = f"/rooms/{room_id}/state/m.room.member/@_irc_bot:hansa.test?ts=99"
+        joined = (await client.put(member, body={"membership": "join", "displayname": "Bot"})).ok()["event_id"]
+        assert (await alice.get("/rooms/{}/event/{}", room_id, joined)).ok()["origin_server_ts"] == 99
+        for wrong in ("-1", "9007199254740992", "x"):
+            refused = await client.put(path.replace("1234", wrong), body={"msgtype": "m.text", "body": "then"})
+            refused.refused(400, "M_INVALID_PARAM")
         own = (await alice.put(path, body={"msgtype": "m.text", "body": "now"})).ok()["event_id"]
         event = (await alice.get("/rooms/{}/event/{}", room_id, own)).ok()
         assert event["origin_server_ts"] == world.clock.now_ms()

@@ -138,7 +138,14 @@ class Membership:
         await self._send(room_id, by, target, {"membership": "leave", **_reason(reason)})
 
     async def set(
-        self, room_id: RoomId, sender: UserId, target: str, content: Mapping[str, Any], *, is_guest: bool = False
+        self,
+        room_id: RoomId,
+        sender: UserId,
+        target: str,
+        content: Mapping[str, Any],
+        *,
+        is_guest: bool = False,
+        timestamp_ms: int | None = None,
     ) -> Event:
         """The member event that a client wrote itself, with the same checks as the commands above.
 
@@ -154,11 +161,11 @@ class Membership:
         own = {key: value for key, value in content.items() if key not in _SERVERS_OWN}
         check_reason(own.get("reason"))
         if membership == "join" and user_id == sender:
-            return await self._join_here(room, sender, own, is_guest=is_guest)
+            return await self._join_here(room, sender, own, is_guest=is_guest, timestamp_ms=timestamp_ms)
         if membership == "invite":
             self.count_invites(sender, [user_id], room_id)
         base = (await self._contents(membership, [user_id], None))[user_id]
-        return await self._send(room_id, sender, user_id, {**base, **own})
+        return await self._send(room_id, sender, user_id, {**base, **own}, timestamp_ms)
 
     def count_invites(self, sender: UserId, targets: Collection[UserId], room_id: RoomId | None = None) -> None:
         """Raises LimitExceeded where a user sends, or gets, or a room sees too many invites."""
@@ -174,7 +181,15 @@ class Membership:
         """Member contents of several users, with what their profiles say. One query."""
         return await self._contents(membership, user_ids, None)
 
-    async def _join_here(self, room: Room, user_id: UserId, own: Mapping[str, Any], *, is_guest: bool) -> Event:
+    async def _join_here(
+        self,
+        room: Room,
+        user_id: UserId,
+        own: Mapping[str, Any],
+        *,
+        is_guest: bool,
+        timestamp_ms: int | None = None,
+    ) -> Event:
         if is_guest:
             _check_guest(room, user_id)
         content = {**(await self._contents("join", [user_id], None))[user_id], **own}
@@ -182,10 +197,17 @@ class Membership:
             server_name = self._submission.server_name
             authoriser = await authorising_user(self._rooms, room, user_id, server_name)
             content["join_authorised_via_users_server"] = authoriser
-        return await self._send(room.room_id, user_id, user_id, content)
+        return await self._send(room.room_id, user_id, user_id, content, timestamp_ms)
 
-    async def _send(self, room_id: RoomId, sender: UserId, target: UserId, content: dict[str, Any]) -> Event:
-        draft = self._submission.draft("m.room.member", sender, content, target)
+    async def _send(
+        self,
+        room_id: RoomId,
+        sender: UserId,
+        target: UserId,
+        content: dict[str, Any],
+        timestamp_ms: int | None = None,
+    ) -> Event:
+        draft = self._submission.draft("m.room.member", sender, content, target, timestamp_ms=timestamp_ms)
         if content["membership"] == "invite" and not self._submission.is_local(target):
             return await self._remote.invite(room_id, await self._submission.judge(room_id, draft))
         return await self._submission.send(room_id, draft)
