@@ -116,7 +116,7 @@ class OneTimeKeys:
         self.sent |= set(keys)
         await self.me.call("POST", "/keys/upload", {"one_time_keys": keys})
         wanted = {self.me.user_id: {self.me.device_id: "curve25519"}}
-        for _ in range(2):
+        for _ in range(3):
             found = await self.other.call("POST", "/keys/claim", {"one_time_keys": wanted})
             self.claimed += found["one_time_keys"].get(self.me.user_id, {}).get(self.me.device_id, {})
 
