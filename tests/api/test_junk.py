@@ -86,6 +86,8 @@ async def throw(client: Client, declared: Endpoint, chance: random.Random) -> No
     content_type = answer.headers.get("Content-Type", "")
     if path.startswith("/_hansa/") or declared.method == "HEAD" or "json" not in content_type:
         return
+    if declared.method == "HEAD":  # has no body to say why
+        return
     # The challenge of interactive authentication has no errcode of its own.
     if answer.status >= 400 and declared.method != "HEAD" and not (answer.status == 401 and "flows" in answer.json):
         # OAuth 2.0 has its own form of errors. RFC 6749, section 5.2
