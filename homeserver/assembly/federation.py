@@ -10,6 +10,7 @@ from federation.inbound.authentication import RequestAuthentication
 from federation.inbound.queries import QueryEndpoints
 from federation.inbound.server_info import FederationServerInfo
 from federation.inbound.signing_keys import SigningKeyEndpoints
+from federation.inbound.third_party_invites import ThirdPartyInviteEndpoints
 from federation.keys.fetching import KeyFetcher, Notary
 from federation.keys.own import OwnKeys
 from federation.keys.ring import Keys
@@ -104,4 +105,5 @@ def federation_endpoints(
         FederationServerInfo(),
         SigningKeyEndpoints(parts.own_keys, parts.keys, parts.access, base.signer, base.world.clock),
         QueryEndpoints(accounts.profiles, commands.aliases, base.server_name),
+        ThirdPartyInviteEndpoints(commands.by_address, parts.client, base.server_name),
     ]

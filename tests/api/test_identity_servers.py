@@ -79,6 +79,21 @@ async def test_an_invite_waits_for_its_owner(server: RunningServer, identity: Id
     assert room in (await carol.get("/joined_rooms")).ok()["joined_rooms"]
 
 
+async def test_an_invite_finds_its_owner(server: RunningServer, identity: IdentityServer) -> None:
+    """T-C20: told by the identity server that the address is somebody's now; proved by its signature alone."""
+    alice, carol, mallory = [await server.user(name) for name in ("alice", "carol", "mallory")]
+    room = await alice.create_room()
+    (await alice.post("/rooms/{}/invite", room, body=invite(identity))).ok()
+    path, signed = "/_matrix/federation/v1/3pid/onbind", identity.signed(carol.user_id, "promise")
+    waiting = {"room_id": room, "sender": alice.user_id, "signed": signed}
+    forged = {**waiting, "signed": {**signed, "mxid": mallory.user_id}}
+    (await mallory.put(path, body={"mxid": mallory.user_id, "invites": [forged, {}, {"room_id": 5}]})).ok()
+    assert "invite" not in (await mallory.sync()).get("rooms", {})
+    (await carol.put(path, body={"mxid": "@carol:elsewhere", "invites": [waiting]})).refused(400, "M_INVALID_PARAM")
+    (await carol.put(path, body={"mxid": carol.user_id, "invites": [{}, waiting]})).ok()
+    assert room in (await carol.sync())["rooms"]["invite"]
+
+
 async def test_bad_identity_servers(server: RunningServer, identity: IdentityServer) -> None:
     """T-L1, T-L4: what users name is checked; who doesn't answer is nobody's crash."""
     alice = await server.user("alice")
