@@ -38,7 +38,7 @@ from homeserver.assembly.live import build_live
 from homeserver.assembly.media import MediaParts
 from homeserver.assembly.network import build_outgoing
 from homeserver.assembly.people import build_people
-from homeserver.assembly.relations import build_relations
+from homeserver.assembly.relations import build_relations, threads_of
 from homeserver.assembly.remote_media import build_remote_media
 from homeserver.assembly.rooms import RoomParts, build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
@@ -137,7 +137,7 @@ class Hansa:
         follow_successors(base, accounts, rooms, live.rulesets)
         encryption = build_encryption(base, accounts, rooms)
         self.sync = build_sync(base, accounts, rooms, live, encryption)
-        self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync)
+        self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync, threads_of(base, rooms))
         contacts = build_contacts(base, accounts)
         live.send_mail(base, contacts.mails)
         self.people = await build_people(base, accounts, rooms, commands, bridges.bridges)

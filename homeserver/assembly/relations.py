@@ -12,10 +12,12 @@ from homeserver.client_api.peeking import EventStream, RoomPeeking
 from homeserver.client_api.relations import Relations
 from homeserver.client_api.search import Search
 from homeserver.client_api.spaces import Spaces
+from homeserver.client_api.thread_subscriptions import ThreadSubscriptionEndpoints
 from homeserver.rooms.commands.finding import RoomFinder
 from homeserver.rooms.related import Related
 from homeserver.rooms.searching import Searching
 from homeserver.rooms.space_tree import SpaceTree
+from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.rooms.watching import RoomWatch
 from homeserver.sync.service import SyncService
 from search.indexer import Indexer
@@ -27,6 +29,10 @@ class RelationParts:
     """These reads, plugged together."""
 
     endpoints: list[object]
+
+
+def threads_of(base: Base, parts: RoomParts) -> ThreadSubscriptions:
+    return ThreadSubscriptions(base.world.db, parts.journal, parts.history)
 
 
 async def build_relations(
@@ -43,6 +49,7 @@ async def build_relations(
             Search(searching, parts.history, parts.views),
             RoomPeeking(db, parts.journal, parts.history, parts.views, data),
             EventStream(sync, parts.history, parts.views, parts.rooms, RoomWatch(parts.journal)),
+            ThreadSubscriptionEndpoints(threads_of(base, parts)),
             Spaces(SpaceTree(parts.rooms, parts.numbers, commands.remote), RoomFinder(commands.aliases)),
         ]
     )
