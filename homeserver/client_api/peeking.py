@@ -137,10 +137,12 @@ class EventStream:
         if query.room_id is not None:
             return await self._peek(caller, parse_room_id(query.room_id), query.from_, timeout_ms)
         told = await self._told(caller, query.from_ or None, timeout_ms, {})
-        chunk: list[Json] = list(told.get("presence", {}).get("events", []))
-        for room_id, section in told.get("rooms", {}).get("join", {}).items():
-            chunk += [{**event, "room_id": room_id} for event in section["timeline"]["events"]]
-            chunk += [{**event, "room_id": room_id} for event in section["ephemeral"]["events"]]
+        # Events of rooms alone, as the specification has it: presence and typing are for /sync.
+        chunk = [
+            {**event, "room_id": room_id}
+            for room_id, section in told.get("rooms", {}).get("join", {}).items()
+            for event in section["timeline"]["events"]
+        ]
         return Answer(orjson.dumps({"chunk": chunk, "start": query.from_ or "s0", "end": told["next_batch"]}))
 
     @endpoint(
