@@ -49,6 +49,7 @@ async def federated_server(
     toml: str = "",
     key_version: str = "test",
     network: Network | None = None,
+    federation: str = "",
 ) -> AsyncIterator[RunningServer]:
     """A server named `localhost:PORT`, reached by others at that port with TLS, by clients without.
 
@@ -56,9 +57,11 @@ async def federated_server(
     """
     port = port or free_port()
     certificate, key = authority.server_files("localhost")
-    federation = f'[federation]\nca_path = "{authority.ca_path}"\nallow_ip_ranges = ["127.0.0.0/8", "::1/128"]\n'
+    section = (
+        f'[federation]\nca_path = "{authority.ca_path}"\nallow_ip_ranges = ["127.0.0.0/8", "::1/128"]\n{federation}\n'
+    )
     with tempfile.TemporaryDirectory(prefix="hansa-test-") as folder:
-        plain = config_for_tests(Path(folder), toml + "\n" + federation)
+        plain = config_for_tests(Path(folder), toml + "\n" + section)
         listeners = (
             Listener(port=0),
             Listener(port=port, apis=("federation",), tls_certificate_path=certificate, tls_private_key_path=key),
