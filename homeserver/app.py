@@ -48,6 +48,7 @@ from homeserver.client_api.sync import SyncEndpoint
 from homeserver.config import Config, Listener
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
+from homeserver.encryption.keys import NoRemoteKeys
 from homeserver.journal.journal import Journal
 from homeserver.ports import RemoteRooms
 from homeserver.rooms.remote import NoRemoteRooms
@@ -135,7 +136,8 @@ class Hansa:
         accounts.sessions.observers.append(live.pushers)
         await live.start(self.tasks)
         follow_successors(base, accounts, rooms, live.rulesets)
-        encryption = build_encryption(base, accounts, rooms)
+        remote_keys = self.federation.remote_keys if self.federation is not None else NoRemoteKeys()
+        encryption = build_encryption(base, accounts, rooms, remote_keys)
         self.sync = build_sync(base, accounts, rooms, live, encryption)
         self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync, threads_of(base, rooms))
         contacts = build_contacts(base, accounts)
@@ -167,10 +169,10 @@ class Hansa:
         ]
         between_servers: list[object] = []
         if self.federation is not None and federated is not None:
-            self.outbound = build_outbound(base, self.federation, rooms)
+            self.outbound = build_outbound(base, self.federation, rooms, live)
             await self.outbound.start(base, journal)
             between_servers = [
-                *federation_endpoints(base, self.federation, accounts, commands),
+                *federation_endpoints(base, self.federation, accounts, commands, encryption),
                 OpenIdUserInfo(self.people.openid),
                 MediaForServers(self.media.repository, base.world.randomness, base.server_name),
                 *federated_room_endpoints(base, rooms, federated, users, NoEdus()),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from homeserver.core.events import Draft, Event
-from homeserver.core.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
+from homeserver.core.identifiers import DeviceId, EventId, RoomAlias, RoomId, ServerName, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,4 +180,16 @@ class ThirdPartyNetworks(Protocol):
 
         Without a protocol, `fields` has what is looked up backwards: `alias` or `userid`.
         """
+        ...
+
+
+class RemoteKeys(Protocol):
+    """Keys of users on other servers. Implemented by federation. Never raises for a server's fault."""
+
+    async def query(self, wanted: Mapping[UserId, Collection[DeviceId]]) -> dict[str, Any]:
+        """device_keys, master_keys, self_signing_keys and failures, as `POST /keys/query` answers."""
+        ...
+
+    async def claim(self, wanted: Sequence[tuple[UserId, DeviceId, str]]) -> dict[str, Any]:
+        """one_time_keys and failures, as `POST /keys/claim` answers."""
         ...

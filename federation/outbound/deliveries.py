@@ -8,16 +8,20 @@ from __future__ import annotations
 import contextlib
 import heapq
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import structlog
 
 from federation.client import FederationClient, FederationError, Unreachable, path_of
+from federation.outbound.catch_up import CatchUp
 from federation.outbound.destination import EDUS_PER_TRANSACTION, Destination, QueuedPdu, Transaction
+from federation.outbound.device_messages import DeviceMessages
+from federation.outbound.device_updates import DeviceUpdates
 from federation.outbound.pacing import Pacing
 from federation.reachability import Reachability
-from homeserver.core.identifiers import ServerName
+from homeserver.core.identifiers import ServerName, UserId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 
@@ -27,48 +31,42 @@ TRANSACTION_TIMEOUT_S = 60.0
 LIMITED_WAIT_S = 5.0
 LIMITED_WAIT_S_MAX = 120.0
 _TICK_S = 0.5
+# Two EDUs each.
+_CHANGES_AT_ONCE = EDUS_PER_TRANSACTION // 2
 # After a first failure the same transaction is tried once more; then the server has to catch up.
 _SAME_AGAIN = 1
 # The other side won't take this one, whenever it comes: waiting would hold up all that follows.
 _WONT_TAKE = (400, 413)
 
 
-class Missed(Protocol):
-    """What a server has missed. Implemented by outbound.catch_up."""
-
-    def batches(self, server: ServerName, after: int, upto: int) -> Any: ...
-
-
-class Messages(Protocol):
-    """Messages to devices that wait in the database. Implemented by outbound.device_messages."""
-
-    async def pending(self, server: ServerName, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """The oldest, and what to pass to `delivered` once they have arrived (0: there are none)."""
-        ...
-
-    async def delivered(self, server: ServerName, upto: int) -> None: ...
-
-
 class Stopped(Exception):
     """The server can't be given anything now; it was parked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where deliveries read what isn't in memory."""
+
+    missed: CatchUp
+    messages: DeviceMessages
+    updates: DeviceUpdates
 
 
 class Deliveries:
     """The servers that something waits for."""
 
     def __init__(
-        self, client: FederationClient, reachability: Reachability, missed: Missed, clock: Clock, tasks: Tasks
+        self, client: FederationClient, reachability: Reachability, sources: Sources, clock: Clock, tasks: Tasks
     ) -> None:
         self._client = client
         self._reachability = reachability
-        self._missed = missed
+        self._sources = sources
         self._clock = clock
         self._tasks = tasks
         self._pacing = Pacing(clock)
         self._servers: dict[ServerName, Destination] = {}
         self._parked: list[tuple[int, ServerName]] = []
         self._made = 0
-        self.messages: Messages | None = None
         self._visible = 0
         reachability.listen(self._wake_if_waiting)
 
@@ -79,8 +77,10 @@ class Deliveries:
         for name, sent in lagging.items():
             self._servers[name] = Destination(name, sent, is_behind=True)
 
-    def wake_all(self) -> None:
+    async def start(self) -> None:
         """Begins with whoever something waits for."""
+        for name in await self._sources.messages.servers():
+            self._destination(name).has_messages = True
         for destination in list(self._servers.values()):
             self._wake(destination)
 
@@ -102,6 +102,14 @@ class Deliveries:
                 continue
             destination = self._destination(name)
             destination.add_edu(key, edu)
+            self._wake(destination)
+
+    def devices_changed(self, servers: Iterable[ServerName], user_id: UserId, position: int) -> None:
+        """A user of ours has other devices or keys since this position. Who is down learns it when catching up."""
+        for name in servers:
+            destination = self._destination(name)
+            outage = self._reachability.outage(name)
+            destination.add_change(user_id, position, is_down=outage is not None and outage.failures > _SAME_AGAIN)
             self._wake(destination)
 
     def messages_wait(self, servers: Iterable[ServerName]) -> None:
@@ -189,18 +197,22 @@ class Deliveries:
     async def _step(self, destination: Destination) -> None:
         if destination.is_behind:
             await self._catch_up(destination)
-        elif destination.has_messages and destination.in_flight is None:
-            await self._send_messages(destination)
-        else:
+        elif destination.in_flight is not None or destination.queue or destination.edus:
             await self._transmit(destination, destination.next_transaction(self._next_id()))
             destination.arrived()
+        elif destination.has_messages:
+            await self._send_messages(destination)
+        else:
+            await self._send_changes(destination)
 
     async def _catch_up(self, destination: Destination) -> None:
-        upto = self._visible
+        name, upto = destination.name, self._visible
         destination.is_behind, destination.is_catching_up = False, True
         try:
-            async for pdus in self._missed.batches(destination.name, destination.sent, upto):
+            async for pdus in self._sources.missed.batches(name, destination.sent, upto):
                 await self._transmit(destination, Transaction(self._next_id(), tuple(pdus), ()))
+            changes = await self._sources.updates.missed(name, destination.sent, upto)
+            await self._tell_changes(destination, changes)
         except BaseException:
             destination.fall_behind()
             raise
@@ -212,12 +224,28 @@ class Deliveries:
 
     async def _send_messages(self, destination: Destination) -> None:
         """Once more after the last: it is over when none are left."""
-        edus, upto = await self.messages.pending(destination.name, EDUS_PER_TRANSACTION) if self.messages else ([], 0)
-        if not edus or self.messages is None:
-            destination.has_messages = False
-            return
-        await self._transmit(destination, Transaction(f"d{upto}", (), tuple(edus)))
-        await self.messages.delivered(destination.name, upto)
+        destination.has_messages = False
+        try:
+            edus, upto = await self._sources.messages.pending(destination.name, EDUS_PER_TRANSACTION)
+            if upto is None:
+                return
+            await self._transmit(destination, Transaction(f"d{upto[0]}_{upto[1]}", (), tuple(edus)))
+            await self._sources.messages.delivered(destination.name, upto)
+        except BaseException:
+            destination.has_messages = True
+            raise
+        destination.has_messages = True
+
+    async def _send_changes(self, destination: Destination) -> None:
+        changes = dict(destination.changes)
+        await self._tell_changes(destination, changes)
+        destination.told(changes)
+
+    async def _tell_changes(self, destination: Destination, changes: Mapping[UserId, int]) -> None:
+        users = list(changes)
+        for at in range(0, len(users), _CHANGES_AT_ONCE):
+            edus = await self._sources.updates.edus({user: changes[user] for user in users[at : at + _CHANGES_AT_ONCE]})
+            await self._transmit(destination, Transaction(self._next_id(), (), tuple(edus)))
 
     async def _transmit(self, destination: Destination, transaction: Transaction) -> None:
         """Returns once it has arrived, or will never be taken. Raises Stopped."""

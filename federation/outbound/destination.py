@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from homeserver.core.identifiers import ServerName
+from homeserver.core.identifiers import ServerName, UserId
 
 PDUS_PER_TRANSACTION = 50
 EDUS_PER_TRANSACTION = 100
@@ -14,6 +15,7 @@ TRANSACTION_BYTES_MAX = 2 * 1024 * 1024
 # Past this it is cheaper to read what was missed from the database, by room, once the server can take it.
 QUEUE_MAX = 200
 EDUS_MAX = 500
+CHANGES_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,32 +51,55 @@ class Destination:
     queue: deque[QueuedPdu] = field(default_factory=deque)
     edus: OrderedDict[object, dict[str, Any]] = field(default_factory=OrderedDict)
     in_flight: Transaction | None = None
+    # Users of ours whose devices changed, and where in the journal.
+    changes: dict[UserId, int] = field(default_factory=dict)
     # Messages to devices wait for it in the database.
     has_messages: bool = False
 
     @property
     def has_work(self) -> bool:
-        return bool(self.is_behind or self.queue or self.edus or self.in_flight or self.has_messages)
+        return bool(self.is_behind or self.queue or self.edus or self.in_flight or self.has_messages or self.changes)
 
     @property
     def lags_at(self) -> int | None:
         """The position up to which it has all events; None where it has all there are."""
         if self.is_behind or self.is_catching_up:
             return self.sent
+        waiting = list(self.changes.values())
         if self.in_flight is not None and self.in_flight.pdus:
-            return self.in_flight.pdus[0].position - 1
-        return self.queue[0].position - 1 if self.queue else None
+            waiting.append(self.in_flight.pdus[0].position)
+        if self.queue:
+            waiting.append(self.queue[0].position)
+        return min(waiting) - 1 if waiting else None
 
     def add(self, item: QueuedPdu, *, is_down: bool) -> None:
         """Takes an event up. A server that is down, or slow, is left to catch up later."""
         if self.is_behind:
             return
         if is_down or len(self.queue) >= QUEUE_MAX:
-            lags_at = self.lags_at
-            self.sent = item.position - 1 if lags_at is None else lags_at
-            self.fall_behind()
+            self._fall_behind_at(item.position)
         else:
             self.queue.append(item)
+
+    def add_change(self, user_id: UserId, position: int, *, is_down: bool) -> None:
+        """Takes up that a user's devices changed."""
+        if self.is_behind:
+            return
+        if is_down or len(self.changes) >= CHANGES_MAX:
+            self._fall_behind_at(position)
+        else:
+            self.changes[user_id] = position
+
+    def told(self, changes: Mapping[UserId, int]) -> None:
+        """These changes have arrived; others may have come since."""
+        for user_id, position in changes.items():
+            if self.changes.get(user_id) == position:
+                del self.changes[user_id]
+
+    def _fall_behind_at(self, position: int) -> None:
+        lags_at = self.lags_at
+        self.sent = position - 1 if lags_at is None else lags_at
+        self.fall_behind()
 
     def fall_behind(self) -> None:
         """Gives up the queue: what is in it is read from the database later."""
@@ -83,6 +108,7 @@ class Destination:
             self.sent = lags_at
         self.is_behind = True
         self.queue.clear()
+        self.changes.clear()
         if self.in_flight is not None and self.in_flight.pdus:
             self.in_flight = None
 

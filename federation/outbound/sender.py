@@ -15,7 +15,7 @@ from federation.outbound.destination import QueuedPdu
 from federation.outbound.room_servers import RoomServers
 from federation.server_access import ServerAccess
 from federation.storage import lagging_servers
-from homeserver.core.identifiers import RoomId, ServerName, domain_of
+from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
 from homeserver.rooms.residents import Room, Rooms
@@ -60,7 +60,7 @@ class Sender:
         self._journal.follow(lagging_servers.CONSUMER, lambda: self._heard)
         self._deliveries.seen(self._heard)
         await self.flush()
-        self._deliveries.wake_all()
+        await self._deliveries.start()
 
     def hear(self, entries: Sequence[Entry]) -> None:
         """A journal listener: enqueues events of our users, and keeps count of who is where."""
@@ -86,7 +86,16 @@ class Sender:
     async def servers_in(self, room_id: RoomId) -> set[ServerName]:
         """The other servers in a room that may be talked with."""
         room = await self._rooms.get(room_id)
-        return self._others(self.servers.of(room)) if room is not None else set()
+        return self.allowed(self.servers.of(room)) if room is not None else set()
+
+    async def servers_with(self, user_id: UserId) -> set[ServerName]:
+        """The other servers that share a room with a user of ours."""
+        rooms = await self._rooms.get_many(await self._rooms.joined_rooms(user_id))
+        return self.allowed(set().union(*(self.servers.of(room) for room in rooms.values())))
+
+    def allowed(self, servers: Collection[ServerName]) -> set[ServerName]:
+        """Those of these servers that are talked with: others, and not denied."""
+        return {server for server in servers if self._access.may_talk_with(server)}
 
     async def run(self) -> None:
         """One round of a background task: waits a moment, then writes how far everybody is."""
@@ -115,16 +124,13 @@ class Sender:
             self._enqueue(written.stored, position, concerned)
 
     def _enqueue(self, stored: StoredEvent, position: int, servers: set[ServerName]) -> None:
-        others = self._others(servers)
+        others = self.allowed(servers)
         if others:
             self._deliveries.enqueue(others, QueuedPdu(position, stored.event.canonical))
-
-    def _others(self, servers: set[ServerName]) -> set[ServerName]:
-        return {server for server in servers if self._access.may_talk_with(server)}
 
     async def _concerned(self, found: Sequence[StoredEvent]) -> set[ServerName]:
         """The servers that events which were written, but perhaps not enqueued, may be for."""
         own = [stored for stored in found if domain_of(stored.event.sender) == self._access.own and stored.is_shown]
         rooms = await self._rooms.get_many({stored.event.room_id for stored in own})
         members = {domain_of(s.event.state_key or "") for s in own if s.event.type == "m.room.member"}
-        return self._others(members.union(*(self.servers.of(room) for room in rooms.values())))
+        return self.allowed(members.union(*(self.servers.of(room) for room in rooms.values())))

@@ -16,6 +16,7 @@ from homeserver.encryption.device_lists import DeviceLists
 from homeserver.encryption.key_backups import KeyBackups
 from homeserver.encryption.keys import Keys, OneTimeKeys
 from homeserver.encryption.to_device import ToDevice
+from homeserver.ports import RemoteKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +43,11 @@ class EncryptionParts:
         ]
 
 
-def build_encryption(base: Base, accounts: AccountParts, parts: RoomParts) -> EncryptionParts:
+def build_encryption(base: Base, accounts: AccountParts, parts: RoomParts, remote: RemoteKeys) -> EncryptionParts:
     db, journal, server_name = base.world.db, parts.journal, base.server_name
     lists = DeviceLists(db, parts.rooms, parts.store, parts.numbers)
     one_time_keys = OneTimeKeys(db)
-    keys = Keys(db, journal, lists, one_time_keys, server_name)
+    keys = Keys(db, journal, lists, one_time_keys, remote, server_name)
     to_device = ToDevice(db, journal, base.world.clock, server_name)
     dehydrated = DehydratedDevices(db, journal, keys, to_device)
     accounts.sessions.observers.append(keys)

@@ -11,17 +11,24 @@ from federation.inbound.queries import QueryEndpoints
 from federation.inbound.server_info import FederationServerInfo
 from federation.inbound.signing_keys import SigningKeyEndpoints
 from federation.inbound.third_party_invites import ThirdPartyInviteEndpoints
+from federation.inbound.user_devices import UserDeviceEndpoints
 from federation.keys.fetching import KeyFetcher, Notary
 from federation.keys.own import OwnKeys
 from federation.keys.ring import Keys
 from federation.outbound.catch_up import CatchUp
-from federation.outbound.deliveries import Deliveries
+from federation.outbound.deliveries import Deliveries, Sources
+from federation.outbound.device_messages import DeviceMessages
+from federation.outbound.device_updates import DeviceUpdates
+from federation.outbound.edus import EduFeed
 from federation.outbound.sender import Sender
 from federation.reachability import Reachability
+from federation.remote_keys import RemoteKeys
 from federation.server_access import ServerAccess
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
+from homeserver.assembly.encryption import EncryptionParts
+from homeserver.assembly.live import LiveParts
 from homeserver.assembly.rooms import RoomParts
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import decode_base64
@@ -34,11 +41,14 @@ class OutboundParts:
 
     sender: Sender
     deliveries: Deliveries
+    edus: EduFeed
 
     async def start(self, base: Base, journal: Journal) -> None:
         """Takes up what was not sent; before anybody can write."""
         await self.sender.start()
         journal.listen(self.sender.hear)
+        journal.listen(self.edus.hear)
+        base.tasks.forever(self.edus.run, name="federation_edus")
         base.tasks.forever(self.sender.run, name="federation_cursor")
         base.tasks.forever(self.deliveries.run, name="federation_retries")
 
@@ -51,6 +61,7 @@ class FederationParts:
     reachability: Reachability
     discovery: Discovery
     client: FederationClient
+    remote_keys: RemoteKeys
     own_keys: OwnKeys
     keys: Keys
     authentication: RequestAuthentication
@@ -82,23 +93,29 @@ def build_federation(base: Base) -> FederationParts:
         reachability=reachability,
         discovery=discovery,
         client=client,
+        remote_keys=RemoteKeys(world.db, client),
         own_keys=own_keys,
         keys=keys,
         authentication=RequestAuthentication(keys, access, reachability, world.clock, base.server_name),
     )
 
 
-def build_outbound(base: Base, parts: FederationParts, rooms: RoomParts) -> OutboundParts:
-    world = base.world
-    catch_up = CatchUp(world.db, rooms.store, base.server_name)
-    deliveries = Deliveries(parts.client, parts.reachability, catch_up, world.clock, base.tasks)
+def build_outbound(base: Base, parts: FederationParts, rooms: RoomParts, live: LiveParts) -> OutboundParts:
+    world, name = base.world, base.server_name
+    sources = Sources(
+        missed=CatchUp(world.db, rooms.store, name),
+        messages=DeviceMessages(world.db),
+        updates=DeviceUpdates(world.db, name),
+    )
+    deliveries = Deliveries(parts.client, parts.reachability, sources, world.clock, base.tasks)
     sender = Sender(world.db, rooms.journal, rooms.rooms, deliveries, parts.access)
     base.metrics.watch_federation(lambda: {"lagging": len(deliveries.lagging()), "waited_for": deliveries.waiting()})
-    return OutboundParts(sender=sender, deliveries=deliveries)
+    edus = EduFeed(sender, deliveries, live.typing, live.presence, name)
+    return OutboundParts(sender=sender, deliveries=deliveries, edus=edus)
 
 
 def federation_endpoints(
-    base: Base, parts: FederationParts, accounts: AccountParts, commands: CommandParts
+    base: Base, parts: FederationParts, accounts: AccountParts, commands: CommandParts, encryption: EncryptionParts
 ) -> list[object]:
     """What other servers may ask of us."""
     return [
@@ -106,4 +123,5 @@ def federation_endpoints(
         SigningKeyEndpoints(parts.own_keys, parts.keys, parts.access, base.signer, base.world.clock),
         QueryEndpoints(accounts.profiles, commands.aliases, base.server_name),
         ThirdPartyInviteEndpoints(commands.by_address, parts.client, base.server_name),
+        UserDeviceEndpoints(encryption.keys, base.server_name),
     ]

@@ -30,7 +30,7 @@ class DeviceLists:
         await device_lists.upsert(write.tx, user_id, write.position)
         # On the transaction's own connection: one that waits for a second would hold up all others.
         concerned = await memberships.users_sharing(write.tx, user_id)
-        write.publish("device_list", user_ids=[user_id, *concerned])
+        write.publish("device_list", user_ids=[user_id, *concerned], payload=user_id)
 
     async def changes(self, user_id: UserId, since: int, upto: int) -> tuple[set[UserId], set[UserId]]:
         """(changed, left): whose keys to fetch again, and whom to forget. Six queries at most."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from homeserver.core import canonical_json
@@ -12,7 +12,8 @@ from homeserver.core.identifiers import DeviceId, ServerName, UserId, domain_of,
 from homeserver.encryption.cross_signing import check_signatures, check_signed_by_device, merge_signatures
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.journal.journal import Journal, JournalWrite
-from homeserver.storage import cross_signing, dehydrated_devices, device_keys, to_device
+from homeserver.ports import RemoteKeys
+from homeserver.storage import cross_signing, dehydrated_devices, device_keys, device_lists, to_device, users
 from homeserver.storage.database import Database, Tx
 from homeserver.storage.device_keys import ClaimedKey
 
@@ -60,16 +61,33 @@ class OneTimeKeys:
             self._counts.pop(device, None)
 
 
+class NoRemoteKeys:
+    """Implements `ports.RemoteKeys` for a server that talks with no other."""
+
+    async def query(self, wanted: Mapping[UserId, Collection[DeviceId]]) -> dict[str, Any]:
+        return {"device_keys": {}, "master_keys": {}, "self_signing_keys": {}, "failures": _unreached(wanted)}
+
+    async def claim(self, wanted: Sequence[tuple[UserId, DeviceId, str]]) -> dict[str, Any]:
+        return {"one_time_keys": {}, "failures": _unreached(user_id for user_id, _, _ in wanted)}
+
+
 class Keys:
     """Takes up keys, shows them, and hands out one-time keys."""
 
     def __init__(
-        self, db: Database, journal: Journal, lists: DeviceLists, one_time: OneTimeKeys, server_name: ServerName
+        self,
+        db: Database,
+        journal: Journal,
+        lists: DeviceLists,
+        one_time: OneTimeKeys,
+        remote: RemoteKeys,
+        server_name: ServerName,
     ) -> None:
         self._db = db
         self._journal = journal
         self._lists = lists
         self._one_time = one_time
+        self._remote = remote
         self._server_name = server_name
 
     async def upload(
@@ -126,11 +144,10 @@ class Keys:
         if len(wanted) > USERS_PER_QUERY_MAX:
             raise InvalidParam(f"at most {USERS_PER_QUERY_MAX} users can be asked for at once")
         local = [user_id for user_id in wanted if domain_of(user_id) == self._server_name]
-        remote = {domain_of(user_id) for user_id in wanted if domain_of(user_id) != self._server_name}
-        answer: dict[str, Any] = {
-            "device_keys": {},
-            "failures": {server: {"errcode": "M_UNKNOWN", "error": "not reached"} for server in sorted(remote)},
-        }
+        elsewhere = {user: devices for user, devices in wanted.items() if domain_of(user) != self._server_name}
+        answer: dict[str, Any] = {"device_keys": {}, "master_keys": {}, "self_signing_keys": {}, "failures": {}}
+        if elsewhere:
+            answer |= await self._remote.query(elsewhere)
         devices: dict[UserId, dict[str, Any]] = {user_id: {} for user_id in local}
         for row in await device_keys.of_users(self._db, local):
             if not wanted[row.user_id] or row.device_id in wanted[row.user_id]:
@@ -138,10 +155,10 @@ class Keys:
                 keys["unsigned"] = {"device_display_name": row.display_name} if row.display_name else {}
                 devices[row.user_id][row.device_id] = keys
         usages = await cross_signing.of_users(self._db, local)
-        signatures = await cross_signing.signatures_of(self._db, local, viewer)
-        answer["device_keys"] = devices
+        signatures = await cross_signing.signatures_of(self._db, [*local, *elsewhere], viewer)
+        answer["device_keys"] |= devices
         for usage, name in (("master", "master_keys"), ("self_signing", "self_signing_keys")):
-            answer[name] = {
+            answer[name] |= {
                 user_id: canonical_json.decode(found[usage]) for user_id, found in usages.items() if usage in found
             }
         own = usages.get(viewer, {}).get("user_signing")
@@ -154,7 +171,7 @@ class Keys:
         if len(wanted) > CLAIMS_MAX:
             raise InvalidParam(f"at most {CLAIMS_MAX} keys can be claimed at once")
         local = [item for item in wanted if domain_of(item[0]) == self._server_name]
-        remote = {domain_of(item[0]) for item in wanted if domain_of(item[0]) != self._server_name}
+        elsewhere = [item for item in wanted if domain_of(item[0]) != self._server_name]
         async with self._journal.write() as write:
             claimed = await device_keys.claim(write.tx, local) if local else []
             have = {(key.user_id, key.device_id, key.algorithm) for key in claimed}
@@ -162,8 +179,17 @@ class Keys:
             claimed += await device_keys.use_fallback(write.tx, rest) if rest else []
             write.publish("one_time_keys", user_ids=sorted({key.user_id for key in claimed}))
         self._one_time.forget([(key.user_id, key.device_id) for key in claimed])
-        failures = {server: {"errcode": "M_UNKNOWN", "error": "not reached"} for server in sorted(remote)}
-        return {"one_time_keys": _by_device(claimed), "failures": failures}
+        answer = await self._remote.claim(elsewhere) if elsewhere else {"one_time_keys": {}, "failures": {}}
+        answer["one_time_keys"] |= _by_device(claimed)
+        return answer
+
+    async def is_known(self, user_id: UserId) -> bool:
+        """Whether there is such a user here."""
+        return await users.by_id(self._db, user_id) is not None
+
+    async def list_version(self, user_id: UserId) -> int:
+        """A number that grows with each change of the user's devices or keys."""
+        return await device_lists.position(self._db, user_id)
 
     async def devices_deleted(self, tx: Tx, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
         """Deletes what these devices published and what waits for them. An observer of sessions."""
@@ -193,6 +219,11 @@ class Keys:
                 f"a device may have {ONE_TIME_KEYS_MAX} one-time keys of an algorithm", retry_after_ms=60_000
             )
         return fresh
+
+
+def _unreached(users: Iterable[UserId]) -> dict[str, Any]:
+    servers = sorted({domain_of(user_id) for user_id in users})
+    return {server: {"errcode": "M_UNKNOWN", "error": "not reached"} for server in servers}
 
 
 def check_device_keys(keys: Mapping[str, Any], user_id: UserId, device_id: DeviceId) -> None:

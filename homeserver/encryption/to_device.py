@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from homeserver.core import canonical_json
@@ -11,8 +11,9 @@ from homeserver.core.errors import InvalidParam, MatrixError, TooLarge
 from homeserver.core.identifiers import DeviceId, ServerName, UserId, domain_of
 from homeserver.journal.journal import Journal
 from homeserver.runtime.clock import Clock
-from homeserver.storage import to_device
+from homeserver.storage import outgoing_to_device, to_device
 from homeserver.storage.database import Database
+from homeserver.storage.outgoing_to_device import Outgoing
 from homeserver.storage.to_device import Addressed
 
 MESSAGES_PER_REQUEST_MAX = 10_000
@@ -27,6 +28,8 @@ _LOOK_AFTER_MESSAGES = 100
 _LOOK_AFTER_BYTES = 1024 * 1024
 _GROWTHS_MAX = 50_000
 ALL_DEVICES = "*"
+OUTGOING_BYTES_MAX = 4 * 1024 * 1024
+OUTGOING_PER_SERVER_MAX = 50_000
 _REMEMBER_MS = 7 * 24 * 3600 * 1000
 
 
@@ -81,6 +84,34 @@ class ToDevice:
                 if due := self._due(addressed):
                     await to_device.trim(write.tx, due, PENDING_PER_DEVICE_MAX, PENDING_BYTES_MAX)
                 write.publish("to_device", user_ids=sorted({message.user_id for message in addressed}))
+            if outgoing := list(self._outgoing(sender, kind, messages, write.position)):
+                await outgoing_to_device.insert(write.tx, outgoing, write.position)
+                write.publish("outgoing_to_device", payload=frozenset(message.server_name for message in outgoing))
+
+    def _outgoing(
+        self,
+        sender: UserId,
+        kind: str,
+        messages: Mapping[UserId, Mapping[str, dict[str, Any]]],
+        position: int,
+    ) -> Iterator[Outgoing]:
+        """What goes to other servers: one for each user there, so that none grows without bound."""
+        for number, (user, by_device) in enumerate(messages.items()):
+            server = domain_of(user)
+            if server == self._server_name or not by_device:
+                continue
+            for content in by_device.values():
+                _encode(sender, kind, content)
+            edu = {
+                "sender": sender,
+                "type": kind,
+                "message_id": f"{position}_{number}",
+                "messages": {user: dict(by_device)},
+            }
+            encoded = canonical_json.encode(edu)
+            if len(encoded) > OUTGOING_BYTES_MAX:
+                raise TooLarge(f"the messages to one user may have {OUTGOING_BYTES_MAX} bytes")
+            yield Outgoing(server, encoded)
 
     def _due(self, addressed: Sequence[Addressed]) -> list[tuple[UserId, DeviceId]]:
         """The queues among these that must be looked at: they have grown, or nobody has looked since the start."""
@@ -123,6 +154,7 @@ class ToDevice:
         await self._clock.sleep(3600)
         async with self._db.transaction() as tx:
             await to_device.forget_transactions(tx, self._clock.now_ms() - _REMEMBER_MS)
+            await outgoing_to_device.trim(tx, OUTGOING_PER_SERVER_MAX)
 
 
 def _encode(sender: UserId, kind: str, content: dict[str, Any]) -> bytes:

@@ -14,6 +14,7 @@ _UPSERT = """
 _CHANGED = """
     SELECT user_id FROM device_list_changes WHERE position > $1 AND user_id = ANY($2::text[])
 """
+_POSITION = "SELECT position FROM device_list_changes WHERE user_id = $1"
 
 
 async def upsert(tx: Tx, user_id: UserId, position: int) -> None:
@@ -23,3 +24,8 @@ async def upsert(tx: Tx, user_id: UserId, position: int) -> None:
 async def changed(db: Reader, since: int, among: Collection[UserId]) -> set[UserId]:
     """Those of these users whose devices or keys changed after a position."""
     return {UserId(row["user_id"]) for row in await db.fetch(_CHANGED, since, list(among))}
+
+
+async def position(db: Reader, user_id: UserId) -> int:
+    """When the user's devices or keys changed last; 0: never."""
+    return await db.fetchval(_POSITION, user_id) or 0
