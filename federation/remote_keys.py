@@ -69,11 +69,11 @@ class RemoteKeys:
             if claimed is None:
                 answer["failures"][server] = {"errcode": "M_UNKNOWN", "error": "the server can't be reached"}
                 continue
-            for user, devices in asked.items():
-                given = _objects(_objects(claimed).get(user))
+            for name, devices in asked.items():
+                given = _objects(_objects(claimed).get(name))
                 keys = {device: given[device] for device in devices if isinstance(given.get(device), dict)}
                 if keys:
-                    answer["one_time_keys"][user] = keys
+                    answer["one_time_keys"][name] = keys
         return answer
 
     async def _claim(self, server: ServerName, keys: Json) -> Any:

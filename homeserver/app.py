@@ -12,7 +12,6 @@ import structlog
 
 from federation.inbound.media import MediaForServers
 from federation.inbound.openid import OpenIdUserInfo
-from federation.inbound.transactions import NoEdus
 from federation.outbound.openid import RemoteOpenId
 from federation.remote_profiles import FederatedProfiles
 from homeserver.accounts.calls import NoOtherServers
@@ -26,7 +25,12 @@ from homeserver.assembly.calls import CallParts
 from homeserver.assembly.commands import build_commands, command_endpoints, start_upkeep
 from homeserver.assembly.contacts import build_contacts
 from homeserver.assembly.encryption import build_encryption
-from homeserver.assembly.federated_rooms import FederatedRoomParts, build_federated_rooms, federated_room_endpoints
+from homeserver.assembly.federated_rooms import (
+    FederatedRoomParts,
+    build_edus,
+    build_federated_rooms,
+    federated_room_endpoints,
+)
 from homeserver.assembly.federation import (
     FederationParts,
     OutboundParts,
@@ -170,12 +174,13 @@ class Hansa:
         between_servers: list[object] = []
         if self.federation is not None and federated is not None:
             self.outbound = build_outbound(base, self.federation, rooms, live)
+            edus = build_edus(base, federated, rooms, live, encryption)
             await self.outbound.start(base, journal)
             between_servers = [
                 *federation_endpoints(base, self.federation, accounts, commands, encryption),
                 OpenIdUserInfo(self.people.openid),
                 MediaForServers(self.media.repository, base.world.randomness, base.server_name),
-                *federated_room_endpoints(base, rooms, federated, users, NoEdus()),
+                *federated_room_endpoints(base, rooms, federated, users, edus),
             ]
             federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)

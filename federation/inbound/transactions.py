@@ -31,13 +31,6 @@ class EduIntake(Protocol):
     async def take(self, origin: ServerName, edus: Sequence[Any]) -> None: ...
 
 
-class NoEdus:
-    """For a server that is told nothing ephemeral."""
-
-    async def take(self, origin: ServerName, edus: Sequence[Any]) -> None:
-        return None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PduSide:
     """Where PDUs go."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from federation.backfill import Backfill
 from federation.gaps import Gaps, Tools
+from federation.inbound.edus import DeviceSide, Edus, Ephemeral
 from federation.inbound.events import FederatedEvents
 from federation.inbound.invites import FederatedInvites
 from federation.inbound.memberships import FederatedMemberships
@@ -18,7 +19,9 @@ from federation.remote_rooms import FederatedRooms, OwnSide, RoomSide
 from federation.room_access import RoomAccess
 from homeserver.accounts.users import Users
 from homeserver.assembly.base import Base
+from homeserver.assembly.encryption import EncryptionParts
 from homeserver.assembly.federation import FederationParts
+from homeserver.assembly.live import LiveParts
 from homeserver.assembly.rooms import RoomParts
 from homeserver.rooms.commands.remote_members import RemoteMembers
 
@@ -50,6 +53,16 @@ def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationPar
         remote=FederatedRooms(peers, checks, own, side),
         backfill=Backfill(tools, gaps, parts.graph_reads, base.world.clock, base.server_name),
     )
+
+
+def build_edus(
+    base: Base, federated: FederatedRoomParts, parts: RoomParts, live: LiveParts, encryption: EncryptionParts
+) -> Edus:
+    ephemeral = Ephemeral(typing=live.typing, receipts=live.receipts, presence=live.presence)
+    devices = DeviceSide(to_device=encryption.to_device, device_lists=encryption.device_lists)
+    edus = Edus(federated.access, ephemeral, devices, parts.journal, base.world.clock)
+    base.tasks.forever(edus.forget, name="edus_forget")
+    return edus
 
 
 def federated_room_endpoints(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import InvalidParam, MatrixError, TooLarge
 from homeserver.core.identifiers import DeviceId, ServerName, UserId, domain_of
-from homeserver.journal.journal import Journal
+from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.runtime.clock import Clock
 from homeserver.storage import outgoing_to_device, to_device
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, Tx
 from homeserver.storage.outgoing_to_device import Outgoing
 from homeserver.storage.to_device import Addressed
 
@@ -56,6 +56,45 @@ class ToDevice:
 
         Raises InvalidParam, MatrixError (M_TOO_LARGE). Four statements, however many recipients.
         """
+        addressed = await self._addressed(sender, kind, messages)
+        async with self._journal.write() as write:
+            now = self._clock.now_ms()
+            if not await to_device.begin(write.tx, sender, device_id or DeviceId(""), txn_id, now):
+                return
+            await self._put(write, addressed)
+            if outgoing := list(self._outgoing(sender, kind, messages, write.position)):
+                await outgoing_to_device.insert(write.tx, outgoing, write.position)
+                write.publish("outgoing_to_device", payload=frozenset(message.server_name for message in outgoing))
+
+    async def receive(
+        self,
+        sender: UserId,
+        kind: str,
+        messages: Mapping[UserId, Mapping[str, dict[str, Any]]],
+        *,
+        begin: Callable[[Tx], Awaitable[bool]],
+    ) -> None:
+        """Takes messages of a user of another server. `begin`, in the same transaction, says whether they are new.
+
+        Raises InvalidParam, TooLarge. Durable when it returns.
+        """
+        addressed = await self._addressed(sender, kind, messages)
+        async with self._journal.write() as write:
+            if await begin(write.tx):
+                await self._put(write, addressed)
+
+    async def _put(self, write: JournalWrite, addressed: Sequence[Addressed]) -> None:
+        if not addressed:
+            return
+        await to_device.insert(write.tx, addressed, write.position)
+        if due := self._due(addressed):
+            await to_device.trim(write.tx, due, PENDING_PER_DEVICE_MAX, PENDING_BYTES_MAX)
+        write.publish("to_device", user_ids=sorted({message.user_id for message in addressed}))
+
+    async def _addressed(
+        self, sender: UserId, kind: str, messages: Mapping[UserId, Mapping[str, dict[str, Any]]]
+    ) -> list[Addressed]:
+        """What goes to which devices of ours."""
         if sum(len(by_device) for by_device in messages.values()) > MESSAGES_PER_REQUEST_MAX:
             raise InvalidParam(f"at most {MESSAGES_PER_REQUEST_MAX} messages can be sent at once")
         local = {user: found for user, found in messages.items() if domain_of(user) == self._server_name}
@@ -75,18 +114,7 @@ class ToDevice:
             raise InvalidParam(f"at most {MESSAGES_PER_REQUEST_MAX} messages can be sent at once")
         if sum(len(message.message) for message in addressed) > REQUEST_BYTES_MAX:
             raise TooLarge(f"the messages of one request may have {REQUEST_BYTES_MAX} bytes")
-        async with self._journal.write() as write:
-            now = self._clock.now_ms()
-            if not await to_device.begin(write.tx, sender, device_id or DeviceId(""), txn_id, now):
-                return
-            if addressed:
-                await to_device.insert(write.tx, addressed, write.position)
-                if due := self._due(addressed):
-                    await to_device.trim(write.tx, due, PENDING_PER_DEVICE_MAX, PENDING_BYTES_MAX)
-                write.publish("to_device", user_ids=sorted({message.user_id for message in addressed}))
-            if outgoing := list(self._outgoing(sender, kind, messages, write.position)):
-                await outgoing_to_device.insert(write.tx, outgoing, write.position)
-                write.publish("outgoing_to_device", payload=frozenset(message.server_name for message in outgoing))
+        return addressed
 
     def _outgoing(
         self,

@@ -1,0 +1,167 @@
+"""EDUs of other servers: what isn't an event. spec: server-server-api/#edus
+
+A server speaks for its own users only. One EDU that makes no sense costs the others nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+
+from federation.room_access import RoomAccess
+from federation.storage import remote_devices
+from homeserver.core.errors import MatrixError
+from homeserver.core.identifiers import (
+    EventId,
+    RoomId,
+    ServerName,
+    UserId,
+    domain_of,
+    is_event_id,
+    is_room_id,
+    is_user_id,
+)
+from homeserver.encryption.device_lists import DeviceLists
+from homeserver.encryption.to_device import ToDevice
+from homeserver.ephemeral.presence import Presence
+from homeserver.ephemeral.receipts import READ, Receipts
+from homeserver.ephemeral.typing import Typing
+from homeserver.journal.journal import Journal
+from homeserver.runtime.clock import Clock
+from homeserver.storage.database import Tx
+
+log = structlog.get_logger()
+
+RECEIPTS_PER_EDU_MAX = 500
+PRESENCE_PER_EDU_MAX = 100
+MESSAGES_REMEMBERED_MS = 30 * 86_400_000
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ephemeral:
+    """What users see of each other beside events."""
+
+    typing: Typing
+    receipts: Receipts
+    presence: Presence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSide:
+    """What users' devices tell each other."""
+
+    to_device: ToDevice
+    device_lists: DeviceLists
+
+
+class Edus:
+    """Takes EDUs in, each by its type. Implements `federation.inbound.transactions.EduIntake`."""
+
+    def __init__(
+        self, access: RoomAccess, ephemeral: Ephemeral, devices: DeviceSide, journal: Journal, clock: Clock
+    ) -> None:
+        self._access = access
+        self._ephemeral = ephemeral
+        self._devices = devices
+        self._journal = journal
+        self._clock = clock
+        self._takers: dict[str, Callable[[ServerName, Json], Awaitable[None]]] = {
+            "m.typing": self._typing,
+            "m.receipt": self._receipts,
+            "m.presence": self._presence,
+            "m.direct_to_device": self._to_device,
+            "m.device_list_update": self._device_list,
+            "m.signing_key_update": self._device_list,
+            "org.matrix.signing_key_update": self._device_list,
+        }
+
+    async def take(self, origin: ServerName, edus: Sequence[Any]) -> None:
+        """All that can be taken. Messages to devices are durable when it returns; raises Unavailable only."""
+        for edu in edus:
+            kind, content = (edu.get("edu_type"), edu.get("content")) if isinstance(edu, dict) else (None, None)
+            taker = self._takers.get(kind) if isinstance(kind, str) else None
+            if taker is None or not isinstance(content, dict):
+                continue
+            try:
+                await taker(origin, content)
+            except MatrixError as error:
+                if error.http_status >= 500:
+                    raise
+                log.info("edu_refused", server=origin, kind=kind, reason=error.message)
+
+    async def forget(self) -> None:
+        """One round of a background task: forgets ids of messages that nobody will send again."""
+        await self._clock.sleep(3_600)
+        async with self._journal.write() as write:
+            await remote_devices.forget(write.tx, self._clock.now_ms() - MESSAGES_REMEMBERED_MS)
+
+    async def _typing(self, origin: ServerName, content: Json) -> None:
+        room_id, user_id = content.get("room_id"), content.get("user_id")
+        if is_room_id(room_id) and _is_of(user_id, origin):
+            await self._access.open_room(RoomId(str(room_id)), origin)
+            await self._ephemeral.typing.set(UserId(str(user_id)), RoomId(str(room_id)), content.get("typing") is True)
+
+    async def _receipts(self, origin: ServerName, content: Json) -> None:
+        left = RECEIPTS_PER_EDU_MAX
+        for room_id, by_type in content.items():
+            read = by_type.get(READ) if isinstance(by_type, dict) else None
+            if not is_room_id(room_id) or not isinstance(read, dict):
+                continue
+            await self._access.open_room(RoomId(room_id), origin)
+            for user_id, receipt in list(read.items())[:left]:
+                left -= 1
+                if _is_of(user_id, origin) and isinstance(receipt, dict):
+                    await self._receipt(RoomId(room_id), UserId(user_id), receipt)
+
+    async def _receipt(self, room_id: RoomId, user_id: UserId, receipt: Json) -> None:
+        event_ids, data = receipt.get("event_ids"), receipt.get("data")
+        thread_id = data.get("thread_id") if isinstance(data, dict) else None
+        if not isinstance(event_ids, list) or not event_ids or not is_event_id(event_ids[-1]):
+            return
+        wanted = {READ: EventId(event_ids[-1])}
+        await self._ephemeral.receipts.set(user_id, room_id, wanted, thread_id if isinstance(thread_id, str) else None)
+
+    async def _presence(self, origin: ServerName, content: Json) -> None:
+        push = content.get("push")
+        for entry in push[:PRESENCE_PER_EDU_MAX] if isinstance(push, list) else []:
+            if not isinstance(entry, dict) or not _is_of(entry.get("user_id"), origin):
+                continue
+            state, status = entry.get("presence"), entry.get("status_msg")
+            if isinstance(state, str):
+                user_id = UserId(str(entry["user_id"]))
+                await self._ephemeral.presence.set(user_id, state, status if isinstance(status, str) else None)
+
+    async def _to_device(self, origin: ServerName, content: Json) -> None:
+        sender, kind, message_id = content.get("sender"), content.get("type"), content.get("message_id")
+        told = content.get("messages")
+        if not _is_of(sender, origin) or not isinstance(kind, str) or not isinstance(message_id, str):
+            return
+        messages = {
+            UserId(user_id): {device: one for device, one in by_device.items() if isinstance(one, dict)}
+            for user_id, by_device in (told.items() if isinstance(told, dict) else ())
+            if is_user_id(user_id) and domain_of(user_id) == self._access.server_name and isinstance(by_device, dict)
+        }
+        begin = partial(self._is_new, origin, message_id[:255])
+        await self._devices.to_device.receive(UserId(str(sender)), kind, messages, begin=begin)
+
+    async def _is_new(self, origin: ServerName, message_id: str, tx: Tx) -> bool:
+        return bool(await remote_devices.begin(tx, origin, [message_id], self._clock.now_ms()))
+
+    async def _device_list(self, origin: ServerName, content: Json) -> None:
+        """Whatever it says of one device: the whole list is asked for when somebody wants it next."""
+        user_id = content.get("user_id")
+        if not _is_of(user_id, origin):
+            return
+        async with self._journal.write() as write:
+            await remote_devices.mark_changed(write.tx, [UserId(str(user_id))])
+            await self._devices.device_lists.record(write, UserId(str(user_id)))
+
+
+def _is_of(user_id: object, origin: ServerName) -> bool:
+    return is_user_id(user_id) and domain_of(str(user_id)) == origin

@@ -1,0 +1,119 @@
+"""What isn't an event, between two servers: typing, receipts, presence, devices and their messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nacl.signing import SigningKey
+
+from tests.api.test_keys import device_keys, one_time
+from tests.federation.test_rooms import has, join
+from tests.kit.server import Client, RunningServer
+from tests.kit.until import until
+
+
+async def ephemeral(user: Client, room_id: str, kind: str) -> list[Any]:
+    room = (await user.sync()).get("rooms", {}).get("join", {}).get(room_id, {})
+    return [event["content"] for event in room.get("ephemeral", {}).get("events", []) if event["type"] == kind]
+
+
+async def a_room(here: RunningServer, there: RunningServer) -> tuple[Client, Client, str]:
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    await join(bob, room_id, here)
+    return alice, bob, room_id
+
+
+async def test_typing_and_receipts_are_seen(here: RunningServer, there: RunningServer) -> None:
+    alice, bob, room_id = await a_room(here, there)
+    event_id = await alice.send(room_id, "hello")
+    await until(lambda: has(bob, room_id, {"hello"}))
+    (await bob.put("/rooms/{}/typing/{}", room_id, bob.user_id, body={"typing": True, "timeout": 30000})).ok()
+    (await bob.post("/rooms/{}/receipt/m.read/{}", room_id, event_id)).ok()
+
+    async def typing() -> bool:
+        return {"user_ids": [bob.user_id]} in await ephemeral(alice, room_id, "m.typing")
+
+    async def read() -> bool:
+        found = await ephemeral(alice, room_id, "m.receipt")
+        return any(bob.user_id in content.get(event_id, {}).get("m.read", {}) for content in found)
+
+    await until(typing)
+    await until(read)
+
+
+async def test_presence_is_seen(here: RunningServer, there: RunningServer) -> None:
+    alice, bob, _ = await a_room(here, there)
+    (await bob.put("/presence/{}/status", bob.user_id, body={"presence": "online", "status_msg": "baking"})).ok()
+
+    async def seen() -> bool:
+        answer = await alice.get("/presence/{}/status", bob.user_id)
+        return bool(answer.status == 200 and answer.json.get("status_msg") == "baking")
+
+    await until(seen)
+
+
+async def test_keys_and_messages_reach_devices(here: RunningServer, there: RunningServer) -> None:
+    """A message to a device comes once, and a key is handed out once."""
+    alice, bob, _ = await a_room(here, there)
+    since = (await alice.sync())["next_batch"]
+    keys = device_keys(bob, SigningKey.generate())
+    body = {"device_keys": keys, "one_time_keys": {"signed_curve25519:A": one_time("key")}}
+    (await bob.post("/keys/upload", body=body)).ok()
+
+    async def told() -> bool:
+        changed = (await alice.sync(since=since)).get("device_lists", {}).get("changed", [])
+        return bob.user_id in changed
+
+    await until(told)
+    found = (await alice.post("/keys/query", body={"device_keys": {bob.user_id: []}})).ok()
+    shown = found["device_keys"][bob.user_id][bob.device_id]
+    assert shown["keys"] == keys["keys"]
+    wanted = {bob.user_id: {bob.device_id: "signed_curve25519"}}
+    claimed = (await alice.post("/keys/claim", body={"one_time_keys": wanted})).ok()
+    assert list(claimed["one_time_keys"][bob.user_id][bob.device_id]) == ["signed_curve25519:A"]
+    again = (await alice.post("/keys/claim", body={"one_time_keys": wanted})).ok()
+    assert not again["one_time_keys"].get(bob.user_id, {}).get(bob.device_id)
+    message = {"messages": {bob.user_id: {bob.device_id: {"n": 1}, "*": {"n": 2}}}}
+    (await alice.put("/sendToDevice/m.test/t1", body=message)).ok()
+
+    async def messages() -> list[Any]:
+        return [event["content"] for event in (await bob.sync()).get("to_device", {}).get("events", [])]
+
+    async def come() -> bool:
+        return len(await messages()) >= 2
+
+    await until(come)
+    assert sorted(content["n"] for content in await messages()) == [1, 2]
+
+
+async def test_a_server_speaks_for_its_own_users_alone(here: RunningServer, there: RunningServer) -> None:
+    """T-F13: typing, receipts, presence and devices of others' users in a transaction are nobody's word."""
+    alice, _, room_id = await a_room(here, there)
+    event_id = await alice.send(room_id, "hello")
+    assert there.hansa.federation is not None
+    forged: list[dict[str, Any]] = [
+        {"edu_type": "m.typing", "content": {"room_id": room_id, "user_id": alice.user_id, "typing": True}},
+        {"edu_type": "m.receipt", "content": {room_id: {"m.read": {alice.user_id: {"event_ids": [event_id]}}}}},
+        {"edu_type": "m.presence", "content": {"push": [{"user_id": alice.user_id, "presence": "unavailable"}]}},
+        {
+            "edu_type": "m.direct_to_device",
+            "content": {
+                "sender": alice.user_id,
+                "type": "m.test",
+                "message_id": "1",
+                "messages": {alice.user_id: {"*": {}}},
+            },
+        },
+        {"edu_type": "m.receipt", "content": {"!nowhere:x": 5, room_id: [], "x": {}}},
+        {"edu_type": 5, "content": []},
+    ]
+    path = "/_matrix/federation/v1/send/forged"
+    name = here.hansa.federation.access.own if here.hansa.federation is not None else None
+    assert name is not None
+    body = {"origin": "x", "origin_server_ts": 1, "pdus": [], "edus": [*forged, None, "x"]}
+    assert await there.hansa.federation.client.put(name, path, body) == {"pdus": {}}
+    assert not any(content["user_ids"] for content in await ephemeral(alice, room_id, "m.typing"))
+    assert await ephemeral(alice, room_id, "m.receipt") == []
+    assert (await alice.get("/presence/{}/status", alice.user_id)).ok()["presence"] != "unavailable"
+    assert not (await alice.sync()).get("to_device", {}).get("events")
