@@ -180,7 +180,7 @@ class Hansa:
                 *federation_endpoints(base, self.federation, accounts, commands, encryption),
                 OpenIdUserInfo(self.people.openid),
                 MediaForServers(self.media.repository, base.world.randomness, base.server_name),
-                *federated_room_endpoints(base, rooms, federated, users, edus),
+                *federated_room_endpoints(base, rooms, commands, federated, users, edus),
             ]
             federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)

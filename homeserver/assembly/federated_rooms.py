@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from federation.backfill import Backfill
 from federation.gaps import Gaps, Tools
+from federation.inbound.directory import FederatedDirectory
 from federation.inbound.edus import DeviceSide, Edus, Ephemeral
 from federation.inbound.events import FederatedEvents
 from federation.inbound.invites import FederatedInvites
@@ -19,11 +20,13 @@ from federation.remote_rooms import FederatedRooms, OwnSide, RoomSide
 from federation.room_access import RoomAccess
 from homeserver.accounts.users import Users
 from homeserver.assembly.base import Base
+from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.encryption import EncryptionParts
 from homeserver.assembly.federation import FederationParts
 from homeserver.assembly.live import LiveParts
 from homeserver.assembly.rooms import RoomParts
 from homeserver.rooms.commands.remote_members import RemoteMembers
+from homeserver.rooms.space_tree import SpaceTree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,12 @@ def build_edus(
 
 
 def federated_room_endpoints(
-    base: Base, parts: RoomParts, federated: FederatedRoomParts, users: Users, edus: EduIntake
+    base: Base,
+    parts: RoomParts,
+    commands: CommandParts,
+    federated: FederatedRoomParts,
+    users: Users,
+    edus: EduIntake,
 ) -> list[object]:
     """What other servers send us of rooms, and ask of them."""
     members = RemoteMembers(parts.submission, parts.writer, parts.rooms, base.signer)
@@ -76,5 +84,12 @@ def federated_room_endpoints(
         Transactions(PduSide(access=access, checks=checks, intake=intake, outside=outside), edus, base.world.clock),
         FederatedEvents(access, parts.graph_reads, base.world.clock),
         FederatedMemberships(access, checks, intake, members, parts.graph_reads),
+        FederatedDirectory(
+            access,
+            parts.rooms,
+            commands.public_rooms,
+            SpaceTree(parts.rooms, parts.numbers, commands.remote),
+            shows_list=base.config.rooms.public_list_over_federation,
+        ),
         FederatedInvites(checks, users, parts.submission, parts.incoming, base.signer),
     ]
