@@ -1,6 +1,6 @@
 """What other servers may know of our public rooms and spaces.
 
-spec: server-server-api/#public-room-directory, #spaces
+spec: server-server-api/#published-room-directory, #spaces
 """
 
 from __future__ import annotations
