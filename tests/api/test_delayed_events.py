@@ -142,6 +142,7 @@ async def test_refusals(server: RunningServer) -> None:
 
 
 async def test_a_user_delays_so_many_events_at_most(server: RunningServer) -> None:
+    """T-H9: and a repeated request isn't counted twice."""
     alice = await server.user("alice")
     room_id = await alice.create_room()
     for number in range(100):

@@ -84,7 +84,7 @@ async def test_nothing_new_asks_no_query(server: RunningServer) -> None:
 
 
 async def test_an_answer_that_was_lost_is_told_again(server: RunningServer) -> None:
-    """T-G5: a client that repeats a position gets what the lost answer had."""
+    """T-G3, T-G5: a client that repeats a position gets what the lost answer had."""
     alice = await server.user("alice")
     room_ids = await rooms_of(alice, 4)
     sliding = SlidingClient(alice)

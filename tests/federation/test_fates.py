@@ -1,0 +1,139 @@
+"""Events of other servers that are refused, or come with a false past: what they may change, and what not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from immutables import Map
+
+from federation.room_told import STRIPPED_BYTES_MAX, STRIPPED_MAX, shown_state
+from homeserver.core.auth_rules import auth_keys
+from homeserver.core.events import Event
+from homeserver.core.identifiers import EventId, RoomId
+from homeserver.rooms.arrivals import Arrival, Fate
+from homeserver.rooms.residents import Room
+from tests.kit.dag import make_event
+from tests.kit.server import Client, RunningServer
+
+EVE = "@eve:away.test"
+
+
+class Stage:
+    """A room of ours, and events of somebody on another server."""
+
+    def __init__(self, server: RunningServer, alice: Client, room_id: RoomId) -> None:
+        self.server = server
+        self.alice = alice
+        self.room_id = room_id
+        self._ts = 1
+
+    async def room(self) -> Room:
+        room = await self.server.hansa.rooms.rooms.get(self.room_id)
+        assert room is not None
+        return room
+
+    async def event(self, type: str, content: dict[str, Any], key: str | None, prev: list[str]) -> Event:
+        """An event of Eve's after these, resting on the state as it is now."""
+        room = await self.room()
+        keys = auth_keys(room.version, type=type, sender=EVE, state_key=key, content=content)
+        room = await self.server.hansa.rooms.rooms.with_known(room, keys)
+        known = [event for name in keys if (event := room.head.known.get(name)) is not None]
+        self._ts += 1
+        return make_event(
+            room.version,
+            type=type,
+            sender=EVE,
+            content=content,
+            state_key=key,
+            room_id=self.room_id,
+            prev=prev,
+            auth=[event.event_id for event in known],
+            depth=room.head.depth + 1,
+            ts=self._ts,
+        )
+
+    async def take(self, event: Event, **given: Any) -> Fate:
+        return (await self.server.hansa.rooms.incoming.take(self.room_id, [Arrival(event=event, **given)]))[0]
+
+    async def heads(self) -> list[EventId]:
+        return [head.event_id for head in (await self.room()).head.heads]
+
+    async def texts(self) -> list[str]:
+        page = (await self.alice.get("/rooms/{}/messages", self.room_id, dir="b", limit="50")).ok()
+        return [event["content"]["body"] for event in page["chunk"] if event["type"] == "m.room.message"]
+
+
+@pytest.fixture
+async def stage(here: RunningServer) -> Stage:
+    alice = await here.user("alice")
+    room_id = await alice.create_room(preset="public_chat", room_version="11", name="Town")
+    stage = Stage(here, alice, RoomId(room_id))
+    join = await stage.event("m.room.member", {"membership": "join"}, EVE, list(await stage.heads()))
+    assert await stage.take(join) is Fate.ACCEPTED
+    return stage
+
+
+def text(body: str) -> dict[str, Any]:
+    return {"msgtype": "m.text", "body": body}
+
+
+async def test_a_soft_failed_event_waits_to_be_cited(stage: Stage) -> None:
+    """T-C18: not shown and no extremity; what cites it later is judged as ever."""
+    before = await stage.heads()
+    late = await stage.event("m.room.message", text("late"), None, list(before))
+    (await stage.alice.post("/rooms/{}/kick", stage.room_id, body={"user_id": EVE})).ok()
+    after = await stage.heads()
+    assert await stage.take(late) is Fate.SOFT_FAILED
+    assert await stage.heads() == after and await stage.texts() == []
+    (await stage.alice.put("/rooms/{}/state/m.room.topic", stage.room_id, body={"topic": "open"})).ok()
+    again = await stage.event("m.room.member", {"membership": "join"}, EVE, [*await stage.heads(), late.event_id])
+    assert await stage.take(again) is Fate.ACCEPTED
+    assert await stage.heads() == [again.event_id]
+    assert await stage.texts() == []
+    assert (await stage.room()).membership(EVE) == "join"  # type: ignore[arg-type]
+
+
+async def test_nothing_rests_on_a_rejected_event(stage: Stage) -> None:
+    """T-C17: rejected is kept as such; what names it as its authorisation is rejected as well."""
+    levels = await stage.event("m.room.power_levels", {"users": {EVE: 100}}, "", list(await stage.heads()))
+    assert await stage.take(levels) is Fate.REJECTED
+    room = await stage.room()
+    topic = await stage.event("m.room.topic", {"topic": "mine"}, "", list(await stage.heads()))
+    cited = list(topic.auth_event_ids)
+    power = room.known_state("m.room.power_levels")
+    assert power is not None
+    forged = make_event(
+        room.version, type="m.room.topic", sender=EVE, content={"topic": "mine"}, state_key="", room_id=stage.room_id,
+        prev=list(await stage.heads()), auth=[*(n for n in cited if n != power.event_id), levels.event_id],
+    )  # fmt: skip
+    assert await stage.take(forged) is Fate.REJECTED
+    assert (await stage.alice.get("/rooms/{}/state/m.room.topic", stage.room_id)).status == 404
+    child = await stage.event("m.room.message", text("after it"), None, [levels.event_id])
+    assert await stage.take(child) is Fate.ACCEPTED
+    assert await stage.texts() == ["after it"]
+
+
+async def test_a_false_state_at_a_gap_takes_nothing_away(stage: Stage) -> None:
+    """T-C7: what another server says of the state before its event never replaces what we know."""
+    room = await stage.room()
+    hansa = stage.server.hansa.rooms
+    numbers = await hansa.numbers.find([("m.room.create", ""), ("m.room.member", EVE)])
+    state = await hansa.rooms.state_map(room)
+    small = Map({number: state[number] for number in numbers.values()})
+    gap = await stage.event("m.room.message", text("from nowhere"), None, ["$" + "x" * 43])
+    assert await stage.take(gap, states_before=[small]) in (Fate.ACCEPTED, Fate.REJECTED, Fate.SOFT_FAILED)
+    assert (await stage.alice.get("/rooms/{}/state/m.room.name", stage.room_id)).ok()["name"] == "Town"
+    members = (await stage.alice.get("/rooms/{}/joined_members", stage.room_id)).ok()["joined"]
+    assert set(members) == {stage.alice.user_id, EVE}
+    await stage.alice.send(stage.room_id, "still here")
+    assert "still here" in await stage.texts()
+
+
+@pytest.mark.parametrize("content", [{}, {"x": "y" * 60_000}])
+def test_what_is_told_of_a_room_is_bounded(content: dict[str, Any]) -> None:
+    """T-B8: in number and in bytes."""
+    told = [{"type": "m.room.name", "state_key": str(n), "sender": EVE, "content": content} for n in range(1_000)]
+    shown = shown_state([None, *told, 5])
+    assert 0 < len(shown) <= STRIPPED_MAX
+    assert sum(len(str(event)) for event in shown) < STRIPPED_BYTES_MAX + 10_000
