@@ -21,6 +21,7 @@ OPEN = tuple(
     """
     /.well-known/matrix/ /health /ready /metrics /_synapse/admin/v1/register
     /_matrix/key/ /_matrix/federation/v1/version /_matrix/federation/v1/openid/userinfo /_matrix/media/ /_matrix/app/
+    /_matrix/federation/v1/3pid/onbind
     /_matrix/client/versions /_matrix/client/v3/login /_matrix/client/v3/register /_matrix/client/v1/register
     /_matrix/client/unstable/org.hansa.tus/uploads /_matrix/client/v1/room_summary/
     /_matrix/client/v3/refresh /_matrix/client/v3/auth/ /_matrix/client/v3/directory/ /_matrix/client/v3/publicRooms
