@@ -165,7 +165,7 @@ async def test_state(server: RunningServer) -> None:
     (await bob.put(STATE, room, "org.open", alice.user_id, body={})).refused(403, "M_FORBIDDEN")
     (await bob.put(STATE, room, "org.open", "a/b c", body={"n": 1})).ok()
     assert (await alice.get(STATE, room, "org.open", "a/b c")).ok() == {"n": 1}
-    (await alice.put(STATE, room, "m.room.create", "", body={})).refused(403, "M_FORBIDDEN")
+    (await alice.put(STATE, room, "m.room.create", "", body={})).refused(400, "M_BAD_STATE")
 
 
 async def test_who_left_sees_the_room_as_it_was(server: RunningServer) -> None:
