@@ -1,0 +1,173 @@
+"""What the tiers of the search hold and answer: one meaning, whichever engine keeps it. Pure values and one Protocol.
+
+A document is what one event says now (after its latest edit). Its text comes analysed: `tokens` have positions (words,
+and pairs of characters in scripts without spaces), `extras` have none (single characters, forms without marks, parts of
+identifiers). A term is found in either, a phrase in `tokens` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One event as the search finds it.
+
+    `place` is its ordering in the room's timeline, which visibility speaks of; `version` the journal position of what
+    last changed it (itself, its latest edit or redaction): a tier never replaces a document by an older version.
+    """
+
+    event_nid: int
+    room_nid: int
+    place: int
+    source_nid: int  # the event that says it: itself, or its latest edit
+    version: int
+    received_ms: int  # month of receipt: which index or file it belongs to
+    origin_server_ts: int
+    event_id: str
+    room_id: str
+    sender: str
+    type: str
+    key: str  # content.body, content.name or content.topic
+    tokens: Sequence[str]
+    extras: Sequence[str] = ()
+    has: frozenset[str] = frozenset()  # link, file, image, video, audio, code, poll
+    hosts: Sequence[str] = ()  # of links
+    mentions: Sequence[str] = ()
+    thread_root: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An event that isn't found any more, from journal position `version` on."""
+
+    event_nid: int
+    room_nid: int
+    version: int
+
+
+# The query tree. Leaves are analysed already, so that every tier compares tokens alone.
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fuzzy:
+    token: str
+    distance: int  # edits: 1 or 2
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    user_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class InRooms:
+    room_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """origin_server_ts: after_ms <= it < before_ms."""
+
+    after_ms: int | None
+    before_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class InThread:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Mentions:
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    parts: tuple[Query, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    parts: tuple[Query, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    part: Query
+
+
+Query = Term | Phrase | Prefix | Fuzzy | Senders | InRooms | Between | Has | InThread | Mentions | All | AnyOf | Not
+
+# Room number → closed intervals of places that the asker may read, in order, not touching.
+Scope = Mapping[int, Sequence[tuple[int, int]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What to find, for whom, in which order. `after` is the `Hit.cursor` to go on behind; `upto` bounds event numbers,
+    so that later pages stay right while messages come."""
+
+    query: Query
+    scope: Scope
+    keys: frozenset[str]
+    by_rank: bool
+    upto: int
+    limit: int
+    after: tuple[float, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """`rank` is higher for a better match. Order: (rank or time, event number), both falling."""
+
+    event_nid: int
+    source_nid: int
+    room_nid: int
+    rank: float
+    cursor: tuple[float, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """`count` is exact up to what the tier says it counts; `is_partial` where a part of the tier couldn't be asked."""
+
+    hits: Sequence[Hit]
+    count: int
+    is_partial: bool = False
+
+
+class Tier(Protocol):
+    """An engine that keeps documents: tantivy, Elasticsearch, or the cold archive."""
+
+    async def write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> None:
+        """Durable, and seen by the next `find`, once it returns. Doing it twice ends in the same place."""
+        ...
+
+    async def find(self, question: Question) -> Findings: ...
+
+    async def forget_rooms(self, room_nids: Sequence[int]) -> None: ...
