@@ -31,7 +31,7 @@ class RoomAccess:
     async def shared_room(self, room_id: RoomId, origin: ServerName) -> Room:
         """The same for a server that must be in the room itself. Raises Forbidden."""
         room = await self.open_room(room_id, origin)
-        if not is_in(room, origin) and not _was_invited(room, origin):
+        if not is_in(room, origin):
             raise Forbidden("your server is not in this room")
         return room
 
@@ -40,11 +40,6 @@ def is_in(room: Room, server: ServerName) -> bool:
     """Whether some user of a server is joined."""
     suffix = ":" + server
     return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())
-
-
-def _was_invited(room: Room, server: ServerName) -> bool:
-    suffix = ":" + server
-    return any(membership == "invite" and user_id.endswith(suffix) for user_id, membership in room.members.items())
 
 
 def joined_servers(room: Room) -> list[ServerName]:
