@@ -19,6 +19,7 @@ from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.users import Users
 from homeserver.assembly.account_endpoints import account_endpoints
 from homeserver.assembly.accounts import AccountParts, build_accounts, follow_successors
+from homeserver.assembly.admin import build_admin
 from homeserver.assembly.appservices import build_appservices, build_bridges
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.calls import CallParts
@@ -184,7 +185,8 @@ class Hansa:
             ]
             federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)
-        await self._serve(parts, between_servers)
+        admin = await build_admin(base, accounts, rooms, commands, self.people)
+        await self._serve(parts, between_servers, admin.endpoints)
         self._watch(journal)
         self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
 
@@ -199,12 +201,13 @@ class Hansa:
         accounts.profiles.elsewhere = FederatedProfiles(federated.peers)
         return federated
 
-    async def _serve(self, parts: Sequence[object], between_servers: Sequence[object]) -> None:
+    async def _serve(self, parts: Sequence[object], between_servers: Sequence[object], admin: Sequence[object]) -> None:
         """Listens, each listener for the APIs that it names."""
         for listener in self.config.listeners:
             served = [
                 *(parts if "client" in listener.apis else []),
                 *(between_servers if "federation" in listener.apis else []),
+                *(admin if "admin" in listener.apis else []),
                 *self._monitoring(listener),
             ]
             await self._listen(listener, served, self.appservices.masquerading)

@@ -423,3 +423,26 @@ def event_explain(ctx: click.Context, event_id: str, as_data: bool) -> None:
     for title, cited in (("it cites", found.auth_events), ("state before", found.state_before)):
         for one in cited:
             click.echo(f"  {title:<13}{one.what}  {one.event_id}" + (f"  {one.fate}" if one.fate else ""))
+
+
+@hansa.group("audit", cls=_Group, epilog=_examples("hansa audit verify", "hansa audit verify --json"))
+def audit_group() -> None:
+    """Look at what operators did."""
+
+
+@audit_group.command("verify", epilog="JSON: {entries, head, broken_at, problem}; head is the newest entry's hash.")
+@json_option
+@click.pass_context
+def audit_verify(ctx: click.Context, as_data: bool) -> int:
+    """Prove that no entry of the audit log was changed, removed or put in between; note the head for the next time."""
+    from homeserver.operator.audit import verify_audit_log
+    from homeserver.runtime.clock import SystemClock
+
+    verdict = _wait(verify_audit_log(_config(ctx), SystemClock()))
+    if as_data:
+        _print_data(asdict(verdict))
+    elif verdict.problem is not None:
+        click.echo(f"error: {verdict.problem}\nhint: compare with a backup of the table audit_log", err=True)
+    else:
+        click.echo(f"{verdict.entries} entries, unbroken; head {verdict.head}")
+    return int(verdict.problem is not None)

@@ -186,6 +186,7 @@ class Sessions:
             token_id=holder.token_nid,
             is_suspended=holder.is_suspended,
             is_locked=holder.is_locked,
+            operator_role=holder.operator_role,
         )
         if before == self._ended:
             self._holders[digest] = (holder, caller)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import orjson
 
 from homeserver.accounts.passwords import Passwords
-from homeserver.core.errors import InvalidUsername, MatrixError, NotFound, UserInUse
+from homeserver.core.errors import Forbidden, InvalidUsername, MatrixError, NotFound, UserInUse
 from homeserver.core.identifiers import ID_BYTES_MAX, ServerName, UserId, is_new_localpart, is_user_id, localpart_of
+from homeserver.core.operators import Role
 from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.runtime.clock import Clock
-from homeserver.storage import personal_data, profiles, registration_tokens, sessions_to_end, users
+from homeserver.storage import operator_roles, personal_data, profiles, registration_tokens, sessions_to_end, users
 from homeserver.storage.database import Database, Tx
 from homeserver.storage.users import UserRow
 
@@ -153,9 +154,10 @@ class Users:
         """Ends an account for good: no log-in, no profile, nothing that it kept for itself.
 
         With `erase` its messages are hidden from newcomers. `also` ends its sessions in the
-        same transaction: no account is half deactivated.
+        same transaction: no account is half deactivated. Raises Forbidden for the last owner of the server.
         """
         async with self._journal.write() as write:
+            await _check_owner_stays(write.tx, user_id)
             await also(write, user_id)
             await users.deactivate(write.tx, user_id, write.position if erase else None)
             await profiles.delete_all(write.tx, user_id)
@@ -173,3 +175,10 @@ class Users:
         if not self._erased:
             return {}
         return {user_id: self._erased[user_id] for user_id in user_ids if user_id in self._erased}
+
+
+async def _check_owner_stays(tx: Tx, user_id: UserId) -> None:
+    """Raises Forbidden for the last owner: nobody could run the server any more."""
+    await operator_roles.lock(tx)
+    if await operator_roles.of(tx, user_id) is Role.OWNER and not await operator_roles.has_other_owner(tx, user_id):
+        raise Forbidden("this is the last administrator: make somebody else one first")

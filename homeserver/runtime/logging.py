@@ -146,3 +146,9 @@ def bind_request(request_id: str) -> None:
     """Adds `request_id` to every line that this task and its children write from now on."""
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
+
+
+def bound_request() -> str | None:
+    """The id that `bind_request` gave to what runs now."""
+    bound = structlog.contextvars.get_contextvars().get("request_id")
+    return bound if isinstance(bound, str) else None

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import DeviceId, UserId
+from homeserver.core.operators import Role
 from homeserver.storage.database import Reader, Tx
 
 
@@ -23,6 +24,7 @@ class Holder:
     is_deactivated: bool
     is_locked: bool
     is_suspended: bool
+    operator_role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,9 @@ _INSERT_ACCESS = """
 """
 _HOLDER = """
     SELECT t.token_nid, t.user_id, t.device_id, t.expires_ts, t.refresh_nid,
-           u.is_admin, u.is_guest, u.is_deactivated, u.is_locked, u.is_suspended
-    FROM access_tokens t JOIN users u USING (user_id) WHERE t.digest = $1
+           u.is_admin, u.is_guest, u.is_deactivated, u.is_locked, u.is_suspended, r.role AS operator_role
+    FROM access_tokens t JOIN users u USING (user_id)
+    LEFT JOIN operator_roles r ON r.user_id = u.user_id AND r.role <> 'owner' WHERE t.digest = $1
 """
 _DELETE_OF_DEVICES = "DELETE FROM access_tokens WHERE user_id = $1 AND device_id = ANY($2::text[])"
 _DELETE_REFRESH_OF_DEVICES = "DELETE FROM refresh_tokens WHERE user_id = $1 AND device_id = ANY($2::text[])"
@@ -72,9 +75,12 @@ async def insert_access(
 
 
 async def holder(db: Reader, digest: bytes) -> Holder | None:
-    """Whose access token this is the digest of. Two index look-ups."""
+    """Whose access token this is the digest of. Three index look-ups."""
     row = await db.fetchrow(_HOLDER, digest)
-    return Holder(**row) if row else None
+    if row is None:
+        return None
+    role = row["operator_role"]
+    return Holder(**{**row, "operator_role": Role(role) if role is not None else None})
 
 
 async def delete_access(tx: Tx, token_nid: int) -> None:

@@ -63,6 +63,7 @@ class Binding:
         "_query",
         "wants_body",
         "wants_caller",
+        "wants_operator",
         "wants_origin",
         "wants_request",
     )
@@ -73,17 +74,22 @@ class Binding:
         names = list(inspect.signature(handler).parameters)
         in_path = set(_PARAMETER.findall(declared.paths[0]))
         self.wants_caller = "caller" in names
+        self.wants_operator = "operator" in names
         self.wants_origin = "origin" in names
         self.wants_request = "request" in names
         self.wants_body = "body" in names
         self._query = hints.get("query")
         self._body: Any = hints.get("body")
         self._path = {name: _PATH_PARSERS.get(hints.get(name), _plain) for name in in_path & set(names)}
-        unknown = set(names) - in_path - {"caller", "origin", "request", "body", "query"}
+        unknown = set(names) - in_path - {"caller", "operator", "origin", "request", "body", "query"}
         if unknown:
             raise TypeError(f"{handler.__qualname__}: nothing gives the parameters {sorted(unknown)}")
         if self.wants_origin > (declared.access is Access.SERVER) or (self.wants_origin and self.wants_caller):
             raise TypeError(f"{handler.__qualname__}: only Access.SERVER gives `origin`, and only the others `caller`")
+        if self.wants_operator and declared.access is not Access.ADMIN:
+            raise TypeError(f"{handler.__qualname__}: only Access.ADMIN gives `operator`")
+        if declared.needs is not None and declared.access is not Access.ADMIN:
+            raise TypeError(f"{handler.__qualname__}: only Access.ADMIN asks for a permission")
 
     def arguments(
         self, path: Mapping[str, str], query: Mapping[str, str], caller: Caller | None, request: Request

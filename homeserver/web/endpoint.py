@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import DeviceId, UserId
+from homeserver.core.operators import Permission, Role, may, may_act_on
 
 Json = dict[str, Any]
 
@@ -21,7 +22,7 @@ class Access(Enum):
     OPTIONAL = "optional"  # a token is checked where one is sent
     USER = "user"  # users with an account; guests get M_GUEST_ACCESS_FORBIDDEN
     GUEST = "guest"  # users and guests
-    ADMIN = "admin"  # server administrators
+    ADMIN = "admin"  # server administrators; with `needs`, every operator who holds that permission
     SERVER = "server"  # other servers, by their signature; the handler's `origin` names the one that asks
 
 
@@ -40,6 +41,33 @@ class Caller:
     is_suspended: bool = False
     # May do nothing but log out. spec: client-server-api/#account-locking
     is_locked: bool = False
+    # Given to accounts that aren't administrators. `role` is what counts.
+    operator_role: Role | None = None
+
+    @property
+    def role(self) -> Role | None:
+        """What the caller is among those who run the server: an administrator's account is an owner."""
+        return Role.OWNER if self.is_admin else self.operator_role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """A caller who runs this server, with what the audit log must know of the request."""
+
+    user_id: UserId
+    role: Role
+    address: str | None = None
+    request_id: str | None = None
+
+    def check(self, permission: Permission) -> None:
+        """Raises Forbidden unless the operator holds the permission."""
+        if not may(self.role, permission):
+            raise Forbidden(f"your role ({self.role}) doesn't hold the permission {permission}")
+
+    def check_may_act_on(self, role: Role | None) -> None:
+        """Raises Forbidden for an account whose role isn't below the operator's; an owner acts on everybody."""
+        if not may_act_on(self.role, role):
+            raise Forbidden(f"your role ({self.role}) may not act on an account of the role {role}")
 
 
 def check_own(caller: Caller, user_id: UserId, otherwise: str) -> None:
@@ -65,6 +93,8 @@ class Endpoint:
     raw_body: bool = False  # the handler reads `request.stream()` itself
     # Refused while the disk is nearly full; None: unless it only reads, or is for administrators.
     needs_disk: bool | None = None
+    # With Access.ADMIN: what the caller must hold. None: everything, as an administrator's account does.
+    needs: Permission | None = None
     name: str = field(default="", compare=False)
 
     @property
@@ -90,10 +120,12 @@ def endpoint(
     while_locked: bool = False,
     raw_body: bool = False,
     needs_disk: bool | None = None,
+    needs: Permission | None = None,
 ) -> Callable[[HandlerT], HandlerT]:
     """Declares a method as the endpoint of these paths.
 
     The method's parameters say what it wants, by name or annotated type: `caller: Caller`, `request: Request`,
+    `operator: Operator` (with Access.ADMIN),
     `origin: ServerName` (with Access.SERVER), `body: SomeStruct` (or `Json`: any JSON object), `query: SomeStruct`, and
     each `{name}` of the path (annotate as `RoomId`, `UserId`, `EventId`, `str`…; it is parsed as such, else the spec's
     M_INVALID_PARAM).
@@ -111,6 +143,7 @@ def endpoint(
         while_locked=while_locked,
         raw_body=raw_body,
         needs_disk=needs_disk,
+        needs=needs,
     )
 
     def declare(handler: HandlerT) -> HandlerT:

@@ -33,11 +33,12 @@ from homeserver.core.errors import (
     Unrecognized,
 )
 from homeserver.core.identifiers import ServerName
+from homeserver.core.operators import may
 from homeserver.runtime.clock import Clock
-from homeserver.runtime.logging import bind_request
+from homeserver.runtime.logging import bind_request, bound_request
 from homeserver.web.binding import Binding
 from homeserver.web.connections import Connections, GuardedServer, client_address, network_of
-from homeserver.web.endpoint import Access, Answer, Caller, Endpoint, Handler, endpoints_of
+from homeserver.web.endpoint import Access, Answer, Caller, Endpoint, Handler, Operator, endpoints_of
 from homeserver.web.older_spellings import older_spellings
 from homeserver.web.rate_limits import RateLimiter
 from homeserver.web.router import Router
@@ -314,6 +315,8 @@ class WebServer:
                     arguments = route.binding.arguments(path, _query(raw), asked.caller, request)
                     if route.binding.wants_origin:
                         arguments["origin"] = asked.origin
+                    if route.binding.wants_operator:
+                        arguments["operator"] = _operator(asked.caller, request)
                     if route.binding.wants_body:
                         arguments["body"] = (
                             route.binding.parse_body(await request.body())
@@ -384,8 +387,12 @@ class WebServer:
             raise UnknownToken("this account is locked", errcode="M_USER_LOCKED", extra={"soft_logout": True})
         if caller.is_guest and access not in (Access.GUEST, Access.OPTIONAL):
             raise Forbidden("guests may not do this", errcode="M_GUEST_ACCESS_FORBIDDEN")
-        if access is Access.ADMIN and not caller.is_admin:
+        if access is Access.ADMIN and not (
+            caller.is_admin if declared.needs is None else may(caller.role, declared.needs)
+        ):
             raise Forbidden("only server administrators may do this")
+        if access is Access.ADMIN and caller.is_suspended:
+            raise Forbidden("this account is suspended", errcode="M_USER_SUSPENDED")
         if caller.is_suspended and not declared.while_suspended:
             raise Forbidden("this account is suspended", errcode="M_USER_SUSPENDED")
         return caller
@@ -403,6 +410,12 @@ async def _parsed(data: bytes) -> Any:
     if len(data) > _PARSED_INLINE_BYTES:
         return await asyncio.to_thread(canonical_json.parse_lenient, data)
     return canonical_json.parse_lenient(data)
+
+
+def _operator(caller: Caller | None, request: HttpRequest) -> Operator:
+    """The caller as the operator that access was given to."""
+    assert caller is not None and caller.role is not None
+    return Operator(user_id=caller.user_id, role=caller.role, address=request.address, request_id=bound_request())
 
 
 def _is_implied_head(raw: web.BaseRequest, declared: Endpoint) -> bool:

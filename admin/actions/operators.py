@@ -1,0 +1,104 @@
+"""Who runs the server: roles given and taken. There is always an owner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from admin.audit import AuditLog, entry_of
+from homeserver.accounts.sessions import Sessions
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
+from homeserver.core.identifiers import UserId
+from homeserver.core.operators import Permission, Role
+from homeserver.runtime.clock import Clock
+from homeserver.storage import operator_roles, users
+from homeserver.storage.database import Database, Tx
+from homeserver.web.endpoint import Operator
+
+
+class OperatorRoles:
+    """Gives and takes roles."""
+
+    def __init__(self, db: Database, audit: AuditLog, sessions: Sessions, clock: Clock) -> None:
+        self._db = db
+        self._audit = audit
+        self._sessions = sessions
+        self._clock = clock
+
+    async def all_of_them(self) -> list[tuple[UserId, Role]]:
+        """Every operator with their role."""
+        return await operator_roles.all_of_them(self._db)
+
+    async def of(self, user_id: UserId) -> Role | None:
+        """The role of an account in use, if it has one."""
+        return await operator_roles.of(self._db, user_id)
+
+    async def check_may_act_on(self, operator: Operator, user_id: UserId) -> None:
+        """Raises Forbidden for an account whose role isn't below the operator's."""
+        operator.check_may_act_on(await self.of(user_id))
+
+    async def give(self, user_id: UserId, role: Role, *, by: Operator, reason: str | None = None) -> None:
+        """Makes the account an operator of this role. Raises NotFound, InvalidParam, Forbidden (the last owner)."""
+        by.check(Permission.CHANGE_OPERATORS)
+        async with self._db.transaction() as tx:
+            await operator_roles.lock(tx)
+            user = await users.by_id(tx, user_id)
+            if user is None or user.is_deactivated:
+                raise NotFound("there is no such user")
+            if user.is_guest:
+                raise InvalidParam("a guest can't be an operator")
+            before = await operator_roles.of(tx, user_id)
+            if role is not Role.OWNER:
+                await self._check_owner_stays(tx, user_id, before)
+            # The account's flag makes an owner, and nothing else does.
+            await operator_roles.set_admin_flag(tx, user_id, role is Role.OWNER)
+            await operator_roles.set_role(tx, user_id, role, by.user_id, self._clock.now_ms())
+            await self._record(tx, by, user_id, before, role, reason)
+        self._sessions.account_changed(user_id)
+
+    async def take(self, user_id: UserId, *, by: Operator, reason: str | None = None) -> None:
+        """Makes the account a plain user. Raises NotFound where it is one, Forbidden for the last owner."""
+        by.check(Permission.CHANGE_OPERATORS)
+        async with self._db.transaction() as tx:
+            await operator_roles.lock(tx)
+            before = await operator_roles.of(tx, user_id)
+            if before is None:
+                raise NotFound("this user is no operator")
+            await self._check_owner_stays(tx, user_id, before)
+            await operator_roles.set_admin_flag(tx, user_id, False)
+            await operator_roles.delete(tx, user_id)
+            await self._record(tx, by, user_id, before, None, reason)
+        self._sessions.account_changed(user_id)
+
+    async def set_admin_flag(self, user_id: UserId, is_admin: bool, *, by: Operator) -> None:
+        """As tools know it: an administrator is an owner, and one who isn't any more has no role at all."""
+        if user_id == by.user_id and not is_admin:
+            raise MatrixError("You may not demote yourself.")
+        before = await self.of(user_id)
+        if is_admin == (before is Role.OWNER):
+            by.check(Permission.CHANGE_OPERATORS)
+            if await users.by_id(self._db, user_id) is None:
+                raise NotFound("User not found")
+            return
+        if is_admin:
+            await self.give(user_id, Role.OWNER, by=by)
+        else:
+            await self.take(user_id, by=by)
+
+    async def check_may_end(self, tx: Tx, user_id: UserId) -> None:
+        """For whoever ends an account in this transaction. Raises Forbidden for the last owner's."""
+        await operator_roles.lock(tx)
+        await self._check_owner_stays(tx, user_id, await operator_roles.of(tx, user_id))
+
+    async def _check_owner_stays(self, tx: Tx, user_id: UserId, before: Role | None) -> None:
+        if before is Role.OWNER and not await operator_roles.has_other_owner(tx, user_id):
+            raise Forbidden("this is the last owner: make somebody else one first")
+
+    async def _record(
+        self, tx: Tx, by: Operator, user_id: UserId, before: Role | None, after: Role | None, reason: str | None
+    ) -> None:
+        entry = entry_of(by, "operator.role", user_id, reason=reason, before=_said(before), after=_said(after))
+        await self._audit.record(tx, entry)
+
+
+def _said(role: Role | None) -> dict[str, Any]:
+    return {"role": role.value if role is not None else None}

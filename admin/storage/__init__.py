@@ -1,0 +1,1 @@
+"""The tables that administration keeps, and the queries that its pages read."""
