@@ -19,8 +19,7 @@ from homeserver.storage import events, journal_cursors, relations
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 from search import storage
-from search.analyser import tokens_of
-from search.documents import is_edit, key_of, text_of
+from search.documents import document_of, is_edit, key_of
 from search.storage import CONSUMER, Document
 
 FLUSH_S = 2.0
@@ -129,11 +128,11 @@ class Indexer:
         chars = 0
         for one in shown:
             edit = _latest(one, children[one.event.event_id], edits)
-            text, key = text_of(one.event, edit.event if edit is not None else None), key_of(one.event)
-            if text is not None and key is not None:
-                source = edit.nid if edit is not None else one.nid
-                documents.append(Document(one.nid, one.room_nid, source, key, tokens_of(text)))
-                chars += len(text)
+            made = document_of(one, edit, version=0, received_ms=0)
+            if made is not None:
+                words = [*made.tokens, *made.extras]
+                documents.append(Document(one.nid, one.room_nid, made.source_nid, made.key, words))
+                chars += one.size_bytes
             if chars > CHARS_AT_ONCE:
                 chars = 0
                 await self._clock.sleep(0)

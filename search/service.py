@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from homeserver.ports import SearchHit, SearchWish
 from homeserver.storage.database import Database
 from search import storage
-from search.analyser import terms_of, words_of
+from search.analyser import phrases_of, words_of
 from search.indexer import Indexer
 
 
@@ -21,7 +21,7 @@ class PostgresSearch:
     async def find(self, wish: SearchWish, room_nids: Collection[int], limit: int) -> Sequence[SearchHit]:
         """One query, over what was said up to now."""
         await self._indexer.flush()
-        terms = terms_of(wish.term)
+        terms = [token for phrase in phrases_of(wish.term) for token in phrase]
         if not terms or not room_nids:
             return []
         found = await storage.find(
