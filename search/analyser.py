@@ -55,9 +55,12 @@ def _classes() -> tuple[str, str, dict[int, int | None]]:
         category = unicodedata.category(char)
         if category == "Nd" and (digit := unicodedata.decimal(char, None)) is not None:
             folded[code] = 0x30 + digit
-        elif category == "Cf" or char == "ـ" or 0xFE00 <= code <= 0xFE0F:  # joiners, soft hyphens, tatweel, variants
-            folded[code] = None
-        elif category == "Mn" and 0x0590 <= code < 0x0780:  # vowels that Hebrew and Arabic may leave out
+        elif (
+            category == "Cf"
+            or char == "ـ"
+            or 0xFE00 <= code <= 0xFE0F
+            or (category == "Mn" and 0x0590 <= code < 0x0780)
+        ):  # joiners, soft hyphens, tatweel, variants
             folded[code] = None
         elif category[0] in "LMN":
             (pairs if _is_unspaced(code) else word).append(code)
@@ -158,7 +161,9 @@ def fold(text: str) -> str:
 @lru_cache(maxsize=16_384)
 def without_marks(word: str) -> str:
     """A word as it is written without accents, or vowel signs where they are optional; itself where it has none."""
-    if word.isascii() or any(ord(char) >= _MARKS_ARE_EXTRAS_BELOW and not 0x1E00 <= ord(char) < 0x2000 for char in word):
+    if word.isascii() or any(
+        ord(char) >= _MARKS_ARE_EXTRAS_BELOW and not 0x1E00 <= ord(char) < 0x2000 for char in word
+    ):
         return word
     decomposed = unicodedata.normalize("NFD", word)
     plain = "".join(char for char in decomposed if unicodedata.category(char) != "Mn").translate(_PLAIN)

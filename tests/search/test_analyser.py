@@ -76,7 +76,9 @@ def test_a_text_finds_itself(text: str) -> None:
     assert not set(found.tokens) & set(found.extras)
 
 
-@pytest.mark.parametrize("text", ["a" * 70_000, "aB" * 40_000, "1a" * 40_000, "<" * 70_000, "好" * 70_000, "e\u0301" * 9_000])
+@pytest.mark.parametrize(
+    "text", ["a" * 70_000, "aB" * 40_000, "1a" * 40_000, "<" * 70_000, "好" * 70_000, "e\u0301" * 9_000]
+)
 def test_a_long_text_has_bounded_tokens(text: str) -> None:
     """T-G13"""
     found = analyse(text)
