@@ -1,7 +1,7 @@
 """From text to the words it is found by, in any language. One implementation for every tier.
 
-Text is folded first: compatibility forms (NFKC), case, width, decimal digits of every script. Words are runs of letters,
-digits and their marks. Scripts that write no spaces between words (Chinese, Japanese, Thai…), and Korean, whose words
+Text is folded first: compatibility forms (NFKC), case, width, decimal digits of every script. Words are runs of
+letters, digits and their marks. Scripts that write no spaces between words (Chinese, Japanese, Thai…), and Korean, whose words
 carry endings, give each pair of neighbours, in order; each single character is an extra. So are forms without marks
 (`café` is found by `cafe`) and the parts of identifiers (`getUserName` by `name`). `snake_case`, paths, addresses and
 `ABC-123` are words one after the other, which a phrase finds. Every emoji is a word.

@@ -71,6 +71,7 @@ def document_of(one: StoredEvent, edit: StoredEvent | None, *, version: int, rec
         sender=event.sender,
         type=event.type,
         key=key,
+        source_place=edit.ordering if edit is not None else None,
         tokens=analysed.tokens,
         extras=analysed.extras,
         has=kinds,
@@ -104,7 +105,7 @@ def _is_reply(content: Mapping[str, Any]) -> bool:
 
 
 def _without_quote(body: str) -> str:
-    """A reply without the fallback that older clients put before it. spec: client-server-api/#fallbacks-for-rich-replies"""
+    """A reply without the fallback that older clients put before it. spec: client-server-api/#rich-replies"""
     if not body.startswith("> "):
         return body
     lines = body.split("\n")
@@ -147,6 +148,8 @@ def _kinds(event_type: str, content: Mapping[str, Any], text: str) -> tuple[froz
     kinds = set()
     if isinstance(kind := content.get("msgtype"), str) and kind in _FILES:
         kinds.update(("file", _FILES[kind]))
+    if isinstance(content.get("url"), str):
+        kinds.add("url")
     if event_type == "m.sticker":
         kinds.add("image")
     if "poll.start" in event_type:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
+RANK_MAX = 64
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """One event as the search finds it.
@@ -32,12 +35,24 @@ class Document:
     sender: str
     type: str
     key: str  # content.body, content.name or content.topic
+    source_place: int | None = None  # of `source_nid`; None where that is the event itself
     tokens: Sequence[str]
     extras: Sequence[str] = ()
-    has: frozenset[str] = frozenset()  # link, file, image, video, audio, code, poll
+    has: frozenset[str] = frozenset()  # link, file, image, video, audio, code, poll; url where the content has one
     hosts: Sequence[str] = ()  # of links
     mentions: Sequence[str] = ()
     thread_root: str | None = None
+
+    @property
+    def time_ms(self) -> int:
+        """What `recent` orders by: when it was said, by its sender's clock, but never later than it came here."""
+        return min(self.origin_server_ts, self.received_ms)
+
+    @property
+    def rank(self) -> int:
+        """How much a match is worth, 0 to RANK_MAX: the fewer words a text has. The same in every tier and for ever, so
+        that pages stay right while messages come."""
+        return max(0, RANK_MAX - 4 * max(0, len(self.tokens) - 1).bit_length())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +94,18 @@ class Senders:
 
 
 @dataclass(frozen=True, slots=True)
+class Types:
+    types: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class InRooms:
     room_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """origin_server_ts: after_ms <= it < before_ms."""
+    """origin_server_ts: after_ms <= it < before_ms; None is open."""
 
     after_ms: int | None
     before_ms: int | None
@@ -121,9 +141,14 @@ class Not:
     part: Query
 
 
-Query = Term | Phrase | Prefix | Fuzzy | Senders | InRooms | Between | Has | InThread | Mentions | All | AnyOf | Not
+Query = (
+    Term | Phrase | Prefix | Fuzzy | Senders | Types | InRooms | Between | Has | InThread | Mentions | All | AnyOf | Not
+)
 
-# Room number → closed intervals of places that the asker may read, in order, not touching.
+# Ends of an interval that is open: no place lies beyond.
+FIRST_PLACE, LAST_PLACE = -(2**62), 2**62
+# Room number → closed intervals of places that the asker may read, in order, not touching. A document is found if both
+# its `place` and its `source_place` lie in one of them.
 Scope = Mapping[int, Sequence[tuple[int, int]]]
 
 
@@ -143,7 +168,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """`rank` is higher for a better match. Order: (rank or time, event number), both falling."""
+    """`cursor` is (`Document.rank` or `Document.time_ms`, event number), which is the order, both falling."""
 
     event_nid: int
     source_nid: int
