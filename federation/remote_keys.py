@@ -18,12 +18,16 @@ from homeserver.core import canonical_json
 from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import DeviceId, ServerName, UserId, domain_of
 from homeserver.encryption.keys import check_device_keys
+from homeserver.journal.journal import Entry
+from homeserver.rooms.building import Written
+from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
 
 log = structlog.get_logger()
 Json = dict[str, Any]
 
 TIMEOUT_S = 10.0
+FLUSH_S = 5.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 DEVICES_PER_USER_MAX = 1_000
 LIST_BYTES_MAX = 4 * 1024 * 1024
@@ -33,15 +37,46 @@ _USERS_PER_QUESTION = 250
 class RemoteKeys:
     """Implements `homeserver.ports.RemoteKeys`."""
 
-    def __init__(self, db: Database, client: FederationClient) -> None:
+    def __init__(self, db: Database, client: FederationClient, clock: Clock) -> None:
         self._db = db
         self._client = client
+        self._clock = clock
+        self._came: set[UserId] = set()
+
+    def hear(self, entries: Sequence[Entry]) -> None:
+        """A journal listener: of who comes into a room, changes may have been missed before."""
+        for entry in entries:
+            written = entry.payload
+            if not isinstance(written, Written) or written.event.type != "m.room.member":
+                continue
+            if written.event.membership != "join" or written.membership_before == "join":
+                continue
+            me = self._client.server_name
+            came = written.room.members if written.is_entry else {UserId(written.event.state_key or ""): "join"}
+            self._came |= {user for user, membership in came.items() if membership == "join" and domain_of(user) != me}
+
+    async def run(self) -> None:
+        """One round of a background task."""
+        await self._clock.sleep(FLUSH_S)
+        await self._mark_old()
+
+    async def _mark_old(self, more: Collection[UserId] = ()) -> None:
+        users, self._came = self._came | set(more), set()
+        if users:
+            async with self._db.transaction() as tx:
+                await remote_devices.mark_old(tx, users)
 
     async def query(self, wanted: Mapping[UserId, Collection[DeviceId]]) -> Json:
         """As `POST /keys/query` answers: device_keys, master_keys, self_signing_keys, failures."""
         answer: Json = {"device_keys": {}, "master_keys": {}, "self_signing_keys": {}, "failures": {}}
+        await self._mark_old()
         known = await remote_devices.lists(self._db, wanted)
         fresh = {user: entry for user, entry in known.items() if entry.fetched_version == entry.version and entry.keys}
+        if fresh:
+            # Of who is in no room with us any more, nobody tells us what changes.
+            gone = fresh.keys() - await remote_devices.sharing(self._db, fresh, self._client.server_name)
+            await self._mark_old(gone)
+            fresh = {user: entry for user, entry in fresh.items() if user not in gone}
         found: dict[UserId, Json] = {user: canonical_json.decode(entry.keys or b"{}") for user, entry in fresh.items()}
         missing = _by_server(user for user in wanted if user not in fresh)
         fetched = await asyncio.gather(*(self._fetch(server, users) for server, users in missing.items()))

@@ -193,13 +193,13 @@ class FederatedRooms:
         return self._own.signer.server_name
 
     async def _candidates(self, room_id: RoomId, via: Sequence[ServerName], user_id: UserId) -> list[ServerName]:
-        """Servers that may know the room, the likeliest first; never ourselves."""
+        """Servers that may know the room, the likeliest first; never ourselves. Who names some means these."""
         found = list(via)
         member = await self._side.rooms.outside_member(room_id, user_id)
         if member is not None:
             found.append(domain_of(member.event.sender))
         room = await self._side.rooms.get(room_id)
-        if room is not None:
+        if room is not None and not via:
             found += joined_servers(room)
         if ":" in room_id and not found:
             found.append(domain_of(room_id))

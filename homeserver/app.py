@@ -195,7 +195,7 @@ class Hansa:
         if not self.config.federation.enabled:
             return None
         self.federation = build_federation(self.base)
-        await self.federation.start(self.base)
+        await self.federation.start(self.base, rooms.journal)
         federated = build_federated_rooms(self.base, rooms, self.federation)
         rooms.history.earlier = federated.backfill
         accounts.profiles.elsewhere = FederatedProfiles(federated.peers)

@@ -14,7 +14,7 @@ import structlog
 
 from federation.room_access import RoomAccess
 from federation.storage import remote_devices
-from homeserver.core.errors import MatrixError
+from homeserver.core.errors import Forbidden, MatrixError, NotFound
 from homeserver.core.identifiers import (
     EventId,
     RoomId,
@@ -113,7 +113,12 @@ class Edus:
             read = by_type.get(READ) if isinstance(by_type, dict) else None
             if not is_room_id(room_id) or not isinstance(read, dict):
                 continue
-            await self._access.open_room(RoomId(room_id), origin)
+            try:
+                await self._access.open_room(RoomId(room_id), origin)
+            except (Forbidden, NotFound) as error:
+                # One EDU names many rooms: one that is closed to the server doesn't close the others.
+                log.info("edu_refused", server=origin, kind="m.receipt", reason=error.message)
+                continue
             for user_id, receipt in list(read.items())[:left]:
                 left -= 1
                 if _is_of(user_id, origin) and isinstance(receipt, dict):
@@ -158,9 +163,13 @@ class Edus:
         user_id = content.get("user_id")
         if not _is_of(user_id, origin):
             return
+        user = UserId(str(user_id))
         async with self._journal.write() as write:
-            await remote_devices.mark_changed(write.tx, [UserId(str(user_id))])
-            await self._devices.device_lists.record(write, UserId(str(user_id)))
+            is_first = not await remote_devices.lists(write.tx, [user])
+            await remote_devices.mark_changed(write.tx, [user])
+            # A user without devices who has just come in: clients have heard of the user by the join.
+            if not (is_first and content.get("deleted") is True and content.get("device_id") == ""):
+                await self._devices.device_lists.record(write, user)
 
 
 def _is_of(user_id: object, origin: ServerName) -> bool:

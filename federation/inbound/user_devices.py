@@ -26,11 +26,12 @@ class KeysClaim(msgspec.Struct, frozen=True):
 
 
 class UserDeviceEndpoints:
-    """Only users of ours are answered for. Names of devices stay here."""
+    """Only users of ours are answered for. Names of devices stay here unless the operator shows them."""
 
-    def __init__(self, keys: Keys, server_name: ServerName) -> None:
+    def __init__(self, keys: Keys, server_name: ServerName, *, shows_names: bool = False) -> None:
         self._keys = keys
         self._server_name = server_name
+        self._shows_names = shows_names
 
     @endpoint(
         "GET",
@@ -92,5 +93,7 @@ class UserDeviceEndpoints:
         found = await self._keys.query(_STRANGER, wanted)
         for devices in found["device_keys"].values():
             for keys in devices.values():
-                keys.pop("unsigned", None)
+                unsigned = keys.pop("unsigned", {})
+                if self._shows_names and isinstance(name := unsigned.get("device_display_name"), str):
+                    keys["unsigned"] = {"device_display_name": name}
         return {name: found[name] for name in ("device_keys", "master_keys", "self_signing_keys")}

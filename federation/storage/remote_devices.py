@@ -24,6 +24,7 @@ _CHANGED = """
     INSERT INTO remote_device_lists (user_id, version) SELECT unnest($1::text[]), 1
     ON CONFLICT (user_id) DO UPDATE SET version = remote_device_lists.version + 1
 """
+_MARK_OLD = "UPDATE remote_device_lists SET version = version + 1 WHERE user_id = ANY($1::text[])"
 _PUT = """
     INSERT INTO remote_device_lists (user_id, version, fetched_version, keys)
     SELECT new.user_id, new.version, new.version, new.keys
@@ -62,6 +63,11 @@ async def lists(db: Reader, users: Collection[UserId]) -> dict[UserId, RemoteLis
 async def mark_changed(tx: Tx, users: Sequence[UserId]) -> None:
     """`users` must name each once."""
     await tx.execute(_CHANGED, list(users))
+
+
+async def mark_old(tx: Tx, users: Collection[UserId]) -> None:
+    """Has the lists that are kept of these users asked for anew when they are wanted next."""
+    await tx.execute(_MARK_OLD, sorted(users))
 
 
 async def put(tx: Tx, fetched: Mapping[UserId, tuple[int, bytes]]) -> None:

@@ -66,10 +66,12 @@ class FederationParts:
     keys: Keys
     authentication: RequestAuthentication
 
-    async def start(self, base: Base) -> None:
+    async def start(self, base: Base, journal: Journal) -> None:
         """Loads our keys and the outages; begins what runs beside the requests."""
         await self.own_keys.start()
         await self.reachability.start()
+        journal.listen(self.remote_keys.hear)
+        base.tasks.forever(self.remote_keys.run, name="remote_keys")
         base.tasks.forever(self.reachability.run, name="reachability")
 
 
@@ -93,7 +95,7 @@ def build_federation(base: Base) -> FederationParts:
         reachability=reachability,
         discovery=discovery,
         client=client,
-        remote_keys=RemoteKeys(world.db, client),
+        remote_keys=RemoteKeys(world.db, client, world.clock),
         own_keys=own_keys,
         keys=keys,
         authentication=RequestAuthentication(keys, access, reachability, world.clock, base.server_name),
@@ -123,5 +125,7 @@ def federation_endpoints(
         SigningKeyEndpoints(parts.own_keys, parts.keys, parts.access, base.signer, base.world.clock),
         QueryEndpoints(accounts.profiles, commands.aliases, base.server_name),
         ThirdPartyInviteEndpoints(commands.by_address, parts.client, base.server_name),
-        UserDeviceEndpoints(encryption.keys, base.server_name),
+        UserDeviceEndpoints(
+            encryption.keys, base.server_name, shows_names=base.config.federation.device_names
+        ),
     ]

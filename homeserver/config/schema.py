@@ -354,6 +354,7 @@ class Federation:
     trusted_key_servers: tuple[TrustedKeyServer, ...] = section((), "Servers asked for keys of servers that are gone.")
     request_timeout_s: float = option(30.0, "Longest wait for an answer of another server.", low=0.1, high=600)
     answer_bytes_max: int = option(100 * MIB, "Largest answer taken from another server.", low=1024)
+    device_names: bool = option(False, "Whether other servers are told what our users call their devices.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,11 +78,13 @@ def _still(opened: Any, job: dict[str, Any]) -> Made:
     picture = _fitted(opened, job)
     has_alpha = picture.mode == "RGBA"
     output = io.BytesIO()
-    if has_alpha:
+    # What was kept without loss (drawings, text on a screen) stays so.
+    is_lossless = has_alpha or opened.format == "PNG"
+    if is_lossless:
         picture.save(output, "PNG")
     else:
         picture.save(output, "JPEG", quality=82)
-    return {"content_type": "image/png" if has_alpha else "image/jpeg", **_shape(picture)}, output.getvalue()
+    return {"content_type": "image/png" if is_lossless else "image/jpeg", **_shape(picture)}, output.getvalue()
 
 
 def _animated(opened: Any, job: dict[str, Any]) -> Made:

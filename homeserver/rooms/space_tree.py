@@ -98,11 +98,13 @@ class SpaceTree:
                 continue
             if len(found) == wish.limit:
                 return found, wish.start + len(found)
+            if wish.suggested_only:
+                entry = {**entry, "children_state": [one for one in entry["children_state"] if _is_suggested(one)]}
             if shown >= wish.start:
                 found.append(entry)
             shown += 1
             if step.depth < wish.max_depth:
-                waiting.extend(reversed(_steps(entry["children_state"], step.depth + 1, wish.suggested_only)))
+                waiting.extend(reversed(_steps(entry["children_state"], step.depth + 1)))
         return found, None
 
     async def entry_for_servers(self, room: Room) -> dict[str, Any]:
@@ -264,7 +266,11 @@ def _place(event: Event) -> tuple[bool, str, int, str]:
     return (not valid, str(order) if valid else "", event.origin_server_ts, event.state_key or "")
 
 
-def _steps(children: Sequence[Mapping[str, Any]], depth: int, suggested_only: bool) -> list[_Step]:
+def _is_suggested(child: Mapping[str, Any]) -> bool:
+    return child["content"].get("suggested") is True
+
+
+def _steps(children: Sequence[Mapping[str, Any]], depth: int) -> list[_Step]:
     return [
         _Step(
             RoomId(child["state_key"]),
@@ -276,5 +282,4 @@ def _steps(children: Sequence[Mapping[str, Any]], depth: int, suggested_only: bo
             ),
         )
         for child in children
-        if not suggested_only or child["content"].get("suggested") is True
     ]

@@ -23,6 +23,10 @@ class StagedPdu:
 
 
 _INSERT = """
+    WITH again AS (
+        UPDATE staged_pdus SET due_ms = 0 FROM unnest($1::text[], $2::text[]) AS sent(room_id, event_id)
+        WHERE staged_pdus.room_id = sent.room_id AND staged_pdus.event_id = sent.event_id AND due_ms > 0
+    )
     INSERT INTO staged_pdus (room_id, event_id, origin, received_ms, json)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[])
     ON CONFLICT DO NOTHING
@@ -42,6 +46,7 @@ _DELETE = "DELETE FROM staged_pdus WHERE staged_nid = ANY($1::bigint[])"
 
 
 async def insert(tx: Tx, pdus: Sequence[StagedPdu]) -> None:
+    """Those that wait already, and are sent again, wait no longer."""
     await tx.execute(
         _INSERT,
         [pdu.room_id for pdu in pdus],

@@ -88,7 +88,8 @@ async def test_thumbnails_have_the_size_that_is_configured(server: RunningServer
     for wanted, method, expected in (((30, 30), "crop", (32, 32)), ((300, 200), "scale", (320, 160))):
         found = await alice.get(path, width=wanted[0], height=wanted[1], method=method)
         assert found.status == 200, found.body
-        assert Image.open(io.BytesIO(found.body)).size == expected
+        made = Image.open(io.BytesIO(found.body))
+        assert (made.size, made.format) == (expected, "PNG")
     (await alice.get(path, width=0, height=5)).refused(400, "M_INVALID_PARAM")
 
 

@@ -47,6 +47,8 @@ async def test_a_tree_depth_first_and_in_pages(server: RunningServer) -> None:
     assert await tree(alice, top, max_depth=0) == [top]
     assert await tree(alice, top, max_depth=1) == [top, inner, rooms[0], rooms[2]]
     assert await tree(alice, top, suggested_only="true") == [top, inner]
+    suggested = (await alice.get(HIERARCHY, top, suggested_only="true")).ok()["rooms"][0]
+    assert [child["state_key"] for child in suggested["children_state"]] == [inner]
     root = (await alice.get(HIERARCHY, top)).ok()["rooms"][0]
     assert (root["name"], root["room_type"], root["num_joined_members"]) == ("Top", "m.space", 1)
     assert [child["state_key"] for child in root["children_state"]] == [inner, rooms[0], rooms[2]]

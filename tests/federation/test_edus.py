@@ -117,3 +117,47 @@ async def test_a_server_speaks_for_its_own_users_alone(here: RunningServer, ther
     assert await ephemeral(alice, room_id, "m.receipt") == []
     assert (await alice.get("/presence/{}/status", alice.user_id)).ok()["presence"] != "unavailable"
     assert not (await alice.sync()).get("to_device", {}).get("events")
+
+
+async def test_a_closed_room_closes_no_other(here: RunningServer, there: RunningServer) -> None:
+    """One transaction brings receipts of several rooms; an ACL of one of them counts there alone."""
+    alice, bob, closed = await a_room(here, there)
+    opened = await alice.create_room(preset="public_chat")
+    await join(bob, opened, here)
+    acl = {"allow": ["*"], "deny": ["localhost"], "allow_ip_literals": True}
+    (await alice.put("/rooms/{}/state/m.room.server_acl", closed, body=acl)).ok()
+    sent = {room_id: await alice.send(room_id, "hello") for room_id in (closed, opened)}
+    content = {room_id: {"m.read": {bob.user_id: {"event_ids": [sent[room_id]]}}} for room_id in (closed, opened)}
+    assert there.hansa.federation is not None
+    body = {"origin_server_ts": 1, "pdus": [], "edus": [{"edu_type": "m.receipt", "content": content}]}
+    await there.hansa.federation.client.put(
+        here.hansa.signer.server_name, "/_matrix/federation/v1/send/receipts", body
+    )
+    found = await ephemeral(alice, opened, "m.receipt")
+    assert any(bob.user_id in content.get(sent[opened], {}).get("m.read", {}) for content in found)
+    assert await ephemeral(alice, closed, "m.receipt") == []
+
+
+async def test_keys_of_who_is_in_no_room_with_us_are_asked_for_anew(here: RunningServer, there: RunningServer) -> None:
+    """Nobody announces changes to a server that shares no room, so nothing kept is believed."""
+    alice, bob, room_id = await a_room(here, there)
+
+    async def upload() -> str:
+        keys = device_keys(bob, SigningKey.generate())
+        (await bob.post("/keys/upload", body={"device_keys": keys})).ok()
+        shown: str = keys["keys"][f"ed25519:{bob.device_id}"]
+        return shown
+
+    async def seen() -> str:
+        found = (await alice.post("/keys/query", body={"device_keys": {bob.user_id: []}})).ok()
+        shown: str = found["device_keys"][bob.user_id][bob.device_id]["keys"][f"ed25519:{bob.device_id}"]
+        return shown
+
+    first = await upload()
+    assert await seen() == first
+    (await alice.post("/rooms/{}/leave", room_id)).ok()
+    second = await upload()
+    assert await seen() == second
+    third = await upload()
+    await join(alice, room_id, there)
+    assert await seen() == third
