@@ -125,7 +125,5 @@ def federation_endpoints(
         SigningKeyEndpoints(parts.own_keys, parts.keys, parts.access, base.signer, base.world.clock),
         QueryEndpoints(accounts.profiles, commands.aliases, base.server_name),
         ThirdPartyInviteEndpoints(commands.by_address, parts.client, base.server_name),
-        UserDeviceEndpoints(
-            encryption.keys, base.server_name, shows_names=base.config.federation.device_names
-        ),
+        UserDeviceEndpoints(encryption.keys, base.server_name, shows_names=base.config.federation.device_names),
     ]

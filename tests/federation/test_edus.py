@@ -130,9 +130,7 @@ async def test_a_closed_room_closes_no_other(here: RunningServer, there: Running
     content = {room_id: {"m.read": {bob.user_id: {"event_ids": [sent[room_id]]}}} for room_id in (closed, opened)}
     assert there.hansa.federation is not None
     body = {"origin_server_ts": 1, "pdus": [], "edus": [{"edu_type": "m.receipt", "content": content}]}
-    await there.hansa.federation.client.put(
-        here.hansa.signer.server_name, "/_matrix/federation/v1/send/receipts", body
-    )
+    await there.hansa.federation.client.put(here.hansa.signer.server_name, "/_matrix/federation/v1/send/receipts", body)
     found = await ephemeral(alice, opened, "m.receipt")
     assert any(bob.user_id in content.get(sent[opened], {}).get("m.read", {}) for content in found)
     assert await ephemeral(alice, closed, "m.receipt") == []
