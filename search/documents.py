@@ -145,7 +145,7 @@ def _extensible(value: object) -> str:
 def _kinds(event_type: str, content: Mapping[str, Any], text: str) -> tuple[frozenset[str], list[str]]:
     """What a message has beside words, and the hosts that it links to."""
     formatted = _string(content.get("formatted_body"))
-    kinds = set()
+    kinds = set[str]()
     if isinstance(kind := content.get("msgtype"), str) and kind in _FILES:
         kinds.update(("file", _FILES[kind]))
     if isinstance(content.get("url"), str):
