@@ -2,9 +2,9 @@
 
 Text is folded first: compatibility forms (NFKC), case, width, decimal digits of every script. Words are runs of
 letters, digits and their marks. Scripts that write no spaces between words (Chinese, Japanese, Thai…), and Korean,
-whose words carry endings, give each pair of neighbours, in order; each single character is an extra. So are forms without marks
-(`café` is found by `cafe`) and the parts of identifiers (`getUserName` by `name`). `snake_case`, paths, addresses and
-`ABC-123` are words one after the other, which a phrase finds. Every emoji is a word.
+whose words carry endings, give each pair of neighbours, in order; each single character is an extra. So are forms
+without marks (`café` is found by `cafe`) and the parts of identifiers (`getUserName` by `name`). `snake_case`, paths,
+addresses and `ABC-123` are words one after the other, which a phrase finds. Every emoji is a word.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _PLAIN = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "
 
 def _classes() -> tuple[str, str, dict[int, int | None]]:
     """As of a regular expression: word characters, those cut into pairs; and what folding replaces."""
-    word, pairs, folded = list[str](), list[str](), dict[int, int | None]()
+    word, pairs, folded = list[int](), list[int](), dict[int, int | None]()
     for code in range(0x80, _SCANNED_TO):
         char = chr(code)
         category = unicodedata.category(char)
