@@ -158,6 +158,24 @@ def _outside_world(checked: Iterable[Module]) -> Iterator[str]:
                 yield f"{module.place(node)}: uses {name}"
 
 
+def test_what_must_not_be_guessed_is_long() -> None:
+    """T-A10, T-N6: tokens, sessions and ids of media have 128 bits or more. What is no secret is named here."""
+    no_secrets = {"homeserver.objects.local", "homeserver.accounts.rendezvous"}  # a folder of its own; an ETag
+
+    def findings() -> Iterator[str]:
+        for module in (module for module in product_modules() if module.name not in no_secrets):
+            for node in ast.walk(module.tree):
+                if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                    continue
+                if node.func.attr != "token" or "randomness" not in ast.unparse(node.func.value):
+                    continue
+                size = node.args[0] if node.args else ast.Constant(32)
+                if not (isinstance(size, ast.Constant) and isinstance(size.value, int) and size.value >= 16):
+                    yield f"{module.place(node)}: {ast.unparse(node)}"
+
+    report(findings(), "give at least 16 bytes, as a number that can be read where it stands")
+
+
 def test_libraries_stay_in_their_place() -> None:
     report(
         (
@@ -257,6 +275,7 @@ def test_endpoint_modules_are_strangers() -> None:
 
 
 def test_sql_is_never_put_together() -> None:
+    """T-J14: what a user says is a parameter, never a part of a statement."""
     verbs = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|CREATE|DROP|ALTER|COPY|LOCK)\s", re.ASCII)
 
     def gaps(node: ast.JoinedStr) -> list[str]:
@@ -456,7 +475,7 @@ def test_server_and_tests_have_the_same_versions() -> None:
 
 
 def test_dependencies_with_known_flaws_stay_out() -> None:
-    """T-O16, T-O23, T-M8, T-M9, T-M10, T-M11, T-P8: the floors known on 2026-11-23, in every lock."""
+    """T-K8, T-O16, T-O23, T-M8, T-M9, T-M10, T-M11, T-P8: the floors known on 2026-11-23, in every lock."""
     report(audit_lock.audit(), "choose newer versions: `make lock`")
 
 

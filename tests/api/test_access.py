@@ -40,7 +40,7 @@ def test_an_endpoint_says_who_may_call_it() -> None:
 
 
 async def test_every_endpoint_wants_a_token(server: RunningServer) -> None:
-    """T-I1, T-I2, T-I10: none, an empty one, blanks and one that was never given are refused everywhere."""
+    """T-I1, T-I2, T-I10, T-J11: none, an empty one, blanks and one that was never given are refused everywhere."""
     stranger = server.anonymous()
     for declared in server.hansa.endpoints:
         path = re.sub(r"\{[a-z_]+\}", "x", declared.paths[0])
