@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from homeserver.accounts.oauth.browser import LIFETIME_S, BrowserSessions, form_code
+from homeserver.accounts.oauth.browser import LIFETIME_S, BrowserSessions
 from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import UserId
 from homeserver.web.endpoint import Answer, Request
-from homeserver.web.forms import cookie, is_same_origin, read_form, set_cookie
+from homeserver.web.forms import cookie, form_code, is_same_origin, read_form, set_cookie
 from homeserver.web.pages import Pages, language_of
 
 PATH = "/_hansa"

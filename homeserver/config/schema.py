@@ -270,6 +270,8 @@ class RateLimits:
     email_requester: RateLimit = _limit(0.02, 10, "Mails asked for, by user or address.")
     contacts: RateLimit = _limit(0.2, 20, "Changes of e-mail addresses, by user.")
     page: RateLimit = _limit(1, 60, "Pages for people, by address.")
+    console: RateLimit = _limit(5, 200, "Pages of the console, by address.")
+    console_code: RateLimit = _limit(0.02, 5, "Codes of the second factor that are typed, by user.")
     oauth_client: RateLimit = _limit(0.05, 20, "Registrations of OAuth clients, by address.")
     oauth_token: RateLimit = _limit(2, 60, "Requests for tokens, by address.")
     oauth_user_code: RateLimit = _limit(0.02, 10, "Codes of devices that are typed, by user.")

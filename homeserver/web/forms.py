@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlsplit
@@ -51,9 +52,19 @@ def cookie(request: Request, name: str) -> str | None:
     return jar[name].value if name in jar else None
 
 
-def set_cookie(name: str, value: str, *, path: str, is_secure: bool, lifetime_s: int | None = None) -> str:
-    """A Set-Cookie header that no script and no other site gets at; `lifetime_s=0` deletes it."""
-    parts = [f"{name}={value}", f"Path={path}", "HttpOnly", "SameSite=Lax"]
+def form_code(cookie: str) -> str:
+    """What a form must hold to be ours: only pages that we gave this cookie's holder know it."""
+    return hashlib.sha256(f"form {cookie}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def set_cookie(
+    name: str, value: str, *, path: str, is_secure: bool, lifetime_s: int | None = None, same_site: str = "Lax"
+) -> str:
+    """A Set-Cookie header that no script and no other site gets at; `lifetime_s=0` deletes it.
+
+    With `same_site="Strict"` it doesn't come along either where a link of another site leads here.
+    """
+    parts = [f"{name}={value}", f"Path={path}", "HttpOnly", f"SameSite={same_site}"]
     if is_secure:
         parts.append("Secure")
     if lifetime_s is not None:

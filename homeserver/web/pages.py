@@ -19,14 +19,26 @@ from homeserver.web.translations import LANGUAGES, Text, translate
 
 STYLE_PATH = "/_hansa/style.css"
 _ACCEPT_LANGUAGE_CHARS_MAX = 500
+# A text by its key, in a language, with values.
+Translate = Callable[[Text, str, Mapping[str, object]], str]
 
 
 class Pages:
     """Renders pages and mails. Also serves the style sheet."""
 
-    def __init__(self, server_name: str) -> None:
+    def __init__(
+        self,
+        server_name: str,
+        *,
+        package: str = "homeserver.web",
+        translate: Translate = translate,
+        policy: str = "",
+    ) -> None:
+        """`package` holds the folder `templates`; `policy` is what its pages may do beyond showing our style sheet."""
         self._server_name = server_name
-        self._loader = loader = PackageLoader("homeserver.web", "templates")
+        self._translate = translate
+        self._policy = policy
+        self._loader = loader = PackageLoader(package, "templates")
         self._pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, auto_reload=False)
         # Mails are plain text: nothing in them is ever read as markup.
         self._mails = Environment(loader=loader, autoescape=False, undefined=StrictUndefined, auto_reload=False)
@@ -59,7 +71,7 @@ class Pages:
             status,
             "text/html; charset=utf-8",
             {
-                "Content-Security-Policy": f"default-src 'none'; style-src 'self'; {scripts}"
+                "Content-Security-Policy": f"default-src 'none'; style-src 'self'; {self._policy}{scripts}"
                 f"form-action {form_targets}; frame-ancestors 'none'; base-uri 'none'",
                 "X-Frame-Options": "DENY",
                 "X-Content-Type-Options": "nosniff",
@@ -91,7 +103,7 @@ class Pages:
 
     def _usual(self, language: str) -> dict[str, Any]:
         def text(key: Text, **values: object) -> str:
-            return translate(key, language, values)
+            return self._translate(key, language, values)
 
         told: Callable[..., str] = text
         return {

@@ -16,7 +16,7 @@ from tests.kit.server import Client, RunningServer, running_server
 
 PASSWORD = "correct horse battery"
 # What anybody may ask, by how its path begins: nobody is known there, what is asked is public, or (`/_hansa/`) people
-# sign in on a page.
+# sign in on a page; `/admin` is the console, which knows its own sessions (tests/admin/console).
 OPEN = tuple(
     """
     /.well-known/matrix/ /health /ready /metrics /_synapse/admin/v1/register
@@ -28,7 +28,7 @@ OPEN = tuple(
     /_matrix/client/v3/profile/ /_matrix/client/v3/account/password /_matrix/client/v3/account/deactivate
     /_matrix/client/v3/account/3pid /_matrix/client/v1/auth_metadata /_matrix/client/v1/rendezvous
     /_matrix/client/unstable/org.matrix.msc2965/ /_matrix/client/unstable/org.matrix.msc4108/
-    /_matrix/client/unstable/org.matrix.msc4140/ /_matrix/static/ /_hansa/ /_synapse/client/
+    /_matrix/client/unstable/org.matrix.msc4140/ /_matrix/static/ /_hansa/ /_synapse/client/ /admin
     """.split()
 )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from homeserver.accounts.oauth.grants import digest_of
 from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock
@@ -57,11 +55,6 @@ class BrowserSessions:
         async with self._db.transaction() as tx:
             await browser_sessions.delete_others(tx, user_id, b"")
         return True
-
-
-def form_code(cookie: str) -> str:
-    """What a form must hold to be ours: only pages that we gave this cookie's holder know it."""
-    return hashlib.sha256(f"form {cookie}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class CrossSigningResets:

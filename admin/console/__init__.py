@@ -1,0 +1,1 @@
+"""The web console: pages below /admin, each a module with its template."""

@@ -1,0 +1,197 @@
+"""What all pages of the console share: who visits, what they may see, whether a form is ours, how an answer looks.
+
+A form counts only with the code that a page gave this cookie's holder, and only from our own pages.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote
+
+from admin.console.sessions import LIFETIME_S, ConsoleSessions, Session
+from admin.console.texts import may_say
+from homeserver.core.errors import Forbidden, MatrixError
+from homeserver.core.identifiers import UserId
+from homeserver.core.operators import Permission, may
+from homeserver.runtime.logging import bound_request
+from homeserver.web.endpoint import Answer, Operator, Request
+from homeserver.web.forms import cookie, form_code, is_same_origin, read_form, set_cookie
+from homeserver.web.pages import Pages, language_of
+from homeserver.web.translations import LANGUAGES
+
+HOME = "/admin"
+LOGIN_PATH = "/admin/login"
+CODE_PATH = "/admin/code"
+ROWS = 50
+_PATH_CHARS_MAX = 1_000
+_LANGUAGE_COOKIE = "hansa-admin-language"
+# path, text, what it takes to see it
+NAVIGATION = (
+    (HOME, "nav_overview", Permission.READ_SERVER),
+    ("/admin/reports", "nav_reports", Permission.READ_REPORTS),
+    ("/admin/users", "nav_users", Permission.READ_USERS),
+    ("/admin/rooms", "nav_rooms", Permission.READ_ROOMS),
+    ("/admin/media", "nav_media", Permission.READ_MEDIA),
+    ("/admin/federation", "nav_federation", Permission.READ_FEDERATION),
+    ("/admin/tokens", "nav_tokens", Permission.READ_TOKENS),
+    ("/admin/notices", "nav_notices", Permission.SEND_NOTICES),
+    ("/admin/jobs", "nav_jobs", Permission.READ_JOBS),
+    ("/admin/audit", "nav_audit", Permission.READ_AUDIT),
+    ("/admin/config", "nav_config", Permission.READ_SERVER),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """Somebody who asks for a page, or sends a form."""
+
+    cookie: str
+    is_new: bool
+    session: Session | None
+    language: str
+    request: Request
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def operator(self) -> Operator:
+        """Who acts. Raises Forbidden where nobody is logged in, or who is has no role."""
+        session = self.session
+        if session is None or not session.is_full or session.role is None:
+            raise Forbidden("this account doesn't run the server")
+        return Operator(
+            user_id=session.user_id, role=session.role, address=self.request.address, request_id=bound_request()
+        )
+
+    def may(self, permission: Permission) -> bool:
+        """Whether to offer something at all; actions check for themselves."""
+        session = self.session
+        return session is not None and session.is_full and may(session.role, permission)
+
+    def asked(self, name: str, chars_max: int = 255) -> str:
+        """A parameter of the query, without NUL; empty where there is none."""
+        return self.request.raw_query.get(name, "")[:chars_max].replace("\x00", "")
+
+    def number(self, name: str) -> int | None:
+        """A whole number of the query, for keyset pages."""
+        text = self.asked(name, 19)
+        return int(text) if text.isascii() and text.removeprefix("-").isdigit() and abs(int(text)) < 2**63 else None
+
+
+class Desk:
+    """Receives visitors and answers them with pages."""
+
+    def __init__(self, sessions: ConsoleSessions, pages: Pages, base_url: str) -> None:
+        self.sessions = sessions
+        self._pages = pages
+        self._base_url = base_url
+        self._is_secure = base_url.startswith("https:")
+        self._name = "__Secure-hansa-admin" if self._is_secure else "hansa-admin"
+
+    async def receive(
+        self, request: Request, needs: Permission | None, is_form: bool, serve: Callable[[Visit], Awaitable[Answer]]
+    ) -> Answer:
+        """Lets in who may, and shows errors as pages. Without `needs` the page is for people who aren't logged in."""
+        visit = await self._look(request)
+        try:
+            if needs is not None:
+                away = self._turned_away(visit)
+                if away is not None:
+                    return away
+                visit.operator.check(needs)
+            if is_form:
+                visit = replace(visit, fields=await self._fields(visit))
+            return await serve(visit)
+        except MatrixError as error:
+            back = _own_path(visit.fields.get("back", ""))
+            values = {"message": error.message, "back": back or HOME}
+            return self.page(visit, "error", values, status=error.http_status)
+
+    def page(
+        self, visit: Visit, name: str, values: Mapping[str, Any] | None = None, *, status: int = 200
+    ) -> Answer:
+        """A page in the visitor's language, with the navigation that they may use."""
+        session = visit.session
+        path = visit.request.path.partition("?")[0]
+        done = visit.asked("done", 40)
+        shown = {
+            "form_code": form_code(visit.cookie),
+            "user_id": session.user_id if session else None,
+            "role": session.role if session else None,
+            "navigation": [(where, key) for where, key, needs in NAVIGATION if visit.may(needs)],
+            "path": path,
+            "may": visit.may,
+            "Permission": Permission,
+            "done": f"done_{done}" if may_say(f"done_{done}") else "",
+            **(values or {}),
+        }
+        headers = {"Set-Cookie": self._cookie(visit.cookie)} if visit.is_new else {}
+        return self._pages.page(name, visit.language, shown, status=status, headers=headers)
+
+    def go(self, where: str, *, cookie: str | None = None, ends: bool = False, language: str = "") -> Answer:
+        """Sends the browser on; with another cookie where somebody logs in, without one where they log out."""
+        headers = {"Location": where, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+        if cookie is not None:
+            headers["Set-Cookie"] = self._cookie(cookie)
+        elif ends:
+            headers["Set-Cookie"] = self._cookie("", lifetime_s=0)
+        elif language in LANGUAGES:
+            headers["Set-Cookie"] = set_cookie(
+                _LANGUAGE_COOKIE, language, path=HOME, is_secure=self._is_secure, same_site="Strict"
+            )
+        return Answer(b"", 303, "text/plain", headers)
+
+    async def _look(self, request: Request) -> Visit:
+        known = cookie(request, self._name)
+        is_usable = known is not None and 20 <= len(known) <= 128 and known.isascii()
+        value = known if known is not None and is_usable else self.sessions.visitor()
+        chosen = cookie(request, _LANGUAGE_COOKIE)
+        return Visit(
+            cookie=value,
+            is_new=not is_usable,
+            session=await self.sessions.find(known),
+            language=chosen if chosen in LANGUAGES else language_of(request.headers),
+            request=request,
+        )
+
+    async def _fields(self, visit: Visit) -> dict[str, str]:
+        fields = await read_form(visit.request)
+        code = fields.pop("form_code", "")
+        is_ours = hmac.compare_digest(code.encode(), form_code(visit.cookie).encode())
+        if visit.is_new or not is_ours or not is_same_origin(visit.request.headers, self._base_url):
+            raise Forbidden("this form is not from this page: go back, load the page again and retry")
+        return fields
+
+    def _turned_away(self, visit: Visit) -> Answer | None:
+        if visit.session is None:
+            here = _own_path(visit.request.path)
+            return self.go(f"{LOGIN_PATH}?next={quote(here, safe='')}" if here and here != HOME else LOGIN_PATH)
+        return None if visit.session.is_full else self.go(CODE_PATH)
+
+    def _cookie(self, value: str, lifetime_s: int | None = None) -> str:
+        # What a visitor gets before logging in ends with the browser.
+        lives_s = lifetime_s if lifetime_s is not None or not value.startswith("c") else LIFETIME_S
+        return set_cookie(
+            self._name, value, path=HOME, is_secure=self._is_secure, lifetime_s=lives_s, same_site="Strict"
+        )
+
+
+def own_path(wanted: str | None) -> str:
+    """Where to go on: a page of the console and nowhere else."""
+    return _own_path(wanted or "") or HOME
+
+
+def user_path(user_id: UserId | str) -> str:
+    return f"/admin/users/{quote(user_id, safe='')}"
+
+
+def room_path(room_id: str) -> str:
+    return f"/admin/rooms/{quote(room_id, safe='')}"
+
+
+def _own_path(wanted: str) -> str:
+    is_ours = wanted == HOME or wanted.startswith(HOME + "/") or wanted.startswith(HOME + "?")
+    is_plain = wanted.isascii() and wanted.isprintable() and "\\" not in wanted
+    return wanted if is_ours and is_plain and len(wanted) <= _PATH_CHARS_MAX else ""

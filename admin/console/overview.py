@@ -1,0 +1,85 @@
+"""The first page: how the server is doing, and what is to be done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from admin.console.desk import HOME, Desk, Visit
+from admin.console.page import page
+from admin.storage import console_reads
+from homeserver.core.operators import Permission
+from homeserver.runtime.clock import Clock
+from homeserver.storage.database import Database
+from homeserver.web.endpoint import Answer
+
+_LAG_MUCH = 1_000
+_FREE_LITTLE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What is read from memory: how far behind each consumer of the journal is, and the disk's free bytes."""
+
+    lags: Callable[[], Mapping[str, float]]
+    free_bytes: Callable[[], float]
+
+
+class OverviewPages:
+    """/admin and its live figures."""
+
+    def __init__(self, desk: Desk, db: Database, clock: Clock, gauges: Gauges) -> None:
+        self.desk = desk
+        self._db = db
+        self._clock = clock
+        self._gauges = gauges
+
+    @page("GET", HOME, needs=Permission.READ_SERVER)
+    async def overview(self, visit: Visit) -> Answer:
+        return self.desk.page(visit, "overview", await self._values())
+
+    @page("GET", "/admin/overview.json", needs=Permission.READ_SERVER)
+    async def live(self, visit: Visit) -> Answer:
+        values = await self._values()
+        body = json.dumps({"figures": values["figures"], "lags": values["lags"]}, default=str).encode()
+        return Answer(body, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+
+    async def _values(self) -> dict[str, object]:
+        figures = await console_reads.figures(self._db, self._clock.now_ms())
+        free = int(self._gauges.free_bytes())
+        lags = {name: int(lag) for name, lag in sorted(self._gauges.lags().items())}
+        shown = {
+            "users": f"{figures['users']:,}",
+            "users_day": f"{figures['users_day']:,}",
+            "rooms": f"{figures['rooms']:,}",
+            "events": f"{figures['events']:,}",
+            "events_per_s": f"{figures['events_per_s']:,}",
+            "reports_day": f"{figures['reports_day']:,}",
+            "unreachable": f"{figures['unreachable']:,}",
+            "lag": f"{max(lags.values(), default=0):,}",
+            "database_bytes": size(figures["database_bytes"]),
+            "events_bytes": size(figures["events_bytes"]),
+            "media_bytes": size(figures["media_bytes"]),
+            "free_bytes": size(free),
+        }
+        alerts = []
+        if free < _FREE_LITTLE_BYTES:
+            alerts.append("alert_disk")
+        if any(lag > _LAG_MUCH for lag in lags.values()):
+            alerts.append("alert_lag")
+        if figures["unreachable"] > 0:
+            alerts.append("alert_federation")
+        if figures["reports_day"] > 0:
+            alerts.append("alert_reports")
+        return {"figures": shown, "lags": lags, "alerts": alerts}
+
+
+def size(count: int | None) -> str:
+    """Bytes as people read them."""
+    if count is None:
+        return "–"
+    amount, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1024 and len(units) > 1:
+        amount, units = amount / 1024, units[1:]
+    return f"{amount:.1f} {units[0]}" if units[0] != "B" else f"{count} B"

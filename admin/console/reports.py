@@ -1,0 +1,50 @@
+"""What users reported, with all that was reported of the same thing, and the evidence."""
+
+from __future__ import annotations
+
+import json
+
+from admin.console.desk import ROWS, Desk, Visit
+from admin.console.export import export, limit_of
+from admin.console.page import page
+from admin.storage import console_reads
+from homeserver.core.errors import NotFound
+from homeserver.core.operators import Permission
+from homeserver.storage.database import Database
+from homeserver.web.endpoint import Answer
+
+_NEWEST = 2**63 - 1
+_COLUMNS = ("report_id", "kind", "target", "room_id", "sender", "reporter", "reason", "received_ts")
+KINDS = ("all", "event", "room", "user")
+
+
+class ReportPages:
+    """/admin/reports."""
+
+    def __init__(self, desk: Desk, db: Database) -> None:
+        self.desk = desk
+        self._db = db
+
+    @page("GET", "/admin/reports", needs=Permission.READ_REPORTS)
+    async def reports(self, visit: Visit) -> Answer:
+        about, kind, format = visit.asked("q"), visit.asked("state") or "all", visit.asked("format")
+        limit, below = limit_of(format, ROWS + 1), visit.number("below") or _NEWEST
+        rows = await console_reads.reports(self._db, below, "" if kind == "all" else kind, about, limit)
+        if limit > ROWS + 1:
+            return export("reports", _COLUMNS, rows, format)
+        values = {"rows": rows[:ROWS], "more": rows[ROWS - 1]["report_id"] if len(rows) > ROWS else None}
+        return self.desk.page(visit, "reports", {**values, "q": about, "state": kind, "states": KINDS})
+
+    @page("GET", "/admin/reports/{report_id}", needs=Permission.READ_REPORTS)
+    async def report(self, visit: Visit, report_id: str) -> Answer:
+        is_number = report_id.isascii() and report_id.isdigit() and len(report_id) < 19
+        found = await console_reads.report(self._db, int(report_id)) if is_number else None
+        if found is None:
+            raise NotFound("there is no such report")
+        same = await console_reads.reports(self._db, _NEWEST, found["kind"], found["target"], ROWS)
+        evidence = None
+        if found["kind"] == "event" and visit.may(Permission.READ_CONTENT):
+            evidence = await console_reads.event(self._db, found["target"])
+        text = json.dumps(evidence["source"], ensure_ascii=False, indent=2) if evidence else ""
+        values = {"report": found, "same": same, "evidence": evidence, "text": text}
+        return self.desk.page(visit, "report", values)

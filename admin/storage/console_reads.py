@@ -1,0 +1,271 @@
+"""What the console's lists and details show, read from the tables of other parts; nothing here writes.
+
+Lists go by keys, never by offsets: a page costs the same at the millionth row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from homeserver.storage.database import Reader, Row
+
+Shown = dict[str, Any]
+_LAST = chr(0x10FFFF)
+
+_USERS = """
+    SELECT u.user_id, u.created_ts, u.is_guest, u.is_deactivated, u.is_locked, u.is_suspended, u.user_type,
+        CASE WHEN u.is_admin THEN 'owner' ELSE r.role END AS role,
+        (SELECT p.value FROM profiles p WHERE p.user_id = u.user_id AND p.field = 'displayname') AS display_name,
+        (SELECT max(d.last_seen_ts) FROM devices d WHERE d.user_id = u.user_id) AS last_seen_ts
+    FROM users u LEFT JOIN operator_roles r USING (user_id)
+    WHERE u.user_id > $1 AND u.user_id >= $2 AND u.user_id < $3 AND CASE $4
+        WHEN 'active' THEN NOT (u.is_deactivated OR u.is_locked OR u.is_suspended)
+        WHEN 'suspended' THEN u.is_suspended WHEN 'locked' THEN u.is_locked WHEN 'deactivated' THEN u.is_deactivated
+        WHEN 'guests' THEN u.is_guest WHEN 'operators' THEN u.is_admin OR r.role IS NOT NULL ELSE true END
+    ORDER BY u.user_id LIMIT $5
+"""
+_USER = """
+    SELECT u.user_id, u.created_ts, u.is_guest, u.is_deactivated, u.is_locked, u.is_suspended, u.user_type,
+        CASE WHEN u.is_admin THEN 'owner' ELSE r.role END AS role, u.password_hash IS NOT NULL AS has_password,
+        (SELECT p.value FROM profiles p WHERE p.user_id = u.user_id AND p.field = 'displayname') AS display_name,
+        (SELECT count(*) FROM media m WHERE m.user_id = u.user_id) AS media,
+        (SELECT coalesce(sum(size_bytes), 0)::bigint FROM media m WHERE m.user_id = u.user_id) AS media_bytes,
+        EXISTS (SELECT FROM console_factors f WHERE f.user_id = u.user_id AND f.is_confirmed) AS has_factor
+    FROM users u LEFT JOIN operator_roles r USING (user_id) WHERE u.user_id = $1
+"""
+_DEVICES = """
+    SELECT device_id, display_name, last_seen_ts, last_seen_ip, last_seen_user_agent FROM devices
+    WHERE user_id = $1 ORDER BY last_seen_ts DESC NULLS LAST, device_id LIMIT 200
+"""
+_NAME_OF_ROOM = """
+    (SELECT e.json FROM events e WHERE e.room_nid = r.room_nid AND e.ordering IS NOT NULL AND e.flags = 0
+        AND e.key_nid = (SELECT key_nid FROM state_keys WHERE type = 'm.room.name' AND state_key = '')
+        ORDER BY e.ordering DESC LIMIT 1) AS named
+"""
+_ROOMS_OF = f"""
+    SELECT r.room_id, m.membership, {_NAME_OF_ROOM}
+    FROM memberships m JOIN rooms r USING (room_nid) WHERE m.user_id = $1 AND m.membership <> 'leave'
+    ORDER BY m.membership DESC, r.room_nid DESC LIMIT 200
+"""
+_REPORTS_ABOUT = """
+    SELECT report_id, kind, target, reporter, reason, received_ts FROM reports
+    WHERE sender = $1 OR target = $1 ORDER BY report_id DESC LIMIT 100
+"""
+_ROOMS = f"""
+    SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_published, f.is_encrypted, f.room_type, {_NAME_OF_ROOM},
+        (SELECT count(*) FROM memberships m WHERE m.room_nid = r.room_nid AND m.membership = 'join') AS members
+    FROM rooms r LEFT JOIN room_facts f USING (room_nid)
+    WHERE r.room_nid < $1 AND ($2 = '' OR r.room_id = $2 OR r.creator = $2
+        OR r.room_id = (SELECT a.room_id FROM room_aliases a WHERE a.alias = $2))
+        AND CASE $3 WHEN 'published' THEN r.is_published WHEN 'encrypted' THEN coalesce(f.is_encrypted, false)
+        WHEN 'spaces' THEN f.room_type = 'm.space' ELSE true END
+    ORDER BY r.room_nid DESC LIMIT $4
+"""
+_ROOM = f"""
+    SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_published, f.is_encrypted, f.room_type, {_NAME_OF_ROOM},
+        (SELECT count(*) FROM memberships m WHERE m.room_nid = r.room_nid AND m.membership = 'join') AS members,
+        ARRAY(SELECT a.alias FROM room_aliases a WHERE a.room_id = r.room_id ORDER BY a.alias LIMIT 50) AS aliases
+    FROM rooms r LEFT JOIN room_facts f USING (room_nid) WHERE r.room_id = $1
+"""
+_MEMBERS = """
+    SELECT m.user_id, m.membership FROM memberships m JOIN rooms r USING (room_nid)
+    WHERE r.room_id = $1 AND m.membership = $2 AND m.user_id > $3 ORDER BY m.user_id LIMIT $4
+"""
+_STATE = """
+    SELECT DISTINCT ON (k.type, k.state_key) k.type, k.state_key, e.event_id, e.sender, e.origin_server_ts, e.json
+    FROM events e JOIN state_keys k USING (key_nid)
+    WHERE e.room_nid = $1 AND e.ordering IS NOT NULL AND e.flags = 0 AND k.type <> 'm.room.member'
+    ORDER BY k.type, k.state_key, e.ordering DESC LIMIT 200
+"""
+_TIMELINE = """
+    SELECT ordering, event_id, sender, origin_server_ts, redacted_by, json FROM events
+    WHERE room_nid = $1 AND ordering < $2 AND ordering IS NOT NULL AND flags = 0 ORDER BY ordering DESC LIMIT $3
+"""
+_EVENT = """
+    SELECT e.event_id, r.room_id, e.sender, e.origin_server_ts, e.redacted_by, e.flags, e.ordering, e.json
+    FROM events e JOIN rooms r USING (room_nid) WHERE e.event_id = $1
+"""
+_REPORTS = """
+    SELECT report_id, kind, target, room_id, sender, reporter, reason, received_ts FROM reports
+    WHERE report_id < $1 AND ($2 = '' OR kind = $2) AND ($3 = '' OR target = $3 OR sender = $3 OR room_id = $3)
+    ORDER BY report_id DESC LIMIT $4
+"""
+_REPORT = """
+    SELECT report_id, kind, target, room_id, sender, reporter, reason, received_ts FROM reports WHERE report_id = $1
+"""
+_MEDIA = """
+    SELECT m.media_id, m.user_id, m.created_ts, m.size_bytes, m.content_type, m.file_name, m.digest,
+        coalesce(f.is_quarantined, false) AS is_quarantined
+    FROM media m LEFT JOIN media_files f USING (digest)
+    WHERE (m.created_ts, m.media_id) < ($1, $2) AND m.digest IS NOT NULL
+        AND ($3 = '' OR m.user_id = $3 OR m.media_id = $3 OR m.digest = $3)
+        AND ($4 <> 'quarantined' OR f.is_quarantined)
+    ORDER BY m.created_ts DESC, m.media_id DESC LIMIT $5
+"""
+_TROUBLED = """
+    SELECT server_name, failing_since_ms, retry_at_ms, failures, reason FROM unreachable_servers
+    WHERE server_name > $1 ORDER BY server_name LIMIT $2
+"""
+_KNOWN_SERVERS = """
+    SELECT d.server_name, d.fetched_ms, d.valid_until_ms, u.failing_since_ms, u.retry_at_ms, u.failures, u.reason,
+        l.sent_position
+    FROM server_key_documents d LEFT JOIN unreachable_servers u USING (server_name)
+        LEFT JOIN lagging_servers l USING (server_name)
+    WHERE d.server_name > $1 ORDER BY d.server_name LIMIT $2
+"""
+_TOKENS = """
+    SELECT token, uses_allowed, completed, expires_ts FROM registration_tokens WHERE token > $1 ORDER BY token LIMIT $2
+"""
+_FIGURES = """
+    SELECT (SELECT count(*) FROM reports WHERE received_ts > $1) AS reports_day,
+        (SELECT count(*) FROM unreachable_servers) AS unreachable,
+        (SELECT count(*) FROM (SELECT FROM users WHERE created_ts > $1 LIMIT 100000) n) AS users_day,
+        pg_database_size(current_database()) AS database_bytes
+"""
+_ESTIMATES = """
+    SELECT relname, greatest(reltuples, 0)::bigint AS rows, pg_total_relation_size(oid) AS bytes FROM pg_class
+    WHERE relname = ANY($1::text[]) AND relkind = 'r'
+"""
+_MEDIA_BYTES = "SELECT coalesce(sum(size_bytes), 0)::bigint FROM media_files"
+_RECENT = """
+    SELECT count(*) AS events, coalesce(min(origin_server_ts), 0) AS oldest FROM (
+        SELECT origin_server_ts FROM events WHERE ordering > 0 ORDER BY event_nid DESC LIMIT 2000
+    ) newest WHERE origin_server_ts > $1
+"""
+_COUNT_USERS = "SELECT count(*) FROM users"
+_COUNT_ROOMS = "SELECT count(*) FROM rooms"
+_COUNT_EVENTS = "SELECT count(*) FROM events"
+_COUNTED = {"users": _COUNT_USERS, "rooms": _COUNT_ROOMS, "events": _COUNT_EVENTS}
+# Above this, PostgreSQL's own estimate does: a count would read the table.
+_COUNTED_MAX = 50_000
+
+
+async def users(db: Reader, after: str, start: str, state: str, limit: int) -> list[Shown]:
+    """Accounts whose id begins with `start`, in the order of their ids."""
+    begin = start if start.startswith("@") or not start else f"@{start}"
+    return [_named(row) for row in await db.fetch(_USERS, after, begin, begin + _LAST, state, limit)]
+
+
+async def user(db: Reader, user_id: str) -> Shown | None:
+    row = await db.fetchrow(_USER, user_id)
+    return _named(row) if row is not None else None
+
+
+async def devices(db: Reader, user_id: str) -> list[Shown]:
+    return [dict(row) for row in await db.fetch(_DEVICES, user_id)]
+
+
+async def rooms_of(db: Reader, user_id: str) -> list[Shown]:
+    """At most 200 rooms in which the user is, or to which they are invited or banned."""
+    return [_room(row) for row in await db.fetch(_ROOMS_OF, user_id)]
+
+
+async def reports_about(db: Reader, target: str) -> list[Shown]:
+    return [dict(row) for row in await db.fetch(_REPORTS_ABOUT, target)]
+
+
+async def rooms(db: Reader, below: int, wanted: str, state: str, limit: int) -> list[Shown]:
+    """Rooms, those known last first. `wanted` is a room id, an alias or a creator, exactly."""
+    return [_room(row) for row in await db.fetch(_ROOMS, below, wanted, state, limit)]
+
+
+async def room(db: Reader, room_id: str) -> Shown | None:
+    row = await db.fetchrow(_ROOM, room_id)
+    return _room(row) if row is not None else None
+
+
+async def members(db: Reader, room_id: str, membership: str, after: str, limit: int) -> list[Shown]:
+    return [dict(row) for row in await db.fetch(_MEMBERS, room_id, membership, after, limit)]
+
+
+async def state(db: Reader, room_nid: int) -> list[Shown]:
+    """The newest event of each type and state key, without members."""
+    return [_event(row) for row in await db.fetch(_STATE, room_nid)]
+
+
+async def timeline(db: Reader, room_nid: int, below: int, limit: int) -> list[Shown]:
+    """Events of the timeline, the newest first."""
+    return [_event(row) for row in await db.fetch(_TIMELINE, room_nid, below, limit)]
+
+
+async def event(db: Reader, event_id: str) -> Shown | None:
+    row = await db.fetchrow(_EVENT, event_id)
+    return _event(row) if row is not None else None
+
+
+async def reports(db: Reader, below: int, kind: str, about: str, limit: int) -> list[Shown]:
+    return [dict(row) for row in await db.fetch(_REPORTS, below, kind, about, limit)]
+
+
+async def report(db: Reader, report_id: int) -> Shown | None:
+    row = await db.fetchrow(_REPORT, report_id)
+    return dict(row) if row is not None else None
+
+
+async def media(db: Reader, below: tuple[int, str], about: str, state: str, limit: int) -> list[Shown]:
+    """Files of this server's users, the newest first."""
+    return [dict(row) for row in await db.fetch(_MEDIA, *below, about, state, limit)]
+
+
+async def servers(db: Reader, after: str, limit: int, *, only_troubled: bool) -> list[Shown]:
+    """Other servers in the order of their names, with why and until when they are left alone."""
+    return [dict(row) for row in await db.fetch(_TROUBLED if only_troubled else _KNOWN_SERVERS, after, limit)]
+
+
+async def tokens(db: Reader, after: str, limit: int) -> list[Shown]:
+    return [dict(row) for row in await db.fetch(_TOKENS, after, limit)]
+
+
+async def figures(db: Reader, now_ms: int) -> Shown:
+    """The numbers of the overview. Big tables are estimated."""
+    row = await db.fetchrow(_FIGURES, now_ms - 86_400_000)
+    estimates = {one["relname"]: one for one in await db.fetch(_ESTIMATES, [*_COUNTED, "media"])}
+    shown: Shown = dict(row) if row is not None else {}
+    for name, count in _COUNTED.items():
+        rows = estimates[name]["rows"]
+        shown[name] = rows if rows > _COUNTED_MAX else await db.fetchval(count)
+    shown["events_bytes"] = estimates["events"]["bytes"]
+    few_files = estimates["media"]["rows"] < 1_000_000
+    shown["media_bytes"] = await db.fetchval(_MEDIA_BYTES) if few_files else None
+    recent = await db.fetchrow(_RECENT, now_ms - 60_000)
+    seconds = max(1.0, (now_ms - recent["oldest"]) / 1000) if recent and recent["events"] >= 2000 else 60.0
+    shown["events_per_s"] = round((recent["events"] if recent else 0) / seconds, 1)
+    return shown
+
+
+def _named(row: Row) -> Shown:
+    shown = dict(row)
+    shown["display_name"] = _text(_json(row["display_name"]))
+    return shown
+
+
+def _room(row: Row) -> Shown:
+    shown = dict(row)
+    content = _json(shown.pop("named")).get("content") or {}
+    shown["name"] = _text(content.get("name") if isinstance(content, dict) else None)
+    return shown
+
+
+def _event(row: Row) -> Shown:
+    shown = dict(row)
+    source = _json(shown.pop("json"))
+    content = source.get("content")
+    shown["type"] = _text(source.get("type"))
+    shown["content"] = content if isinstance(content, dict) else {}
+    shown["source"] = source
+    body = shown["content"].get("body")
+    shown["body"] = _text(body)
+    return shown
+
+
+def _json(data: bytes | None) -> Any:
+    return json.loads(data) if data is not None else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+Rows = Sequence[Shown]
