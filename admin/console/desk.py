@@ -109,9 +109,7 @@ class Desk:
             values = {"message": error.message, "back": back or HOME}
             return self.page(visit, "error", values, status=error.http_status)
 
-    def page(
-        self, visit: Visit, name: str, values: Mapping[str, Any] | None = None, *, status: int = 200
-    ) -> Answer:
+    def page(self, visit: Visit, name: str, values: Mapping[str, Any] | None = None, *, status: int = 200) -> Answer:
         """A page in the visitor's language, with the navigation that they may use."""
         session = visit.session
         path = visit.request.path.partition("?")[0]
@@ -192,6 +190,6 @@ def room_path(room_id: str) -> str:
 
 
 def _own_path(wanted: str) -> str:
-    is_ours = wanted == HOME or wanted.startswith(HOME + "/") or wanted.startswith(HOME + "?")
+    is_ours = wanted == HOME or wanted.startswith((HOME + "/", HOME + "?"))
     is_plain = wanted.isascii() and wanted.isprintable() and "\\" not in wanted
     return wanted if is_ours and is_plain and len(wanted) <= _PATH_CHARS_MAX else ""

@@ -69,6 +69,6 @@ class EntryPages:
         if session.role is None:
             return self.desk.page(visit, "no_role", status=403)
         secret = await self.desk.sessions.secret_to_enrol(session.user_id)
-        uri = pyotp.TOTP(secret).provisioning_uri(session.user_id, issuer_name=self._server_name) if secret else ""
+        uri = pyotp.TOTP(secret).provisioning_uri(name=session.user_id, issuer_name=self._server_name) if secret else ""
         values = {"next": onward, "secret": secret, "uri": uri, "error": error.message if error else ""}
         return self.desk.page(visit, "code", values, status=error.http_status if error else 200)

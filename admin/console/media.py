@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from admin.console.desk import ROWS, Desk, Visit
 from admin.console.export import export, limit_of
-from admin.console.overview import size
 from admin.console.page import page
 from admin.storage import console_reads
 from homeserver.core.operators import Permission
@@ -41,5 +40,5 @@ class MediaPages:
         if limit > ROWS + 1:
             return export("media", _COLUMNS, rows, format)
         last = rows[ROWS - 1] if len(rows) > ROWS else None
-        values = {"rows": rows[:ROWS], "last": last, "size": size}
+        values = {"rows": rows[:ROWS], "last": last}
         return self.desk.page(visit, "media", {**values, "q": about, "state": state, "states": STATES})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from admin.console.desk import HOME, Desk, Visit
 from admin.console.page import page
@@ -14,6 +15,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Answer
 
+_LAST_S = 253_402_300_799  # the end of the year 9999
 _LAG_MUCH = 1_000
 _FREE_LITTLE_BYTES = 2 * 1024**3
 
@@ -73,6 +75,11 @@ class OverviewPages:
         if figures["reports_day"] > 0:
             alerts.append("alert_reports")
         return {"figures": shown, "lags": lags, "alerts": alerts}
+
+
+def iso(ms: int) -> str:
+    """A moment as people read it anywhere, to the second."""
+    return datetime.fromtimestamp(min(max(ms, 0) / 1000, _LAST_S), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def size(count: int | None) -> str:

@@ -62,9 +62,7 @@ class RoomPages:
     async def timeline(self, visit: Visit, room_id: str) -> Answer:
         found = await self._room(room_id)
         below = visit.number("below")
-        rows = await console_reads.timeline(
-            self._db, found["room_nid"], _NEWEST if below is None else below, ROWS + 1
-        )
+        rows = await console_reads.timeline(self._db, found["room_nid"], _NEWEST if below is None else below, ROWS + 1)
         values = {"rows": rows[:ROWS], "more": rows[ROWS - 1]["ordering"] if len(rows) > ROWS else None}
         return self.desk.page(visit, "room_timeline", {**values, "room": found})
 

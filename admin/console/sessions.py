@@ -1,4 +1,4 @@
-"""Sessions of the console: a password, then a code of the second factor. Apart from Matrix sessions and our other pages.
+"""Sessions of the console: a password, then a code of the second factor. Apart from all other sessions.
 
 Invariant: a cookie's value is new at each step, only its digest is kept, and what ends the account's rights (another
 password, a lock, the loss of the admin flag) ends the session at its next request.

@@ -1,4 +1,4 @@
-"""The tables `console_sessions` and `console_factors`: who is logged in to the console, and with which second factor."""
+"""The tables `console_sessions` and `console_factors`: who is in the console, and by which second factor."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from admin.audit import AuditLog
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
+from homeserver.assembly.console import console_endpoints
 from homeserver.assembly.people import PeopleParts
 from homeserver.assembly.rooms import RoomParts
 
@@ -36,5 +37,6 @@ async def build_admin(
         endpoints=[
             OperatorEndpoints(roles),
             AuditEndpoints(db, audit),
+            *console_endpoints(base, accounts, parts),
         ],
     )

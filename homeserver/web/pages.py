@@ -33,13 +33,18 @@ class Pages:
         package: str = "homeserver.web",
         translate: Translate = translate,
         policy: str = "",
+        filters: Mapping[str, Callable[[Any], str]] | None = None,
     ) -> None:
-        """`package` holds the folder `templates`; `policy` is what its pages may do beyond showing our style sheet."""
+        """`package` holds the folder `templates`; `policy` is what its pages may do beyond showing our style sheet.
+
+        `filters` are what its templates may write behind a `|`.
+        """
         self._server_name = server_name
         self._translate = translate
         self._policy = policy
         self._loader = loader = PackageLoader(package, "templates")
         self._pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, auto_reload=False)
+        self._pages.filters.update(filters or {})
         # Mails are plain text: nothing in them is ever read as markup.
         self._mails = Environment(loader=loader, autoescape=False, undefined=StrictUndefined, auto_reload=False)
 

@@ -1,0 +1,63 @@
+"""The web console, plugged together."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from admin.console.assets import Assets
+from admin.console.audit_pages import AuditPages
+from admin.console.configuration import ConfigurationPages
+from admin.console.desk import Desk
+from admin.console.entry import EntryPages
+from admin.console.federation import FederationPages
+from admin.console.media import MediaPages
+from admin.console.overview import Gauges, OverviewPages, iso, size
+from admin.console.reports import ReportPages
+from admin.console.rooms import RoomPages
+from admin.console.sessions import ConsoleDoor, ConsoleSessions
+from admin.console.texts import say
+from admin.console.users import UserPages
+from homeserver.accounts.login import Login
+from homeserver.accounts.login_tokens import LoginTokens
+from homeserver.assembly.accounts import AccountParts
+from homeserver.assembly.base import Base
+from homeserver.assembly.rooms import RoomParts
+from homeserver.web.pages import Pages
+
+# What pages may beyond our other ones: the console's own script, and what it asks.
+_POLICY = "script-src 'self'; connect-src 'self'; img-src 'self'; "
+
+
+def build_desk(base: Base, accounts: AccountParts) -> Desk:
+    """Who is received, and how pages look."""
+    db, clock, randomness = base.world.db, base.world.clock, base.world.randomness
+    tokens = LoginTokens(db, clock, randomness, lifetime_s=base.config.sessions.login_token_lifetime_s)
+    login = Login(db, accounts.users, accounts.sessions, tokens, base.limiter)
+    sessions = ConsoleSessions(db, clock, randomness, ConsoleDoor(login, accounts.users, base.limiter))
+    pages = Pages(
+        base.server_name,
+        package="admin.console",
+        translate=say,
+        policy=_POLICY,
+        filters={"seg": lambda text: quote(text, safe=""), "iso": iso, "size": size},
+    )
+    return Desk(sessions, pages, base.config.base_url)
+
+
+def console_endpoints(base: Base, accounts: AccountParts, parts: RoomParts) -> list[object]:
+    db, clock = base.world.db, base.world.clock
+    desk = build_desk(base, accounts)
+    free = "hansa_disk_free_bytes"
+    gauges = Gauges(lags=parts.journal.lags, free_bytes=lambda: base.metrics.value(free, of="data"))
+    return [
+        Assets(),
+        EntryPages(desk, base.server_name),
+        OverviewPages(desk, db, clock, gauges),
+        UserPages(desk, db),
+        RoomPages(desk, db),
+        ReportPages(desk, db),
+        MediaPages(desk, db),
+        FederationPages(desk, db),
+        AuditPages(desk, db),
+        ConfigurationPages(desk, base.config),
+    ]
