@@ -26,6 +26,7 @@ HOME = "/admin"
 LOGIN_PATH = "/admin/login"
 CODE_PATH = "/admin/code"
 ROWS = 50
+OWN_SITE = {"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin"}
 _PATH_CHARS_MAX = 1_000
 _LANGUAGE_COOKIE = "hansa-admin-language"
 # path, text, what it takes to see it
@@ -126,11 +127,11 @@ class Desk:
             **(values or {}),
         }
         headers = {"Set-Cookie": self._cookie(visit.cookie)} if visit.is_new else {}
-        return self._pages.page(name, visit.language, shown, status=status, headers=headers)
+        return self._pages.page(name, visit.language, shown, status=status, headers={**OWN_SITE, **headers})
 
     def go(self, where: str, *, cookie: str | None = None, ends: bool = False, language: str = "") -> Answer:
         """Sends the browser on; with another cookie where somebody logs in, without one where they log out."""
-        headers = {"Location": where, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+        headers = {**OWN_SITE, "Location": where, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
         if cookie is not None:
             headers["Set-Cookie"] = self._cookie(cookie)
         elif ends:

@@ -40,6 +40,7 @@ def export(name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]],
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "default-src 'none'; sandbox",
             "Cache-Control": "no-store",
+            "Cross-Origin-Resource-Policy": "same-origin",
         },
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from admin.console.desk import HOME, Desk, Visit
+from admin.console.desk import HOME, OWN_SITE, Desk, Visit
 from admin.console.page import page
 from admin.storage import console_reads
 from homeserver.core.operators import Permission
@@ -45,7 +45,7 @@ class OverviewPages:
     async def live(self, visit: Visit) -> Answer:
         values = await self._values()
         body = json.dumps({"figures": values["figures"], "lags": values["lags"]}, default=str).encode()
-        return Answer(body, headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
+        return Answer(body, headers={**OWN_SITE, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
 
     async def _values(self) -> dict[str, object]:
         figures = await console_reads.figures(self._db, self._clock.now_ms())

@@ -429,7 +429,9 @@ def _query(raw: web.BaseRequest) -> Mapping[str, str]:
 
 async def _respond(raw: web.BaseRequest, answer: Any) -> web.StreamResponse:
     if isinstance(answer, Answer):
-        headers = {**_ALWAYS, "Content-Type": answer.content_type, **answer.headers}
+        # What says that it is for its own site is read by no other one's scripts: pages of the console.
+        always = {} if "Cross-Origin-Resource-Policy" in answer.headers else _ALWAYS
+        headers = {**always, "Content-Type": answer.content_type, **answer.headers}
         if isinstance(answer.body, bytes):
             return web.Response(body=answer.body, status=answer.status, headers=headers)
         return await _stream(raw, answer, headers)
