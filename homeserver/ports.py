@@ -139,28 +139,56 @@ class Bridges(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchWish:
-    """What is searched for: messages up to a position whose `keys` have all words of `term`."""
+    """What is searched for: messages up to a position, whose `keys` have what `term` says, that `viewer` may see.
+
+    `rooms` has, by room number, the places that the viewer may read as ascending ranges (first, last), None open towards
+    that end. `after` is the `SearchHit.cursor` to go on behind.
+    """
 
     term: str
     keys: Collection[str]
     order_by: str  # recent or rank
+    viewer: UserId
+    rooms: Mapping[int, Sequence[tuple[int | None, int | None]]]
+    wanted: RoomEventFilter
+    ignored: frozenset[str]
     upto: int
+    limit: int
+    after: tuple[float, int] | None = None
+
+    def wants_type(self, event_type: str) -> bool:
+        """Whether the filter lets events of this type through."""
+        types = self.wanted.types
+        return (types is None or any(matches_glob(glob, event_type) for glob in types)) and not any(
+            matches_glob(glob, event_type) for glob in self.wanted.not_types
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A candidate: the number of the event, and of the event that says what was searched for (its latest edit)."""
+    """What was found: the number of the event, and of the event that says it (its latest edit)."""
 
     nid: int
     source_nid: int
     rank: float
+    cursor: tuple[float, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFindings:
+    """A page in the order asked for; `count` is of all that the viewer may see, up to the position `upto`."""
+
+    hits: Sequence[SearchHit]
+    count: int
+    upto: int
+    is_partial: bool = False
 
 
 class MessageSearch(Protocol):
-    """Search in messages. Implemented by search. Its answers are candidates: the read gate has the last word."""
+    """Search in messages. Implemented by search. Whatever it finds passes the read gate before it is shown."""
 
-    async def find(self, wish: SearchWish, room_nids: Collection[int], limit: int) -> Sequence[SearchHit]:
-        """The first `limit` in the order asked for, in these rooms."""
+    async def find(self, wish: SearchWish) -> SearchFindings:
+        """The first `limit`. Raises InvalidParam for a term that says nothing sensible."""
         ...
 
     def words(self, term: str) -> Sequence[str]:

@@ -185,13 +185,22 @@ class Findings:
     is_partial: bool = False
 
 
+class TierFault(Exception):
+    """The tier can't be asked or written now. What wasn't written is written again later."""
+
+
 class Tier(Protocol):
     """An engine that keeps documents: tantivy, Elasticsearch, or the cold archive."""
 
     async def write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> None:
-        """Durable, and seen by the next `find`, once it returns. Doing it twice ends in the same place."""
+        """Durable, and seen by the next `find`, once it returns. Doing it twice ends in the same place.
+
+        Raises TierFault.
+        """
         ...
 
-    async def find(self, question: Question) -> Findings: ...
+    async def find(self, question: Question) -> Findings:
+        """Raises TierFault."""
+        ...
 
     async def forget_rooms(self, room_nids: Sequence[int]) -> None: ...

@@ -55,7 +55,7 @@ def may_see_change(before: tuple[str, str | None], after: tuple[str, str | None]
 class VisibilityTimeline:
     """One user's view of one room. Positions are those of the room's events in the order in which we keep them."""
 
-    __slots__ = ("_joins", "_member_at", "_memberships", "_visibilities", "_visible_at")
+    __slots__ = ("_joins", "_member_at", "_memberships", "_ranges", "_visibilities", "_visible_at")
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class VisibilityTimeline:
         self._member_at = [position for position, _ in memberships]
         self._memberships = [None, *(value for _, value in memberships)]
         self._joins = [position for position, value in memberships if value == "join"]
+        self._ranges: list[tuple[int | None, int | None]] | None = None
 
     def verdict(self, position: int, *, erased_at: int | None = None, soft_failed: bool = False) -> Verdict:
         """What the user gets of the event at this position. Cost: some bisections.
@@ -94,6 +95,11 @@ class VisibilityTimeline:
 
     def visible_ranges(self) -> list[tuple[int | None, int | None]]:
         """All that the user may see, as ascending ranges of positions (first, last); None is open towards that end."""
+        if self._ranges is None:
+            self._ranges = self._worked_out()
+        return self._ranges
+
+    def _worked_out(self) -> list[tuple[int | None, int | None]]:
         places = sorted({*self._visible_at, *self._member_at})
         ranges: list[tuple[int | None, int | None]] = []
         # Between two changes the answer is the same everywhere, so one position stands for all.

@@ -1,0 +1,1 @@
+"""Tiers that hold what was said lately."""

@@ -1,0 +1,368 @@
+"""The hot tier of one machine: an index of tantivy in the data folder. Implements `search.tiers.Tier`.
+
+It holds words and numbers, never a text. Everything in it comes from the events, so a folder that is missing, of another
+version or damaged is made anew, and filled again from the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+import tantivy
+
+from search.analyser import VERSION
+from search.tiers import (
+    FIRST_PLACE,
+    LAST_PLACE,
+    All,
+    AnyOf,
+    Between,
+    Document,
+    Findings,
+    Fuzzy,
+    Gone,
+    Has,
+    Hit,
+    InRooms,
+    InThread,
+    Mentions,
+    Not,
+    Phrase,
+    Prefix,
+    Query,
+    Question,
+    Scope,
+    Senders,
+    Term,
+    TierFault,
+    Types,
+)
+
+log = structlog.get_logger()
+
+SCHEMA_VERSION = 1
+WRITER_BYTES = 64_000_000
+_MARK = "filled"
+_NUMBER = tantivy.FieldType.Integer
+_MUST, _SHOULD, _NOT = tantivy.Occur.Must, tantivy.Occur.Should, tantivy.Occur.MustNot
+T = TypeVar("T")
+
+
+class IndexBroken(TierFault):
+    """The index can't be read or written: it has to be made anew."""
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    for name in ("nid", "version", "place", "source", "source_place", "said", "time", "rank", "room"):
+        is_key = name in ("nid", "room")
+        builder.add_integer_field(name, indexed=is_key, fast=True)
+    for name in ("room_id", "sender", "type", "key", "has", "mention"):
+        builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
+    builder.add_text_field("tokens", tokenizer_name="whitespace", index_option="position")
+    builder.add_text_field("extras", tokenizer_name="whitespace", index_option="basic")
+    return builder.build()
+
+
+class EmbeddedIndex:
+    """One index, written by one process. All calls run in threads, writes one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._schema = _schema()
+        self._index: tantivy.Index | None = None
+        self._writer: tantivy.IndexWriter | None = None
+        self._writing = asyncio.Lock()
+
+    async def open(self) -> bool:
+        """Whether it holds what was written before; else it is empty now, and `adopt` says that this is known."""
+        async with self._writing:
+            return await asyncio.to_thread(self._open)
+
+    async def adopt(self) -> None:
+        """From now on the index is what was written into it: whoever fills it begins at the beginning."""
+        await asyncio.to_thread(lambda: (self._folder / _MARK).write_text(f"{VERSION}.{SCHEMA_VERSION}"))
+
+    async def clear(self) -> None:
+        """Makes it anew, empty. Until `adopt` it is so at the next start as well."""
+        async with self._writing:
+            await asyncio.to_thread(self._make)
+
+    async def close(self) -> None:
+        async with self._writing:
+            await asyncio.to_thread(self._close)
+
+    async def write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> None:
+        """Durable when it returns. Raises IndexBroken."""
+        if documents or gone:
+            async with self._writing:
+                await self._in_thread(lambda: self._write(documents, gone))
+
+    async def find(self, question: Question) -> Findings:
+        """Exact counts. Raises IndexBroken."""
+        if not question.scope:
+            return Findings([], 0)
+        return await self._in_thread(lambda: self._find(question))
+
+    async def forget_rooms(self, room_nids: Sequence[int]) -> None:
+        async with self._writing:
+            await self._in_thread(lambda: self._forget(room_nids))
+
+    async def count(self) -> int:
+        """How many events it finds."""
+        return await self._in_thread(lambda: _count(self._searcher(), self._exists()))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.to_thread(work)
+        except (ValueError, OSError, RuntimeError) as error:
+            raise IndexBroken(str(error)) from error
+        except BaseException as error:
+            # What the engine calls a panic is no Exception.
+            if type(error).__name__ == "PanicException":
+                raise IndexBroken(str(error)) from error
+            raise
+
+    def _open(self) -> bool:
+        mark = self._folder / _MARK
+        try:
+            if mark.read_text() == f"{VERSION}.{SCHEMA_VERSION}":
+                self._index = tantivy.Index(self._schema, path=str(self._folder), reuse=True)
+                self._writer = self._index.writer(WRITER_BYTES, 1)
+                self._searcher().search(tantivy.Query.all_query(), limit=1, order_by_field="nid")
+                return True
+        except FileNotFoundError:
+            log.info("search_index_missing")
+        except (ValueError, OSError, RuntimeError) as error:
+            log.warning("search_index_damaged", error=str(error))
+        self._make()
+        return False
+
+    def _make(self) -> None:
+        self._close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._index = tantivy.Index(self._schema, path=str(self._folder), reuse=False)
+        self._writer = self._index.writer(WRITER_BYTES, 1)
+
+    def _close(self) -> None:
+        self._index = self._writer = None  # which gives back the folder's lock
+
+    def _opened(self) -> tuple[tantivy.Index, tantivy.IndexWriter]:
+        if self._index is None or self._writer is None:
+            raise RuntimeError("the index isn't open")
+        return self._index, self._writer
+
+    def _searcher(self) -> tantivy.Searcher:
+        return self._opened()[0].searcher()
+
+    def _exists(self) -> tantivy.Query:
+        return _must_not(tantivy.Query.term_query(self._schema, "room", 0))
+
+    def _write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> None:
+        index, writer = self._opened()
+        nids = [document.event_nid for document in documents] + [one.event_nid for one in gone]
+        versions = self._versions(nids)
+        try:
+            for document in documents:
+                if document.version >= versions.get(document.event_nid, 0):
+                    writer.delete_documents_by_term("nid", document.event_nid)
+                    writer.add_document(_stored(document))
+                    versions[document.event_nid] = document.version
+            for one in gone:
+                if one.version >= versions.get(one.event_nid, 0):
+                    writer.delete_documents_by_term("nid", one.event_nid)
+                    # What is left says that it is gone, so that nothing older comes back. No room has the number 0.
+                    left = tantivy.Document()
+                    for name, value in (("nid", one.event_nid), ("version", one.version), ("room", 0)):
+                        left.add_integer(name, value)
+                    writer.add_document(left)
+            writer.commit()
+        except BaseException:
+            writer.rollback()
+            raise
+        index.reload()
+
+    def _versions(self, nids: Sequence[int]) -> dict[int, int]:
+        searcher = self._searcher()
+        query = tantivy.Query.term_set_query(self._schema, "nid", list(nids))
+        places = [place for _, place in searcher.search(query, limit=len(nids) + 1, count=False).hits]
+        if not places:
+            return {}
+        found = zip(
+            searcher.fast_field_values("nid", places), searcher.fast_field_values("version", places), strict=True
+        )
+        return {int(nid or 0): int(version or 0) for nid, version in found}
+
+    def _forget(self, room_nids: Sequence[int]) -> None:
+        index, writer = self._opened()
+        for room_nid in room_nids:
+            writer.delete_documents_by_term("room", room_nid)
+        writer.commit()
+        index.reload()
+
+    def _find(self, question: Question) -> Findings:
+        schema, searcher = self._schema, self._searcher()
+        base = _all(
+            [
+                _scope(schema, question.scope),
+                _query(schema, question.query),
+                tantivy.Query.term_set_query(schema, "key", sorted(question.keys)),
+                _range(schema, "nid", None, question.upto),
+            ]
+        )
+        order = "rank" if question.by_rank else "time"
+        wanted = base
+        if question.after is not None:
+            value, nid = int(question.after[0]), question.after[1]
+            tied = _all([_range(schema, order, value, value), _range(schema, "nid", None, nid - 1)])
+            wanted = _all([base, _any([_range(schema, order, None, value - 1), tied])])
+        found = searcher.search(wanted, limit=question.limit, count=False, order_by_field=order)
+        count = _count(searcher, base)
+        hits = self._hits(searcher, [(int(key), place) for key, place in found.hits], order)
+        if len(hits) == question.limit:
+            # Of those that tie with the last, others may come first.
+            last = int(hits[-1].cursor[0])
+            tied = _all([wanted, _range(schema, order, last, last)])
+            more = searcher.search(tied, limit=question.limit, count=False, order_by_field="nid")
+            ahead = [hit for hit in hits if hit.cursor[0] > last]
+            hits = [*ahead, *self._hits(searcher, [(last, place) for _, place in more.hits], order)][: question.limit]
+        return Findings(hits, count)
+
+    def _hits(
+        self, searcher: tantivy.Searcher, found: Sequence[tuple[int, tantivy.DocAddress]], order: str
+    ) -> list[Hit]:
+        places = [place for _, place in found]
+        columns = [searcher.fast_field_values(name, places) for name in ("nid", "source", "room", "rank")]
+        hits = [
+            Hit(int(nid or 0), int(source or 0), int(room or 0), float(rank or 0), (key, int(nid or 0)))
+            for (key, _), nid, source, room, rank in zip(found, *columns, strict=True)
+        ]
+        return sorted(hits, key=lambda hit: hit.cursor, reverse=True)
+
+
+def _count(searcher: tantivy.Searcher, query: tantivy.Query) -> int:
+    found: int | None = getattr(searcher.search(query, limit=1, count=True), "count")  # its type stub lacks it
+    return found or 0
+
+
+def _stored(document: Document) -> tantivy.Document:
+    made = tantivy.Document()
+    numbers = {
+        "nid": document.event_nid,
+        "version": document.version,
+        "place": document.place,
+        "source": document.source_nid,
+        "source_place": document.place if document.source_place is None else document.source_place,
+        "said": document.origin_server_ts,
+        "time": document.time_ms,
+        "rank": document.rank,
+        "room": document.room_nid,
+    }
+    for name, number in numbers.items():
+        made.add_integer(name, number)
+    made.add_text("room_id", document.room_id)
+    made.add_text("sender", document.sender)
+    made.add_text("type", document.type)
+    made.add_text("key", document.key)
+    for kind in (*document.has, *(("thread",) if document.thread_root is not None else ())):
+        made.add_text("has", kind)
+    for user_id in document.mentions:
+        made.add_text("mention", user_id)
+    made.add_text("tokens", " ".join(document.tokens))
+    if document.extras:
+        made.add_text("extras", " ".join(document.extras))
+    return made
+
+
+def _scope(schema: tantivy.Schema, scope: Scope) -> tantivy.Query:
+    """Rooms that are seen whole as one set; of others, their intervals."""
+    whole = [nid for nid, spans in scope.items() if any(a <= FIRST_PLACE and b >= LAST_PLACE for a, b in spans)]
+    taken = set(whole)
+    parts = [tantivy.Query.term_set_query(schema, "room", whole)] if whole else []
+    for room_nid, spans in scope.items():
+        if room_nid not in taken and spans:
+            parts.append(
+                _all(
+                    [
+                        tantivy.Query.term_query(schema, "room", room_nid),
+                        *(_any([_range(schema, name, *span) for span in spans]) for name in ("place", "source_place")),
+                    ]
+                )
+            )
+    return _any(parts)
+
+
+def _query(schema: tantivy.Schema, query: Query) -> tantivy.Query:
+    match query:
+        case Term(token):
+            return _either(lambda field: tantivy.Query.term_query(schema, field, token))
+        case Phrase(tokens):
+            if len(tokens) == 1:
+                return tantivy.Query.term_query(schema, "tokens", tokens[0])
+            return tantivy.Query.phrase_query(schema, "tokens", list(tokens))
+        case Prefix(token):
+            pattern = re.escape(token) + ".*"
+            return _either(lambda field: tantivy.Query.regex_query(schema, field, pattern))
+        case Fuzzy(token, distance):
+            return _either(lambda field: tantivy.Query.fuzzy_term_query(schema, field, token, distance))
+        case All(parts):
+            return _all([_query(schema, part) for part in parts])
+        case AnyOf(parts):
+            return _any([_query(schema, part) for part in parts])
+        case Not(part):
+            return _must_not(_query(schema, part))
+        case _:
+            return _has(schema, query)
+
+
+def _has(schema: tantivy.Schema, query: Query) -> tantivy.Query:
+    match query:
+        case Senders(user_ids):
+            return tantivy.Query.term_set_query(schema, "sender", sorted(user_ids))
+        case Types(types):
+            return tantivy.Query.term_set_query(schema, "type", sorted(types))
+        case InRooms(room_ids):
+            return tantivy.Query.term_set_query(schema, "room_id", sorted(room_ids))
+        case Between(after, before):
+            return _range(schema, "said", after, None if before is None else before - 1)
+        case Has(kind):
+            return tantivy.Query.term_query(schema, "has", kind)
+        case InThread():
+            return tantivy.Query.term_query(schema, "has", "thread")
+        case Mentions(user_id):
+            return tantivy.Query.term_query(schema, "mention", user_id)
+        case _:
+            raise TypeError(type(query))
+
+
+def _range(schema: tantivy.Schema, field: str, first: int | None, last: int | None) -> tantivy.Query:
+    if first is None and last is None:
+        return tantivy.Query.all_query()
+    return tantivy.Query.range_query(schema, field, _NUMBER, first, last)
+
+
+def _either(leaf: Callable[[str], tantivy.Query]) -> tantivy.Query:
+    return _any([leaf("tokens"), leaf("extras")])
+
+
+def _all(parts: Sequence[tantivy.Query]) -> tantivy.Query:
+    if not parts:
+        return tantivy.Query.all_query()
+    return parts[0] if len(parts) == 1 else tantivy.Query.boolean_query([(_MUST, part) for part in parts])
+
+
+def _any(parts: Sequence[tantivy.Query]) -> tantivy.Query:
+    if not parts:
+        return tantivy.Query.empty_query()
+    return parts[0] if len(parts) == 1 else tantivy.Query.boolean_query([(_SHOULD, part) for part in parts])
+
+
+def _must_not(part: tantivy.Query) -> tantivy.Query:
+    return tantivy.Query.boolean_query([(_MUST, tantivy.Query.all_query()), (_NOT, part)])
