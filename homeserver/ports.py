@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from homeserver.core.events import Draft, Event
+from homeserver.core.filters import RoomEventFilter
 from homeserver.core.identifiers import DeviceId, EventId, RoomAlias, RoomId, ServerName, UserId
 
 
@@ -155,13 +156,6 @@ class SearchWish:
     upto: int
     limit: int
     after: tuple[float, int] | None = None
-
-    def wants_type(self, event_type: str) -> bool:
-        """Whether the filter lets events of this type through."""
-        types = self.wanted.types
-        return (types is None or any(matches_glob(glob, event_type) for glob in types)) and not any(
-            matches_glob(glob, event_type) for glob in self.wanted.not_types
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
-"""Keeps the index: a durable consumer of the journal, never part of a write.
+"""Keeps a tier: a durable consumer of the journal, never part of a write.
 
 `hear` notes which events' words may have changed; a background task (or the next search) works out anew what each of
-them says now and writes it with the cursor. Doing so twice ends in the same place.
+them says now and writes it. The cursor moves when the tier has it. Doing so twice ends in the same place.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+import structlog
 
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId
@@ -20,40 +23,83 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 from search import storage
 from search.documents import document_of, is_edit, key_of
-from search.storage import CONSUMER, Document
+from search.storage import CONSUMER
+from search.tiers import Document, Gone, Tier, TierFault
 
-FLUSH_S = 2.0
-BATCH = 200
-# Texts are cut into words on the event loop, so many characters at a time.
-CHARS_AT_ONCE = 4_000
+log = structlog.get_logger()
+
+FLUSH_S = 0.25
+BATCH = 500
+RETRY_MAX_S = 60.0
+# So many events of a backlog that a tier can't take are noted; beyond that it is read from the journal again.
+NOTED_MAX = 50_000
+
+
+class Renewable(Protocol):
+    """What of a tier is made anew when it was lost or damaged."""
+
+    async def clear(self) -> None:
+        """Empties it."""
+        ...
+
+    async def adopt(self) -> None:
+        """From now on it counts as filled up to the cursor, which begins anew."""
+        ...
 
 
 class Indexer:
     """Takes in what rooms say."""
 
-    def __init__(self, db: Database, journal: Journal, clock: Clock) -> None:
+    def __init__(self, db: Database, journal: Journal, clock: Clock, tier: Tier, renewable: Renewable) -> None:
         self._db = db
         self._journal = journal
         self._clock = clock
+        self._tier = tier
+        self._renewable = renewable
         self._changed: dict[EventId, None] = {}
+        self._redacted: dict[int, None] = {}
         self._heard = 0
         self._caught_up = 0
         self._catch_up_to = 0
+        self._position = 0  # of the cursor
+        self._failures = 0
+        self._needs_mending = False
         self._writing = asyncio.Lock()
 
-    async def start(self) -> None:
+    async def start(self, *, is_empty: bool) -> None:
         """Learns how far an earlier run came; `run` takes in what came since, beside the requests."""
-        self._caught_up = await journal_cursors.position(self._db, CONSUMER) or 0
+        found = await journal_cursors.position(self._db, CONSUMER)
+        if is_empty or found is None:
+            await self._begin_anew()
+        self._caught_up = self._position = 0 if is_empty or found is None else found
         self._catch_up_to = self._heard = self._journal.visible
         self._journal.listen(self.hear)
-        self._journal.follow(CONSUMER, lambda: self._caught_up if self._is_behind else self._heard)
+        self._journal.follow(CONSUMER, lambda: self._caught_up if self._is_behind else self._written)
+
+    @property
+    def heard(self) -> int:
+        """The journal's position up to which it knows what changed."""
+        return self._heard
+
+    def mend(self) -> None:
+        """The tier was found damaged: the next round empties it and fills it again."""
+        self._needs_mending = True
 
     async def run(self) -> None:
         """One round of a background task."""
-        while self._is_behind:
-            await self._catch_up()
-        await self._clock.sleep(FLUSH_S)
-        await self.flush()
+        try:
+            if self._needs_mending:
+                await self._begin_anew()
+                self._caught_up, self._catch_up_to = 0, self._heard
+                self._needs_mending = False
+            while self._is_behind:
+                await self._catch_up()
+            await self.flush()
+            self._failures = 0
+        except TierFault as fault:
+            self._failures += 1
+            log.warning("search_index_behind", error=str(fault), failures=self._failures)
+        await self._clock.sleep(min(RETRY_MAX_S, FLUSH_S * 2 ** min(self._failures, 10)))
 
     def hear(self, entries: Sequence[Entry]) -> None:
         """A journal listener."""
@@ -65,18 +111,44 @@ class Indexer:
             elif entry.kind == PAST:
                 for past in entry.payload:
                     self._note(past.event)
+            elif entry.kind == "redacted":
+                self._redacted.update(dict.fromkeys(entry.payload))
             self._heard = entry.position
+        if len(self._changed) > NOTED_MAX and self._failures and not self._is_behind:
+            self._caught_up, self._catch_up_to = self._written, self._heard
+            self._changed.clear()
+
+    async def flushed(self) -> bool:
+        """Takes in all that was heard, unless the tier can't be written now: whether it did."""
+        if self._failures or self._needs_mending:
+            return False
+        try:
+            await self.flush()
+        except TierFault:
+            return False
+        return not self._is_behind
 
     async def flush(self) -> None:
-        """Takes in all that was heard, with the cursor."""
+        """Takes in all that was heard, with the cursor. Raises TierFault."""
+        # Who holds the lock may have taken some that aren't in the tier yet.
+        if not self._changed and not self._redacted and not self._writing.locked():
+            return
         async with self._writing:
+            if self._redacted:
+                nids = list(self._redacted)[:BATCH]
+                for event_id in await storage.concerned(self._db, nids, ()):
+                    self._changed[EventId(event_id)] = None
+                for nid in nids:
+                    del self._redacted[nid]
             while self._changed:
                 heard, ids = self._heard, list(self._changed)[:BATCH]
-                is_last = len(ids) == len(self._changed)
+                is_last = len(ids) == len(self._changed) and not self._redacted
                 for event_id in ids:
                     del self._changed[event_id]
                 try:
-                    await self._write(ids, self._caught_up if self._is_behind else heard if is_last else None)
+                    await self._write(ids, heard)
+                    if is_last and not self._is_behind:
+                        await self._advance(heard)
                 except BaseException:
                     self._changed.update(dict.fromkeys(ids))
                     raise
@@ -85,35 +157,46 @@ class Indexer:
     def _is_behind(self) -> bool:
         return self._caught_up < self._catch_up_to
 
+    @property
+    def _written(self) -> int:
+        """Nothing noted means that the tier has all of it."""
+        return self._position if self._changed or self._redacted else self._heard
+
     def _note(self, event: Event) -> None:
         if key_of(event) is None:
             return
         relation = relation_of(event)
         self._changed[relation.event_id if is_edit(event) and relation is not None else event.event_id] = None
 
+    async def _begin_anew(self) -> None:
+        # In this order: a crash between two of these steps begins anew once more.
+        async with self._writing:
+            await self._renewable.clear()
+            async with self._db.transaction() as tx:
+                await storage.reset(tx)
+            await self._renewable.adopt()
+
     async def _catch_up(self) -> None:
-        nids = await storage.after(self._db, self._caught_up, self._catch_up_to, BATCH)
-        upto = nids[-1] if len(nids) == BATCH else self._catch_up_to
-        stored = await events.by_nids(self._db, nids)
-        redacted = [EventId(target) for one in stored if (target := one.event.redacts) is not None]
-        for one in stored:
-            self._note(one.event)
-        self._changed.update(dict.fromkeys(redacted))
-        self._caught_up = upto
-        await self.flush()
-        async with self._db.transaction() as tx:
-            await journal_cursors.advance(tx, CONSUMER, upto)
+        async with self._writing:
+            heard = self._heard
+            nids = await storage.after(self._db, self._caught_up, self._catch_up_to, BATCH)
+            upto = nids[-1] if len(nids) == BATCH else self._catch_up_to
+            stored = await events.by_nids(self._db, nids)
+            targets = [target for one in stored if (target := one.event.redacts) is not None]
+            wanted = [one.nid for one in stored if key_of(one.event) is not None]
+            ids = await storage.concerned(self._db, wanted, targets) if wanted or targets else []
+            await self._write([EventId(event_id) for event_id in dict.fromkeys(ids)], heard)
+            await self._advance(upto)
+            self._caught_up = upto
 
-    async def _write(self, ids: Collection[EventId], position: int | None) -> None:
+    async def _advance(self, position: int) -> None:
+        async with self._db.transaction() as tx:
+            await journal_cursors.advance(tx, CONSUMER, position)
+        self._position = max(self._position, position)
+
+    async def _write(self, ids: Collection[EventId], version: int) -> None:
+        """What is read now is at least as new as the position `version`."""
         found = await events.by_ids(self._db, ids)
-        # The redacted edit of a message leaves the message to be looked at.
-        documents, gone = await self._documents(found)
-        async with self._db.transaction() as tx:
-            await storage.replace(tx, documents, gone)
-            if position is not None:
-                await journal_cursors.advance(tx, CONSUMER, position)
-
-    async def _documents(self, found: Sequence[StoredEvent]) -> tuple[list[Document], list[int]]:
         shown = [
             one
             for one in found
@@ -124,20 +207,23 @@ class Indexer:
             nid for ones in children.values() for child in ones if child.rel_type == "m.replace" for nid in child.nids
         }
         edits = {one.nid: one for one in await events.by_nids(self._db, nids)} if nids else {}
-        documents: list[Document] = []
-        chars = 0
-        for one in shown:
-            edit = _latest(one, children[one.event.event_id], edits)
-            made = document_of(one, edit, version=0, received_ms=0)
-            if made is not None:
-                words = [*made.tokens, *made.extras]
-                documents.append(Document(one.nid, one.room_nid, made.source_nid, made.key, words))
-                chars += one.size_bytes
-            if chars > CHARS_AT_ONCE:
-                chars = 0
-                await self._clock.sleep(0)
+        received = await storage.received(self._db, [one.nid for one in shown]) if shown else {}
+        said = [(one, _latest(one, children[one.event.event_id], edits)) for one in shown]
+        documents = await asyncio.to_thread(_documents, said, version, received)
         kept = {document.event_nid for document in documents}
-        return documents, [one.nid for one in found if one.nid not in kept]
+        gone = [
+            Gone(one.nid, one.room_nid, version)
+            for one in found
+            if one.nid not in kept and (key_of(one.event) is not None or one.redacted_by is not None)
+        ]
+        await self._tier.write(documents, gone)
+
+
+def _documents(
+    said: Sequence[tuple[StoredEvent, StoredEvent | None]], version: int, received: Mapping[int, int]
+) -> list[Document]:
+    made = (document_of(one, edit, version=version, received_ms=received.get(one.nid, 0)) for one, edit in said)
+    return [document for document in made if document is not None]
 
 
 def _latest(

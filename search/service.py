@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from homeserver.core.filters import compile_types
 from homeserver.ports import SearchFindings, SearchHit, SearchWish
 from search.analyser import words_of
 from search.documents import KEYS
@@ -55,7 +56,8 @@ class TierSearch:
 
 def _narrowed(wish: SearchWish) -> list[Query]:
     """What the filter of the request adds, and whom the searcher ignores."""
-    wanted, parts = wish.wanted, list[Query]()
+    wanted = wish.wanted
+    parts: list[Query] = []
     unwanted = frozenset(wanted.not_senders) | wish.ignored
     if wanted.senders is not None:
         parts.append(Senders(wanted.senders))
@@ -63,6 +65,6 @@ def _narrowed(wish: SearchWish) -> list[Query]:
         parts.append(Not(Senders(unwanted)))
     if wanted.contains_url is not None:
         parts.append(Has("url") if wanted.contains_url else Not(Has("url")))
-    if wanted.types is not None or wanted.not_types:
-        parts.append(Types(frozenset(kind for kind in KEYS if wish.wants_type(kind))))
+    if (passes := compile_types(wanted.types, wanted.not_types)) is not None:
+        parts.append(Types(frozenset(kind for kind in KEYS if passes(kind))))
     return parts

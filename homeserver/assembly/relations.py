@@ -8,6 +8,7 @@ from homeserver.accounts.account_data import AccountData
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.rooms import RoomParts
+from homeserver.assembly.search import build_search
 from homeserver.client_api.peeking import EventStream, RoomPeeking
 from homeserver.client_api.relations import Relations
 from homeserver.client_api.search import Search
@@ -20,8 +21,6 @@ from homeserver.rooms.space_tree import SpaceTree
 from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.rooms.watching import RoomWatch
 from homeserver.sync.service import SyncService
-from search.indexer import Indexer
-from search.service import PostgresSearch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +38,7 @@ async def build_relations(
     base: Base, parts: RoomParts, commands: CommandParts, data: AccountData, sync: SyncService
 ) -> RelationParts:
     db, reads = base.world.db, parts.relation_reads
-    indexer = Indexer(db, parts.journal, base.world.clock)
-    await indexer.start()
-    base.tasks.forever(indexer.run, name="search")
-    searching = Searching(reads, parts.numbers, PostgresSearch(db, indexer), parts.ignore_lists)
+    searching = Searching(reads, parts.numbers, await build_search(base, parts.journal), parts.ignore_lists)
     return RelationParts(
         endpoints=[
             Relations(Related(reads, parts.history, parts.ignore_lists), parts.views),

@@ -179,7 +179,7 @@ def _clamped(limit: int) -> int:
 
 
 def _groups(page: SearchPage, keys: Sequence[str], request: SearchRequest) -> dict[str, Any]:
-    """The page's events by room or sender. Each group's token goes on within the group, from its beginning."""
+    """The page's events by room or sender. Each group's token goes on within the group."""
     groups: dict[str, Any] = {}
     for key in keys:
         of_key = groups.setdefault(key, {})
@@ -187,7 +187,6 @@ def _groups(page: SearchPage, keys: Sequence[str], request: SearchRequest) -> di
             value = one.group(key)
             group = of_key.setdefault(value, {"order": len(of_key), "results": []})
             group["results"].append(one.stored.event.event_id)
-        if request.place is None and page.next is not None:
-            for value, group in of_key.items():
-                group["next_batch"] = Place(page.upto, len(group["results"]), (key, value)).token()
+            if request.place is None and page.next is not None:
+                group["next_batch"] = Place(page.upto, one.cursor, (key, value)).token()
     return groups

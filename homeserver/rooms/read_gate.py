@@ -17,7 +17,6 @@ from homeserver.core.visibility import Verdict, VisibilityTimeline, visibility_o
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
 from homeserver.rooms.event_store import EventStore
-from homeserver.rooms.residents import Room
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.storage import events
 from homeserver.storage.database import Database
@@ -26,6 +25,16 @@ from homeserver.storage.events import SOFT_FAILED, StoredEvent
 TIMELINES_MAX = 50_000
 FIRST = -(2**62)
 _VISIBILITY: StateKey = ("m.room.history_visibility", "")
+
+
+class NumberedRoom(Protocol):
+    """What the gate must know of a room; a whole `Room` isn't needed."""
+
+    @property
+    def nid(self) -> int: ...
+
+    @property
+    def room_id(self) -> RoomId: ...
 
 
 class ErasedUsers(Protocol):
@@ -52,7 +61,7 @@ class ReadGate:
         self._changes = 0
         journal.listen(self._hear)
 
-    async def filter(self, viewer: UserId | None, room: Room, stored: Sequence[StoredEvent]) -> list[StoredEvent]:
+    async def filter(self, viewer: UserId | None, room: NumberedRoom, stored: Sequence[StoredEvent]) -> list[StoredEvent]:
         """Those of these events of one room that the viewer may see, in the same order; redacted where they must be.
 
         At most two queries, none when this viewer has read this room lately.
@@ -76,7 +85,7 @@ class ReadGate:
                 kept.append(replace(event, event=event.event.redacted(), rendered=None))
         return kept
 
-    async def timelines(self, viewer: UserId | None, rooms: Collection[Room]) -> dict[RoomId, VisibilityTimeline]:
+    async def timelines(self, viewer: UserId | None, rooms: Collection[NumberedRoom]) -> dict[RoomId, VisibilityTimeline]:
         """The viewer's view of each of these rooms. At most two queries for all."""
         found = {
             room.room_id: timeline
@@ -92,7 +101,7 @@ class ReadGate:
                 self._keep(viewer, built)
         return found
 
-    async def _build(self, viewer: UserId | None, rooms: Collection[Room]) -> dict[RoomId, VisibilityTimeline]:
+    async def _build(self, viewer: UserId | None, rooms: Collection[NumberedRoom]) -> dict[RoomId, VisibilityTimeline]:
         keys = [_VISIBILITY] if viewer is None else [_VISIBILITY, ("m.room.member", viewer)]
         numbers = await self._numbers.find(keys)
         ids = {room.nid: room.room_id for room in rooms}

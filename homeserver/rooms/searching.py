@@ -1,4 +1,4 @@
-"""Searching in messages: candidates from the index, judged by the read gate.
+"""Searching in messages: the index is asked for what the searcher may see, and the read gate judges what it gives.
 
 spec: client-server-api/#server-side-search
 
@@ -7,9 +7,10 @@ Counts are of what the searcher may see.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from homeserver.core.errors import InvalidParam
@@ -18,29 +19,29 @@ from homeserver.core.filters import RoomEventFilter, compile_event_filter
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.ports import MessageSearch, SearchHit, SearchWish
 from homeserver.rooms.aggregations import IgnoreList, RelationReads
-from homeserver.rooms.residents import Room
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.storage import events
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.states import StateMap
 
-# A search looks at so many candidates at most.
-CANDIDATES_MAX = 500
-ROOMS_MAX = 5_000
+# If the gate keeps back what the index gave, a page is filled by so many questions at most.
+ROUNDS_MAX = 4
 LAST_POSITION = 2**62
-_TOKEN = re.compile(r"(\d{1,18})_(\d{1,4})(?:_(room_id|sender)_(.{1,255}))?", re.ASCII | re.DOTALL)
+_TOKEN = re.compile(r"(\d{1,18})_(-?\d{1,18})_(\d{1,18})(?:_(room_id|sender)_(.{1,255}))?", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page begins: after `offset` hits among what was there at `upto`; of one group, if it says so."""
+    """Where a page begins: behind the hit with the cursor `after`, among what was there at `upto`; of one group, if it
+    says so. It stays right while messages come, for it names no count."""
 
     upto: int
-    offset: int = 0
+    after: tuple[float, int] | None = None
     group: tuple[str, str] | None = None
 
     def token(self) -> str:
-        return f"{self.upto}_{self.offset}" + (f"_{self.group[0]}_{self.group[1]}" if self.group else "")
+        value, nid = self.after or (0, 0)
+        return f"{self.upto}_{int(value)}_{nid}" + (f"_{self.group[0]}_{self.group[1]}" if self.group else "")
 
 
 def parse_search_place(token: str) -> Place:
@@ -48,7 +49,15 @@ def parse_search_place(token: str) -> Place:
     match = _TOKEN.fullmatch(token)
     if match is None:
         raise InvalidParam("next_batch is no token of this server")
-    return Place(int(match[1]), int(match[2]), (match[3], match[4]) if match[3] else None)
+    return Place(int(match[1]), (int(match[2]), int(match[3])), (match[4], match[5]) if match[4] else None)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomKey:
+    """A room as the read gate asks for it."""
+
+    nid: int
+    room_id: RoomId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +72,11 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
+    """`cursor` is where a page begins that goes on behind it."""
+
     stored: StoredEvent
     rank: float
+    cursor: tuple[float, int]
 
     def group(self, key: str) -> str:
         return str(self.stored.event.room_id if key == "room_id" else self.stored.event.sender)
@@ -72,12 +84,13 @@ class FoundEvent:
 
 @dataclass(slots=True)
 class SearchPage:
-    """A page of what was found; `count` is of all that was."""
+    """A page of what was found; `count` is of all that was. `is_partial` where not all could be searched."""
 
     found: list[FoundEvent]
     count: int
     upto: int
     next: Place | None = None
+    is_partial: bool = False
 
 
 @dataclass(slots=True)
@@ -103,17 +116,43 @@ class Searching:
         return self._search.words(term)
 
     async def search(self, viewer: UserId, request: SearchRequest) -> SearchPage:
-        """A page of the messages that the viewer may see. A handful of queries, whatever it finds."""
-        rooms = await self._rooms(viewer, request.wanted)
+        """A page of the messages that the viewer may see. A handful of queries, whatever it finds.
+
+        What may be seen is part of the question, so that pages are full and counts are right; the gate is asked again
+        about each hit. Raises InvalidParam.
+        """
         place = request.place or Place(LAST_POSITION)
-        wish = SearchWish(term=request.term, keys=request.keys, order_by=request.order_by, upto=place.upto)
-        hits = await self._search.find(wish, [room.nid for room in rooms.values()], CANDIDATES_MAX)
-        found = await self._visible(viewer, rooms, hits, request.wanted)
-        upto = place.upto if request.place is not None else max((hit.nid for hit in hits), default=0)
-        chosen = [one for one in found if place.group is None or one.group(place.group[0]) == place.group[1]]
-        page = SearchPage(chosen[place.offset : place.offset + request.limit], len(found), upto)
-        if page.found and len(page.found) == request.limit:
-            page.next = Place(upto, place.offset + request.limit, place.group)
+        wanted = _of_group(request.wanted, place.group)
+        rooms = await self._rooms(viewer, wanted)
+        timelines = await self._reads.gate.timelines(viewer, list(rooms.values()))
+        wish = SearchWish(
+            term=request.term,
+            keys=request.keys,
+            order_by=request.order_by,
+            viewer=viewer,
+            rooms=await asyncio.to_thread(
+                lambda: {rooms[room_id].nid: timeline.visible_ranges() for room_id, timeline in timelines.items()}
+            ),
+            wanted=wanted,
+            ignored=frozenset(await self._ignore_list.ignored_by(viewer)),
+            upto=place.upto,
+            limit=request.limit + 1,
+            after=place.after,
+        )
+        found = await self._search.find(wish)
+        upto = place.upto if request.place is not None else found.upto
+        page = SearchPage([], found.count, upto, is_partial=found.is_partial)
+        for _ in range(ROUNDS_MAX):
+            shown = await self._visible(viewer, rooms, found.hits, wanted)
+            page.count -= len(found.hits) - len(shown)
+            page.found += shown
+            if len(page.found) > request.limit or len(found.hits) < wish.limit:
+                break
+            wish = replace(wish, upto=upto, after=found.hits[-1].cursor)
+            found = await self._search.find(wish)
+        if len(page.found) > request.limit:
+            page.found = page.found[: request.limit]
+            page.next = Place(upto, page.found[-1].cursor, place.group)
         return page
 
     async def surroundings(
@@ -162,22 +201,19 @@ class Searching:
             if event_nid in states
         }
 
-    async def _rooms(self, viewer: UserId, wanted: RoomEventFilter) -> dict[RoomId, Room]:
-        """The rooms that the viewer is or was in, and asks for."""
-        known = [
-            entry.room_id
+    async def _rooms(self, viewer: UserId, wanted: RoomEventFilter) -> dict[RoomId, RoomKey]:
+        """The rooms that the viewer is or was in, and asks for. One query."""
+        return {
+            entry.room_id: RoomKey(entry.room_nid, entry.room_id)
             for entry in await self._reads.rooms.rooms_of(viewer)
-            if entry.membership in ("join", "leave", "ban") and not entry.is_forgotten
-        ]
-        asked = [
-            room_id
-            for room_id in known
-            if (wanted.rooms is None or room_id in wanted.rooms) and room_id not in wanted.not_rooms
-        ]
-        return await self._reads.rooms.get_many(asked[:ROOMS_MAX])
+            if entry.membership in ("join", "leave", "ban")
+            and not entry.is_forgotten
+            and (wanted.rooms is None or entry.room_id in wanted.rooms)
+            and entry.room_id not in wanted.not_rooms
+        }
 
     async def _visible(
-        self, viewer: UserId, rooms: Mapping[RoomId, Room], hits: Sequence[SearchHit], wanted: RoomEventFilter
+        self, viewer: UserId, rooms: Mapping[RoomId, RoomKey], hits: Sequence[SearchHit], wanted: RoomEventFilter
     ) -> list[FoundEvent]:
         stored = await self._reads.store.by_nids({nid for hit in hits for nid in (hit.nid, hit.source_nid)})
         shown = await self._filter(viewer, [one for one in stored.values() if one.redacted_by is None], rooms)
@@ -185,13 +221,13 @@ class Searching:
         whole = {nid for nid, one in shown.items() if one.event.content == stored[nid].event.content}
         passes = compile_event_filter(wanted)
         return [
-            FoundEvent(shown[hit.nid], hit.rank)
+            FoundEvent(shown[hit.nid], hit.rank, hit.cursor)
             for hit in hits
             if hit.nid in whole and hit.source_nid in whole and (passes is None or passes(shown[hit.nid].event))
         ]
 
     async def _filter(
-        self, viewer: UserId, stored: Sequence[StoredEvent], rooms: Mapping[RoomId, Room] | None = None
+        self, viewer: UserId, stored: Sequence[StoredEvent], rooms: Mapping[RoomId, RoomKey] | None = None
     ) -> dict[int, StoredEvent]:
         """By number those that the viewer may see and wants to."""
         ignored = await self._ignore_list.ignored_by(viewer)
@@ -199,7 +235,9 @@ class Searching:
         for one in stored:
             if one.event.sender not in ignored:
                 by_room.setdefault(one.event.room_id, []).append(one)
-        found = rooms if rooms is not None else await self._reads.rooms.get_many(list(by_room))
+        found: Mapping[RoomId, RoomKey] = (
+            rooms if rooms is not None else {room_id: RoomKey(of_room[0].room_nid, room_id) for room_id, of_room in by_room.items()}
+        )
         await self._reads.gate.timelines(viewer, [found[room_id] for room_id in by_room if room_id in found])
         shown: dict[int, StoredEvent] = {}
         for room_id, of_room in by_room.items():
@@ -207,6 +245,16 @@ class Searching:
                 filtered = await self._reads.gate.filter(viewer, found[room_id], of_room)
                 shown.update((one.nid, one) for one in filtered)
         return shown
+
+
+def _of_group(wanted: RoomEventFilter, group: tuple[str, str] | None) -> RoomEventFilter:
+    """The filter that also keeps to one room, or to one sender."""
+    if group is None:
+        return wanted
+    key, value = group
+    held = wanted.rooms if key == "room_id" else wanted.senders
+    narrowed = frozenset({value}) if held is None or value in held else frozenset[str]()
+    return replace(wanted, rooms=narrowed) if key == "room_id" else replace(wanted, senders=narrowed)
 
 
 def _place(stored: StoredEvent) -> int:

@@ -24,6 +24,7 @@ class Tasks:
         self._clock = clock
         self._on_failure = on_failure
         self._running: set[asyncio.Task[Any]] = set()
+        self._closings: list[Callable[[], Awaitable[None]]] = []
 
     def start(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Runs it once. A failure is logged."""
@@ -32,6 +33,10 @@ class Tasks:
     def forever(self, work: Callable[[], Awaitable[None]], *, name: str) -> asyncio.Task[None]:
         """Runs `work` again and again until shutdown."""
         return self._run(self._again(work, name), name)
+
+    def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Calls `close` when the tasks have ended, which use what it closes."""
+        self._closings.append(close)
 
     def _run(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         # A context of its own: what it logs isn't said by the request that began it, which may be one of many.
@@ -47,6 +52,8 @@ class Tasks:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        for close in self._closings:
+            await close()
 
     async def _once(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         try:

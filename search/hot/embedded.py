@@ -152,7 +152,9 @@ class EmbeddedIndex:
         self._writer = self._index.writer(WRITER_BYTES, 1)
 
     def _close(self) -> None:
-        self._index = self._writer = None  # which gives back the folder's lock
+        writer, self._index, self._writer = self._writer, None, None
+        if writer is not None:
+            writer.wait_merging_threads()  # which gives back the folder's lock
 
     def _opened(self) -> tuple[tantivy.Index, tantivy.IndexWriter]:
         if self._index is None or self._writer is None:
