@@ -61,7 +61,9 @@ class ReadGate:
         self._changes = 0
         journal.listen(self._hear)
 
-    async def filter(self, viewer: UserId | None, room: NumberedRoom, stored: Sequence[StoredEvent]) -> list[StoredEvent]:
+    async def filter(
+        self, viewer: UserId | None, room: NumberedRoom, stored: Sequence[StoredEvent]
+    ) -> list[StoredEvent]:
         """Those of these events of one room that the viewer may see, in the same order; redacted where they must be.
 
         At most two queries, none when this viewer has read this room lately.
@@ -85,7 +87,9 @@ class ReadGate:
                 kept.append(replace(event, event=event.event.redacted(), rendered=None))
         return kept
 
-    async def timelines(self, viewer: UserId | None, rooms: Collection[NumberedRoom]) -> dict[RoomId, VisibilityTimeline]:
+    async def timelines(
+        self, viewer: UserId | None, rooms: Collection[NumberedRoom]
+    ) -> dict[RoomId, VisibilityTimeline]:
         """The viewer's view of each of these rooms. At most two queries for all."""
         found = {
             room.room_id: timeline

@@ -236,7 +236,9 @@ class Searching:
             if one.event.sender not in ignored:
                 by_room.setdefault(one.event.room_id, []).append(one)
         found: Mapping[RoomId, RoomKey] = (
-            rooms if rooms is not None else {room_id: RoomKey(of_room[0].room_nid, room_id) for room_id, of_room in by_room.items()}
+            rooms
+            if rooms is not None
+            else {room_id: RoomKey(of_room[0].room_nid, room_id) for room_id, of_room in by_room.items()}
         )
         await self._reads.gate.timelines(viewer, [found[room_id] for room_id in by_room if room_id in found])
         shown: dict[int, StoredEvent] = {}

@@ -250,7 +250,7 @@ class EmbeddedIndex:
 
 
 def _count(searcher: tantivy.Searcher, query: tantivy.Query) -> int:
-    found: int | None = getattr(searcher.search(query, limit=1, count=True), "count")  # its type stub lacks it
+    found: int | None = searcher.search(query, limit=1, count=True).count  # its type stub lacks it
     return found or 0
 
 
