@@ -142,8 +142,8 @@ class Bridges(Protocol):
 class SearchWish:
     """What is searched for: messages up to a position, whose `keys` have what `term` says, that `viewer` may see.
 
-    `rooms` has, by room number, the places that the viewer may read as ascending ranges (first, last), None open towards
-    that end. `after` is the `SearchHit.cursor` to go on behind.
+    `rooms` has, by room number, the places that the viewer may read as ascending ranges (first, last); None is open
+    towards that end. `after` is the `SearchHit.cursor` to go on behind.
     """
 
     term: str

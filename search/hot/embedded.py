@@ -1,7 +1,7 @@
 """The hot tier of one machine: an index of tantivy in the data folder. Implements `search.tiers.Tier`.
 
-It holds words and numbers, never a text. Everything in it comes from the events, so a folder that is missing, of another
-version or damaged is made anew, and filled again from the journal.
+It holds words and numbers, never a text. Everything in it comes from the events, so a folder that is missing, of
+another version or damaged is made anew, and filled again from the journal.
 """
 
 from __future__ import annotations
