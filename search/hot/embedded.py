@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import tantivy
@@ -250,8 +250,8 @@ class EmbeddedIndex:
 
 
 def _count(searcher: tantivy.Searcher, query: tantivy.Query) -> int:
-    found: int | None = searcher.search(query, limit=1, count=True).count  # its type stub lacks it
-    return found or 0
+    found: Any = searcher.search(query, limit=1, count=True)  # whose type lacks the count
+    return int(found.count or 0)
 
 
 def _stored(document: Document) -> tantivy.Document:
