@@ -15,7 +15,7 @@ from admin.storage import audit_log
 from admin.storage.audit_log import AuditFilter, AuditRow
 from homeserver.core import canonical_json
 from homeserver.runtime.clock import Clock
-from homeserver.storage.database import Database, Reader, Tx
+from homeserver.storage.database import Also, Database, Reader, Tx
 from homeserver.web.endpoint import Operator
 
 PAGE_MAX = 500
@@ -103,6 +103,14 @@ class AuditLog:
         )
         await audit_log.append(tx, replace(row, hash=digest_of(row)))
         return row.entry_nid
+
+    def noting(self, entry: AuditEntry) -> Also:
+        """The same, for commands that take what else to write in their transaction."""
+
+        async def note(tx: Tx) -> None:
+            await self.record(tx, entry)
+
+        return note
 
     async def page(
         self, db: Reader, wanted: AuditFilter | None = None, *, below: int | None = None, limit: int = 100

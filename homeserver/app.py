@@ -186,7 +186,7 @@ class Hansa:
             federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)
         admin = await build_admin(base, accounts, rooms, commands, self.people)
-        await self._serve(parts, between_servers, admin.endpoints)
+        await self._serve([*parts, *admin.for_clients], between_servers, admin.endpoints)
         self._watch(journal)
         self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
 

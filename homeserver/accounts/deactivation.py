@@ -9,10 +9,11 @@ from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
 from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import RoomId, UserId
+from homeserver.journal.journal import JournalWrite
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Rooms
 from homeserver.storage import memberships
-from homeserver.storage.database import Database
+from homeserver.storage.database import Also, Database
 
 _AT_ONCE = 20
 _HELD = ("join", "invite", "knock")
@@ -30,13 +31,19 @@ class Deactivation:
         # What else ends with an account. Each says whether all of it could be ended everywhere.
         self.endings: list[Callable[[UserId], Awaitable[bool]]] = []
 
-    async def deactivate(self, user_id: UserId, *, erase: bool) -> bool:
+    async def deactivate(self, user_id: UserId, *, erase: bool, also: Also | None = None) -> bool:
         """Ends log-in first, then leaves every room and declines every invite. Raises NotFound.
 
         Whether everything that other servers keep of it was ended there too.
         """
         await self._users.get(user_id)
-        await self._users.deactivate(user_id, erase=erase, also=self._sessions.end_account_in)
+
+        async def end(write: JournalWrite, user_id: UserId) -> None:
+            await self._sessions.end_account_in(write, user_id)
+            if also is not None:
+                await also(write.tx)
+
+        await self._users.deactivate(user_id, erase=erase, also=end)
         self._sessions.account_changed(user_id)
         ended = [await ending(user_id) for ending in self.endings]
         await self._leave_all(user_id)

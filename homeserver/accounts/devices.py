@@ -9,7 +9,7 @@ from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.journal.journal import Journal
 from homeserver.storage import devices
-from homeserver.storage.database import Database
+from homeserver.storage.database import Also, Database
 from homeserver.storage.devices import DeviceRow
 
 
@@ -31,7 +31,9 @@ class Devices:
             raise NotFound("there is no such device")
         return _shown(row)
 
-    async def rename(self, user_id: UserId, device_id: DeviceId, display_name: str | None) -> None:
+    async def rename(
+        self, user_id: UserId, device_id: DeviceId, display_name: str | None, also: Also | None = None
+    ) -> None:
         """Renames, and tells those who see the name beside the device's keys. Raises NotFound, InvalidParam."""
         if display_name is not None and (len(display_name) > DISPLAY_NAME_CHARS_MAX or "\x00" in display_name):
             raise InvalidParam(f"display_name may have {DISPLAY_NAME_CHARS_MAX} characters")
@@ -39,6 +41,8 @@ class Devices:
             if not await devices.rename(write.tx, user_id, device_id, display_name):
                 raise NotFound("there is no such device")
             await self._sessions.devices_changed(write, user_id)
+            if also is not None:
+                await also(write.tx)
 
 
 def _shown(row: DeviceRow) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
 from homeserver.core.errors import Forbidden, InvalidParam, NotFound
 from homeserver.core.identifiers import UserId, domain_of
-from homeserver.storage import devices, users
+from homeserver.storage import devices
 from homeserver.storage.database import Database
 from homeserver.storage.users import UserRow
 
@@ -35,18 +35,6 @@ class AccountModeration:
             raise Forbidden("this is an administrator's account")
         return user
 
-    async def set_suspended(self, user_id: UserId, suspended: bool, *, by: UserId) -> None:
-        await self._check(user_id, by)
-        async with self._db.transaction() as tx:
-            await users.set_suspended(tx, user_id, suspended)
-        self._sessions.account_changed(user_id)
-
-    async def set_locked(self, user_id: UserId, locked: bool, *, by: UserId) -> None:
-        await self._check(user_id, by)
-        async with self._db.transaction() as tx:
-            await users.set_locked(tx, user_id, locked)
-        self._sessions.account_changed(user_id)
-
     async def whois(self, user_id: UserId) -> dict[str, Any]:
         """Devices, each with the connection last seen. Raises NotFound."""
         await self._accounts.get(user_id)
@@ -58,8 +46,3 @@ class AccountModeration:
             }
             for one in seen
         }
-
-    async def _check(self, user_id: UserId, by: UserId) -> None:
-        if user_id == by:
-            raise Forbidden("nobody does this to their own account")
-        await self.target(user_id)

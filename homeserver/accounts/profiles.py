@@ -18,7 +18,7 @@ from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Rooms
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import profiles, users
-from homeserver.storage.database import Database
+from homeserver.storage.database import Also, Database
 
 PROFILE_BYTES_MAX = 65_536
 KEY_BYTES_MAX = 255
@@ -70,7 +70,7 @@ class Profiles:
             for user_id in user_ids
         }
 
-    async def set(self, user_id: UserId, field: str, value: Any) -> None:
+    async def set(self, user_id: UserId, field: str, value: Any, also: Also | None = None) -> None:
         """Sets a field, and carries a name or picture into the user's rooms. Raises MatrixError."""
         _check_field(field, value)
         data = orjson.dumps(value)
@@ -81,13 +81,17 @@ class Profiles:
                 raise MatrixError(f"a profile may have {PROFILE_BYTES_MAX} bytes", errcode="M_PROFILE_TOO_LARGE")
             await profiles.upsert(write.tx, user_id, field, data)
             await self._tell(write, user_id, field)
+            if also is not None:
+                await also(write.tx)
         if field in SHOWN_IN_ROOMS and known.get(field) != data:
             await self._carry(user_id, {field: value})
 
-    async def delete(self, user_id: UserId, field: str) -> None:
+    async def delete(self, user_id: UserId, field: str, also: Also | None = None) -> None:
         async with self._journal.write() as write:
             await profiles.delete(write.tx, user_id, field)
             await self._tell(write, user_id, field)
+            if also is not None:
+                await also(write.tx)
         if field in SHOWN_IN_ROOMS:
             await self._carry(user_id, {field: None})
 

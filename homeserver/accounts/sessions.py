@@ -19,7 +19,7 @@ from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import dehydrated_devices, devices, sessions_to_end, tokens
-from homeserver.storage.database import Database, Tx
+from homeserver.storage.database import Also, Database, Tx
 from homeserver.storage.devices import Sighting
 from homeserver.storage.tokens import Holder
 from homeserver.web.endpoint import Caller
@@ -100,6 +100,12 @@ class Sessions:
         await devices.upsert(tx, user_id, chosen, name)
         issued = await self._issue(tx, user_id, chosen, refreshable=refreshable)
         return {**issued, "device_id": chosen}
+
+    async def open_without_device(self, tx: Tx, user_id: UserId, expires_ts: int | None) -> str:
+        """An access token without a device: its user sees no new log-in, and it gets no messages of devices."""
+        access_token = f"hsa_{self._randomness.token(32)}"
+        await tokens.insert_access(tx, _digest(access_token), user_id, None, expires_ts=expires_ts, refresh_nid=None)
+        return access_token
 
     async def refresh(self, refresh_token: str) -> dict[str, Any]:
         """New tokens for a refresh token, which stays good until one of the new ones is used.
@@ -205,10 +211,12 @@ class Sessions:
             await tokens.delete_access(tx, caller.token_id)
         self._forget(caller.user_id, None)
 
-    async def end_devices(self, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
+    async def end_devices(self, user_id: UserId, device_ids: Sequence[DeviceId], also: Also | None = None) -> None:
         """Deletes devices with their sessions and all that hangs on them."""
         async with self._journal.write() as write:
             await self.end_devices_in(write, user_id, device_ids)
+            if also is not None:
+                await also(write.tx)
         self._forget(user_id, device_ids)
 
     async def end_all(self, user_id: UserId, *, but: DeviceId | None = None) -> None:

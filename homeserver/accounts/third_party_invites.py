@@ -100,7 +100,7 @@ class ThirdPartyInvites:
             "signed": {key: signed.get(key) for key in ("mxid", "token", "signatures")},
         }
         draft = self._submission.draft("m.room.member", UserId(promise.sender), content, invited)
-        if self._submission.is_local(invited):
+        if self._submission.is_local(invited) or await self._submission.hides(room_id, draft):
             return await self._submission.send(room_id, draft)
         return await self._remote.invite(room_id, await self._submission.judge(room_id, draft))
 

@@ -14,7 +14,7 @@ from homeserver.core.operators import Role
 from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.runtime.clock import Clock
 from homeserver.storage import operator_roles, personal_data, profiles, registration_tokens, sessions_to_end, users
-from homeserver.storage.database import Database, Tx
+from homeserver.storage.database import Also, Database, Tx
 from homeserver.storage.users import UserRow
 
 
@@ -119,7 +119,9 @@ class Users:
         """Raises WeakPassword, MatrixError."""
         self._passwords.check_new(password)
 
-    async def set_password(self, user_id: UserId, password: str, *, logs_out: bool = False) -> None:
+    async def set_password(
+        self, user_id: UserId, password: str, *, logs_out: bool = False, also: Also | None = None
+    ) -> None:
         """Raises NotFound, WeakPassword. Sessions stay: end them with `Sessions.end_all`.
 
         With `logs_out` the server ends them all, within seconds if it runs, else when it starts.
@@ -131,6 +133,8 @@ class Users:
                 raise NotFound("there is no such user")
             if logs_out:
                 await sessions_to_end.insert(tx, user_id)
+            if also is not None:
+                await also(tx)
 
     async def is_password(self, user_id: UserId, password: str) -> bool:
         """Whether this is the user's password; as slow for a user who doesn't exist. Renews an outdated hash."""
@@ -167,6 +171,12 @@ class Users:
             write.publish("profile", payload=user_id)
         if erase and self._erased is not None:
             self._erased[user_id] = write.position
+
+    async def reactivate(self, tx: Tx, user_id: UserId) -> None:
+        """Lets an account that was deactivated be used again; what it said is shown again too."""
+        await users.reactivate(tx, user_id)
+        if self._erased is not None:
+            self._erased.pop(user_id, None)
 
     async def erased_at(self, user_ids: Collection[UserId]) -> Mapping[UserId, int]:
         """For the read gate: the position at which each of those that were erased was."""

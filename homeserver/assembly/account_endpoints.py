@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from homeserver.accounts.bridged import BridgedAccounts
-from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.devices import Devices
 from homeserver.accounts.login import Login
 from homeserver.accounts.login_tokens import LoginTokens
@@ -29,6 +30,7 @@ from homeserver.client_api.rendezvous import RendezvousEndpoints
 from homeserver.client_api.server_info import ServerInfo
 from homeserver.ports import Bridges
 from homeserver.rooms.commands.auto_join import AutoJoin
+from homeserver.storage import experimental_features
 
 
 def account_endpoints(
@@ -52,7 +54,7 @@ def account_endpoints(
     lifetime_s = base.config.sessions.login_token_lifetime_s
     tokens = LoginTokens(db, clock, base.world.randomness, lifetime_s=lifetime_s)
     login = Login(db, users, sessions, tokens, base.limiter)
-    deactivation = Deactivation(db, users, sessions, parts.rooms, parts.submission)
+    deactivation = accounts.deactivation
     base.tasks.start(deactivation.resume(), name="deactivations")
     base.tasks.forever(sessions.end_as_wished, name="sessions_to_end")
     deactivation.endings.append(contacts.bindings.end)
@@ -67,9 +69,11 @@ def account_endpoints(
         resets=accounts.resets,
         ways=ways,
     )
+    info = ServerInfo(base.config, base.served, transports_of(base.config))
+    info.features_of = partial(experimental_features.of_user, db)
     return [
         *sign_in_endpoints(base, accounts, parts, sign_in),
-        ServerInfo(base.config, base.served, transports_of(base.config)),
+        info,
         RendezvousEndpoints(Rendezvous(base.world.clock, base.world.randomness), base.config.base_url),
         RegistrationEndpoints(registration, by_secret, bridged, users, base.limiter),
         LoginEndpoints(login, bridged, sessions, other, is_password_login=base.config.password.login),

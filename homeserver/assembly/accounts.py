@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from homeserver.accounts.account_data import AccountData
+from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.filters import Filters
 from homeserver.accounts.oauth.browser import CrossSigningResets
 from homeserver.accounts.passwords import Passwords
@@ -29,6 +30,7 @@ class AccountParts:
     profiles: Profiles
     account_data: AccountData
     filters: Filters
+    deactivation: Deactivation
 
 
 def build_accounts(base: Base, parts: RoomParts, users: Users, passwords: Passwords) -> AccountParts:
@@ -40,15 +42,17 @@ def build_accounts(base: Base, parts: RoomParts, users: Users, passwords: Passwo
         devices_max=chosen.devices_per_user_max,
     )
     uia_s = chosen.user_interactive_auth_lifetime_s
+    sessions = Sessions(db, parts.journal, world.clock, world.randomness, times)
     return AccountParts(
         users=users,
         passwords=passwords,
-        sessions=Sessions(db, parts.journal, world.clock, world.randomness, times),
+        sessions=sessions,
         uia=Uia(users, base.limiter, world.clock, world.randomness, lifetime_s=uia_s),
         resets=CrossSigningResets(world.clock),
         profiles=Profiles(db, parts.journal, parts.rooms, parts.submission, base.tasks),
         account_data=AccountData(db, parts.journal),
         filters=Filters(db),
+        deactivation=Deactivation(db, users, sessions, parts.rooms, parts.submission),
     )
 
 

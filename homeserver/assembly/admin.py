@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from admin.actions.access import AccountAccess
+from admin.actions.accounts import Accounts
 from admin.actions.operators import OperatorRoles
+from admin.actions.registration_tokens import RegistrationTokens
+from admin.actions.sanctions import Sanctions
+from admin.actions.targets import AccountTools
 from admin.api.operators import AuditEndpoints, OperatorEndpoints
+from admin.api.registration_tokens import RegistrationTokenEndpoints
+from admin.api.server import ServerEndpoints
+from admin.api.spec_moderation import SpecModeration
+from admin.api.user_acts import AccountActEndpoints, SanctionEndpoints
+from admin.api.user_devices import UserDeviceEndpoints
+from admin.api.user_reads import UserReadEndpoints
+from admin.api.users import UserEndpoints
 from admin.audit import AuditLog
+from homeserver.accounts.devices import Devices
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
@@ -21,7 +34,12 @@ class AdminParts:
 
     audit: AuditLog
     roles: OperatorRoles
+    tools: AccountTools
+    accounts: Accounts
+    sanctions: Sanctions
     endpoints: list[object]
+    # The specification's own: served with the client API.
+    for_clients: list[object]
 
 
 async def build_admin(
@@ -31,12 +49,28 @@ async def build_admin(
     db, clock = base.world.db, base.world.clock
     audit = AuditLog(clock)
     roles = OperatorRoles(db, audit, accounts.sessions, clock)
+    tools = AccountTools(db=db, clock=clock, audit=audit, roles=roles, users=accounts.users, sessions=accounts.sessions)
+    changes = Accounts(tools, accounts.profiles, accounts.passwords, accounts.deactivation, commands.auto_join.welcome)
+    access = AccountAccess(tools, Devices(db, parts.journal, accounts.sessions), accounts.resets)
+    sanctions = Sanctions(tools, parts.shadow_bans, base.limiter)
+    await sanctions.load()
     return AdminParts(
         audit=audit,
         roles=roles,
+        tools=tools,
+        accounts=changes,
+        sanctions=sanctions,
+        for_clients=[SpecModeration(people.moderation, sanctions)],
         endpoints=[
             OperatorEndpoints(roles),
             AuditEndpoints(db, audit),
             *console_endpoints(base, accounts, parts),
+            UserEndpoints(db, changes, accounts.users),
+            AccountActEndpoints(changes, access, roles),
+            SanctionEndpoints(sanctions),
+            UserDeviceEndpoints(tools, access),
+            UserReadEndpoints(tools, people.moderation),
+            RegistrationTokenEndpoints(RegistrationTokens(db, audit, clock, base.world.randomness)),
+            ServerEndpoints(tools),
         ],
     )

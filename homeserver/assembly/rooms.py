@@ -25,6 +25,7 @@ from homeserver.rooms.incoming import Incoming, WriteParts
 from homeserver.rooms.policy import InvitePermission, NoticeRoomsStay, PolicyChain
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Rooms
+from homeserver.rooms.shadow_bans import ShadowBans
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.views import RoomViews
 from homeserver.rooms.writer import RoomWriter
@@ -48,6 +49,7 @@ class RoomParts:
     graph_reads: GraphReads
     relation_reads: RelationReads
     ignore_lists: IgnoreLists
+    shadow_bans: ShadowBans
 
 
 def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
@@ -72,6 +74,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     notices = UserId(f"@{base.config.server_notices.localpart}:{base.server_name}")
     invites = InvitePermission(db, base.server_name, exempt=frozenset({notices}))
     policy = PolicyChain([invites, NoticeRoomsStay(db, rooms)])
+    shadow_bans = ShadowBans(db, rooms)
     return RoomParts(
         journal=journal,
         store=store,
@@ -81,10 +84,11 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
         gate=gate,
         history=history,
         client_events=client_events,
-        submission=Submission(writer, policy, world.clock, base.server_name),
+        submission=Submission(writer, policy, world.clock, base.server_name, shadow_bans),
         views=RoomViews(client_events, store, numbers, history),
         incoming=Incoming(writes, rooms, store, numbers),
         relation_reads=reads,
         ignore_lists=ignore_lists,
+        shadow_bans=shadow_bans,
         graph_reads=GraphReads(db, rooms, store, numbers, graphs),
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from homeserver.config import Config
 from homeserver.core.errors import NotFound
+from homeserver.core.identifiers import UserId
+from homeserver.core.operators import Permission, may
 from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
@@ -59,6 +61,9 @@ _PARAMETER = re.compile(r"\{[a-z_]+\}")
 class ServerInfo:
     """GET /versions, /capabilities and /.well-known/matrix/…"""
 
+    # What an operator switched on or off for one user. Set by the assembly.
+    features_of: Callable[[UserId], Awaitable[Mapping[str, bool]]] | None = None
+
     def __init__(self, config: Config, served: Collection[str], transports: Sequence[Mapping[str, Any]] = ()) -> None:
         """`served` fills with the paths of all endpoints before the first request."""
         self._config = config
@@ -72,13 +77,17 @@ class ServerInfo:
         access=Access.OPTIONAL,
         spec="client-server-api/#get_matrixclientversions",
     )
-    async def versions(self) -> Json:
+    async def versions(self, caller: Caller | None) -> Json:
         if not self._features:
             paths = {_PARAMETER.sub("{}", path) for path in self._served}
             self._features = {name: has if isinstance(has, bool) else has in paths for name, has in _FEATURES}
             encrypts = self._config.rooms.encrypt_by_default
             self._features |= {f"io.element.e2ee_forced.{kind}": encrypts in kinds for kind, kinds in _FORCED}
-        return {"versions": list(SPEC_VERSIONS), "unstable_features": self._features}
+        features = self._features
+        if caller is not None and self.features_of is not None:
+            own = await self.features_of(caller.user_id)
+            features = {**features, **{f"org.matrix.{name}": is_on for name, is_on in own.items()}}
+        return {"versions": list(SPEC_VERSIONS), "unstable_features": features}
 
     @endpoint(
         "GET",
@@ -101,7 +110,7 @@ class ServerInfo:
             "m.get_login_token": {"enabled": True},
             "m.forget_forced_upon_leave": {"enabled": False},
         }
-        if caller.is_admin:
+        if may(caller.role, Permission.MODERATE_USERS):
             found["m.account_moderation"] = {"suspend": True, "lock": True}
         return {"capabilities": found}
 

@@ -6,7 +6,7 @@ A lost or restarting PostgreSQL shows as `Unavailable` (a clean 503), never as a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import asyncpg
@@ -36,6 +36,9 @@ class Tx(Reader, Protocol):
 
     async def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None: ...
 
+
+# What somebody else writes in the same transaction: an audit row.
+Also = Callable[[Tx], Awaitable[None]]
 
 LOST = (
     asyncpg.PostgresConnectionError,

@@ -42,6 +42,8 @@ _END_BEING_GUEST = """
 """
 _SET_SUSPENDED = "UPDATE users SET is_suspended = $2 WHERE user_id = $1"
 _SET_LOCKED = "UPDATE users SET is_locked = $2 WHERE user_id = $1"
+_REACTIVATE = "UPDATE users SET is_deactivated = false, erased_position = NULL WHERE user_id = $1"
+_SET_TYPE = "UPDATE users SET user_type = $2 WHERE user_id = $1"
 _ERASED = "SELECT user_id, erased_position FROM users WHERE erased_position IS NOT NULL"
 
 
@@ -97,6 +99,15 @@ async def set_suspended(tx: Tx, user_id: UserId, suspended: bool) -> None:
 
 async def set_locked(tx: Tx, user_id: UserId, locked: bool) -> None:
     await tx.execute(_SET_LOCKED, user_id, locked)
+
+
+async def reactivate(tx: Tx, user_id: UserId) -> None:
+    """Lets an account that was deactivated be used again; what it kept is gone."""
+    await tx.execute(_REACTIVATE, user_id)
+
+
+async def set_type(tx: Tx, user_id: UserId, user_type: str | None) -> None:
+    await tx.execute(_SET_TYPE, user_id, user_type)
 
 
 async def erased(db: Reader) -> dict[UserId, int]:

@@ -10,6 +10,8 @@ from homeserver.core.errors import LimitExceeded
 from homeserver.runtime.clock import Clock
 
 BUCKETS_MAX = 100_000
+# What an override of a user's limits is about.
+OVERRIDDEN = "message"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class RateLimiter:
         self._limits = dict(limits)
         self._clock = clock
         # Whom no limit holds for: bridges.
+        # By user: the limit of what they send; None: no limit of any kind.
+        self.overrides: dict[str, RateLimit | None] = {}
         self.is_exempt: Callable[[str], bool] = lambda key: False
         # The time at which each bucket is full again (the "theoretical arrival time" of GCRA).
         self._full_at: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -36,6 +40,12 @@ class RateLimiter:
         limit = self._limits.get(action)
         if limit is None or self.is_exempt(key):
             return
+        if key in self.overrides:
+            own = self.overrides[key]
+            if own is None:
+                return
+            if action == OVERRIDDEN:
+                limit = own
         now = self._clock.monotonic_s()
         bucket = (action, key)
         full_at = max(self._full_at.get(bucket, now), now)

@@ -183,6 +183,8 @@ class RoomCreation:
                 yield self._submission.draft(state.type, plan.creator, state.content, key)
 
     async def _invites(self, plan: _Plan, invitees: Sequence[UserId]) -> list[Draft]:
+        if self._submission.is_shadowed(plan.creator):
+            return []
         contents = await self._membership.contents("invite", invitees) if invitees else {}
         direct = {"is_direct": True} if plan.request.is_direct else {}
         return [

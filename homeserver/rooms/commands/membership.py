@@ -208,7 +208,8 @@ class Membership:
         timestamp_ms: int | None = None,
     ) -> Event:
         draft = self._submission.draft("m.room.member", sender, content, target, timestamp_ms=timestamp_ms)
-        if content["membership"] == "invite" and not self._submission.is_local(target):
+        goes_out = content["membership"] == "invite" and not self._submission.is_local(target)
+        if goes_out and not await self._submission.hides(room_id, draft):
             return await self._remote.invite(room_id, await self._submission.judge(room_id, draft))
         return await self._submission.send(room_id, draft)
 

@@ -12,6 +12,7 @@ from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, dom
 from homeserver.core.room_versions import RoomVersion
 from homeserver.rooms.policy import PolicyChain
 from homeserver.rooms.residents import Room
+from homeserver.rooms.shadow_bans import ShadowBans
 from homeserver.rooms.writer import NewAlias, RoomWriter, Transaction
 from homeserver.runtime.clock import Clock
 
@@ -19,11 +20,14 @@ from homeserver.runtime.clock import Clock
 class Submission:
     """Makes drafts and sends them."""
 
-    def __init__(self, writer: RoomWriter, policy: PolicyChain, clock: Clock, server_name: ServerName) -> None:
+    def __init__(
+        self, writer: RoomWriter, policy: PolicyChain, clock: Clock, server_name: ServerName, shadows: ShadowBans
+    ) -> None:
         self._writer = writer
         self._policy = policy
         self._clock = clock
         self._created_ms = 0
+        self._shadows = shadows
         self.server_name = server_name
 
     def is_local(self, identifier: str) -> bool:
@@ -49,11 +53,33 @@ class Submission:
 
     async def send(self, room_id: RoomId, draft: Draft, transaction: Transaction | None = None) -> Event:
         """Raises as `RoomWriter.send`, and what the policy chain raises."""
+        if await self._shadows.hides(room_id, draft):
+            return await self._pretend(room_id, draft, transaction)
         return await self._writer.send(room_id, await self._policy.judge(room_id, draft), transaction)
 
     async def send_all(self, room_id: RoomId, drafts: Sequence[Draft]) -> list[Event]:
         """All or none of them."""
+        if drafts and await self._shadows.hides(room_id, drafts[0]):
+            return [await self._pretend(room_id, draft, None) for draft in drafts]
         return await self._writer.send_all(room_id, await self._policy.judge_all(room_id, drafts))
+
+    def is_shadowed(self, user_id: UserId) -> bool:
+        """Whether what this user says goes nowhere."""
+        return self._shadows.is_banned(user_id)
+
+    async def hides(self, room_id: RoomId, draft: Draft) -> bool:
+        """Whether this draft goes nowhere, its sender being shadow-banned: `send` then only pretends."""
+        return await self._shadows.hides(room_id, draft)
+
+    async def _pretend(self, room_id: RoomId, draft: Draft, transaction: Transaction | None) -> Event:
+        """The event that this draft would have become, under the same rules; the same one for a repeated request."""
+        key = transaction.key if transaction is not None else None
+        known = self._shadows.answer(key)
+        if known is not None:
+            return known
+        event = await self._writer.propose(room_id, await self._policy.judge(room_id, draft))
+        self._shadows.remember(key, event)
+        return event
 
     async def judge(self, room_id: RoomId, draft: Draft) -> Draft:
         """The policy chain alone, for an event that another server writes with us."""
