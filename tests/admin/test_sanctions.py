@@ -104,12 +104,8 @@ async def test_limits_of_ones_own(database_dsn: str) -> None:
         numbers = itertools.count()
 
         async def sent(count: int) -> list[int]:
-            answers = []
-            for _ in range(count):
-                answers.append(
-                    (await user.put(path, room, f"t{next(numbers)}", body={"msgtype": "m.text", "body": "x"})).status
-                )
-            return answers
+            body = {"msgtype": "m.text", "body": "x"}
+            return [(await user.put(path, room, f"t{next(numbers)}", body=body)).status for _ in range(count)]
 
         assert (await crew.admin.get(LIMIT, user.user_id)).ok() == {}
         assert await sent(3) == [200, 200, 429]

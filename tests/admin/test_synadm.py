@@ -66,7 +66,7 @@ async def test_users(server: RunningServer, tmp_path: Path) -> None:
     assert {one["name"] for one in listed["users"]} == {owner.user_id, alice.user_id} and listed["total"] == 2
     found = await synadm("user", "search", "ali")
     assert [one["name"] for one in found["users"]] == [alice.user_id]
-    assert (await synadm("user", "membership", "alice"))["joined_rooms"] == [room]
+    assert (await synadm("user", "membership", "--ids", "alice"))["joined_rooms"] == [room]
     assert alice.device_id in (await synadm("user", "whois", "alice"))["devices"]
     assert (await synadm("user", "shadow-ban", "alice")) == {}
     assert (await synadm("user", "details", "alice"))["shadow_banned"] is True
