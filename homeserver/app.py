@@ -47,6 +47,7 @@ from homeserver.assembly.relations import build_relations, threads_of
 from homeserver.assembly.remote_media import build_remote_media
 from homeserver.assembly.rooms import RoomParts, build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
+from homeserver.assembly.spam import build_spam
 from homeserver.assembly.sync import build_sync
 from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
 from homeserver.client_api.sync import SyncEndpoint
@@ -129,6 +130,7 @@ class Hansa:
         await journal.start()
         users = Users(db, self.world.clock, self.passwords, journal, base.server_name)
         self.rooms = rooms = build_rooms(base, journal, users)
+        self.spam = await build_spam(base, rooms)
         accounts = build_accounts(base, rooms, users, self.passwords)
         federated = await self._begin_federation(rooms, accounts)
         remote: RemoteRooms = federated.remote if federated is not None else NoRemoteRooms()

@@ -50,6 +50,31 @@ class PolicyCheck(Protocol):
         ...
 
 
+class RemoteScreen(Protocol):
+    """Looks at events of other servers before anybody sees them. Implemented by admin."""
+
+    async def screen(self, room_id: RoomId, events: Sequence[Event]) -> Sequence[str | None]:
+        """For each event why it is to be soft-failed, or None."""
+        ...
+
+
+class AbuseCheck(Protocol):
+    """Looks at what accounts do outside of rooms. Implemented by admin."""
+
+    async def check(
+        self,
+        hook: str,
+        sender: str,
+        *,
+        content: Mapping[str, Any] | None = None,
+        address: str = "",
+        size: int = 0,
+        hash: str = "",
+    ) -> None:
+        """`hook` is registration, login, profile, media, alias or report. Raises MatrixError where it may not be."""
+        ...
+
+
 class EarlierEvents(Protocol):
     """Where a room's timeline goes on when ours ends. Implemented by federation."""
 

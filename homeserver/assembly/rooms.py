@@ -44,6 +44,7 @@ class RoomParts:
     history: History
     client_events: ClientEvents
     submission: Submission
+    policy: PolicyChain
     views: RoomViews
     incoming: Incoming
     graph_reads: GraphReads
@@ -85,6 +86,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
         history=history,
         client_events=client_events,
         submission=Submission(writer, policy, world.clock, base.server_name, shadow_bans),
+        policy=policy,
         views=RoomViews(client_events, store, numbers, history),
         incoming=Incoming(writes, rooms, store, numbers),
         relation_reads=reads,

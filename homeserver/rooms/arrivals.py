@@ -53,11 +53,13 @@ class Arrival:
     """An event whose form, hash and signatures are right and whose auth events are here.
 
     `states_before` (each key number → event number) are given for those of its prev_events that aren't here.
+    `unwelcome` says why it is to be soft-failed, whatever the room's rules allow.
     """
 
     event: Event
     states_before: Sequence[StateMap] | None = None
     refusal: str | None = None
+    unwelcome: str | None = None
     staged_nid: int | None = None
 
 
@@ -181,6 +183,8 @@ class _Work:
         if refusal is None and before.nid != self._line.nid:
             refusal = await self._broken_rule(event, self._line)
             fate = Fate.SOFT_FAILED if refusal else Fate.ACCEPTED
+        if fate is Fate.ACCEPTED and arrival.unwelcome is not None:
+            fate, refusal = Fate.SOFT_FAILED, arrival.unwelcome
         if arrival.states_before is not None:
             missing = [name for name in event.prev_event_ids if name not in self._events]
             nid = existing.nid if existing is not None else self._next

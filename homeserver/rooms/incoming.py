@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from homeserver.core.auth_rules import check_auth, check_auth_events
@@ -16,6 +16,7 @@ from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import EventId, RoomId, UserId, domain_of
 from homeserver.core.room_versions import RoomVersion
 from homeserver.journal.journal import Entry, Journal
+from homeserver.ports import RemoteScreen
 from homeserver.rooms.arrivals import GAP_PLACES, POSITIONS_EACH, Arrival, Arrivals, Fate
 from homeserver.rooms.building import PAST, Built, Past, Written
 from homeserver.rooms.committer import Arrived, Batch, Committer
@@ -60,6 +61,8 @@ class RoomSnapshot:
 class Incoming:
     """Writes what other servers made."""
 
+    screen: RemoteScreen | None = None
+
     def __init__(self, parts: WriteParts, rooms: Rooms, event_store: EventStore, numbers: StateNumbers) -> None:
         self._parts = parts
         self._rooms = rooms
@@ -73,6 +76,9 @@ class Incoming:
         """
         if not arrivals:
             return []
+        if self.screen is not None:
+            reasons = await self.screen.screen(room_id, [arrival.event for arrival in arrivals])
+            arrivals = [replace(one, unwelcome=why) for one, why in zip(arrivals, reasons, strict=True)]
         return await self._parts.writer.exclusively(room_id, lambda: self._take(room_id, arrivals))
 
     async def keep(self, room_id: RoomId, events: Sequence[Event]) -> None:

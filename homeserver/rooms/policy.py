@@ -23,6 +23,10 @@ class PolicyChain:
     def __init__(self, checks: Sequence[PolicyCheck] = ()) -> None:
         self._checks = tuple(checks)
 
+    def add(self, check: PolicyCheck) -> None:
+        """Asked after those that are there."""
+        self._checks = (*self._checks, check)
+
     async def judge(self, room_id: RoomId | None, draft: Draft) -> Draft:
         """The draft as it may go on. Raises MatrixError with the reason for a refusal.
 

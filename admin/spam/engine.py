@@ -1,0 +1,217 @@
+"""Decides: which rules hold for what happens, what follows from it, and a record of why.
+
+Protected identities come first, brakes last. A rule that fails is no reason to fail a message, unless it says so.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import structlog
+
+from admin.spam import storage
+from admin.spam.book import RuleBook
+from admin.spam.brakes import BUDGET_S, Brakes
+from admin.spam.facts import Happening, Rates, Values, values_of
+from admin.spam.rules import DENYING, Action, Fault, Found, Rule
+from admin.spam.storage import NewDecision
+from admin.spam.surroundings import Surroundings, place_of
+from homeserver.core.identifiers import domain_of
+from homeserver.rooms.residents import Room
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.ids import Randomness
+from homeserver.storage.database import Database
+
+log = structlog.get_logger()
+
+UNWRITTEN_MAX = 20_000
+SEEN_CHARS_MAX = 500
+PROTECTED = "protected"
+CODE_LETTERS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where time, chance and the database come from."""
+
+    db: Database
+    clock: Clock
+    randomness: Randomness
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One action that a decision calls for."""
+
+    action: Action
+    rule: Rule
+    decision: NewDecision
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What is to be done: nothing where `acts` is empty. `denial` is the first that refuses."""
+
+    acts: list[Act] = field(default_factory=list)
+    shadowed: list[NewDecision] = field(default_factory=list)
+
+    @property
+    def denial(self) -> Act | None:
+        return next((act for act in self.acts if act.action.kind in DENYING), None)
+
+    def of_kind(self, *kinds: str) -> list[Act]:
+        return [act for act in self.acts if act.action.kind in kinds]
+
+
+class SpamEngine:
+    """Judges what happens, live."""
+
+    def __init__(self, world: World, book: RuleBook, surroundings: Surroundings) -> None:
+        self._world = world
+        self.book = book
+        self.around = surroundings
+        self._rates = Rates()
+        self._brakes = Brakes()
+        self._unwritten: deque[NewDecision] = deque()
+        self.dropped = 0
+
+    async def judge(self, what: Happening, room: Room | None = None) -> Verdict:
+        """What the rules say. Never raises for a rule's sake."""
+        force = self.book.force
+        if not force.has(what.hook):
+            return Verdict()
+        sender = await self.around.sender(what.sender, room)
+        if sender.admin or self._is_protected(what.sender):
+            return Verdict()
+        similar = force.wants_similar(what.hook)
+        values = values_of(what, sender, place_of(room), force.lists, self._rates, similar=similar)
+        self._brakes.looked(what.hook)
+        found = force.judge(what.hook, values, measured=self._measured)
+        return self._verdict(what, values, found)
+
+    async def write(self) -> None:
+        """Writes the decisions that wait, who was seen first, and which rules stopped."""
+        taken = [self._unwritten.popleft() for _ in range(min(len(self._unwritten), 1_000))]
+        seen = dict(self.around.unsaved)
+        if taken or seen:
+            try:
+                async with self._world.db.transaction() as tx:
+                    await storage.put_decisions(tx, taken)
+                    await storage.see(tx, seen)
+            except BaseException:
+                self._unwritten.extendleft(reversed(taken))
+                raise
+            for user_id in seen:
+                self.around.unsaved.pop(user_id, None)
+            for decision in taken:
+                self.around.acted_on(decision.sender)
+        if self.book.stopped:
+            await self.book.keep_stopped()
+
+    async def run(self) -> None:
+        """One round of a background task."""
+        await self._world.clock.sleep(0.5)
+        await self.write()
+
+    def _is_protected(self, user_id: str) -> bool:
+        lists = self.book.force.lists
+        names = lists.of("users", [user_id]) | lists.of("servers", [domain_of(user_id)])
+        return any(name.startswith(PROTECTED) for name in names)
+
+    def _measured(self, rule: Rule, evaluate: Callable[[], bool]) -> bool:
+        clock = self._world.clock
+        began = clock.monotonic_s()
+        holds = evaluate()
+        ended = clock.monotonic_s()
+        if ended - began > BUDGET_S and self._brakes.struck(rule, ended):
+            self.book.stop(rule, f"it took more than {BUDGET_S * 1000:g} ms, time and again")
+        return holds
+
+    def _verdict(self, what: Happening, values: Values, found: Found) -> Verdict:
+        verdict = Verdict()
+        for fault in found.faults:
+            self._failed(what, values, fault, verdict)
+        for hit in found.hits:
+            self._hit(what, values, hit.rule, verdict)
+        return verdict
+
+    def _failed(self, what: Happening, values: Values, fault: Fault, verdict: Verdict) -> None:
+        rule = fault.rule
+        log.warning("spam_rule_failed", rule_id=rule.id, rule_version=rule.version, why=fault.why[:200])
+        if self._is_enforced(rule, what) and rule.fails_closed:
+            self._hit(what, values, rule, verdict)
+        if self._brakes.struck(rule, self._world.clock.monotonic_s()):
+            self.book.stop(rule, f"it failed time and again: {fault.why[:200]}")
+
+    def _hit(self, what: Happening, values: Values, rule: Rule, verdict: Verdict) -> None:
+        if not self._is_in_time(rule) or rule.stage == "draft":
+            return
+        is_enforced = self._is_enforced(rule, what)
+        if is_enforced:
+            why = self._brakes.acted(rule, what.hook, what.at_s)
+            if why is not None:
+                self.book.stop(rule, why)
+                is_enforced = False
+        decision = NewDecision(
+            code=self._world.randomness.letters(CODE_LETTERS),
+            decided_ts=self._world.clock.now_ms(),
+            hook=what.hook,
+            rule_id=rule.id,
+            rule_version=rule.version,
+            stage="enforced" if is_enforced else "shadow",
+            outcome=",".join(action.kind for action in rule.actions),
+            sender=what.sender,
+            room_id=what.room_id,
+            event_id=what.event_id,
+            seen=orjson.dumps(seen_by(self.book.force.fields_of(rule), values)).decode(),
+        )
+        if not is_enforced:
+            verdict.shadowed.append(decision)
+            self.record(decision)
+            return
+        verdict.acts += [Act(action, rule, decision) for action in rule.actions]
+        if not any(action.kind == "hold" for action in rule.actions):
+            self.record(decision)
+
+    def record(self, decision: NewDecision) -> None:
+        """Keeps a decision until it is written; where too many wait, the oldest go, and are counted."""
+        self._unwritten.append(decision)
+        if len(self._unwritten) > UNWRITTEN_MAX:
+            self._unwritten.popleft()
+            self.dropped += 1
+
+    async def record_now(self, decision: NewDecision) -> int:
+        """Writes a decision at once; its number."""
+        async with self._world.db.transaction() as tx:
+            return await storage.put_decision(tx, decision)
+
+    def _is_in_time(self, rule: Rule) -> bool:
+        now_ms = self._world.clock.now_ms()
+        return rule.from_ms <= now_ms and (not rule.until_ms or now_ms < rule.until_ms)
+
+    def _is_enforced(self, rule: Rule, what: Happening) -> bool:
+        if rule.stage != "enforced" or (rule.id, rule.version) in self.book.stopped:
+            return False
+        if rule.rooms and what.room_id not in rule.rooms:
+            return False
+        # The same sender is always on the same side, so that a rule in part doesn't look like a fault.
+        return zlib.crc32(f"{rule.id} {what.sender}".encode()) % 100 < rule.percentage
+
+
+def seen_by(fields: Sequence[tuple[str, str]], values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The values that a condition names, and what undoing needs; long ones cut."""
+    wanted = {*fields, ("event", "media"), ("event", "type"), ("event", "target")}
+    return {f"{group}.{name}": _cut(values[group][name]) for group, name in sorted(wanted)}
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:SEEN_CHARS_MAX]
+    if isinstance(value, list):
+        return [_cut(one) for one in value[:20]]
+    return value

@@ -1,0 +1,206 @@
+"""Where rules meet what happens: events that users of ours send, events of other servers, and what accounts do."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from admin.spam import storage
+from admin.spam.conditions import pattern_of
+from admin.spam.engine import Act, SpamEngine, Verdict
+from admin.spam.facts import Happening
+from admin.spam.rates import Windows
+from admin.spam.rules import AFTERWARDS
+from admin.spam.sanctions import Sanctions
+from homeserver.core.errors import Forbidden, LimitExceeded
+from homeserver.core.events import Draft, Event
+from homeserver.core.identifiers import RoomId
+from homeserver.journal.journal import Entry
+from homeserver.rooms.building import Written
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.tasks import Tasks
+from homeserver.storage.database import Database
+
+AWAITED_MAX = 5_000
+MASK = "•••"
+# What moderators do, and what switches a policy server off, no rule may stand in the way of.
+_UNTOUCHED = frozenset({"m.room.redaction", "m.room.policy", "m.room.server_acl", "m.room.tombstone"})
+
+Awaited = tuple[str, str, str]
+
+
+class SpamGate:
+    """Implements ports.PolicyCheck and ports.RemoteScreen."""
+
+    def __init__(self, db: Database, engine: SpamEngine, sanctions: Sanctions, clock: Clock, tasks: Tasks) -> None:
+        self._db = db
+        self._engine = engine
+        self._sanctions = sanctions
+        self._clock = clock
+        self._tasks = tasks
+        # What follows once an event is written, by (room, sender, type).
+        self._awaited: OrderedDict[Awaited, list[Act]] = OrderedDict()
+        self._slow = Windows(60)
+
+    # --- events of ours
+
+    async def judge(self, room_id: RoomId | None, draft: Draft) -> Draft:
+        """Raises MatrixError with the rule's reason and the code for an appeal."""
+        hook = hook_of(draft.type, draft.sender, draft.state_key, draft.content)
+        if hook is None:
+            return draft
+        if not self._engine.around.is_local(draft.sender):
+            hook = {"invite": "remote_invite"}.get(hook, hook)
+        if not self._engine.book.force.has(hook):
+            return draft
+        what = self._happening(hook, draft.type, draft.sender, draft.state_key, draft.content, room_id or "")
+        verdict = await self._engine.judge(what, await self._engine.around.room(what.room_id))
+        await self._deny(verdict, draft, room_id)
+        self._follow(verdict, what)
+        masks = verdict.of_kind("mask")
+        return replace(draft, content=masked(draft.content, [act.action.pattern for act in masks])) if masks else draft
+
+    # --- events of others
+
+    async def screen(self, room_id: RoomId, events: Sequence[Event]) -> list[str | None]:
+        """For each event of another server: why it isn't shown, or None. Never raises for a rule's sake."""
+        found: list[str | None] = []
+        for event in events:
+            hook = hook_of(event.type, event.sender, event.state_key, event.content)
+            hook = {"event": "remote_event", "join": "remote_join", "invite": "remote_invite"}.get(hook or "", hook)
+            if hook is None or self._engine.around.is_local(event.sender) or not self._engine.book.force.has(hook):
+                found.append(None)
+                continue
+            what = self._happening(hook, event.type, event.sender, event.state_key, event.content, room_id)
+            what = replace(what, event_id=event.event_id)
+            verdict = await self._engine.judge(what, await self._engine.around.room(room_id))
+            denial = verdict.denial
+            self._follow(verdict, what)
+            found.append(f"rule {denial.rule.id}" if denial is not None else None)
+        return found
+
+    # --- accounts, media, directory
+
+    async def check(
+        self,
+        hook: str,
+        sender: str,
+        *,
+        content: Mapping[str, Any] | None = None,
+        address: str = "",
+        size: int = 0,
+        hash: str = "",
+    ) -> None:
+        """Raises MatrixError where rules of this hook refuse."""
+        if not self._engine.book.force.has(hook):
+            return
+        now_s = self._clock.now_ms() / 1_000
+        what = Happening(
+            hook=hook, sender=sender, at_s=now_s, type=hook, content=content, address=address, size=size, hash=hash
+        )
+        verdict = await self._engine.judge(what)
+        await self._deny(verdict, None, None)
+        self._follow(verdict, what)
+
+    # --- what follows
+
+    def hear(self, entries: Sequence[Entry]) -> None:
+        """A listener of the journal: an event that something has to follow is there."""
+        if not self._awaited:
+            return
+        for entry in entries:
+            if entry.kind != "event" or not isinstance(entry.payload, Written):
+                continue
+            event = entry.payload.event
+            acts = self._awaited.pop((event.room_id, event.sender, event.type), None)
+            if acts:
+                self._tasks.start(self._sanctions.carry_out(acts, event.event_id), name="spam_sanctions")
+
+    def _happening(
+        self, hook: str, type: str, sender: str, state_key: str | None, content: Mapping[str, Any], room_id: str
+    ) -> Happening:
+        return Happening(
+            hook=hook,
+            sender=sender,
+            at_s=self._clock.now_ms() / 1_000,
+            type=type,
+            state_key=state_key,
+            content=content,
+            room_id=room_id,
+        )
+
+    async def _deny(self, verdict: Verdict, draft: Draft | None, room_id: RoomId | None) -> None:
+        denial = verdict.denial
+        if denial is None:
+            return
+        later = [act for act in verdict.acts if act.action.kind in AFTERWARDS]
+        if later:
+            self._tasks.start(self._sanctions.carry_out(later, None), name="spam_sanctions")
+        kind, reason = denial.action.kind, denial.action.reason or "this server's rules don't allow it"
+        code = f" (to appeal: {denial.decision.code})"
+        if kind == "rate_limit":
+            raise LimitExceeded(reason + code, retry_after_ms=denial.action.seconds * 1_000)
+        if kind == "hold":
+            number = await self._engine.record_now(denial.decision)
+            if draft is not None and room_id is not None:
+                async with self._db.transaction() as tx:
+                    await storage.hold(tx, number, room_id, _kept(draft))
+            reason = denial.action.reason or "this waits for somebody to look at it"
+        raise Forbidden(reason + code)
+
+    def _follow(self, verdict: Verdict, what: Happening) -> None:
+        acts = [act for act in verdict.acts if act.action.kind in AFTERWARDS]
+        if not acts:
+            return
+        if verdict.denial is not None or not what.room_id or not what.type:
+            self._tasks.start(self._sanctions.carry_out(acts, what.event_id or None), name="spam_sanctions")
+            return
+        self._awaited.setdefault((what.room_id, what.sender, what.type), []).extend(acts)
+        if len(self._awaited) > AWAITED_MAX:
+            self._awaited.popitem(last=False)
+
+
+def hook_of(type: str, sender: str, state_key: str | None, content: Mapping[str, Any]) -> str | None:
+    """The hook of an event; None for what no rule may touch: leaving, and what moderators do."""
+    if type == "m.room.member":
+        membership = content.get("membership")
+        if membership in ("join", "knock") and state_key == sender:
+            return str(membership)
+        return "invite" if membership == "invite" else None
+    if type == "m.room.create":
+        return "create_room"
+    return None if type in _UNTOUCHED else "event"
+
+
+def masked(content: Mapping[str, Any], patterns: Sequence[str]) -> dict[str, Any]:
+    """The content with what these patterns match replaced, in every text of it."""
+    compiled = [pattern_of(pattern) for pattern in patterns]
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            for pattern in compiled:
+                value = pattern.sub(MASK, value)
+            return value
+        if isinstance(value, dict):
+            return {key: clean(inner) for key, inner in value.items()}
+        return [clean(inner) for inner in value] if isinstance(value, list) else value
+
+    return {key: value if key in ("msgtype", "m.relates_to") else clean(value) for key, value in content.items()}
+
+
+def _kept(draft: Draft) -> str:
+    return orjson.dumps(
+        {
+            "type": draft.type,
+            "sender": draft.sender,
+            "content": draft.content,
+            "state_key": draft.state_key,
+            "origin_server_ts": draft.origin_server_ts,
+        }
+    ).decode()
+
+

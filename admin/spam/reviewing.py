@@ -1,0 +1,92 @@
+"""Looking at decisions afterwards: why, whether it was right, and taking it back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from admin.spam import storage
+from admin.spam.book import Recorded
+from admin.spam.engine import SpamEngine
+from admin.spam.rules import Rule
+from admin.spam.sanctions import Sanctions
+from homeserver.core.errors import InvalidParam, MatrixError, NotFound
+from homeserver.core.identifiers import UserId
+from homeserver.runtime.clock import Clock
+from homeserver.storage.database import Database, Row
+
+KEPT_MS = 90 * 86_400_000
+_ROUND_S = 3_600.0
+
+
+class Reviewing:
+    """Reads decisions and undoes them. What waits to be written is written first, so that nothing is missing."""
+
+    def __init__(self, db: Database, engine: SpamEngine, sanctions: Sanctions, clock: Clock) -> None:
+        self._db = db
+        self._engine = engine
+        self._sanctions = sanctions
+        self._clock = clock
+
+    async def page(
+        self, *, before: int | None, rule_id: str | None, sender: str | None, appealed: bool, limit: int
+    ) -> list[Row]:
+        """The latest first."""
+        await self._engine.write()
+        return await storage.decisions(
+            self._db, before=before, rule_id=rule_id, sender=sender, appealed=appealed, limit=limit
+        )
+
+    async def explained(self, decision_id: int) -> tuple[Row, Rule | None]:
+        """A decision and its rule in that version. Raises NotFound."""
+        row = await self._row(decision_id)
+        versions = {rule.version: rule for rule, _ in await storage.versions(self._db, row["rule_id"])}
+        return row, versions.get(row["rule_version"])
+
+    async def appeal(self, code: str, text: str, *, by: UserId) -> None:
+        """Raises InvalidParam for no text, NotFound for a code that isn't this user's, or was used."""
+        if not text.strip() or "\x00" in text:
+            raise InvalidParam("say why it was wrong")
+        await self._engine.write()
+        async with self._db.transaction() as tx:
+            if not await storage.appeal(tx, code, by, text, self._clock.now_ms()):
+                raise NotFound("there is nothing to appeal with this code")
+
+    async def undo(self, decision_id: int, *, by: str, why: str, recorded: Recorded) -> dict[str, Any]:
+        """Takes back what can be taken back, and marks the sample as no spam. Raises NotFound, MatrixError."""
+        row = await self._row(decision_id)
+        if row["stage"] != "enforced":
+            raise InvalidParam("the rule was in shadow: nothing was done")
+        if row["undone_ts"] is not None:
+            raise MatrixError("this was undone already", status=409)
+        done = await self._sanctions.undo(row)
+        held = await storage.held(self._db, decision_id)
+        sent = await self._sanctions.send_held(held) if held is not None else None
+        now_ms = self._clock.now_ms()
+        async with self._db.transaction() as tx:
+            if not await storage.undo(tx, decision_id, by=by, why=why, now_ms=now_ms):
+                raise MatrixError("this was undone already", status=409)
+            await storage.release(tx, decision_id)
+            await storage.mark(tx, decision_id, is_spam=False, by=by, now_ms=now_ms)
+            await recorded(tx, {"outcome": row["outcome"]}, {"undone": done, "sent": sent})
+        self._engine.around.acted_on(row["sender"])
+        return {"undone": done, **({"event_id": sent} if sent is not None else {})}
+
+    async def mark(self, decision_id: int, *, is_spam: bool, by: str, recorded: Recorded) -> None:
+        """Raises NotFound."""
+        await self._row(decision_id)
+        async with self._db.transaction() as tx:
+            await storage.mark(tx, decision_id, is_spam=is_spam, by=by, now_ms=self._clock.now_ms())
+            await recorded(tx, None, {"is_spam": is_spam})
+
+    async def run(self) -> None:
+        """One round of a background task: what is older than KEPT_MS goes."""
+        async with self._db.transaction() as tx:
+            await storage.forget(tx, self._clock.now_ms() - KEPT_MS)
+        await self._clock.sleep(_ROUND_S)
+
+    async def _row(self, decision_id: int) -> Row:
+        await self._engine.write()
+        row = await storage.decision(self._db, decision_id) if 0 < decision_id < 1 << 62 else None
+        if row is None:
+            raise NotFound("there is no such decision")
+        return row

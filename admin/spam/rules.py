@@ -1,0 +1,352 @@
+"""Rules as data, and which of them hold for something that happens. Pure.
+
+A set of rules is indexed by what each needs to hold (a word, a pattern, a list, a number): one pass over the text
+finds the few that are worth evaluating, so a thousand rules cost little more than ten.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from fnmatch import translate
+from typing import Any
+
+import ahocorasick
+import cel
+import msgspec
+import re2
+
+from admin.spam.conditions import Condition, Key, WrongCondition, context_of
+from admin.spam.text import folded
+
+HOOKS = (
+    "event", "remote_event", "invite", "remote_invite", "join", "remote_join", "knock", "create_room", "alias",
+    "registration", "login", "profile", "media", "report",
+)  # fmt: skip
+STAGES = ("draft", "shadow", "enforced")
+DENYING = ("deny", "soft_fail", "hold", "rate_limit")
+AFTERWARDS = ("redact", "kick", "ban", "mute", "suspend", "quarantine", "report", "notify", "webhook", "tag")
+ACTIONS = (*DENYING, "mask", *AFTERWARDS)
+RULES_MAX = 5_000
+LISTS_MAX = 100
+ENTRIES_MAX = 200_000
+NAME_CHARS_MAX = 255
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is done. `reason` is what the sender is told; other fields as the kind of action needs them."""
+
+    kind: str
+    reason: str = ""
+    minutes: int = 0  # redact: what the sender said before, too
+    seconds: int = 60  # rate_limit, mute
+    pattern: str = ""  # mask: what is replaced
+    room_id: str = ""  # notify
+    url: str = ""  # webhook
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The brake: what a rule may do before it stops itself. `share_max` is of all it looked at, from 200 on."""
+
+    per_minute: int = 600
+    per_day: int = 50_000
+    share_max: float = 0.3
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One version of a rule. Times in milliseconds since the epoch, 0 for none."""
+
+    id: str
+    title: str
+    when: tuple[str, ...]
+    condition: str
+    actions: tuple[Action, ...]
+    version: int = 1
+    stage: str = "draft"
+    percentage: int = 100
+    rooms: tuple[str, ...] = ()  # enforced in these alone; empty: everywhere
+    priority: int = 100  # lower first
+    from_ms: int = 0
+    until_ms: int = 0
+    limits: Limits = Limits()
+    fails_closed: bool = False
+    pack: str = ""
+
+
+class Kind(Enum):
+    WORDS = "words"
+    DOMAINS = "domains"
+    MEDIA = "media"
+    USERS = "users"
+    SERVERS = "servers"
+
+
+class Wordlist(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A named list. `kind` is words, domains, media (addresses or hashes), users or servers (both may be globs)."""
+
+    name: str
+    kind: str
+    entries: tuple[str, ...]
+
+
+class WrongRule(ValueError):
+    """A rule that can't be used: the text says what is wrong."""
+
+
+def check_rule(rule: Rule) -> Condition:
+    """The compiled condition. Raises WrongRule and WrongCondition."""
+    for name, value, known in (("when", rule.when, HOOKS), ("stage", (rule.stage,), STAGES)):
+        if wrong := [one for one in value if one not in known]:
+            raise WrongRule(f"{name} can't be {wrong[0]!r}: it is one of {', '.join(known)}")
+    if not rule.when or not rule.actions:
+        raise WrongRule("a rule needs when, and actions")
+    if len(rule.title) > NAME_CHARS_MAX or len(rule.actions) > 10 or len(rule.rooms) > 10_000:
+        raise WrongRule("title may have 255 characters, actions 10 entries, rooms 10,000")
+    if not 0 <= rule.percentage <= 100 or not 0 < rule.limits.share_max <= 1:
+        raise WrongRule("percentage must be 0 to 100, limits.share_max more than 0 and at most 1")
+    for action in rule.actions:
+        _check_action(action)
+    return Condition(rule.condition)
+
+
+def _check_action(action: Action) -> None:
+    if action.kind not in ACTIONS:
+        raise WrongRule(f"there is no action {action.kind!r}: it is one of {', '.join(ACTIONS)}")
+    if len(action.reason) > 1_000:
+        raise WrongRule("a reason may have 1,000 characters")
+    if not 0 <= action.minutes <= 10_080 or not 1 <= action.seconds <= 31_536_000:
+        raise WrongRule("minutes must be 0 to 10,080, seconds 1 to 31,536,000")
+    needed = {"mask": action.pattern, "notify": action.room_id, "webhook": action.url}
+    if action.kind in needed and not needed[action.kind]:
+        raise WrongRule(f"{action.kind} needs pattern, room_id or url")
+    if action.kind == "mask":
+        try:
+            re2.compile(action.pattern)
+        except re2.error as error:
+            raise WrongRule(f"{action.pattern!r} is no pattern of RE2: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A rule whose condition holds."""
+
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A rule that couldn't be evaluated, and why."""
+
+    rule: Rule
+    why: str
+
+
+@dataclass(slots=True)
+class Found:
+    hits: list[Hit] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    looked_at: int = 0
+
+
+Measure = Callable[[], float]
+
+
+class Lists:
+    """Named lists, ready to be asked. A text against all words: one pass, however many there are."""
+
+    def __init__(self, lists: Iterable[Wordlist] = ()) -> None:
+        self._words: Any = None
+        self._exact: dict[str, dict[str, set[str]]] = {kind.value: {} for kind in Kind}
+        self._globs: dict[str, list[tuple[Any, str]]] = {"users": [], "servers": []}
+        words: dict[str, set[str]] = {}
+        for named in lists:
+            for entry in named.entries:
+                if named.kind == "words":
+                    if key := folded(entry):
+                        words.setdefault(key, set()).add(named.name)
+                elif named.kind in self._globs and ("*" in entry or "?" in entry):
+                    self._globs[named.kind].append((re2.compile(translate(entry)), named.name))
+                else:
+                    self._exact[named.kind].setdefault(entry.lower(), set()).add(named.name)
+        if words:
+            self._words = automaton_of(words)
+
+    def of_text(self, text: str) -> set[str]:
+        """The lists that have a word of this folded text."""
+        return set().union(*hits_in(self._words, text)) if self._words is not None else set()
+
+    def of(self, kind: str, values: Iterable[str]) -> set[str]:
+        """The lists of this kind that have one of the values."""
+        known, found = self._exact[kind], set()
+        globs = self._globs.get(kind, ())
+        for value in values:
+            found |= known.get(value.lower(), set())
+            found |= {name for pattern, name in globs if pattern.match(value)}
+        return found
+
+
+def automaton_of(words: Mapping[str, Any]) -> Any:
+    """An Aho-Corasick automaton over these words, each with its value."""
+    made = ahocorasick.Automaton()
+    for word, value in words.items():
+        made.add_word(word, (word, value))
+    made.make_automaton()
+    return made
+
+
+def hits_in(automaton: Any, text: str) -> list[Any]:
+    """The values of the words that stand in the text. A Latin word counts only as a whole word."""
+    found = []
+    for end, (word, value) in automaton.iter(text):
+        start = end - len(word) + 1
+        if word[0].isascii() and start > 0 and text[start - 1].isascii() and text[start - 1].isalnum():
+            continue
+        if word[-1].isascii() and end + 1 < len(text) and text[end + 1].isascii() and text[end + 1].isalnum():
+            continue
+        found.append(value)
+    return found
+
+
+class _Index:
+    """The rules of one hook, by what each needs."""
+
+    def __init__(self, rules: Sequence[tuple[Rule, Condition]]) -> None:
+        self.rules = rules
+        self._always: list[int] = []
+        texts: dict[str, list[int]] = {}
+        patterns: dict[str, list[int]] = {}
+        self._values: dict[str, dict[str, list[int]]] = {}
+        above: dict[str, list[tuple[int, int]]] = {}
+        below: dict[str, list[tuple[int, int]]] = {}
+        for number, (_, condition) in enumerate(rules):
+            if not condition.keys:
+                self._always.append(number)
+            for key in condition.keys:
+                self._add(key, number, texts, patterns, above, below)
+        self._texts = _substrings(texts) if texts else None
+        self._patterns, self._of_pattern = _pattern_set(patterns)
+        self._above = {path: _steps(sorted(steps)) for path, steps in above.items()}
+        self._below = {path: _steps(sorted((-bound, n) for bound, n in steps)) for path, steps in below.items()}
+        self.wants_similar = any(condition.is_expensive for _, condition in rules)
+
+    def _add(
+        self,
+        key: Key,
+        number: int,
+        texts: dict[str, list[int]],
+        patterns: dict[str, list[int]],
+        above: dict[str, list[tuple[int, int]]],
+        below: dict[str, list[tuple[int, int]]],
+    ) -> None:
+        if isinstance(key.value, int):
+            (above if key.kind == "above" else below).setdefault(key.path, []).append((key.value, number))
+        elif key.kind == "text":
+            texts.setdefault(key.value, []).append(number)
+        elif key.kind == "pattern":
+            patterns.setdefault(key.value, []).append(number)
+        else:
+            self._values.setdefault(key.path, {}).setdefault(key.value, []).append(number)
+
+    def worth(self, values: Mapping[str, Mapping[str, Any]]) -> list[int]:
+        """The rules that can hold, in their order."""
+        found = set(self._always)
+        text = values["event"]["text"]
+        if text and self._texts is not None:
+            for _, numbers in self._texts.iter(text):
+                found.update(numbers)
+        if text and self._patterns is not None:
+            for place in self._patterns.Match(text) or ():
+                found.update(self._of_pattern[place])
+        for path, known in self._values.items():
+            value = _at(values, path)
+            for one in value if isinstance(value, list) else (value,):
+                found.update(known.get(one, ()))
+        for path, (bounds, numbers) in self._above.items():
+            found.update(numbers[: bisect.bisect_right(bounds, _at(values, path))])
+        for path, (bounds, numbers) in self._below.items():
+            found.update(numbers[: bisect.bisect_right(bounds, -_at(values, path))])
+        return sorted(found)
+
+
+def _at(values: Mapping[str, Mapping[str, Any]], path: str) -> Any:
+    group, _, name = path.partition(".")
+    return values[group][name]
+
+
+def _substrings(texts: Mapping[str, list[int]]) -> Any:
+    made = ahocorasick.Automaton()
+    for text, numbers in texts.items():
+        made.add_word(text, numbers)
+    made.make_automaton()
+    return made
+
+
+def _pattern_set(patterns: Mapping[str, list[int]]) -> tuple[Any, list[list[int]]]:
+    if not patterns:
+        return None, []
+    made = re2.Set.SearchSet()
+    for pattern in patterns:
+        made.Add(pattern)
+    made.Compile()
+    return made, list(patterns.values())
+
+
+def _steps(steps: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    return [bound for bound, _ in steps], [number for _, number in steps]
+
+
+class RuleSet:
+    """Rules and lists in force, compiled: a value, made anew when one changes."""
+
+    def __init__(self, rules: Sequence[Rule], lists: Sequence[Wordlist] = ()) -> None:
+        """Raises WrongRule and WrongCondition."""
+        ordered = sorted(rules, key=lambda rule: (rule.priority, rule.id))
+        compiled = [(rule, check_rule(rule)) for rule in ordered]
+        self.rules = {rule.id: rule for rule in ordered}
+        self.lists = Lists(lists)
+        self._fields = {rule.id: sorted(condition.fields) for rule, condition in compiled}
+        self._indexes = {hook: _Index([pair for pair in compiled if hook in pair[0].when]) for hook in HOOKS}
+
+    def has(self, hook: str) -> bool:
+        """Whether any rule looks at this."""
+        return bool(self._indexes[hook].rules)
+
+    def fields_of(self, rule: Rule) -> Sequence[tuple[str, str]]:
+        """What a rule's condition names."""
+        return self._fields[rule.id]
+
+    def wants_similar(self, hook: str) -> bool:
+        return self._indexes[hook].wants_similar
+
+    def judge(
+        self,
+        hook: str,
+        values: Mapping[str, Mapping[str, Any]],
+        *,
+        but: Collection[str] = (),
+        measured: Callable[[Rule, Callable[[], bool]], bool] | None = None,
+    ) -> Found:
+        """The rules that hold, without those in `but`. `measured` runs one evaluation and sees how long it takes."""
+        index = self._indexes[hook]
+        worth = index.worth(values)
+        found = Found(looked_at=len(worth))
+        context: cel.Context | None = None
+        for number in worth:
+            rule, condition = index.rules[number]
+            if rule.id in but:
+                continue
+            context = context or context_of(values)
+            given = context
+            try:
+                holds = measured(rule, lambda: condition.holds(given)) if measured else condition.holds(given)
+            except (ValueError, TypeError, KeyError, RuntimeError) as error:
+                found.faults.append(Fault(rule, f"{type(error).__name__}: {str(error)[:300]}"))
+                continue
+            if holds:
+                found.hits.append(Hit(rule))
+        return found
+
+
+__all__ = ["HOOKS", "Action", "Limits", "Rule", "RuleSet", "Wordlist", "WrongCondition", "WrongRule", "check_rule"]

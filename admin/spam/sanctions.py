@@ -1,0 +1,257 @@
+"""What follows a decision, really done: redact, kick, ban, mute, suspend, quarantine, report, tell; and undone.
+
+In rooms, the member of ours with the most power acts. Where nobody has enough, the room's rules say no, and the log
+says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+import structlog
+
+from admin.spam import storage
+from admin.spam.engine import Act
+from admin.spam.rules import Action
+from homeserver.core.errors import MatrixError, NotFound
+from homeserver.core.events import Draft
+from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
+from homeserver.rooms.residents import Room, Rooms
+from homeserver.rooms.writer import RoomWriter
+from homeserver.runtime.clock import Clock
+from homeserver.storage import reports
+from homeserver.storage.database import Database
+from homeserver.storage.reports import NewReport
+from homeserver.web.outgoing import Outgoing, OutgoingError
+
+log = structlog.get_logger()
+
+REDACTED_MAX = 200
+LOOKED_BACK = 50_000
+WEBHOOK_TIMEOUT_S = 10.0
+MUTED = -1
+
+
+class Accounts(Protocol):
+    """Implemented by accounts.moderation."""
+
+    async def set_suspended(self, user_id: UserId, suspended: bool, *, by: UserId) -> None: ...
+
+
+class MediaBars(Protocol):
+    """Implemented by media.repository."""
+
+    async def set_quarantined(self, server_name: str, media_id: str, is_quarantined: bool) -> None: ...
+
+
+@dataclass(slots=True)
+class Reach:
+    """What sanctions reach beyond rooms; given once those parts are built."""
+
+    server_name: ServerName
+    outgoing: Outgoing
+    accounts: Accounts | None = None
+    media: MediaBars | None = None
+
+
+class Sanctions:
+    """Carries out what rules call for."""
+
+    def __init__(self, db: Database, rooms: Rooms, writer: RoomWriter, clock: Clock, reach: Reach) -> None:
+        self._db = db
+        self._rooms = rooms
+        self._writer = writer
+        self._clock = clock
+        self.reach = reach
+
+    async def carry_out(self, acts: Sequence[Act], event_id: str | None) -> None:
+        """Each of them; one that can't be done doesn't keep the others from being done."""
+        for act in acts:
+            try:
+                await self._do(act, event_id)
+            except (MatrixError, OutgoingError) as error:
+                log.warning(
+                    "spam_action_failed", rule_id=act.rule.id, action=act.action.kind, why=str(error)[:200]
+                )
+
+    async def _do(self, act: Act, event_id: str | None) -> None:
+        action, decision = act.action, act.decision
+        sender, room_id = UserId(decision.sender), RoomId(decision.room_id)
+        if action.kind == "redact":
+            await self._redact(room_id, sender, action, event_id)
+        elif action.kind in ("kick", "ban"):
+            membership = "leave" if action.kind == "kick" else "ban"
+            await self._set_member(room_id, sender, membership, action.reason)
+        elif action.kind == "mute":
+            await self._set_power(room_id, sender, MUTED)
+        elif action.kind == "suspend":
+            await self._set_suspended(sender, True)
+        elif action.kind == "quarantine":
+            await self._set_quarantined(_media_of(decision.seen), True)
+        elif action.kind == "report":
+            await self._report(act, event_id)
+        elif action.kind == "notify":
+            await self._notify(RoomId(action.room_id), act, event_id)
+        elif action.kind == "webhook":
+            await self._call(action.url, act, event_id)
+        # A tag is the decision itself, which is recorded.
+
+    async def undo(self, row: Any) -> list[str]:
+        """Takes back what of a decision can be taken back; what that was. Raises MatrixError where a step is refused."""
+        outcome, sender, room_id = row["outcome"].split(","), UserId(row["sender"]), RoomId(row["room_id"])
+        done = []
+        if "ban" in outcome and room_id:
+            room = await self._rooms.get(room_id)
+            if room is not None and room.membership(sender) == "ban":
+                await self._set_member(room_id, sender, "leave", "the ban was taken back")
+                done.append("ban")
+        if "mute" in outcome and room_id:
+            await self._set_power(room_id, sender, None)
+            done.append("mute")
+        if "suspend" in outcome:
+            await self._set_suspended(sender, False)
+            done.append("suspend")
+        if "quarantine" in outcome:
+            await self._set_quarantined(_media_of(row["seen"]), False)
+            done.append("quarantine")
+        return done
+
+    async def send_held(self, row: Any) -> str:
+        """Sends an event that was held, as its sender; its id. Raises MatrixError where the room says no by now."""
+        kept = orjson.loads(row["draft"])
+        draft = Draft(
+            type=kept["type"],
+            sender=UserId(kept["sender"]),
+            content=kept["content"],
+            state_key=kept["state_key"],
+            origin_server_ts=self._clock.now_ms(),
+        )
+        return (await self._writer.send(RoomId(row["room_id"]), draft)).event_id
+
+    # --- in rooms
+
+    async def _acting(self, room_id: RoomId) -> tuple[Room, UserId]:
+        """The room, and the member of ours with the most power there. Raises NotFound."""
+        room = await self._rooms.get(room_id)
+        levels = room.power_levels() if room is not None else None
+        if room is None or levels is None:
+            raise NotFound("this server isn't in the room")
+        ours = [
+            (level, user_id)
+            for user_id, level in levels.users().items()
+            if room.membership(UserId(user_id)) == "join" and domain_of(user_id) == self.reach.server_name
+        ]
+        if not ours:
+            raise NotFound("nobody of this server has power in the room")
+        return room, UserId(max(ours)[1])
+
+    async def _send(
+        self, room_id: RoomId, by: UserId, type: str, content: dict[str, Any], state_key: str | None = None
+    ) -> None:
+        draft = Draft(
+            type=type, sender=by, content=content, state_key=state_key, origin_server_ts=self._clock.now_ms()
+        )
+        await self._writer.send(room_id, draft)
+
+    async def _set_member(self, room_id: RoomId, target: UserId, membership: str, reason: str) -> None:
+        room, by = await self._acting(room_id)
+        if membership == "leave" and room.membership(target) not in ("join", "invite", "knock", "ban"):
+            return
+        content = {"membership": membership, **({"reason": reason} if reason else {})}
+        await self._send(room_id, by, "m.room.member", content, target)
+
+    async def _set_power(self, room_id: RoomId, target: UserId, level: int | None) -> None:
+        room, by = await self._acting(room_id)
+        known = room.known_state("m.room.power_levels")
+        content = dict(known.content) if known is not None else {}
+        users = content.get("users")
+        users = dict(users) if isinstance(users, dict) else {}
+        if level is None:
+            users.pop(target, None)
+        else:
+            users[target] = level
+        await self._send(room_id, by, "m.room.power_levels", {**content, "users": users}, "")
+
+    async def _redact(self, room_id: RoomId, sender: UserId, action: Action, event_id: str | None) -> None:
+        room, by = await self._acting(room_id)
+        targets = [event_id] if event_id else []
+        if action.minutes:
+            since_ms = self._clock.now_ms() - action.minutes * 60_000
+            targets += await storage.messages_since(
+                self._db, room.nid, sender, since_ms, after=room.newest - LOOKED_BACK, limit=REDACTED_MAX
+            )
+        drafts = [
+            Draft(
+                type="m.room.redaction",
+                sender=by,
+                content={"reason": action.reason} if action.reason else {},
+                redacts=EventId(target),
+                origin_server_ts=self._clock.now_ms(),
+            )
+            for target in dict.fromkeys(targets)
+        ]
+        if drafts:
+            await self._writer.send_all(room_id, drafts)
+
+    async def _notify(self, room_id: RoomId, act: Act, event_id: str | None) -> None:
+        _, by = await self._acting(room_id)
+        text = f"Rule {act.rule.id} ({act.rule.title}): {act.decision.sender}, {act.decision.room_id or 'no room'}"
+        if event_id:
+            text += f", event {event_id}"
+        await self._send(room_id, by, "m.room.message", {"msgtype": "m.notice", "body": text})
+
+    # --- beyond rooms
+
+    async def _set_suspended(self, user_id: UserId, suspended: bool) -> None:
+        if self.reach.accounts is None or domain_of(user_id) != self.reach.server_name:
+            return
+        by = UserId(f"@:{self.reach.server_name}")
+        await self.reach.accounts.set_suspended(user_id, suspended, by=by)
+
+    async def _set_quarantined(self, media: Sequence[str], barred: bool) -> None:
+        for uri in media:
+            server_name, _, media_id = uri.removeprefix("mxc://").partition("/")
+            if self.reach.media is not None and media_id:
+                await self.reach.media.set_quarantined(server_name, media_id, barred)
+
+    async def _report(self, act: Act, event_id: str | None) -> None:
+        decision = act.decision
+        report = NewReport(
+            kind="event" if event_id else "user",
+            target=event_id or decision.sender,
+            reporter=UserId(f"@:{self.reach.server_name}"),
+            reason=f"rule {act.rule.id}: {act.action.reason or act.rule.title}"[:1_000],
+            received_ts=self._clock.now_ms(),
+            room_id=RoomId(decision.room_id) if decision.room_id else None,
+            sender=UserId(decision.sender),
+        )
+        async with self._db.transaction() as tx:
+            await reports.upsert(tx, report)
+
+    async def _call(self, url: str, act: Act, event_id: str | None) -> None:
+        decision = act.decision
+        told = {
+            "rule_id": act.rule.id,
+            "rule_version": act.rule.version,
+            "hook": decision.hook,
+            "sender": decision.sender,
+            "room_id": decision.room_id,
+            "event_id": event_id or "",
+            "decided_ts": decision.decided_ts,
+        }
+        await self.reach.outgoing.request(
+            "POST",
+            url,
+            headers={"Content-Type": "application/json"},
+            body=orjson.dumps(told),
+            timeout_s=WEBHOOK_TIMEOUT_S,
+            response_bytes_max=4_096,
+        )
+
+
+def _media_of(seen: str) -> list[str]:
+    media = orjson.loads(seen).get("event.media")
+    return [uri for uri in media if isinstance(uri, str)] if isinstance(media, list) else []

@@ -1,0 +1,272 @@
+"""The tables of spam rules: rules with their versions, lists, decisions, what is held, policy lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from admin.spam.rules import Rule, Wordlist
+from homeserver.core.identifiers import RoomId
+from homeserver.storage.database import Reader, Row, Tx
+
+PAGE_MAX = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDecision:
+    """`seen` is JSON, `outcome` the actions parted by commas, times in milliseconds."""
+
+    code: str
+    decided_ts: int
+    hook: str
+    rule_id: str
+    rule_version: int
+    stage: str
+    outcome: str
+    sender: str
+    room_id: str
+    event_id: str
+    seen: str
+
+
+_RULES = """
+    SELECT versions.body FROM spam_rules AS rules
+    JOIN spam_rule_versions AS versions USING (rule_id, version) ORDER BY rules.rule_id
+"""
+_PUT_VERSION = """
+    INSERT INTO spam_rule_versions (rule_id, version, body, made_by, made_ts, why) VALUES ($1, $2, $3, $4, $5, $6)
+"""
+_PUT_RULE = """
+    INSERT INTO spam_rules (rule_id, version, changed_ts) VALUES ($1, $2, $3)
+    ON CONFLICT (rule_id) DO UPDATE SET version = excluded.version, changed_ts = excluded.changed_ts
+"""
+_NEWEST = "SELECT coalesce(max(version), 0) FROM spam_rule_versions WHERE rule_id = $1"
+_VERSIONS = """
+    SELECT version, body, made_by, made_ts, why FROM spam_rule_versions WHERE rule_id = $1 ORDER BY version
+"""
+_DELETE_RULE = "DELETE FROM spam_rules WHERE rule_id = $1"
+_LOCK_RULES = "SELECT pg_advisory_xact_lock(7104)"
+_LISTS = "SELECT name, kind, entries FROM spam_lists ORDER BY name"
+_PUT_LIST = """
+    INSERT INTO spam_lists (name, kind, entries, changed_ts) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, entries = excluded.entries, changed_ts = excluded.changed_ts
+"""
+_DELETE_LIST = "DELETE FROM spam_lists WHERE name = $1"
+_PUT_DECISION = """
+    INSERT INTO spam_decisions
+        (code, decided_ts, hook, rule_id, rule_version, stage, outcome, sender, room_id, event_id, seen)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING decision_id
+"""
+_PUT_DECISIONS = """
+    INSERT INTO spam_decisions
+        (code, decided_ts, hook, rule_id, rule_version, stage, outcome, sender, room_id, event_id, seen)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+"""
+_DECISIONS = """
+    SELECT decision_id, code, decided_ts, hook, rule_id, rule_version, stage, outcome, sender, room_id, event_id,
+        appeal, appealed_ts, undone_ts, undone_by, undone_why
+    FROM spam_decisions
+    WHERE ($1::bigint IS NULL OR decision_id < $1) AND ($2::text IS NULL OR rule_id = $2)
+        AND ($3::text IS NULL OR sender = $3) AND (NOT $4::boolean OR appeal IS NOT NULL)
+    ORDER BY decision_id DESC LIMIT $5
+"""
+_DECISION = """
+    SELECT decision_id, code, decided_ts, hook, rule_id, rule_version, stage, outcome, sender, room_id, event_id, seen,
+        appeal, appealed_ts, undone_ts, undone_by, undone_why
+    FROM spam_decisions WHERE decision_id = $1
+"""
+_APPEAL = """
+    UPDATE spam_decisions SET appeal = $3, appealed_ts = $4
+    WHERE code = $1 AND sender = $2 AND appeal IS NULL
+"""
+_UNDO = """
+    UPDATE spam_decisions SET undone_ts = $2, undone_by = $3, undone_why = $4
+    WHERE decision_id = $1 AND undone_ts IS NULL
+"""
+_MARK = """
+    INSERT INTO spam_marks (decision_id, is_spam, marked_by, marked_ts) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (decision_id) DO UPDATE
+    SET is_spam = excluded.is_spam, marked_by = excluded.marked_by, marked_ts = excluded.marked_ts
+"""
+_MARKED = """
+    SELECT decisions.seen, decisions.hook, marks.is_spam FROM spam_marks AS marks
+    JOIN spam_decisions AS decisions USING (decision_id) ORDER BY decision_id DESC LIMIT $1
+"""
+_FORGET = "DELETE FROM spam_decisions WHERE decided_ts < $1"
+_HOLD = "INSERT INTO spam_held (decision_id, room_id, draft) VALUES ($1, $2, $3)"
+_HELD = "SELECT decision_id, room_id, draft FROM spam_held WHERE decision_id = $1"
+_RELEASE = "DELETE FROM spam_held WHERE decision_id = $1"
+_PAST_ACTIONS = """
+    SELECT count(*) FROM spam_decisions WHERE sender = $1 AND stage = 'enforced' AND undone_ts IS NULL
+"""
+_POLICY_LISTS = "SELECT room_id FROM spam_policy_lists ORDER BY room_id"
+_FOLLOW = """
+    INSERT INTO spam_policy_lists (room_id, added_by, added_ts) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+"""
+_UNFOLLOW = "DELETE FROM spam_policy_lists WHERE room_id = $1"
+
+
+def _count(status: str) -> int:
+    return int(status.rsplit(" ", 1)[-1])
+
+
+async def rules(db: Reader) -> list[Rule]:
+    """The versions in force. Raises msgspec.ValidationError for what no rule ever was."""
+    return [msgspec.json.decode(row["body"], type=Rule) for row in await db.fetch(_RULES)]
+
+
+async def lock_rules(tx: Tx) -> None:
+    """Waits until nobody else changes rules; until the transaction ends."""
+    await tx.execute(_LOCK_RULES)
+
+
+async def put_rule(tx: Tx, rule: Rule, *, by: str, now_ms: int, why: str = "") -> None:
+    """Writes a version, and puts it in force."""
+    await tx.execute(_PUT_VERSION, rule.id, rule.version, msgspec.json.encode(rule).decode(), by, now_ms, why)
+    await tx.execute(_PUT_RULE, rule.id, rule.version, now_ms)
+
+
+async def newest_version(db: Reader, rule_id: str) -> int:
+    """0 for a rule that never was."""
+    return int(await db.fetchval(_NEWEST, rule_id))
+
+
+async def versions(db: Reader, rule_id: str) -> list[tuple[Rule, Mapping[str, Any]]]:
+    """Every version, oldest first, each with who made it, when and why."""
+    return [
+        (
+            msgspec.json.decode(row["body"], type=Rule),
+            {"made_by": row["made_by"], "made_ts": row["made_ts"], "why": row["why"]},
+        )
+        for row in await db.fetch(_VERSIONS, rule_id)
+    ]
+
+
+async def delete_rule(tx: Tx, rule_id: str) -> bool:
+    """Takes a rule out of force; its versions stay. Whether it was there."""
+    return _count(await tx.execute(_DELETE_RULE, rule_id)) > 0
+
+
+async def lists(db: Reader) -> list[Wordlist]:
+    return [
+        Wordlist(name=row["name"], kind=row["kind"], entries=tuple(row["entries"])) for row in await db.fetch(_LISTS)
+    ]
+
+
+async def put_list(tx: Tx, wordlist: Wordlist, *, now_ms: int) -> None:
+    await tx.execute(_PUT_LIST, wordlist.name, wordlist.kind, list(wordlist.entries), now_ms)
+
+
+async def delete_list(tx: Tx, name: str) -> bool:
+    return _count(await tx.execute(_DELETE_LIST, name)) > 0
+
+
+def _row_of(decision: NewDecision) -> Sequence[Any]:
+    return (
+        decision.code, decision.decided_ts, decision.hook, decision.rule_id, decision.rule_version, decision.stage,
+        decision.outcome, decision.sender, decision.room_id, decision.event_id, decision.seen,
+    )  # fmt: skip
+
+
+async def put_decision(tx: Tx, decision: NewDecision) -> int:
+    """Its number."""
+    return int(await tx.fetchval(_PUT_DECISION, *_row_of(decision)))
+
+
+async def put_decisions(tx: Tx, decisions: Sequence[NewDecision]) -> None:
+    await tx.executemany(_PUT_DECISIONS, [_row_of(decision) for decision in decisions])
+
+
+async def decisions(
+    db: Reader, *, before: int | None, rule_id: str | None, sender: str | None, appealed: bool, limit: int
+) -> list[Row]:
+    """The latest first, without the values that they saw."""
+    return await db.fetch(_DECISIONS, before, rule_id, sender, appealed, limit)
+
+
+async def decision(db: Reader, decision_id: int) -> Row | None:
+    return await db.fetchrow(_DECISION, decision_id)
+
+
+async def appeal(tx: Tx, code: str, sender: str, text: str, now_ms: int) -> bool:
+    """Whether there is a decision of this code against this user that nobody appealed yet."""
+    return _count(await tx.execute(_APPEAL, code, sender, text, now_ms)) > 0
+
+
+async def undo(tx: Tx, decision_id: int, *, by: str, why: str, now_ms: int) -> bool:
+    """Whether it stood until now."""
+    return _count(await tx.execute(_UNDO, decision_id, now_ms, by, why)) > 0
+
+
+async def mark(tx: Tx, decision_id: int, *, is_spam: bool, by: str, now_ms: int) -> None:
+    await tx.execute(_MARK, decision_id, is_spam, by, now_ms)
+
+
+async def marked(db: Reader, limit: int) -> list[Row]:
+    """The latest samples: seen (JSON), hook, is_spam."""
+    return await db.fetch(_MARKED, limit)
+
+
+async def forget(tx: Tx, before_ms: int) -> None:
+    """Deletes decisions that are older."""
+    await tx.execute(_FORGET, before_ms)
+
+
+async def hold(tx: Tx, decision_id: int, room_id: str, draft: str) -> None:
+    await tx.execute(_HOLD, decision_id, room_id, draft)
+
+
+async def held(db: Reader, decision_id: int) -> Row | None:
+    return await db.fetchrow(_HELD, decision_id)
+
+
+async def release(tx: Tx, decision_id: int) -> bool:
+    """Whether it was still held."""
+    return _count(await tx.execute(_RELEASE, decision_id)) > 0
+
+
+async def past_actions(db: Reader, sender: str) -> int:
+    """How often rules acted on this sender, without what was undone."""
+    return int(await db.fetchval(_PAST_ACTIONS, sender))
+
+
+async def policy_lists(db: Reader) -> list[RoomId]:
+    return [RoomId(row["room_id"]) for row in await db.fetch(_POLICY_LISTS)]
+
+
+async def follow(tx: Tx, room_id: RoomId, *, by: str, now_ms: int) -> None:
+    await tx.execute(_FOLLOW, room_id, by, now_ms)
+
+
+async def unfollow(tx: Tx, room_id: RoomId) -> bool:
+    return _count(await tx.execute(_UNFOLLOW, room_id)) > 0
+
+
+_SEE = "INSERT INTO spam_first_seen (user_id, seen_ts) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+_FIRST_SEEN = "SELECT seen_ts FROM spam_first_seen WHERE user_id = $1"
+_EVENTS_OF = """
+    SELECT event_id FROM events
+    WHERE room_nid = $1 AND sender = $2 AND origin_server_ts >= $3 AND ordering > $4 AND redacted_by IS NULL
+        AND key_nid IS NULL
+    ORDER BY ordering DESC LIMIT $5
+"""
+
+
+async def see(tx: Tx, seen: Mapping[str, int]) -> None:
+    """Notes when users were first seen, in milliseconds."""
+    await tx.executemany(_SEE, list(seen.items()))
+
+
+async def first_seen(db: Reader, user_id: str) -> int | None:
+    seen = await db.fetchval(_FIRST_SEEN, user_id)
+    return int(seen) if seen is not None else None
+
+
+async def messages_since(
+    db: Reader, room_nid: int, sender: str, since_ms: int, *, after: int, limit: int
+) -> list[str]:
+    """Ids of what somebody said in a room since a time, the latest first; `after` bounds how far back is looked."""
+    return [row["event_id"] for row in await db.fetch(_EVENTS_OF, room_nid, sender, since_ms, after, limit)]
