@@ -47,7 +47,7 @@ from homeserver.assembly.relations import build_relations, threads_of
 from homeserver.assembly.remote_media import build_remote_media
 from homeserver.assembly.rooms import RoomParts, build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
-from homeserver.assembly.spam import build_spam
+from homeserver.assembly.spam import build_spam, spam_endpoints
 from homeserver.assembly.sync import build_sync
 from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
 from homeserver.client_api.sync import SyncEndpoint
@@ -124,7 +124,6 @@ class Hansa:
         """Brings the schema up to date, loads what must be in memory, listens."""
         db, base = self.world.db, self.base
         await self.guard.look()
-        self.tasks.forever(self.guard.watch, name="disk")
         await migrate(db)
         journal = Journal(db)
         await journal.start()
@@ -188,9 +187,9 @@ class Hansa:
             federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)
         admin = await build_admin(base, accounts, rooms, commands, self.people)
+        admin.endpoints.extend(spam_endpoints(base, self.spam, accounts, self.media, admin.audit, parts))
         await self._serve([*parts, *admin.for_clients], between_servers, admin.endpoints)
         self._watch(journal)
-        self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
 
     async def _begin_federation(self, rooms: RoomParts, accounts: AccountParts) -> FederatedRoomParts | None:
         """The ways to other servers, where there are to be any."""
@@ -215,7 +214,9 @@ class Hansa:
             await self._listen(listener, served, self.appservices.masquerading)
 
     def _watch(self, journal: Journal) -> None:
-        """What metrics read when they are asked for."""
+        """What metrics read when they are asked for, and what looks after the process."""
+        self.tasks.forever(self.guard.watch, name="disk")
+        self.tasks.start(self.metrics.measure_loop(self.world.clock), name="loop_lag")
         self.metrics.watch_consumers(journal.lags)
         self.metrics.watch_database(lambda: self.world.db.size)
         self.metrics.watch(

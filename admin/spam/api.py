@@ -91,9 +91,10 @@ class RuleEndpoints:
     @endpoint("GET", _RULE, access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
     async def rule(self, rule_id: str) -> Json:
         versions = await self._book.versions(rule_id)
-        shown, before = [], None
+        shown: list[Json] = []
+        before: Rule | None = None
         for rule, made in versions:
-            changed = difference(before, rule) if before is not None else {}
+            changed: Json = dict(difference(before, rule)) if before is not None else {}
             shown.append({"rule": msgspec.to_builtins(rule), "changed": changed, **made})
             before = rule
         known = self._book.force.rules.get(rule_id)
@@ -229,29 +230,29 @@ class DecisionEndpoints:
         return {"decisions": [dict(row) for row in rows], **following}
 
     @endpoint("GET", _DECISION, access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
-    async def explain(self, decision_id: int) -> Json:
+    async def explain(self, decision_id: str) -> Json:
         """The rule as it was, and the values that it saw."""
-        row, rule = await self._reviewing.explained(decision_id)
+        row, rule = await self._reviewing.explained(_number(decision_id))
         shown = {**dict(row), "seen": orjson.loads(row["seen"])}
         return {"decision": shown, "rule": msgspec.to_builtins(rule) if rule is not None else None}
 
     @endpoint("POST", _DECISION + "/undo", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
-    async def undo(self, operator: Operator, decision_id: int, body: UndoBody) -> Json:
+    async def undo(self, operator: Operator, decision_id: str, body: UndoBody) -> Json:
         async def record(tx: Tx, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
             entry = entry_of(
-                operator, "decision.undo", str(decision_id), reason=body.why or None, before=before, after=after
+                operator, "decision.undo", decision_id, reason=body.why or None, before=before, after=after
             )
             await self._audit.record(tx, entry)
 
-        return await self._reviewing.undo(decision_id, by=operator.user_id, why=body.why, recorded=record)
+        return await self._reviewing.undo(_number(decision_id), by=operator.user_id, why=body.why, recorded=record)
 
     @endpoint("POST", _DECISION + "/mark", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
-    async def mark(self, operator: Operator, decision_id: int, body: MarkBody) -> Json:
+    async def mark(self, operator: Operator, decision_id: str, body: MarkBody) -> Json:
         async def record(tx: Tx, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
-            entry = entry_of(operator, "decision.mark", str(decision_id), before=before, after=after)
+            entry = entry_of(operator, "decision.mark", decision_id, before=before, after=after)
             await self._audit.record(tx, entry)
 
-        await self._reviewing.mark(decision_id, is_spam=body.is_spam, by=operator.user_id, recorded=record)
+        await self._reviewing.mark(_number(decision_id), is_spam=body.is_spam, by=operator.user_id, recorded=record)
         return {}
 
 
@@ -276,3 +277,10 @@ def rule_from(value: Mapping[str, Any]) -> Rule:
     if not 0 < len(rule.id) <= 64 or not rule.id.replace("-", "").replace("_", "").isalnum():
         raise InvalidParam("a rule's id has 1 to 64 letters, digits, - and _")
     return rule
+
+
+def _number(value: str) -> int:
+    """Raises NotFound."""
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise NotFound("there is no such decision")
+    return int(value)

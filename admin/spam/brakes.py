@@ -1,5 +1,4 @@
-"""What stops a rule that goes wrong: too many actions, too large a share of all traffic, too slow, too many faults. Pure.
-"""
+"""What stops a rule that goes wrong: too many actions, too much of all traffic, too slow, too many faults. Pure."""
 
 from __future__ import annotations
 

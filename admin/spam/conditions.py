@@ -84,15 +84,16 @@ SCHEMA: Mapping[str, Mapping[str, Any]] = {
         "text_rooms_10m": 0,
         "link_10m": 0,
         "link_rooms_10m": 0,
+        "fresh_1m": 0,
     },
 }
 _FIELD = re.compile(r"\b(event|sender|room|rates)\s*(\.\s*(\w+)|\[)?")
 _LOOP = re.compile(r"\.\s*(map|filter|all|exists|exists_one)\s*\(")
 _CALL_WITH_TEXT = re.compile(r'(event\.text\.(?:contains|startsWith|endsWith)\(\s*)"((?:[^"\\]|\\.)*)"(\s*\))')
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
-_ODD_STRING = re.compile(r"\b[rRbB]{1,2}[\"']|\"\"\"|'''")
+_ODD_STRING = re.compile(r"""\b[rRbB]{1,2}["']|"{4}""")
 _CONTAINS = re.compile(r'^event\.text\.contains\(\s*"((?:[^"\\]|\\.)*)"\s*\)$')
-_PATTERN = re.compile(r'^event\.text\.re2\(\s*"((?:[^"\\]|\\.)*)"\s*\)$')
+_PATTERN = re.compile(r'^event\.(text|raw)\.re2\(\s*"((?:[^"\\]|\\.)*)"\s*\)$')
 _LISTED = re.compile(r'^"([^"\\]*)"\s+in\s+event\.(lists|domains|links|media)$')
 _EQUAL = re.compile(r'^(event|sender|room)\.(\w+)\s*==\s*"([^"\\]*)"$')
 _NUMBER = re.compile(r"^(event|sender|room|rates)\.(\w+)\s*(>=|>|<=|<)\s*(-?\d{1,15})$")
@@ -191,7 +192,7 @@ def _key(part: str) -> Key | None:
     if (found := _CONTAINS.match(part)) and (text := _unescaped(found[1])):
         return Key("text", "event.text", text)
     if found := _PATTERN.match(part):
-        return Key("pattern", "event.text", _unescaped(found[1]))
+        return Key("pattern", f"event.{found[1]}", _unescaped(found[2]))
     if found := _LISTED.match(part):
         return Key("listed", f"event.{found[2]}", found[1])
     if found := _EQUAL.match(part):
@@ -205,9 +206,9 @@ def _key(part: str) -> Key | None:
 def _check_size(source: str) -> None:
     if len(source) > CONDITION_CHARS_MAX:
         raise WrongCondition(f"a condition may have {CONDITION_CHARS_MAX} characters, this one has {len(source)}")
-    if _ODD_STRING.search(source) or any(found[1] not in "\\\"'ntr" for found in _ESCAPE.finditer(source)):
-        raise WrongCondition('write texts as "...": of escapes there are \\\\ \\" \\n \\t \\r')
     bare = _STRING.sub('""', source)
+    if _ODD_STRING.search(bare) or any(found[1] not in "\\\"'ntr" for found in _ESCAPE.finditer(source)):
+        raise WrongCondition('write texts as "...": of escapes there are \\\\ \\" \\n \\t \\r')
     depth = 0
     for character in bare:
         depth += (character in "([{") - (character in ")]}")

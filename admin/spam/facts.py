@@ -15,7 +15,8 @@ from admin.spam.rules import Lists
 from admin.spam.text import domain_of_link, fingerprint, folded, language_guess, links_in, mentions_in
 from homeserver.core.identifiers import domain_of, localpart_of
 
-JUST_NOW_S = 86_400 * 365 * 10
+LONG_AGO_S = 86_400 * 365 * 10
+FRESH_S = 3_600
 _TEXT_KEYS = ("body", "formatted_body", "name", "topic", "reason", "displayname")
 _MEDIA_KEYS = ("url", "avatar_url")
 _MEDIA_MAX = 20
@@ -43,12 +44,12 @@ class Sender:
     """What is known of who did it. `age_s` of the account, for others since they were first seen."""
 
     local: bool
-    age_s: int = JUST_NOW_S
+    age_s: int = LONG_AGO_S
     power: int = 0
     admin: bool = False
     guest: bool = False
     past_actions: int = 0
-    joined_s: int = JUST_NOW_S
+    joined_s: int = LONG_AGO_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +75,9 @@ class Rates:
         self._joins_1m, self._text_10m, self._link_10m = Windows(60), Windows(600), Windows(600)
         self._sender_rooms, self._text_rooms, self._link_rooms = Places(60), Places(600), Places(600)
         self._recent = Recent(600)
+        self._fresh_1m = Windows(60, 1_000)
 
-    def count(self, what: Happening, text: str, domains: list[str], *, similar: bool) -> dict[str, int]:
+    def count(self, what: Happening, text: str, domains: list[str], *, fresh: bool, similar: bool) -> dict[str, int]:
         """Counts this one, and says how many that makes. `similar` looks for near texts too, which costs most."""
         now, kind = what.at_s, what.hook
         server = domain_of(what.sender)
@@ -93,6 +95,7 @@ class Rates:
             "link_10m": max((self._link_10m.add(domain, now) for domain in domains), default=0),
             "link_rooms_10m": max((self._link_rooms.add(name, what.room_id, now) for name in domains), default=0),
         }
+        found["fresh_1m"] = self._fresh_1m.add(kind, now) if fresh else 0
         found["similar"] = self._recent.add(fingerprint(text), now) if similar else 0
         found["joins_1m"] = self._joins_1m.add(what.room_id, now) if kind in ("join", "remote_join") else 0
         return found
@@ -108,7 +111,7 @@ def values_of(
     links = links_in(raw) + _formatted_links(content)
     domains = list(dict.fromkeys(name for link in links if (name := domain_of_link(link))))
     media = _media(content)
-    counted = rates.count(what, text, domains, similar=similar)
+    counted = rates.count(what, text, domains, fresh=sender.age_s < FRESH_S, similar=similar)
     info = content.get("info")
     info = info if isinstance(info, dict) else {}
     relates = content.get("m.relates_to")
@@ -146,7 +149,20 @@ def values_of(
         "is_edit": relates.get("rel_type") == "m.replace",
         "is_reply": isinstance(relates.get("m.in_reply_to"), dict),
     }
-    who = {
+    who = _who(what, sender, content)
+    room = {
+        "id": what.room_id,
+        "members": place.members,
+        "encrypted": place.encrypted,
+        "public": place.public,
+        "version": place.version,
+        "joins_1m": counted.pop("joins_1m"),
+    }
+    return {"event": event, "sender": who, "room": room, "rates": counted}
+
+
+def _who(what: Happening, sender: Sender, content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "id": what.sender,
         "localpart": localpart_of(what.sender),
         "server": domain_of(what.sender),
@@ -160,15 +176,6 @@ def values_of(
         "name": folded(_string(content, "displayname") or localpart_of(what.sender)),
         "address": what.address,
     }
-    room = {
-        "id": what.room_id,
-        "members": place.members,
-        "encrypted": place.encrypted,
-        "public": place.public,
-        "version": place.version,
-        "joins_1m": counted.pop("joins_1m"),
-    }
-    return {"event": event, "sender": who, "room": room, "rates": counted}
 
 
 def _text(content: Mapping[str, Any]) -> str:

@@ -183,7 +183,7 @@ def masked(content: Mapping[str, Any], patterns: Sequence[str]) -> dict[str, Any
     def clean(value: Any) -> Any:
         if isinstance(value, str):
             for pattern in compiled:
-                value = pattern.sub(MASK, value)
+                value = pattern.sub(lambda _: MASK, value)  # as text it would be taken for Latin-1
             return value
         if isinstance(value, dict):
             return {key: clean(inner) for key, inner in value.items()}
@@ -202,5 +202,3 @@ def _kept(draft: Draft) -> str:
             "origin_server_ts": draft.origin_server_ts,
         }
     ).decode()
-
-

@@ -46,10 +46,8 @@ PACKS: Sequence[Pack] = (
                 "rates.server_1m > 30 && sender.power < 50", _deny(), pack="invite-spam",
             ),
             _rule(
-                "invite-new-server", "Somebody never seen before invites, while many do", "remote_invite",
-                "sender.age_s < 3600 && rates.text_10m + rates.sender_1m >= 1 && room.members < 3 && !sender.local"
-                " && event.length == 0 && rates.sender_rooms_1m > 3",
-                _deny(), pack="invite-spam",
+                "invite-new-server", "Invites of users never seen before, while many come", "remote_invite",
+                "rates.fresh_1m > 20 && sender.age_s < 3600 && !sender.local", _deny(), pack="invite-spam",
             ),
             _rule(
                 "invite-with-link", "An invite that advertises", "invite remote_invite",
@@ -145,7 +143,8 @@ PACKS: Sequence[Pack] = (
                 Action(kind="mask", pattern=r"\b(ghp|gho|ghs|glpat|xoxb|xoxp)[_-][A-Za-z0-9_-]{16,}"), pack="secrets",
             ),
             _rule(
-                "mask-card", "Card numbers", "event", r'event.raw.re2("\\b[3-6]\\d{3}[ -]?\\d{4}[ -]?\\d{4}[ -]?\\d{4}\\b")',
+                "mask-card", "Card numbers", "event",
+                r'event.raw.re2("\\b[3-6]\\d{3}[ -]?\\d{4}[ -]?\\d{4}[ -]?\\d{4}\\b")',
                 Action(kind="mask", pattern=r"\b[3-6]\d{3}[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}\b"), pack="secrets",
             ),
         ),
@@ -156,7 +155,8 @@ PACKS: Sequence[Pack] = (
         (
             _rule(
                 "blocked-files", "Programs and scripts", "event remote_event",
-                r'event.msgtype == "m.file" && event.file_name.re2("\\.(exe|scr|com|pif|bat|cmd|js|vbs|jar|msi|ps1|lnk)$")',
+                r'event.msgtype == "m.file" &&'
+                r' event.file_name.re2("\\.(exe|scr|com|pif|bat|cmd|js|vbs|jar|msi|ps1|lnk)$")',
                 _deny("Files of this type can't be sent here."), pack="files",
             ),
             _rule(
@@ -200,7 +200,9 @@ PACKS: Sequence[Pack] = (
         (
             _rule(
                 "wave-crypto", "Promised gains", "event remote_event",
-                r'event.text.re2("(guaranteed (profit|returns?)|earn \\$?\\d[\\d,.]*k?\\s*(daily|per day|a day|weekly)|double your (btc|bitcoin|crypto|money)|whatsapp\\s*\\+?\\d{6,})")'
+                r'(event.text.re2("guaranteed (profit|returns?)")'
+                r' || event.text.re2("earn \\$?\\d[\\d,.]*k?\\s*(daily|per day|a day|weekly)")'
+                r' || event.text.re2("double your (btc|bitcoin|crypto|money)|whatsapp\\s*\\+?\\d{6,}"))'
                 " && sender.age_s < 2592000 && sender.power < 50",
                 _deny(), pack="network-waves",
             ),

@@ -86,7 +86,7 @@ class Reviewing:
 
     async def _row(self, decision_id: int) -> Row:
         await self._engine.write()
-        row = await storage.decision(self._db, decision_id) if 0 < decision_id < 1 << 62 else None
+        row = await storage.decision(self._db, decision_id)
         if row is None:
             raise NotFound("there is no such decision")
         return row

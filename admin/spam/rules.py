@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import translate
+from functools import partial
 from typing import Any
 
 import ahocorasick
@@ -216,7 +217,7 @@ class _Index:
         self.rules = rules
         self._always: list[int] = []
         texts: dict[str, list[int]] = {}
-        patterns: dict[str, list[int]] = {}
+        patterns: dict[str, dict[str, list[int]]] = {}
         self._values: dict[str, dict[str, list[int]]] = {}
         above: dict[str, list[tuple[int, int]]] = {}
         below: dict[str, list[tuple[int, int]]] = {}
@@ -226,7 +227,7 @@ class _Index:
             for key in condition.keys:
                 self._add(key, number, texts, patterns, above, below)
         self._texts = _substrings(texts) if texts else None
-        self._patterns, self._of_pattern = _pattern_set(patterns)
+        self._patterns = {path: _pattern_set(found) for path, found in patterns.items()}
         self._above = {path: _steps(sorted(steps)) for path, steps in above.items()}
         self._below = {path: _steps(sorted((-bound, n) for bound, n in steps)) for path, steps in below.items()}
         self.wants_similar = any(condition.is_expensive for _, condition in rules)
@@ -236,7 +237,7 @@ class _Index:
         key: Key,
         number: int,
         texts: dict[str, list[int]],
-        patterns: dict[str, list[int]],
+        patterns: dict[str, dict[str, list[int]]],
         above: dict[str, list[tuple[int, int]]],
         below: dict[str, list[tuple[int, int]]],
     ) -> None:
@@ -245,7 +246,7 @@ class _Index:
         elif key.kind == "text":
             texts.setdefault(key.value, []).append(number)
         elif key.kind == "pattern":
-            patterns.setdefault(key.value, []).append(number)
+            patterns.setdefault(key.path, {}).setdefault(key.value, []).append(number)
         else:
             self._values.setdefault(key.path, {}).setdefault(key.value, []).append(number)
 
@@ -256,9 +257,10 @@ class _Index:
         if text and self._texts is not None:
             for _, numbers in self._texts.iter(text):
                 found.update(numbers)
-        if text and self._patterns is not None:
-            for place in self._patterns.Match(text) or ():
-                found.update(self._of_pattern[place])
+        for path, (patterns, of_pattern) in self._patterns.items():
+            if asked := _at(values, path):
+                for place in patterns.Match(asked) or ():
+                    found.update(of_pattern[place])
         for path, known in self._values.items():
             value = _at(values, path)
             for one in value if isinstance(value, list) else (value,):
@@ -284,8 +286,6 @@ def _substrings(texts: Mapping[str, list[int]]) -> Any:
 
 
 def _pattern_set(patterns: Mapping[str, list[int]]) -> tuple[Any, list[list[int]]]:
-    if not patterns:
-        return None, []
     made = re2.Set.SearchSet()
     for pattern in patterns:
         made.Add(pattern)
@@ -338,9 +338,9 @@ class RuleSet:
             if rule.id in but:
                 continue
             context = context or context_of(values)
-            given = context
             try:
-                holds = measured(rule, lambda: condition.holds(given)) if measured else condition.holds(given)
+                evaluate = partial(condition.holds, context)
+                holds = measured(rule, evaluate) if measured else evaluate()
             except (ValueError, TypeError, KeyError, RuntimeError) as error:
                 found.faults.append(Fault(rule, f"{type(error).__name__}: {str(error)[:300]}"))
                 continue

@@ -73,9 +73,7 @@ class Sanctions:
             try:
                 await self._do(act, event_id)
             except (MatrixError, OutgoingError) as error:
-                log.warning(
-                    "spam_action_failed", rule_id=act.rule.id, action=act.action.kind, why=str(error)[:200]
-                )
+                log.warning("spam_action_failed", rule_id=act.rule.id, action=act.action.kind, why=str(error)[:200])
 
     async def _do(self, act: Act, event_id: str | None) -> None:
         action, decision = act.action, act.decision
@@ -100,7 +98,7 @@ class Sanctions:
         # A tag is the decision itself, which is recorded.
 
     async def undo(self, row: Any) -> list[str]:
-        """Takes back what of a decision can be taken back; what that was. Raises MatrixError where a step is refused."""
+        """Takes back what can be taken back; what that was. Raises MatrixError where a step is refused."""
         outcome, sender, room_id = row["outcome"].split(","), UserId(row["sender"]), RoomId(row["room_id"])
         done = []
         if "ban" in outcome and room_id:
@@ -151,9 +149,7 @@ class Sanctions:
     async def _send(
         self, room_id: RoomId, by: UserId, type: str, content: dict[str, Any], state_key: str | None = None
     ) -> None:
-        draft = Draft(
-            type=type, sender=by, content=content, state_key=state_key, origin_server_ts=self._clock.now_ms()
-        )
+        draft = Draft(type=type, sender=by, content=content, state_key=state_key, origin_server_ts=self._clock.now_ms())
         await self._writer.send(room_id, draft)
 
     async def _set_member(self, room_id: RoomId, target: UserId, membership: str, reason: str) -> None:

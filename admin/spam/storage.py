@@ -265,8 +265,6 @@ async def first_seen(db: Reader, user_id: str) -> int | None:
     return int(seen) if seen is not None else None
 
 
-async def messages_since(
-    db: Reader, room_nid: int, sender: str, since_ms: int, *, after: int, limit: int
-) -> list[str]:
+async def messages_since(db: Reader, room_nid: int, sender: str, since_ms: int, *, after: int, limit: int) -> list[str]:
     """Ids of what somebody said in a room since a time, the latest first; `after` bounds how far back is looked."""
     return [row["event_id"] for row in await db.fetch(_EVENTS_OF, room_nid, sender, since_ms, after, limit)]

@@ -1,4 +1,4 @@
-"""What is known of those who do something, and of where they do it: from memory, the room in memory, one query at most."""
+"""What is known of those who do something, and of where they do it: from memory where it can be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from admin.spam import storage
-from admin.spam.facts import JUST_NOW_S, NOWHERE, Place, Sender
+from admin.spam.facts import LONG_AGO_S, NOWHERE, Place, Sender
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.journal.journal import Entry
 from homeserver.rooms.building import Written
@@ -48,11 +48,12 @@ class Surroundings:
             if entry.kind != "event" or not isinstance(entry.payload, Written):
                 continue
             event = entry.payload.event
-            if event.type == "m.room.member" and event.membership == "join":
-                if entry.payload.membership_before != "join" and event.state_key is not None:
-                    self._joined_ms[event.room_id, event.state_key] = self._clock.now_ms()
-                    if len(self._joined_ms) > _KNOWN_MAX:
-                        self._joined_ms.popitem(last=False)
+            if event.type != "m.room.member" or event.membership != "join" or event.state_key is None:
+                continue
+            if entry.payload.membership_before != "join":
+                self._joined_ms[event.room_id, event.state_key] = self._clock.now_ms()
+                if len(self._joined_ms) > _KNOWN_MAX:
+                    self._joined_ms.popitem(last=False)
 
     def is_local(self, user_id: str) -> bool:
         return domain_of(user_id) == self._server_name
@@ -73,7 +74,7 @@ class Surroundings:
             admin=account.is_admin,
             guest=account.is_guest,
             past_actions=account.past_actions,
-            joined_s=(now_ms - joined_ms) // 1_000 if joined_ms is not None else JUST_NOW_S,
+            joined_s=(now_ms - joined_ms) // 1_000 if joined_ms is not None else LONG_AGO_S,
         )
 
     def acted_on(self, user_id: str) -> None:

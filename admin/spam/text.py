@@ -15,7 +15,7 @@ LINKS_MAX = 50
 # Letters of other scripts that are drawn like a Latin one. Both sides of a comparison are folded, so that words
 # of those scripts are still found.
 _LOOKS_LIKE = str.maketrans(
-    "аеорсухівкмнтјѕԁԛԝһɡӏαβεηικμνορτυχωϲɑοıł",  # noqa: RUF001
+    "аеорсухівкмнтјѕԁԛԝһɡӏαβεηικμνορτυχωϲɑοıł",
     "aeopcyxibkmhtjsdqwhglabenikmvoptuxwcaoil",
 )
 _INVISIBLE = re.compile(

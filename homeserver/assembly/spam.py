@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from admin.audit import AuditLog
+from admin.spam.api import AppealEndpoint, DecisionEndpoints, RuleEndpoints
 from admin.spam.book import RuleBook
 from admin.spam.engine import SpamEngine
 from admin.spam.engine import World as SpamWorld
 from admin.spam.gate import SpamGate
+from admin.spam.reviewing import Reviewing
 from admin.spam.sanctions import Reach, Sanctions
 from admin.spam.surroundings import Surroundings
+from homeserver.accounts.moderation import AccountModeration
+from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
+from homeserver.assembly.media import MediaParts
 from homeserver.assembly.rooms import RoomParts
 
 
@@ -22,6 +28,7 @@ class SpamParts:
     engine: SpamEngine
     gate: SpamGate
     sanctions: Sanctions
+    reviewing: Reviewing
 
 
 async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
@@ -39,4 +46,16 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
     parts.policy.add(gate)
     parts.incoming.screen = gate
     base.tasks.forever(engine.run, name="spam_decisions")
-    return SpamParts(book=book, engine=engine, gate=gate, sanctions=sanctions)
+    reviewing = Reviewing(world.db, engine, sanctions, world.clock)
+    base.tasks.forever(reviewing.run, name="spam_decisions_kept")
+    return SpamParts(book=book, engine=engine, gate=gate, sanctions=sanctions, reviewing=reviewing)
+
+
+def spam_endpoints(
+    base: Base, spam: SpamParts, accounts: AccountParts, media: MediaParts, audit: AuditLog, to_clients: list[object]
+) -> list[object]:
+    """What operators may ask; what clients may is added to theirs."""
+    spam.sanctions.reach.accounts = AccountModeration(base.world.db, accounts.users, accounts.sessions)
+    spam.sanctions.reach.media = media.repository
+    to_clients.append(AppealEndpoint(spam.reviewing))
+    return [RuleEndpoints(spam.book, audit), DecisionEndpoints(spam.reviewing, audit)]
