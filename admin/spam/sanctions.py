@@ -22,9 +22,10 @@ from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, dom
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.writer import RoomWriter
 from homeserver.runtime.clock import Clock
-from homeserver.storage import reports
+from homeserver.storage import reports, users
 from homeserver.storage.database import Database
 from homeserver.storage.reports import NewReport
+from homeserver.storage.users import UserRow
 from homeserver.web.outgoing import Outgoing, OutgoingError
 
 log = structlog.get_logger()
@@ -38,7 +39,15 @@ MUTED = -1
 class Accounts(Protocol):
     """Implemented by accounts.moderation."""
 
-    async def set_suspended(self, user_id: UserId, suspended: bool, *, by: UserId) -> None: ...
+    async def target(self, user_id: UserId) -> UserRow:
+        """Raises MatrixError for an account that nobody acts upon."""
+        ...
+
+
+class Sessions(Protocol):
+    """Implemented by accounts.sessions."""
+
+    def account_changed(self, user_id: UserId) -> None: ...
 
 
 class MediaBars(Protocol):
@@ -54,6 +63,7 @@ class Reach:
     server_name: ServerName
     outgoing: Outgoing
     accounts: Accounts | None = None
+    sessions: Sessions | None = None
     media: MediaBars | None = None
 
 
@@ -163,13 +173,13 @@ class Sanctions:
         room, by = await self._acting(room_id)
         known = room.known_state("m.room.power_levels")
         content = dict(known.content) if known is not None else {}
-        users = content.get("users")
-        users = dict(users) if isinstance(users, dict) else {}
+        levels = content.get("users")
+        levels = dict(levels) if isinstance(levels, dict) else {}
         if level is None:
-            users.pop(target, None)
+            levels.pop(target, None)
         else:
-            users[target] = level
-        await self._send(room_id, by, "m.room.power_levels", {**content, "users": users}, "")
+            levels[target] = level
+        await self._send(room_id, by, "m.room.power_levels", {**content, "users": levels}, "")
 
     async def _redact(self, room_id: RoomId, sender: UserId, action: Action, event_id: str | None) -> None:
         room, by = await self._acting(room_id)
@@ -202,10 +212,13 @@ class Sanctions:
     # --- beyond rooms
 
     async def _set_suspended(self, user_id: UserId, suspended: bool) -> None:
-        if self.reach.accounts is None or domain_of(user_id) != self.reach.server_name:
+        accounts, sessions = self.reach.accounts, self.reach.sessions
+        if accounts is None or sessions is None or domain_of(user_id) != self.reach.server_name:
             return
-        by = UserId(f"@:{self.reach.server_name}")
-        await self.reach.accounts.set_suspended(user_id, suspended, by=by)
+        await accounts.target(user_id)
+        async with self._db.transaction() as tx:
+            await users.set_suspended(tx, user_id, suspended)
+        sessions.account_changed(user_id)
 
     async def _set_quarantined(self, media: Sequence[str], barred: bool) -> None:
         for uri in media:

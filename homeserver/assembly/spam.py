@@ -56,6 +56,7 @@ def spam_endpoints(
 ) -> list[object]:
     """What operators may ask; what clients may is added to theirs."""
     spam.sanctions.reach.accounts = AccountModeration(base.world.db, accounts.users, accounts.sessions)
+    spam.sanctions.reach.sessions = accounts.sessions
     spam.sanctions.reach.media = media.repository
     to_clients.append(AppealEndpoint(spam.reviewing))
     return [RuleEndpoints(spam.book, audit), DecisionEndpoints(spam.reviewing, audit)]
