@@ -190,6 +190,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "reason": ("Reason (kept in the audit log)", "理由（记入审计日志）"),
     "own_password": ("Your own password", "您自己的密码"),
     "new_password": ("New password for the user", "为该用户设置的新密码"),
+    "erase": ("Hide their messages from newcomers", "对新加入者隐藏其消息"),
     "log_out_devices": ("Log out all their devices", "退出其所有设备"),
     "do_suspend": ("Suspend", "暂停"),
     "do_unsuspend": ("Lift the suspension", "解除暂停"),

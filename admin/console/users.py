@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from admin.console.desk import ROWS, Desk, Visit
+from dataclasses import dataclass
+
+from admin.actions.access import AccountAccess
+from admin.actions.accounts import Accounts
+from admin.actions.sanctions import Sanctions
+from admin.console.acting import proven, reason_of
+from admin.console.desk import ROWS, Desk, Visit, user_path
 from admin.console.export import export, limit_of
 from admin.console.page import page
 from admin.storage import console_reads
-from homeserver.core.errors import NotFound
+from homeserver.core.errors import InvalidParam, NotFound
+from homeserver.core.identifiers import parse_user_id
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Answer
@@ -25,12 +32,22 @@ _COLUMNS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class UserActs:
+    """What the page does, by the same actions as the admin API."""
+
+    accounts: Accounts
+    access: AccountAccess
+    sanctions: Sanctions
+
+
 class UserPages:
     """/admin/users."""
 
-    def __init__(self, desk: Desk, db: Database) -> None:
+    def __init__(self, desk: Desk, db: Database, acts: UserActs) -> None:
         self.desk = desk
         self._db = db
+        self._acts = acts
 
     @page("GET", "/admin/users", needs=Permission.READ_USERS)
     async def users(self, visit: Visit) -> Answer:
@@ -54,3 +71,31 @@ class UserPages:
             "reports": await console_reads.reports_about(self._db, user_id),
         }
         return self.desk.page(visit, "user", values)
+
+    @page("POST", "/admin/users/{user_id}/sanction", needs=Permission.MODERATE_USERS)
+    async def sanction(self, visit: Visit, user_id: str) -> Answer:
+        """Suspends, locks, or lifts it."""
+        target, act, reason, by = parse_user_id(user_id), visit.fields.get("act"), reason_of(visit), visit.operator
+        sanctions = self._acts.sanctions
+        if act in ("suspend", "unsuspend"):
+            await sanctions.set_suspended(target, act == "suspend", by=by, reason=reason)
+        elif act in ("lock", "unlock"):
+            await sanctions.set_locked(target, act == "lock", by=by, reason=reason)
+        else:
+            raise InvalidParam("there is no such act")
+        return self.desk.go(f"{user_path(user_id)}?done={act}")
+
+    @page("POST", "/admin/users/{user_id}/password", needs=Permission.IMPERSONATE)
+    async def set_password(self, visit: Visit, user_id: str) -> Answer:
+        target, logs_out = parse_user_id(user_id), "log_out" in visit.fields
+        by = await proven(self.desk, visit)
+        new = visit.fields.get("new_password", "")
+        await self._acts.access.reset_password(target, new, logs_out=logs_out, by=by, reason=reason_of(visit))
+        return self.desk.go(f"{user_path(user_id)}?done=password")
+
+    @page("POST", "/admin/users/{user_id}/deactivate", needs=Permission.END_USERS)
+    async def deactivate(self, visit: Visit, user_id: str) -> Answer:
+        target, reason = parse_user_id(user_id), reason_of(visit)
+        by = await proven(self.desk, visit)
+        await self._acts.accounts.deactivate(target, erase="erase" in visit.fields, by=by, reason=reason)
+        return self.desk.go(f"{user_path(user_id)}?done=deactivate")

@@ -1,0 +1,187 @@
+"""The console in a real Chromium, on a phone and a desktop: each page's main path, what axe says, nasty strings."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyotp
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import BrowserContext, Page, expect
+
+from homeserver.config import Listener
+from tests.admin.people import PASSWORD, Crew, crew_of
+from tests.kit.browser import chromium
+from tests.kit.server import Client, RunningServer, config_for_tests, running_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.programs("chromium")]
+SIZES = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1280, "height": 800}}
+# Where to keep what the pages look like, for people who look.
+SHOTS = os.environ.get("HANSA_SHOTS")
+LISTS = ("users", "rooms", "reports", "media", "federation", "audit", "config")
+NASTY = """"><img src=x onerror=alert(1)><script>alert(2)</script>'+alert(3)+'{{7*7}}javascript:alert(4)\u202e"""
+
+
+@pytest.fixture
+async def server(database_dsn: str, tmp_path: Path) -> AsyncIterator[RunningServer]:
+    """A server whose own address is the one that the browser sees."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    config = replace(
+        config_for_tests(tmp_path), listeners=(Listener(port=port),), public_base_url=f"http://127.0.0.1:{port}"
+    )
+    async with running_server(database_dsn, config=config) as running:
+        yield running
+
+
+@pytest.fixture
+async def crew(server: RunningServer) -> Crew:
+    """An owner, an admin, a moderator, an auditor and a plain user."""
+    return await crew_of(server)
+
+
+async def busy(crew: Crew) -> tuple[str, str]:
+    """A room with something said and reported in it; its id and the event's."""
+    speaker = crew.user
+    await speaker.put("/profile/{}/displayname", speaker.user_id, body={"displayname": "小明 Ming"})
+    room_id = await speaker.create_room(name="Garden 花园", preset="public_chat", visibility="public")
+    await crew.moderator.join(room_id)
+    for text in ("Good morning", "你好", "Buy followers now at spam.example"):
+        event_id = await speaker.send(room_id, text)
+    await crew.moderator.post("/rooms/{}/report/{}", room_id, event_id, body={"reason": "Advertising"})
+    await speaker.request("POST", "/_matrix/media/v3/upload", data=b"file", headers={"Content-Type": "image/png"})
+    return room_id, event_id
+
+
+async def log_in(server: RunningServer, context: BrowserContext, name: str) -> Page:
+    """By the pages alone, as somebody does it for the first time."""
+    page = await context.new_page()
+    await page.goto(f"{server.base_url}/admin")
+    await page.get_by_label("User name").fill(name)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.keyboard.press("Enter")
+    secret = await page.locator("#secret").text_content()
+    await keep(page, "enrol")
+    await page.get_by_label("Code of six digits").fill(pyotp.TOTP(secret or "").now())
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    return page
+
+
+async def keep(page: Page, name: str) -> None:
+    if SHOTS is not None:
+        width = (page.viewport_size or {}).get("width", 0)
+        await page.screenshot(path=f"{SHOTS}/{name}-{width}.png", full_page=True)
+
+
+async def serious(page: Page) -> list[str]:
+    """What axe finds that keeps people from using the page."""
+    found: Any = (await Axe().run(page)).response
+    return [
+        f"{page.url} {one['id']}: {one['nodes'][0]['html'][:200]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+async def sideways(page: Page) -> bool:
+    """Whether the page has to be moved sideways to be read."""
+    wide: bool = await page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    return wide
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_every_page_can_be_read_by_everybody(server: RunningServer, crew: Crew, size: str, scheme: Any) -> None:
+    """Axe finds nothing serious, nothing is cut off, no page breaks its own policy."""
+    room_id, event_id = await busy(crew)
+    paths = [*LISTS, f"users/{crew.user.user_id}", f"rooms/{room_id}", f"rooms/{room_id}/members"]
+    paths += [f"rooms/{room_id}/timeline", f"events/{event_id}", "reports/1"]
+    async with chromium() as context:
+        page = await log_in(server, context, "owner")
+        await page.set_viewport_size(SIZES[size])
+        await page.emulate_media(color_scheme=scheme)
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        bad = []
+        for path in ("", *paths):
+            await page.goto(f"{server.base_url}/admin" + (f"/{path}" if path else ""))
+            bad += await serious(page)
+            bad += [f"{page.url} is too wide"] if await sideways(page) else []
+            assert await page.get_by_role("heading", level=1).count() == 1, path
+            await keep(page, f"{scheme}-{path.partition('/')[0] or 'overview'}-{len(path.split('/'))}")
+        assert not bad, "\n".join(bad)
+        assert not [text for text in complaints if "Content Security Policy" in text], complaints
+
+
+async def test_a_moderator_finds_what_was_reported(server: RunningServer, crew: Crew) -> None:
+    """From the report to the evidence, the sender, the room and what else was said there."""
+    await busy(crew)
+    async with chromium() as context:
+        page = await log_in(server, context, "the-moderator")
+        await page.get_by_role("link", name="Reports", exact=True).click()
+        await page.get_by_role("link", name="Event $").click()
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("Advertising")
+        await expect(page.locator("blockquote")).to_contain_text("Buy followers now")
+        await page.get_by_role("link", name="@user:hansa.test").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("小明 Ming")
+        await page.get_by_role("link", name="Garden 花园").click()
+        await page.get_by_role("link", name="What was said").click()
+        await expect(page.get_by_text("Good morning")).to_be_visible()
+        await page.get_by_role("link", name="Users", exact=True).click()
+        await page.get_by_label("User id begins with").fill("the-")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("rowheader")).to_have_count(3)
+
+
+async def test_a_phone_shows_the_menu_when_it_is_asked_for(server: RunningServer, crew: Crew) -> None:
+    async with chromium() as context:
+        page = await log_in(server, context, "owner")
+        await page.set_viewport_size(SIZES["phone"])
+        await expect(page.get_by_role("navigation")).to_be_hidden()
+        await page.get_by_role("button", name="Menu").press("Enter")
+        await page.get_by_role("navigation").get_by_role("link", name="Rooms").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Rooms")
+        await page.get_by_role("button", name="中文").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("房间")
+        await page.keyboard.press("Tab")
+        await expect(page.get_by_role("link", name="跳到正文")).to_be_focused()
+
+
+async def nasty(client: Client) -> tuple[str, str]:
+    """Everything that somebody can name, named nastily."""
+    await client.put("/profile/{}/displayname", client.user_id, body={"displayname": NASTY[:250]})
+    await client.put("/devices/{}", client.device_id, body={"display_name": NASTY})
+    room_id = await client.create_room(name=NASTY, topic=NASTY)
+    event_id = await client.send(room_id, NASTY, formatted_body=NASTY)
+    headers = {"User-Agent": NASTY.encode("ascii", "ignore").decode(), "Content-Type": "text/html"}
+    path = "/_matrix/media/v3/upload"
+    await client.request("POST", path, data=NASTY.encode(), headers=headers, query={"filename": NASTY})
+    await client.post("/rooms/{}/report/{}", room_id, event_id, body={"reason": NASTY})
+    await client.post("/users/{}/report", client.user_id, body={"reason": NASTY})
+    return room_id, event_id
+
+
+async def test_nasty_strings_are_only_shown(server: RunningServer, crew: Crew) -> None:
+    """T-M1, T-M15: names, bodies, reasons, file names and programs run nothing and load nothing, on any page."""
+    room_id, event_id = await nasty(crew.user)
+    paths = [*LISTS, f"users/{crew.user.user_id}", f"rooms/{room_id}", f"rooms/{room_id}/members", "reports/1"]
+    paths += [f"rooms/{room_id}/timeline", f"events/{event_id}", f"users?q={NASTY}", "rooms?q=%3Cscript%3E", "reports/2"]
+    async with chromium() as context:
+        page = await log_in(server, context, "owner")
+        alerts: list[str] = []
+        page.on("dialog", lambda dialog: alerts.append(dialog.message))
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        for path in paths:
+            await page.goto(f"{server.base_url}/admin/{path}")
+            assert await page.locator("main img, main script").count() == 0, path
+            assert "49" not in await page.locator("h1").first.inner_text(), path
+        assert not alerts
+        assert all(url.startswith(f"{server.base_url}/admin") for url in asked), asked
