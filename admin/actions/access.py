@@ -25,14 +25,16 @@ class AccountAccess:
         self._devices = own_devices
         self._resets = resets
 
-    async def reset_password(self, user_id: UserId, password: str, *, logs_out: bool, by: Operator) -> None:
+    async def reset_password(
+        self, user_id: UserId, password: str, *, logs_out: bool, by: Operator, reason: str | None = None
+    ) -> None:
         """Raises NotFound, Forbidden, WeakPassword."""
         by.check(Permission.IMPERSONATE)
         tools = self._tools
         row = await tools.target(by, user_id, "Only local users can have their password reset")
         if row.is_deactivated:
             raise NotFound("User not found")
-        entry = entry_of(by, "user.password", user_id, after={"logout_devices": logs_out})
+        entry = entry_of(by, "user.password", user_id, reason=reason, after={"logout_devices": logs_out})
         await tools.users.set_password(user_id, password, also=tools.audit.noting(entry))
         if logs_out:
             await tools.sessions.end_all(user_id)

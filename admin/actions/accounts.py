@@ -75,14 +75,14 @@ class Accounts:
         await self._change(row, wish, by)
         return False
 
-    async def deactivate(self, user_id: UserId, *, erase: bool, by: Operator) -> bool:
+    async def deactivate(self, user_id: UserId, *, erase: bool, by: Operator, reason: str | None = None) -> bool:
         """Ends the account for good. Whether everything that other servers keep was ended there too.
 
         Raises NotFound, Forbidden.
         """
         by.check(Permission.END_USERS)
         await self._tools.target(by, user_id, "Can only deactivate local users")
-        entry = entry_of(by, "user.deactivate", user_id, after={"erase": erase})
+        entry = entry_of(by, "user.deactivate", user_id, reason=reason, after={"erase": erase})
         return await self._deactivation.deactivate(user_id, erase=erase, also=self._tools.audit.noting(entry))
 
     async def _make(self, user_id: UserId, wish: AccountWish, by: Operator) -> None:

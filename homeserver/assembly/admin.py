@@ -19,11 +19,12 @@ from admin.api.user_devices import UserDeviceEndpoints
 from admin.api.user_reads import UserReadEndpoints
 from admin.api.users import UserEndpoints
 from admin.audit import AuditLog
+from admin.console.users import UserActs
 from homeserver.accounts.devices import Devices
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
-from homeserver.assembly.console import console_endpoints
+from homeserver.assembly.console import ConsoleActs, console_endpoints
 from homeserver.assembly.people import PeopleParts
 from homeserver.assembly.rooms import RoomParts
 
@@ -54,6 +55,8 @@ async def build_admin(
     access = AccountAccess(tools, Devices(db, parts.journal, accounts.sessions), accounts.resets)
     sanctions = Sanctions(tools, parts.shadow_bans, base.limiter)
     await sanctions.load()
+    tokens = RegistrationTokens(db, audit, clock, base.world.randomness)
+    acts = ConsoleActs(audit=audit, users=UserActs(changes, access, sanctions), tokens=tokens, notices=people.notices)
     return AdminParts(
         audit=audit,
         roles=roles,
@@ -64,13 +67,13 @@ async def build_admin(
         endpoints=[
             OperatorEndpoints(roles),
             AuditEndpoints(db, audit),
-            *console_endpoints(base, accounts, parts),
+            *console_endpoints(base, accounts, parts, acts),
             UserEndpoints(db, changes, accounts.users),
             AccountActEndpoints(changes, access, roles),
             SanctionEndpoints(sanctions),
             UserDeviceEndpoints(tools, access),
             UserReadEndpoints(tools, people.moderation),
-            RegistrationTokenEndpoints(RegistrationTokens(db, audit, clock, base.world.randomness)),
+            RegistrationTokenEndpoints(tokens),
             ServerEndpoints(tools),
         ],
     )

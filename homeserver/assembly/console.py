@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from urllib.parse import quote
 
+from admin.actions.registration_tokens import RegistrationTokens
+from admin.audit import AuditLog
 from admin.console.assets import Assets
 from admin.console.audit_pages import AuditPages
 from admin.console.configuration import ConfigurationPages
@@ -11,14 +14,17 @@ from admin.console.desk import Desk
 from admin.console.entry import EntryPages
 from admin.console.federation import FederationPages
 from admin.console.media import MediaPages
+from admin.console.notices import NoticePages
 from admin.console.overview import Gauges, OverviewPages, iso, size
+from admin.console.registration_tokens import RegistrationTokenPages
 from admin.console.reports import ReportPages
 from admin.console.rooms import RoomPages
 from admin.console.sessions import ConsoleDoor, ConsoleSessions
 from admin.console.texts import say
-from admin.console.users import UserPages
+from admin.console.users import UserActs, UserPages
 from homeserver.accounts.login import Login
 from homeserver.accounts.login_tokens import LoginTokens
+from homeserver.accounts.server_notices import ServerNotices
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
@@ -44,7 +50,17 @@ def build_desk(base: Base, accounts: AccountParts) -> Desk:
     return Desk(sessions, pages, base.config.base_url)
 
 
-def console_endpoints(base: Base, accounts: AccountParts, parts: RoomParts) -> list[object]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleActs:
+    """What the pages do: the same actions as the admin API."""
+
+    audit: AuditLog
+    users: UserActs
+    tokens: RegistrationTokens
+    notices: ServerNotices
+
+
+def console_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, acts: ConsoleActs) -> list[object]:
     db, clock = base.world.db, base.world.clock
     desk = build_desk(base, accounts)
     free = "hansa_disk_free_bytes"
@@ -53,11 +69,13 @@ def console_endpoints(base: Base, accounts: AccountParts, parts: RoomParts) -> l
         Assets(),
         EntryPages(desk, base.server_name),
         OverviewPages(desk, db, clock, gauges),
-        UserPages(desk, db),
+        UserPages(desk, db, acts.users),
         RoomPages(desk, db),
         ReportPages(desk, db),
         MediaPages(desk, db),
         FederationPages(desk, db),
+        RegistrationTokenPages(desk, db, clock, acts.tokens),
+        NoticePages(desk, db, acts.audit, acts.notices),
         AuditPages(desk, db),
         ConfigurationPages(desk, base.config),
     ]

@@ -17,7 +17,7 @@ def welcome(config: Config, *, first_start: bool) -> str:
             f"  chat              in Element (or any client) choose the homeserver {config.base_url}",
             f"  new accounts      {_registration(config)}",
             "  is all well?      hansa doctor",
-            f"  the console       will be at {config.base_url}/admin (not in this version)",
+            f"  the console       {config.base_url}/admin",
             "",
         ]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from typing import Any
 import pyotp
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import BrowserContext, Page, ViewportSize, expect
 
 from homeserver.config import Listener
 from tests.admin.people import PASSWORD, Crew, crew_of
@@ -20,10 +20,13 @@ from tests.kit.browser import chromium
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs("chromium")]
-SIZES = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1280, "height": 800}}
+SIZES: dict[str, ViewportSize] = {
+    "phone": {"width": 390, "height": 844},
+    "desktop": {"width": 1280, "height": 800},
+}
 # Where to keep what the pages look like, for people who look.
 SHOTS = os.environ.get("HANSA_SHOTS")
-LISTS = ("users", "rooms", "reports", "media", "federation", "audit", "config")
+LISTS = ("users", "rooms", "reports", "media", "federation", "tokens", "notices", "audit", "config")
 NASTY = """"><img src=x onerror=alert(1)><script>alert(2)</script>'+alert(3)+'{{7*7}}javascript:alert(4)\u202e"""
 
 
@@ -76,7 +79,7 @@ async def log_in(server: RunningServer, context: BrowserContext, name: str) -> P
 
 async def keep(page: Page, name: str) -> None:
     if SHOTS is not None:
-        width = (page.viewport_size or {}).get("width", 0)
+        width = page.viewport_size["width"] if page.viewport_size else 0
         await page.screenshot(path=f"{SHOTS}/{name}-{width}.png", full_page=True)
 
 
@@ -172,7 +175,13 @@ async def test_nasty_strings_are_only_shown(server: RunningServer, crew: Crew) -
     """T-M1, T-M15: names, bodies, reasons, file names and programs run nothing and load nothing, on any page."""
     room_id, event_id = await nasty(crew.user)
     paths = [*LISTS, f"users/{crew.user.user_id}", f"rooms/{room_id}", f"rooms/{room_id}/members", "reports/1"]
-    paths += [f"rooms/{room_id}/timeline", f"events/{event_id}", f"users?q={NASTY}", "rooms?q=%3Cscript%3E", "reports/2"]
+    paths += [
+        f"rooms/{room_id}/timeline",
+        f"events/{event_id}",
+        f"users?q={NASTY}",
+        "rooms?q=%3Cscript%3E",
+        "reports/2",
+    ]
     async with chromium() as context:
         page = await log_in(server, context, "owner")
         alerts: list[str] = []
