@@ -11,7 +11,7 @@ from typing import Any
 
 import pyotp
 import pytest
-from axe_playwright_python.async_playwright import Axe
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import BrowserContext, Page, ViewportSize, expect
 
 from homeserver.config import Listener
@@ -55,8 +55,9 @@ async def busy(crew: Crew) -> tuple[str, str]:
     await speaker.put("/profile/{}/displayname", speaker.user_id, body={"displayname": "小明 Ming"})
     room_id = await speaker.create_room(name="Garden 花园", preset="public_chat", visibility="public")
     await crew.moderator.join(room_id)
-    for text in ("Good morning", "你好", "Buy followers now at spam.example"):
-        event_id = await speaker.send(room_id, text)
+    for text in ("Good morning", "你好"):
+        await speaker.send(room_id, text)
+    event_id = await speaker.send(room_id, "Buy followers now at spam.example")
     await crew.moderator.post("/rooms/{}/report/{}", room_id, event_id, body={"reason": "Advertising"})
     await speaker.request("POST", "/_matrix/media/v3/upload", data=b"file", headers={"Content-Type": "image/png"})
     return room_id, event_id
