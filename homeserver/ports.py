@@ -195,11 +195,15 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class SearchFindings:
-    """A page in the order asked for; `count` is of all that the viewer may see, up to the position `upto`."""
+    """A page in the order asked for; `count` is of all that the viewer may see, up to the position `upto`.
+
+    `words` are those of the term that are wanted, to be highlighted.
+    """
 
     hits: Sequence[SearchHit]
     count: int
     upto: int
+    words: Sequence[str]
     is_partial: bool = False
 
 
@@ -207,11 +211,7 @@ class MessageSearch(Protocol):
     """Search in messages. Implemented by search. Whatever it finds passes the read gate before it is shown."""
 
     async def find(self, wish: SearchWish) -> SearchFindings:
-        """The first `limit`. Raises InvalidParam for a term that says nothing sensible."""
-        ...
-
-    def words(self, term: str) -> Sequence[str]:
-        """The words of a search, to be highlighted."""
+        """The first `limit`. Raises InvalidParam for a term that can't be meant so."""
         ...
 
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import structlog
 
 from homeserver.core.filters import compile_types
+from homeserver.core.identifiers import RoomAlias
 from homeserver.ports import SearchFindings, SearchHit, SearchWish
-from search.analyser import words_of
+from homeserver.storage import room_aliases
+from homeserver.storage.database import Database
 from search.documents import KEYS
 from search.indexer import Indexer
-from search.query import parse
+from search.query import aliases_in, parse
 from search.tiers import All, Has, Not, Query, Question, Senders, Tier, TierFault, Types
 from search.visibility import scope_of
 
@@ -21,19 +23,20 @@ log = structlog.get_logger()
 class TierSearch:
     """Asks the tier exactly what the searcher may see, over what was said up to now."""
 
-    def __init__(self, tier: Tier, indexer: Indexer) -> None:
+    def __init__(self, db: Database, tier: Tier, indexer: Indexer) -> None:
+        self._db = db
         self._tier = tier
         self._indexer = indexer
 
     async def find(self, wish: SearchWish) -> SearchFindings:
         """Partial where the tier can't be asked, or what was said last isn't in it yet. Raises InvalidParam."""
-        query = parse(wish.term)
-        if query is None:
-            return SearchFindings((), 0, wish.upto)
+        parsed = parse(wish.term, me=wish.viewer, rooms=await self._rooms(aliases_in(wish.term)))
+        if parsed is None:
+            return SearchFindings((), 0, wish.upto, ())
         upto = min(wish.upto, self._indexer.heard)
         is_partial = not await self._indexer.flushed()
         question = Question(
-            query=All((query, *_narrowed(wish))),
+            query=All((parsed.query, *_narrowed(wish))),
             scope=scope_of(wish.rooms),
             keys=frozenset(wish.keys),
             by_rank=wish.order_by == "rank",
@@ -46,12 +49,16 @@ class TierSearch:
         except TierFault as fault:
             log.warning("search_failed", error=str(fault))
             self._indexer.mend()
-            return SearchFindings((), 0, upto, is_partial=True)
+            return SearchFindings((), 0, upto, parsed.words, is_partial=True)
         hits = [SearchHit(hit.event_nid, hit.source_nid, hit.rank, hit.cursor) for hit in found.hits]
-        return SearchFindings(hits, found.count, upto, is_partial=is_partial or found.is_partial)
+        return SearchFindings(hits, found.count, upto, parsed.words, is_partial=is_partial or found.is_partial)
 
-    def words(self, term: str) -> Sequence[str]:
-        return words_of(term)
+    async def _rooms(self, aliases: Sequence[str]) -> dict[str, str]:
+        """The rooms that this server knows by these aliases."""
+        if not aliases:
+            return {}
+        found = await room_aliases.by_aliases(self._db, [RoomAlias(alias) for alias in aliases])
+        return {alias: row.room_id for alias, row in found.items()}
 
 
 def _narrowed(wish: SearchWish) -> list[Query]:

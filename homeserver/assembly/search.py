@@ -17,4 +17,4 @@ async def build_search(base: Base, journal: Journal) -> MessageSearch:
     await indexer.start(is_empty=not is_kept)
     base.tasks.at_end(index.close)
     base.tasks.forever(indexer.run, name="search")
-    return TierSearch(index, indexer)
+    return TierSearch(base.world.db, index, indexer)

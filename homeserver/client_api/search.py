@@ -100,13 +100,15 @@ class Search:
             around = await self._searching.surroundings(caller.user_id, page.found, *limits)
         answer: Json = {
             "count": page.count,
-            "highlights": self._searching.words(criteria.search_term),
+            "highlights": list(page.words),
             "results": await self._results(page.found, around, viewer),
         }
         if context is not None and context.include_profile:
             profiles = await self._searching.profiles(page.found, around)
             for one, result in zip(page.found, answer["results"], strict=True):
                 result["context"]["profile_info"] = profiles.get(one.stored.nid, {})
+        if page.is_partial:
+            answer["org.hansa.partial"] = True
         if page.next is not None:
             answer["next_batch"] = page.next.token()
         if criteria.groupings.group_by:

@@ -89,6 +89,7 @@ class SearchPage:
     found: list[FoundEvent]
     count: int
     upto: int
+    words: Sequence[str]
     next: Place | None = None
     is_partial: bool = False
 
@@ -111,9 +112,6 @@ class Searching:
         self._numbers = numbers
         self._search = search
         self._ignore_list = ignore_list
-
-    def words(self, term: str) -> Sequence[str]:
-        return self._search.words(term)
 
     async def search(self, viewer: UserId, request: SearchRequest) -> SearchPage:
         """A page of the messages that the viewer may see. A handful of queries, whatever it finds.
@@ -141,7 +139,7 @@ class Searching:
         )
         found = await self._search.find(wish)
         upto = place.upto if request.place is not None else found.upto
-        page = SearchPage([], found.count, upto, is_partial=found.is_partial)
+        page = SearchPage([], found.count, upto, found.words, is_partial=found.is_partial)
         for _ in range(ROUNDS_MAX):
             shown = await self._visible(viewer, rooms, found.hits, wanted)
             page.count -= len(found.hits) - len(shown)
