@@ -10,6 +10,7 @@ from admin.actions.operators import OperatorRoles
 from admin.actions.registration_tokens import RegistrationTokens
 from admin.actions.sanctions import Sanctions
 from admin.actions.targets import AccountTools
+from admin.api.media_statistics import MediaStatistics
 from admin.api.operators import AuditEndpoints, OperatorEndpoints
 from admin.api.registration_tokens import RegistrationTokenEndpoints
 from admin.api.server import ServerEndpoints
@@ -75,5 +76,6 @@ async def build_admin(
             UserReadEndpoints(tools, people.moderation),
             RegistrationTokenEndpoints(tokens),
             ServerEndpoints(tools),
+            MediaStatistics(db),
         ],
     )

@@ -69,4 +69,4 @@ class Directory:
         spec="client-server-api/#get_matrixclientv3roomsroomidaliases",
     )
     async def local_aliases(self, caller: Caller, room_id: RoomId) -> Json:
-        return {"aliases": await self._aliases.of_room(room_id, caller.user_id)}
+        return {"aliases": await self._aliases.of_room(room_id, caller.user_id, is_admin=caller.is_admin)}

@@ -71,10 +71,13 @@ class Aliases:
         others = await room_directory.servers_in(self._db, found.room_id, SERVERS_MAX)
         return found.room_id, [own, *(server for server in others if server != own)]
 
-    async def of_room(self, room_id: RoomId, viewer: UserId) -> list[RoomAlias]:
-        """This server's aliases of a room. Raises Forbidden for those who are neither in it nor may read it."""
+    async def of_room(self, room_id: RoomId, viewer: UserId, *, is_admin: bool = False) -> list[RoomAlias]:
+        """This server's aliases of a room. Raises Forbidden for those who are neither in it nor may read it.
+
+        Administrators may: the aliases are the server's.
+        """
         room = await self._rooms.get(room_id)
-        if room is None or (room.membership(viewer) != "join" and not _is_world_readable(room)):
+        if not is_admin and (room is None or (room.membership(viewer) != "join" and not _is_world_readable(room))):
             raise Forbidden("you are not in this room")
         return await room_aliases.of_room(self._db, room_id)
 
