@@ -186,7 +186,7 @@ class Hansa:
             ]
             federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)
-        admin = await build_admin(base, accounts, rooms, commands, self.people)
+        self.admin = admin = await build_admin(base, accounts, rooms, commands, self.people)
         admin.endpoints.extend(spam_endpoints(base, self.spam, accounts, self.media, admin.audit, parts))
         await self._serve([*parts, *admin.for_clients], between_servers, admin.endpoints)
         self._watch(journal)

@@ -15,7 +15,7 @@ import structlog
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId
 from homeserver.core.relations import is_replacement, relation_of
-from homeserver.journal.journal import Entry, Journal
+from homeserver.journal.journal import PURGED, Entry, Journal
 from homeserver.rooms.building import PAST, Written
 from homeserver.runtime.clock import Clock
 from homeserver.storage import events, journal_cursors, relations
@@ -113,6 +113,8 @@ class Indexer:
                     self._note(past.event)
             elif entry.kind == "redacted":
                 self._redacted.update(dict.fromkeys(entry.payload))
+            elif entry.kind == PURGED:
+                self._changed.update(dict.fromkeys(entry.payload.event_ids))
             self._heard = entry.position
         if len(self._changed) > NOTED_MAX and self._failures and not self._is_behind:
             self._caught_up, self._catch_up_to = self._written, self._heard

@@ -23,6 +23,7 @@ from admin.audit import AuditLog
 from admin.console.users import UserActs
 from homeserver.accounts.devices import Devices
 from homeserver.assembly.accounts import AccountParts
+from homeserver.assembly.admin_rooms import AdminRoomParts, build_admin_rooms
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.console import ConsoleActs, console_endpoints
@@ -39,6 +40,7 @@ class AdminParts:
     tools: AccountTools
     accounts: Accounts
     sanctions: Sanctions
+    rooms: AdminRoomParts
     endpoints: list[object]
     # The specification's own: served with the client API.
     for_clients: list[object]
@@ -58,9 +60,12 @@ async def build_admin(
     await sanctions.load()
     tokens = RegistrationTokens(db, audit, clock, base.world.randomness)
     acts = ConsoleActs(audit=audit, users=UserActs(changes, access, sanctions), tokens=tokens, notices=people.notices)
+    rooms = await build_admin_rooms(base, parts, commands, audit)
+    await rooms.jobs.start()
     return AdminParts(
         audit=audit,
         roles=roles,
+        rooms=rooms,
         tools=tools,
         accounts=changes,
         sanctions=sanctions,
@@ -68,6 +73,7 @@ async def build_admin(
         endpoints=[
             OperatorEndpoints(roles),
             AuditEndpoints(db, audit),
+            *rooms.endpoints,
             *console_endpoints(base, accounts, parts, acts),
             UserEndpoints(db, changes, accounts.users),
             AccountActEndpoints(changes, access, roles),

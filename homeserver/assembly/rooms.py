@@ -22,7 +22,7 @@ from homeserver.rooms.forks import Forks
 from homeserver.rooms.graph_reads import GraphReads
 from homeserver.rooms.history import History
 from homeserver.rooms.incoming import Incoming, WriteParts
-from homeserver.rooms.policy import InvitePermission, NoticeRoomsStay, PolicyChain
+from homeserver.rooms.policy import InvitePermission, NoticeRoomsStay, PolicyChain, RoomsBlocked
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.shadow_bans import ShadowBans
@@ -74,7 +74,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     base.tasks.forever(erasure.run, name="erasure")
     notices = UserId(f"@{base.config.server_notices.localpart}:{base.server_name}")
     invites = InvitePermission(db, base.server_name, exempt=frozenset({notices}))
-    policy = PolicyChain([invites, NoticeRoomsStay(db, rooms)])
+    policy = PolicyChain([RoomsBlocked(db), invites, NoticeRoomsStay(db, rooms)])
     shadow_bans = ShadowBans(db, rooms)
     return RoomParts(
         journal=journal,

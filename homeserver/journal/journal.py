@@ -22,6 +22,8 @@ from homeserver.storage.database import Database, Tx
 log = structlog.get_logger()
 
 BLOCK = 10_000
+# Events that are no more: `rooms.purging.Purged`.
+PURGED = "purged"
 _NEXT_BLOCK = "SELECT nextval('journal_blocks')"
 
 
@@ -29,7 +31,8 @@ _NEXT_BLOCK = "SELECT nextval('journal_blocks')"
 class Entry:
     """Something durable that others must hear of.
 
-    `kind` is one of: event, receipt, account_data, to_device, device_list, one_time_keys, presence, pushers, rooms.
+    `kind` is one of: event, receipt, account_data, to_device, device_list, one_time_keys, presence, pushers, rooms,
+    redacted, purged (events that are gone), room_purged (a room that is).
     `room_id` where it happened in a room, `user_ids` whose clients it concerns (beyond the room's members).
     `payload` is what the kind's own module put there: consumers that know the kind need no query.
     """

@@ -18,7 +18,7 @@ from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, ServerName, UserId, domain_of
 from homeserver.core.relations import REFERENCE, REPLACE, THREAD, is_replacement, may_be_replaced, relation_of
 from homeserver.core.visibility import VisibilityTimeline
-from homeserver.journal.journal import Entry, Journal
+from homeserver.journal.journal import PURGED, Entry, Journal
 from homeserver.rooms.building import PAST, Written
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.read_gate import ReadGate
@@ -194,6 +194,11 @@ class Aggregations:
             elif entry.kind == PAST:
                 for past in entry.payload:
                     self._changed(past.event)
+            elif entry.kind == PURGED:
+                # What is gone may be anybody's child, and nobody remembers whose.
+                self._changes += 1
+                for event_id in list(self._known):
+                    self._forget(event_id)
 
     def _changed(self, event: Event) -> None:
         """Forgets what relates to that which this event relates to."""

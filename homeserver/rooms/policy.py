@@ -11,7 +11,7 @@ from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.events import Draft
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.ports import PolicyCheck
-from homeserver.storage import account_data, server_notice_rooms
+from homeserver.storage import account_data, blocked_rooms, server_notice_rooms
 from homeserver.storage.database import Database
 
 INVITE_PERMISSION = "m.invite_permission_config"
@@ -67,6 +67,22 @@ class InvitePermission:
         except MatrixError:
             return False
         return isinstance(content, dict) and content.get("default_action") == "block"
+
+
+class RoomsBlocked:
+    """Refuses to bring anybody into a room that an operator has blocked, from here or from elsewhere."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def judge(self, room_id: RoomId | None, draft: Draft) -> Draft:
+        if draft.type != "m.room.member" or room_id is None:
+            return draft
+        if draft.content.get("membership") not in ("join", "invite", "knock"):
+            return draft
+        if await blocked_rooms.blocked_by(self._db, room_id) is not None:
+            raise Forbidden("This room has been blocked on this server")
+        return draft
 
 
 class NoticeRoomsStay:

@@ -135,7 +135,7 @@ class ReadGate:
 
     def _hear(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            if entry.kind == "state_jump" and entry.room_id is not None:
+            if entry.kind in ("state_jump", "room_purged") and entry.room_id is not None:
                 self._changes += 1
                 for viewer in list(self._viewers.get(entry.room_id, ())):
                     self._forget(entry.room_id, viewer)

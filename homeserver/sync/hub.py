@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from immutables import Map
 
 from homeserver.core.identifiers import RoomId, UserId
-from homeserver.journal.journal import Entry, Journal
+from homeserver.journal.journal import PURGED, Entry, Journal
 from homeserver.rooms.building import Written
 from homeserver.rooms.residents import Rooms
 from homeserver.storage.events import StoredEvent
@@ -179,6 +179,8 @@ class SyncHub:
                 self._touch(entry.room_id, entry.position)
                 if entry.kind == "redacted":
                     self._redact_all(entry.room_id, entry.payload)
+                if entry.kind == PURGED:
+                    self._redact_all(entry.room_id, entry.payload.event_nids)
                 if entry.kind == "gap":
                     self._gap_last[entry.room_id] = entry.position
                 if entry.kind == "state_jump":
@@ -189,7 +191,7 @@ class SyncHub:
                     woken |= self._concerned(room.members)
             for user_id in entry.user_ids:
                 self._user_last.setdefault(user_id, {})[entry.kind] = entry.position
-                if entry.kind in ("forgotten", "membership", "state_jump"):
+                if entry.kind in ("forgotten", "membership", "state_jump", "room_purged"):
                     self._user_rooms.forget(user_id)
                 if user_id in self._waiting:
                     woken.add(user_id)

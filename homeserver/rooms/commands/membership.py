@@ -61,8 +61,9 @@ class Membership:
         own = {key: value for key, value in own.items() if key not in _SERVERS_OWN}
         room = await self._rooms.get(room_id)
         if room is None or not self._is_here(room):
-            content = (await self._contents("join", [user_id], None))[user_id]
-            await self._remote.join(user_id, room_id, via, {**content, **own})
+            content = {**(await self._contents("join", [user_id], None))[user_id], **own}
+            await self._submission.judge(room_id, self._submission.draft("m.room.member", user_id, content, user_id))
+            await self._remote.join(user_id, room_id, via, content)
         elif room.membership(user_id) != "join":
             try:
                 await self._join_here(room, user_id, own, is_guest=is_guest)
@@ -82,6 +83,7 @@ class Membership:
         room = await self._rooms.get(room_id)
         content = (await self._contents("knock", [user_id], reason))[user_id]
         if room is None or not self._is_here(room):
+            await self._submission.judge(room_id, self._submission.draft("m.room.member", user_id, content, user_id))
             await self._remote.knock(user_id, room_id, via, content)
         else:
             await self._send(room_id, user_id, user_id, content)

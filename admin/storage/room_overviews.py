@@ -1,0 +1,136 @@
+"""The table `room_overviews`: what lists of all rooms are sorted and filtered by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import Any
+
+from homeserver.core.identifiers import RoomId
+from homeserver.storage.database import Reader, Row, Tx
+
+CONSUMER = "room_overviews"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """One room as lists show it. `encryption` is the algorithm, None for a room in the clear."""
+
+    room_nid: int
+    room_id: RoomId
+    name: str | None
+    topic: str | None
+    avatar: str | None
+    canonical_alias: str | None
+    room_type: str | None
+    creator: str
+    version: str
+    encryption: str | None
+    join_rules: str | None
+    guest_access: str | None
+    history_visibility: str | None
+    federatable: bool
+    tombstoned: bool
+    joined_members: int
+    joined_local_members: int
+    invited_members: int
+    state_events: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomFilter:
+    """Which rooms are asked for; None asks for all. `term` is looked for in names and aliases, or is an id."""
+
+    term: str | None = None
+    is_public: bool | None = None
+    is_empty: bool | None = None
+    order_by: str = "name"
+    backwards: bool = False
+
+
+_NAMES = [field.name for field in fields(Overview)]
+_INSERT = """
+    INSERT INTO room_overviews (
+        room_nid, room_id, name, topic, avatar, canonical_alias, room_type, creator, version, encryption, join_rules,
+        guest_access, history_visibility, federatable, tombstoned, joined_members, joined_local_members,
+        invited_members, state_events
+    )
+    SELECT new.* FROM unnest(
+        $1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+        $10::text[], $11::text[], $12::text[], $13::text[], $14::boolean[], $15::boolean[], $16::integer[],
+        $17::integer[], $18::integer[], $19::integer[]
+    ) AS new(room_nid) JOIN rooms r ON r.room_nid = new.room_nid
+    ON CONFLICT (room_nid) DO UPDATE SET
+        room_id = excluded.room_id, name = excluded.name, topic = excluded.topic, avatar = excluded.avatar,
+        canonical_alias = excluded.canonical_alias, room_type = excluded.room_type, creator = excluded.creator,
+        version = excluded.version, encryption = excluded.encryption, join_rules = excluded.join_rules,
+        guest_access = excluded.guest_access, history_visibility = excluded.history_visibility,
+        federatable = excluded.federatable, tombstoned = excluded.tombstoned,
+        joined_members = excluded.joined_members, joined_local_members = excluded.joined_local_members,
+        invited_members = excluded.invited_members, state_events = excluded.state_events
+"""
+# A name of a column can't be a parameter: only these are ever put in.
+ORDERS: Mapping[str, str] = {
+    "name": "lower(coalesce(o.name, o.canonical_alias, o.room_id))",
+    "alphabetical": "lower(coalesce(o.name, o.canonical_alias, o.room_id))",
+    "canonical_alias": "o.canonical_alias",
+    "joined_members": "o.joined_members",
+    "size": "o.joined_members",
+    "joined_local_members": "o.joined_local_members",
+    "version": "o.version",
+    "creator": "o.creator",
+    "encryption": "o.encryption",
+    "federatable": "o.federatable",
+    "public": "r.is_published",
+    "join_rules": "o.join_rules",
+    "guest_access": "o.guest_access",
+    "history_visibility": "o.history_visibility",
+    "state_events": "o.state_events",
+}
+LARGEST_FIRST = frozenset({"joined_members", "size", "joined_local_members", "version", "state_events"})
+_MATCHES = """
+    ($1::text IS NULL OR o.room_id = $2 OR strpos(lower(o.name), $1) > 0 OR strpos(lower(o.canonical_alias), $1) > 0)
+    AND ($3::boolean IS NULL OR r.is_published = $3)
+    AND ($4::boolean IS NULL OR (o.joined_members = 0) = $4)
+"""
+_PAGE = f"""
+    SELECT o.*, r.is_published FROM room_overviews o JOIN rooms r USING (room_nid) WHERE {_MATCHES}
+    ORDER BY {{order}} {{direction}} NULLS LAST, o.room_id {{direction}} LIMIT $5 OFFSET $6
+"""
+_COUNT = f"SELECT count(*) FROM room_overviews o JOIN rooms r USING (room_nid) WHERE {_MATCHES}"
+_ONE = "SELECT o.*, r.is_published FROM room_overviews o JOIN rooms r USING (room_nid) WHERE r.room_id = $1"
+_AFTER = "SELECT room_nid, room_id FROM rooms WHERE room_nid > $1 ORDER BY room_nid LIMIT $2"
+
+
+async def upsert(tx: Tx, overviews: Sequence[Overview]) -> None:
+    """Rooms that are gone meanwhile stay gone."""
+    columns: list[list[Any]] = [list(column) for column in zip(*map(astuple, overviews), strict=True)]
+    await tx.execute(_INSERT, *columns)
+
+
+async def page(db: Reader, wanted: RoomFilter, limit: int, offset: int) -> tuple[list[tuple[Overview, bool]], int]:
+    """(room, whether it is in the directory) of one page, and how many rooms match in all."""
+    arguments = _arguments(wanted)
+    sql = _PAGE.format(order=ORDERS[wanted.order_by], direction="DESC" if wanted.backwards else "ASC")
+    rows = await db.fetch(sql, *arguments, limit, offset)
+    return [_overview(row) for row in rows], int(await db.fetchval(_COUNT, *arguments))
+
+
+async def one(db: Reader, room_id: RoomId) -> tuple[Overview, bool] | None:
+    """The room, and whether it is in the directory."""
+    row = await db.fetchrow(_ONE, room_id)
+    return _overview(row) if row is not None else None
+
+
+async def room_ids_after(db: Reader, room_nid: int, limit: int) -> list[tuple[int, RoomId]]:
+    """All rooms by number, whether they have an overview or not."""
+    return [(row["room_nid"], RoomId(row["room_id"])) for row in await db.fetch(_AFTER, room_nid, limit)]
+
+
+def _arguments(wanted: RoomFilter) -> list[Any]:
+    term = wanted.term
+    return [term.lower() if term is not None else None, term, wanted.is_public, wanted.is_empty]
+
+
+def _overview(row: Row) -> tuple[Overview, bool]:
+    return Overview(**{name: row[name] for name in _NAMES}), row["is_published"]
