@@ -30,9 +30,7 @@ REBUILD = "rebuild_room_overviews"
 class RoomOverviews:
     """`start` catches up and listens, `run` is one round of its task, `rebuild` the job that makes all anew."""
 
-    def __init__(
-        self, db: Database, journal: Journal, rooms: Rooms, clock: Clock, server_name: ServerName
-    ) -> None:
+    def __init__(self, db: Database, journal: Journal, rooms: Rooms, clock: Clock, server_name: ServerName) -> None:
         self._db = db
         self._journal = journal
         self._rooms = rooms

@@ -151,9 +151,7 @@ class RoomDeletions:
             raise InvalidParam(row.error, errcode="M_UNKNOWN")
         return shutdown_of(row)
 
-    @endpoint(
-        "GET", _V2 + "/rooms/delete_status/{delete_id}", access=Access.ADMIN, spec="", needs=Permission.READ_JOBS
-    )
+    @endpoint("GET", _V2 + "/rooms/delete_status/{delete_id}", access=Access.ADMIN, spec="", needs=Permission.READ_JOBS)
     async def status(self, delete_id: str) -> Json:
         row = await self._jobs.one(delete_id)
         if row.kind != DELETE:
@@ -167,9 +165,7 @@ class RoomDeletions:
             raise NotFound(f"No delete task for room_id '{room_id}' found")
         return {"results": [{"delete_id": row.job_id, **_status(row)} for row in rows]}
 
-    @endpoint(
-        "POST", _V1 + "/purge_history/{room_id}", access=Access.ADMIN, spec="", needs=Permission.DELETE_ROOMS
-    )
+    @endpoint("POST", _V1 + "/purge_history/{room_id}", access=Access.ADMIN, spec="", needs=Permission.DELETE_ROOMS)
     async def purge(self, operator: Operator, room_id: str, body: PurgeBody) -> Json:
         event_id = parse_event_id(body.purge_up_to_event_id) if body.purge_up_to_event_id is not None else None
         return await self._purge(operator, room_id, event_id, body)
@@ -184,9 +180,7 @@ class RoomDeletions:
     async def purge_to(self, operator: Operator, room_id: str, event_id: EventId, body: PurgeBody) -> Json:
         return await self._purge(operator, room_id, event_id, body)
 
-    @endpoint(
-        "GET", _V1 + "/purge_history_status/{purge_id}", access=Access.ADMIN, spec="", needs=Permission.READ_JOBS
-    )
+    @endpoint("GET", _V1 + "/purge_history_status/{purge_id}", access=Access.ADMIN, spec="", needs=Permission.READ_JOBS)
     async def purge_status(self, purge_id: str) -> Json:
         row = await self._jobs.one(purge_id)
         if row.kind != PURGE_HISTORY:

@@ -164,9 +164,7 @@ async def test_v1_answers_when_it_is_done(server: RunningServer, crew: Crew) -> 
     (await crew.admin.get(V2 + "/delete_status/{}", "nothing")).refused(404, "M_NOT_FOUND")
 
 
-async def test_history_is_purged_and_the_room_goes_on(
-    server: RunningServer, crew: Crew, database: Database
-) -> None:
+async def test_history_is_purged_and_the_room_goes_on(server: RunningServer, crew: Crew, database: Database) -> None:
     """T-H: what is gone is gone from every way to read; what is left can be built on."""
     room = await crew.user.create_room(preset="public_chat")
     old = [await crew.user.send(room, f"old {number}") for number in range(3)]
