@@ -363,6 +363,20 @@ def user_reset_password(ctx: click.Context, name: str, password_stdin: bool) -> 
     click.echo(f"{_wait(reset())} has a new password, and is logged out everywhere", err=True)
 
 
+@user_group.command("forget-factor", epilog=_examples("hansa user forget-factor alice"))
+@click.argument("name")
+@click.pass_context
+def user_forget_factor(ctx: click.Context, name: str) -> None:
+    """Let NAME, who lost their authenticator app, set up another at the next log-in to the console."""
+    from homeserver.operator.users import forget_factor
+    from homeserver.runtime.clock import SystemClock
+
+    user_id = _wait(forget_factor(_config(ctx), SystemClock(), name))
+    if user_id is None:
+        raise Failed(f"{name} has no second factor", "the console asks for one at the first log-in")
+    click.echo(f"{user_id} sets up another second factor at the next log-in to the console", err=True)
+
+
 @user_group.command(
     "list", epilog="JSON: a list of {user_id, created_ts, admin, guest, deactivated, locked, suspended}."
 )

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 import pyotp
 
+from admin.audit import AuditEntry, AuditLog, entry_of
 from admin.storage import console_sessions
 from homeserver.accounts.login import Login
 from homeserver.accounts.oauth.grants import digest_of
 from homeserver.accounts.users import Users
-from homeserver.core.errors import Forbidden
+from homeserver.core.errors import Forbidden, NotFound
 from homeserver.core.identifiers import UserId
-from homeserver.core.operators import Role
+from homeserver.core.operators import Permission, Role
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage.database import Database
+from homeserver.web.endpoint import Operator
 from homeserver.web.rate_limits import RateLimiter
 
 IDLE_S = 30 * 60
@@ -55,11 +57,12 @@ class ConsoleDoor:
 class ConsoleSessions:
     """Opens, finds and ends them."""
 
-    def __init__(self, db: Database, clock: Clock, randomness: Randomness, door: ConsoleDoor) -> None:
+    def __init__(self, db: Database, clock: Clock, randomness: Randomness, door: ConsoleDoor, audit: AuditLog) -> None:
         self._db = db
         self._clock = clock
         self._randomness = randomness
         self._door = door
+        self._audit = audit
 
     def visitor(self) -> str:
         """The cookie of somebody who isn't logged in: only for the forms' own codes."""
@@ -123,6 +126,14 @@ class ConsoleSessions:
             raise Forbidden("the password is wrong")
         self._door.limiter.forget("authentication_failed", user_id)
 
+    async def forget_factor(self, user_id: UserId, *, by: Operator, reason: str) -> None:
+        """Ends an operator's sessions, and has them set up another second factor. Raises Forbidden, NotFound."""
+        by.check(Permission.CHANGE_OPERATORS)
+        async with self._db.transaction() as tx:
+            if not await console_sessions.forget_factor(tx, user_id):
+                raise NotFound("this account has no second factor")
+            await self._audit.record(tx, entry_of(by, "console.forget_factor", user_id, reason=reason))
+
     async def end(self, cookie: str) -> None:
         async with self._db.transaction() as tx:
             await console_sessions.delete(tx, digest_of(cookie))
@@ -132,6 +143,9 @@ class ConsoleSessions:
         async with self._db.transaction() as tx:
             await console_sessions.trim(tx, user_id, now - LIFETIME_S * 1000, SESSIONS_PER_USER_MAX - 1)
             await console_sessions.insert(tx, digest_of(cookie), user_id, now, address, is_full=is_full)
+            if is_full:
+                entry = AuditEntry(actor=user_id, action="console.log_in", target=user_id, address=address)
+                await self._audit.record(tx, entry)
         return cookie
 
     def _step_of(self, secret: str, code: str) -> int | None:

@@ -225,6 +225,8 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "done_unlock": ("The account is unlocked.", "账户已解锁。"),
     "done_deactivate": ("The account is deactivated.", "账户已停用。"),
     "done_password": ("The password is set.", "密码已设置。"),
+    "done_factor": ("They set up another second factor at their next log-in.", "该用户下次登录时将设置新的第二因素。"),
+    "do_forget_factor": ("Reset the second factor", "重置第二因素"),
     "done_block": ("The room is blocked.", "房间已屏蔽。"),
     "done_unblock": ("The room is no longer blocked.", "已解除房间屏蔽。"),
     "done_delete": ("The room is being deleted: see Background jobs.", "正在删除房间：请查看“后台任务”。"),

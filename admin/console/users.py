@@ -99,3 +99,11 @@ class UserPages:
         by = await proven(self.desk, visit)
         await self._acts.accounts.deactivate(target, erase="erase" in visit.fields, by=by, reason=reason)
         return self.desk.go(f"{user_path(user_id)}?done=deactivate")
+
+    @page("POST", "/admin/users/{user_id}/factor", needs=Permission.CHANGE_OPERATORS)
+    async def forget_factor(self, visit: Visit, user_id: str) -> Answer:
+        """For an operator who lost the authenticator app."""
+        target, reason = parse_user_id(user_id), reason_of(visit)
+        by = await proven(self.desk, visit)
+        await self.desk.sessions.forget_factor(target, by=by, reason=reason)
+        return self.desk.go(f"{user_path(user_id)}?done=factor")

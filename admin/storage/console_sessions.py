@@ -59,6 +59,7 @@ _TAKE = """
     WHERE user_id = $1 AND secret = $2 AND used_step < $3
 """
 _FORGET = "DELETE FROM console_factors WHERE user_id = $1"
+_DELETE_ALL = "DELETE FROM console_sessions WHERE user_id = $1"
 
 
 async def insert(tx: Tx, digest: bytes, user_id: UserId, now_ms: int, address: str, *, is_full: bool) -> None:
@@ -105,5 +106,6 @@ async def take_code(tx: Tx, user_id: UserId, secret: str, step: int) -> bool:
 
 
 async def forget_factor(tx: Tx, user_id: UserId) -> bool:
-    """Whether there was one. The next log-in makes a new one."""
+    """Whether there was one. The user's sessions end, and the next log-in makes a new one."""
+    await tx.execute(_DELETE_ALL, user_id)
     return (await tx.execute(_FORGET, user_id)) == "DELETE 1"

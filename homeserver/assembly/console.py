@@ -34,12 +34,12 @@ from homeserver.web.pages import Pages
 _POLICY = "script-src 'self'; connect-src 'self'; img-src 'self'; "
 
 
-def build_desk(base: Base, accounts: AccountParts) -> Desk:
+def build_desk(base: Base, accounts: AccountParts, audit: AuditLog) -> Desk:
     """Who is received, and how pages look."""
     db, clock, randomness = base.world.db, base.world.clock, base.world.randomness
     tokens = LoginTokens(db, clock, randomness, lifetime_s=base.config.sessions.login_token_lifetime_s)
     login = Login(db, accounts.users, accounts.sessions, tokens, base.limiter)
-    sessions = ConsoleSessions(db, clock, randomness, ConsoleDoor(login, accounts.users, base.limiter))
+    sessions = ConsoleSessions(db, clock, randomness, ConsoleDoor(login, accounts.users, base.limiter), audit)
     pages = Pages(
         base.server_name,
         package="admin.console",
@@ -62,7 +62,7 @@ class ConsoleActs:
 
 def console_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, acts: ConsoleActs) -> list[object]:
     db, clock = base.world.db, base.world.clock
-    desk = build_desk(base, accounts)
+    desk = build_desk(base, accounts, acts.audit)
     free = "hansa_disk_free_bytes"
     gauges = Gauges(lags=parts.journal.lags, free_bytes=lambda: base.metrics.value(free, of="data"))
     return [

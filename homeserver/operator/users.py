@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from admin.audit import AuditEntry, AuditLog
+from admin.storage import console_sessions
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.users import Users
 from homeserver.config import Config
-from homeserver.core.identifiers import ServerName
+from homeserver.core.identifiers import ServerName, UserId
 from homeserver.journal.journal import Journal
 from homeserver.operator.database import connected
 from homeserver.runtime.clock import Clock
@@ -16,6 +18,10 @@ from homeserver.storage.migrate import migrate
 from homeserver.storage.users import UserRow
 
 _PAGE = 1000
+
+
+# Who acts, in the audit log, where no account does.
+_BY_COMMAND = "hansa user"
 
 
 @asynccontextmanager
@@ -43,3 +49,17 @@ async def all_users(users: Users) -> AsyncIterator[UserRow]:
         for row in page:
             yield row
         after = page[-1].user_id
+
+
+async def forget_factor(config: Config, clock: Clock, name: str) -> UserId | None:
+    """Whose second factor was forgotten, with their sessions of the console; None where there was none."""
+    async with connected(config, clock) as db:
+        await migrate(db)
+        localpart = name.removeprefix("@").partition(":")[0]
+        user_id = UserId(f"@{localpart}:{config.server_name}")
+        async with db.transaction() as tx:
+            if not await console_sessions.forget_factor(tx, user_id):
+                return None
+            entry = AuditEntry(actor=_BY_COMMAND, action="console.forget_factor", target=user_id)
+            await AuditLog(clock).record(tx, entry)
+        return user_id

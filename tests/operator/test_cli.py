@@ -148,6 +148,8 @@ def test_users_are_made_listed_and_mended(run: Run, monkeypatch: pytest.MonkeyPa
     listed = json.loads(run("user", "list", "--json")[1])
     assert [(user["user_id"], user["admin"], user["guest"]) for user in listed] == [("@alice:localhost", True, False)]
     assert run("user", "list")[1] == "@alice:localhost admin\n"
+    code, _, err = run("user", "forget-factor", "alice")
+    assert code == 1 and "alice has no second factor" in err
 
 
 def test_a_database_that_does_not_answer_is_said_with_a_hint(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,9 @@ from tests.kit.server import RunningServer
 
 async def log_of(server: RunningServer) -> list[tuple[str, str, str, str | None]]:
     """Who did what to whom, and why; the oldest first."""
-    sql = "SELECT actor, action, target, reason FROM audit_log ORDER BY entry_nid"
+    sql = """
+        SELECT actor, action, target, reason FROM audit_log WHERE action <> 'console.log_in' ORDER BY entry_nid
+    """
     return [tuple(row) for row in await server.db.fetch(sql)]
 
 
@@ -84,6 +86,22 @@ async def test_what_cannot_be_undone_wants_the_password_again(server: RunningSer
         ("user.password", crew.user.user_id, "forgot it"),
         ("user.deactivate", crew.user.user_id, "left"),
     ]
+
+
+async def test_a_lost_second_factor_is_replaced(server: RunningServer, crew: Crew) -> None:
+    """By an owner, with the password; whoever held the old one is out."""
+    lost, owner = await Visitor(server).log_in("the-moderator"), await Visitor(server).log_in("owner")
+    page = page_of(crew.moderator.user_id)
+    await owner.get(page)
+    assert (await owner.post(f"{page}/factor", {"reason": "new phone", "own_password": "x"})).status == 403
+    await owner.get(page)
+    assert (await owner.post(f"{page}/factor", {"reason": "new phone", "own_password": PASSWORD})).status == 303
+    assert (await lost.get("/admin/users")).headers["Location"].startswith("/admin/login")
+    again = await Visitor(server).log_in("the-moderator")
+    assert again.secret != lost.secret
+    assert (await log_of(server))[-1][1:] == ("console.forget_factor", crew.moderator.user_id, "new phone")
+    sql = "SELECT count(*) FROM audit_log WHERE action = 'console.log_in' AND address = '127.0.0.1'"
+    assert await server.db.fetchval(sql) == 3
 
 
 async def test_registration_tokens_are_made_and_deleted(server: RunningServer, crew: Crew) -> None:
