@@ -47,7 +47,7 @@ from homeserver.assembly.relations import build_relations, threads_of
 from homeserver.assembly.remote_media import build_remote_media
 from homeserver.assembly.rooms import RoomParts, build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
-from homeserver.assembly.spam import build_spam, spam_endpoints
+from homeserver.assembly.spam import ask_policy_servers, build_spam, policy_endpoint, spam_endpoints
 from homeserver.assembly.sync import build_sync
 from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
 from homeserver.client_api.sync import SyncEndpoint
@@ -183,6 +183,7 @@ class Hansa:
                 OpenIdUserInfo(self.people.openid),
                 MediaForServers(self.media.repository, base.world.randomness, base.server_name),
                 *federated_room_endpoints(base, rooms, commands, federated, users, edus),
+                policy_endpoint(rooms, federated, self.spam, self.signer),
             ]
             federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)
@@ -200,6 +201,7 @@ class Hansa:
         federated = build_federated_rooms(self.base, rooms, self.federation)
         rooms.history.earlier = federated.backfill
         accounts.profiles.elsewhere = FederatedProfiles(federated.peers)
+        ask_policy_servers(self.base, rooms, self.federation, federated, self.spam)
         return federated
 
     async def _serve(self, parts: Sequence[object], between_servers: Sequence[object], admin: Sequence[object]) -> None:

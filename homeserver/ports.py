@@ -58,6 +58,18 @@ class RemoteScreen(Protocol):
         ...
 
 
+class PolicySignatures(Protocol):
+    """Signatures of other servers that rooms have look at their events. Implemented by federation."""
+
+    async def wanted(self, room_id: RoomId) -> bool:
+        """Whether another server must sign what is sent into the room."""
+        ...
+
+    async def signed(self, room_id: RoomId, event: Event) -> Event:
+        """The event with that signature. Raises MatrixError: Forbidden with the reason, 502 where nobody answers."""
+        ...
+
+
 class AbuseCheck(Protocol):
     """Looks at what accounts do outside of rooms. Implemented by admin."""
 

@@ -13,12 +13,11 @@ from admin.spam import storage
 from admin.spam.conditions import pattern_of
 from admin.spam.engine import Act, SpamEngine, Verdict
 from admin.spam.facts import Happening
-from admin.spam.rates import Windows
 from admin.spam.rules import AFTERWARDS
 from admin.spam.sanctions import Sanctions
 from homeserver.core.errors import Forbidden, LimitExceeded
 from homeserver.core.events import Draft, Event
-from homeserver.core.identifiers import RoomId
+from homeserver.core.identifiers import EventId, RoomId
 from homeserver.journal.journal import Entry
 from homeserver.rooms.building import Written
 from homeserver.runtime.clock import Clock
@@ -26,6 +25,7 @@ from homeserver.runtime.tasks import Tasks
 from homeserver.storage.database import Database
 
 AWAITED_MAX = 5_000
+JUDGED_MAX = 20_000
 MASK = "•••"
 # What moderators do, and what switches a policy server off, no rule may stand in the way of.
 _UNTOUCHED = frozenset({"m.room.redaction", "m.room.policy", "m.room.server_acl", "m.room.tombstone"})
@@ -44,7 +44,7 @@ class SpamGate:
         self._tasks = tasks
         # What follows once an event is written, by (room, sender, type).
         self._awaited: OrderedDict[Awaited, list[Act]] = OrderedDict()
-        self._slow = Windows(60)
+        self._judged: OrderedDict[EventId, str | None] = OrderedDict()
 
     # --- events of ours
 
@@ -66,10 +66,22 @@ class SpamGate:
 
     # --- events of others
 
+    async def refusal(self, room_id: RoomId, event: Event) -> str | None:
+        """For a room that this server looks at events for: what the sender is told, or None."""
+        if self._engine.around.is_local(event.sender):
+            return None
+        return (await self.screen(room_id, [event]))[0]
+
     async def screen(self, room_id: RoomId, events: Sequence[Event]) -> list[str | None]:
-        """For each event of another server: why it isn't shown, or None. Never raises for a rule's sake."""
+        """For each event of another server: why it isn't shown, or None. Never raises for a rule's sake.
+
+        An event that is seen again, once to be signed and once in the room, is judged once.
+        """
         found: list[str | None] = []
         for event in events:
+            if event.event_id in self._judged:
+                found.append(self._judged[event.event_id])
+                continue
             hook = hook_of(event.type, event.sender, event.state_key, event.content)
             hook = {"event": "remote_event", "join": "remote_join", "invite": "remote_invite"}.get(hook or "", hook)
             if hook is None or self._engine.around.is_local(event.sender) or not self._engine.book.force.has(hook):
@@ -80,7 +92,11 @@ class SpamGate:
             verdict = await self._engine.judge(what, await self._engine.around.room(room_id))
             denial = verdict.denial
             self._follow(verdict, what)
-            found.append(f"rule {denial.rule.id}" if denial is not None else None)
+            why = (denial.action.reason or f"rule {denial.rule.id}") if denial is not None else None
+            self._judged[event.event_id] = why
+            if len(self._judged) > JUDGED_MAX:
+                self._judged.popitem(last=False)
+            found.append(why)
         return found
 
     # --- accounts, media, directory

@@ -13,11 +13,21 @@ from admin.spam.gate import SpamGate
 from admin.spam.reviewing import Reviewing
 from admin.spam.sanctions import Reach, Sanctions
 from admin.spam.surroundings import Surroundings
+from federation.inbound.policy import PolicyServerEndpoint
+from federation.policy_servers import PolicyServers
 from homeserver.accounts.moderation import AccountModeration
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
+from homeserver.assembly.federated_rooms import FederatedRoomParts
+from homeserver.assembly.federation import FederationParts
 from homeserver.assembly.media import MediaParts
 from homeserver.assembly.rooms import RoomParts
+from homeserver.core.events import Event
+from homeserver.core.identifiers import RoomId
+from homeserver.core.policy_server import KEY_ID
+from homeserver.core.signing import Signer
+from homeserver.rooms.arrivals import Arrival, Fate
+from homeserver.runtime.signing_key import load_signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,3 +70,27 @@ def spam_endpoints(
     spam.sanctions.reach.media = media.repository
     to_clients.append(AppealEndpoint(spam.reviewing))
     return [RuleEndpoints(spam.book, audit), DecisionEndpoints(spam.reviewing, audit)]
+
+
+def ask_policy_servers(
+    base: Base, parts: RoomParts, transport: FederationParts, federated: FederatedRoomParts, spam: SpamParts
+) -> None:
+    """Rooms whose policy server is another one: it is asked; after our own rules, for what comes to us."""
+    key = load_signer(base.config.data_dir / "policy_server.key", base.server_name, base.world.randomness)
+    base.signer.policy = key.named(KEY_ID)
+    servers = PolicyServers(transport.client, parts.rooms, base.world.clock, base.server_name, spam.gate)
+    parts.incoming.screen = servers
+    parts.submission.signatures = servers
+
+    async def take(room_id: RoomId, event: Event) -> Fate:
+        return (await parts.incoming.take(room_id, [Arrival(event=event)]))[0]
+
+    parts.submission.take = take
+
+
+def policy_endpoint(
+    parts: RoomParts, federated: FederatedRoomParts, spam: SpamParts, signer: Signer
+) -> PolicyServerEndpoint:
+    """What rooms that name this server as their policy server ask."""
+    assert signer.policy is not None
+    return PolicyServerEndpoint(federated.access, parts.rooms, federated.checks, spam.gate, signer.policy)

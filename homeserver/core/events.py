@@ -196,14 +196,16 @@ def event_id_of(version: RoomVersion, pdu: dict[str, Any], signed: bytes | None 
     return EventId("$" + encode_base64url(digest))
 
 
-def sign_event(version: RoomVersion, pdu: dict[str, Any], signer: Signer) -> Event:
+def sign_event(version: RoomVersion, pdu: dict[str, Any], signer: Signer, cosigner: Signer | None = None) -> Event:
     """The finished event of a PDU that has all but hashes and signatures. Changes `pdu`, which becomes the event's.
 
+    `cosigner` is another key of the same server that signs too.
     Checks nothing: what it was made from has been checked.
     """
     pdu["hashes"] = {"sha256": content_hash(pdu, version)}
     signed = signed_form(version, pdu)
-    pdu["signatures"] = {signer.server_name: {signer.key_id: signer.signature(signed)}}
+    keys = (signer,) if cosigner is None else (signer, cosigner)
+    pdu["signatures"] = {signer.server_name: {key.key_id: key.signature(signed) for key in keys}}
     return Event(version, pdu, event_id_of(version, pdu, signed))
 
 

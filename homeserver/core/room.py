@@ -28,6 +28,9 @@ from homeserver.core.signing import Signer, encode_base64
 
 Known = Map[StateKey, Event | None]
 
+# spec: server-server-api/#policy-servers
+POLICY = ("m.room.policy", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -160,7 +163,7 @@ def _make(room: RoomHead, draft: Draft, signer: Signer, new_event_id: Callable[[
         pdu["event_id"] = new_event_id()
         pdu["origin"] = signer.server_name
     try:
-        event = sign_event(room.version, pdu, signer)
+        event = sign_event(room.version, pdu, signer, _policy_key(room, draft, signer))
         size = len(event.canonical)
     except BadJson as error:
         raise InvalidEvent(error.message) from None
@@ -168,6 +171,14 @@ def _make(room: RoomHead, draft: Draft, signer: Signer, new_event_id: Callable[[
         raise InvalidEvent(f"an event may have {EVENT_BYTES_MAX} bytes, this one would have {size}")
     check_auth(event, state)
     return event
+
+
+def _policy_key(room: RoomHead, draft: Draft, signer: Signer) -> Signer | None:
+    """The key by which this server says that it has looked at an event, where it is the room's policy server."""
+    policy = room.known.get(POLICY)
+    if policy is None or signer.policy is None or (draft.type, draft.state_key) == POLICY:
+        return None
+    return signer.policy if policy.content.get("via") == signer.server_name else None
 
 
 def _check_sizes(draft: Draft) -> None:

@@ -35,17 +35,25 @@ def decode_base64(text: str) -> bytes:
 
 
 class Signer:
-    """A server's signing key, ready to sign. `key_id` is like `ed25519:a_1`."""
+    """A server's signing key, ready to sign. `key_id` is like `ed25519:a_1`.
 
-    __slots__ = ("_key", "key_id", "server_name")
+    `policy` is the key of the same server as a policy server, where it is one.
+    """
+
+    __slots__ = ("_key", "key_id", "policy", "server_name")
 
     def __init__(self, server_name: ServerName, key_id: str, seed: bytes) -> None:
         self.server_name = server_name
         self.key_id = key_id
         self._key = SigningKey(seed)
+        self.policy: Signer | None = None
 
     def __repr__(self) -> str:
         return f"Signer({self.server_name!r}, {self.key_id!r})"
+
+    def named(self, key_id: str) -> Signer:
+        """The same key under another id."""
+        return Signer(self.server_name, key_id, bytes(self._key))
 
     @property
     def verify_key(self) -> bytes:

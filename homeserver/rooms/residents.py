@@ -41,7 +41,7 @@ USUAL_KEYS: tuple[StateKey, ...] = tuple(
     ("m.room." + name, "")
     for name in (
         "create power_levels join_rules history_visibility guest_access name topic avatar canonical_alias encryption "
-        "tombstone"
+        "tombstone policy"
     ).split()
 )
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from homeserver.core import canonical_json
+from homeserver.core.errors import Forbidden
 from homeserver.core.events import Draft, Event
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.core.room_versions import RoomVersion
+from homeserver.ports import PolicySignatures
+from homeserver.rooms.arrivals import Fate
 from homeserver.rooms.policy import PolicyChain
 from homeserver.rooms.residents import Room
 from homeserver.rooms.shadow_bans import ShadowBans
@@ -19,6 +22,10 @@ from homeserver.runtime.clock import Clock
 
 class Submission:
     """Makes drafts and sends them."""
+
+    # For rooms whose policy server is another one; `take` writes what it signed.
+    signatures: PolicySignatures | None = None
+    take: Callable[[RoomId, Event], Awaitable[Fate]] | None = None
 
     def __init__(
         self, writer: RoomWriter, policy: PolicyChain, clock: Clock, server_name: ServerName, shadows: ShadowBans
@@ -55,12 +62,32 @@ class Submission:
         """Raises as `RoomWriter.send`, and what the policy chain raises."""
         if await self._shadows.hides(room_id, draft):
             return await self._pretend(room_id, draft, transaction)
-        return await self._writer.send(room_id, await self._policy.judge(room_id, draft), transaction)
+        judged = await self._policy.judge(room_id, draft)
+        if self.signatures is not None and await self.signatures.wanted(room_id):
+            return await self._send_signed(room_id, judged, transaction, self.signatures)
+        return await self._writer.send(room_id, judged, transaction)
+
+    async def _send_signed(
+        self, room_id: RoomId, draft: Draft, transaction: Transaction | None, signatures: PolicySignatures
+    ) -> Event:
+        """An event that another server has to sign first: made, shown to it, and taken in as it comes back."""
+        key = transaction.key if transaction is not None else None
+        known = self._shadows.answer(key)
+        if known is not None:
+            return known
+        event = await signatures.signed(room_id, await self._writer.propose(room_id, draft))
+        assert self.take is not None
+        if await self.take(room_id, event) is not Fate.ACCEPTED:
+            raise Forbidden("the room has changed meanwhile")
+        self._shadows.remember(key, event)
+        return event
 
     async def send_all(self, room_id: RoomId, drafts: Sequence[Draft]) -> list[Event]:
         """All or none of them."""
         if drafts and await self._shadows.hides(room_id, drafts[0]):
             return [await self._pretend(room_id, draft, None) for draft in drafts]
+        if self.signatures is not None and await self.signatures.wanted(room_id):
+            return [await self.send(room_id, draft) for draft in drafts]
         return await self._writer.send_all(room_id, await self._policy.judge_all(room_id, drafts))
 
     def is_shadowed(self, user_id: UserId) -> bool:
