@@ -180,10 +180,8 @@ class Hansa:
             await self.outbound.start(base, journal)
             between_servers = [
                 *federation_endpoints(base, self.federation, accounts, commands, encryption),
-                OpenIdUserInfo(self.people.openid),
-                MediaForServers(self.media.repository, base.world.randomness, base.server_name),
+                *self._told_to_servers(federated),
                 *federated_room_endpoints(base, rooms, commands, federated, users, edus),
-                policy_endpoint(rooms, federated, self.spam, self.signer),
             ]
             federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)
@@ -191,6 +189,14 @@ class Hansa:
         admin.endpoints.extend(spam_endpoints(base, self.spam, accounts, self.media, admin.audit, parts))
         await self._serve([*parts, *admin.for_clients], between_servers, admin.endpoints)
         self._watch(journal)
+
+    def _told_to_servers(self, federated: FederatedRoomParts) -> list[object]:
+        """What other servers may ask for beyond rooms and users."""
+        return [
+            OpenIdUserInfo(self.people.openid),
+            MediaForServers(self.media.repository, self.world.randomness, self.base.server_name),
+            policy_endpoint(self.rooms, federated, self.spam, self.signer),
+        ]
 
     async def _begin_federation(self, rooms: RoomParts, accounts: AccountParts) -> FederatedRoomParts | None:
         """The ways to other servers, where there are to be any."""
