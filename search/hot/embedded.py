@@ -46,7 +46,14 @@ from search.tiers import (
 
 log = structlog.get_logger()
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Rooms of which parts are seen: up to so many are asked for by their intervals. Of more, what was found in them is gone
+# through, unless it is more than so much.
+ROOMS_BY_INTERVAL_MAX = 8
+GONE_THROUGH_MAX = 20_000
+# With the page comes so much more that what ties with its last event is mostly there.
+TIES = 32
+_RANK_SHIFT = 48  # the order by rank is one number: rank, then event
 WRITER_BYTES = 64_000_000
 _MARK = "filled"
 _NUMBER = tantivy.FieldType.Integer
@@ -60,7 +67,7 @@ class IndexBroken(TierFault):
 
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
-    for name in ("nid", "version", "place", "source", "source_place", "said", "time", "rank", "room"):
+    for name in ("nid", "version", "place", "source", "source_place", "said", "time", "ranked", "room"):
         is_key = name in ("nid", "room")
         builder.add_integer_field(name, indexed=is_key, fast=True)
     for name in ("room_id", "sender", "type", "key", "has", "mention"):
@@ -135,7 +142,7 @@ class EmbeddedIndex:
             if mark.read_text() == f"{VERSION}.{SCHEMA_VERSION}":
                 self._index = tantivy.Index(self._schema, path=str(self._folder), reuse=True)
                 self._writer = self._index.writer(WRITER_BYTES, 1)
-                self._searcher().search(tantivy.Query.all_query(), limit=1, order_by_field="nid")
+                _search(self._searcher(), tantivy.Query.all_query(), 1, "nid")
                 return True
         except FileNotFoundError:
             log.info("search_index_missing")
@@ -211,47 +218,62 @@ class EmbeddedIndex:
 
     def _find(self, question: Question) -> Findings:
         schema, searcher = self._schema, self._searcher()
-        base = _all(
+        asked = _all(
             [
-                _scope(schema, question.scope),
                 _query(schema, question.query),
                 tantivy.Query.term_set_query(schema, "key", sorted(question.keys)),
                 _range(schema, "nid", None, question.upto),
             ]
         )
-        order = "rank" if question.by_rank else "time"
-        wanted = base
-        if question.after is not None:
-            value, nid = int(question.after[0]), question.after[1]
-            tied = _all([_range(schema, order, value, value), _range(schema, "nid", None, nid - 1)])
-            wanted = _all([base, _any([_range(schema, order, None, value - 1), tied])])
-        found = searcher.search(wanted, limit=question.limit, count=False, order_by_field=order)
-        count = _count(searcher, base)
-        hits = self._hits(searcher, [(int(key), place) for key, place in found.hits], order)
-        if len(hits) == question.limit:
-            # Of those that tie with the last, others may come first.
-            last = int(hits[-1].cursor[0])
-            tied = _all([wanted, _range(schema, order, last, last)])
-            more = searcher.search(tied, limit=question.limit, count=False, order_by_field="nid")
-            ahead = [hit for hit in hits if hit.cursor[0] > last]
-            hits = [*ahead, *self._hits(searcher, [(last, place) for _, place in more.hits], order)][: question.limit]
-        return Findings(hits, count)
+        base = _all([_scope(schema, searcher, question.scope, asked), asked])
+        if question.by_rank:
+            order, before = "ranked", None
+            if question.after is not None:
+                last = (int(question.after[0]) << _RANK_SHIFT | question.after[1]) - 1
+                before = _range(schema, order, None, last)
+        else:
+            order, before = "time", None
+            if question.after is not None:
+                value, nid = int(question.after[0]), question.after[1]
+                tied = _all([_range(schema, order, value, value), _range(schema, "nid", None, nid - 1)])
+                before = _any([_range(schema, order, None, value - 1), tied])
+        wanted = base if before is None else _all([base, before])
+        places, count = _search(searcher, wanted, question.limit + TIES, order)
+        hits = _hits(searcher, places, by_rank=question.by_rank)
+        if not question.by_rank and len(hits) == question.limit + TIES:
+            last_ms = int(hits[-1].cursor[0])
+            if hits[question.limit - 1].cursor[0] == last_ms:
+                # Of those that tie with the last, others may come first.
+                tied = _all([wanted, _range(schema, order, last_ms, last_ms)])
+                more, _ = _search(searcher, tied, question.limit, "nid")
+                hits = [*(hit for hit in hits if hit.cursor[0] > last_ms), *_hits(searcher, more, by_rank=False)]
+        return Findings(hits[: question.limit], count if before is None else _count(searcher, base))
 
-    def _hits(
-        self, searcher: tantivy.Searcher, found: Sequence[tuple[int, tantivy.DocAddress]], order: str
-    ) -> list[Hit]:
-        places = [place for _, place in found]
-        columns = [searcher.fast_field_values(name, places) for name in ("nid", "source", "room", "rank")]
-        hits = [
-            Hit(int(nid or 0), int(source or 0), int(room or 0), float(rank or 0), (key, int(nid or 0)))
-            for (key, _), nid, source, room, rank in zip(found, *columns, strict=True)
-        ]
-        return sorted(hits, key=lambda hit: hit.cursor, reverse=True)
+
+def _search(
+    searcher: tantivy.Searcher, query: tantivy.Query, limit: int, order: str
+) -> tuple[list[tantivy.DocAddress], int]:
+    """The first ones, the highest in `order` first, and how many there are."""
+    found: Any = searcher.search(query, limit=limit, count=True, order_by_field=order)  # whose type lacks the count
+    return [place for _, place in found.hits], int(found.count or 0)
+
+
+def _hits(searcher: tantivy.Searcher, places: list[tantivy.DocAddress], *, by_rank: bool) -> list[Hit]:
+    names = ("nid", "source", "room", "time", "ranked")
+    columns = [_column(searcher, name, places) for name in names]
+    hits = [
+        Hit(nid, source, room, float(ranked >> _RANK_SHIFT), (ranked >> _RANK_SHIFT if by_rank else time, nid))
+        for nid, source, room, time, ranked in zip(*columns, strict=True)
+    ]
+    return sorted(hits, key=lambda hit: hit.cursor, reverse=True)
+
+
+def _column(searcher: tantivy.Searcher, name: str, places: list[tantivy.DocAddress]) -> list[int]:
+    return [int(value or 0) for value in searcher.fast_field_values(name, places)]
 
 
 def _count(searcher: tantivy.Searcher, query: tantivy.Query) -> int:
-    found: Any = searcher.search(query, limit=1, count=True)  # whose type lacks the count
-    return int(found.count or 0)
+    return _search(searcher, query, 1, "nid")[1]
 
 
 def _stored(document: Document) -> tantivy.Document:
@@ -264,7 +286,7 @@ def _stored(document: Document) -> tantivy.Document:
         "source_place": document.place if document.source_place is None else document.source_place,
         "said": document.origin_server_ts,
         "time": document.time_ms,
-        "rank": document.rank,
+        "ranked": document.rank << _RANK_SHIFT | document.event_nid,
         "room": document.room_nid,
     }
     for name, number in numbers.items():
@@ -283,22 +305,41 @@ def _stored(document: Document) -> tantivy.Document:
     return made
 
 
-def _scope(schema: tantivy.Schema, scope: Scope) -> tantivy.Query:
-    """Rooms that are seen whole as one set; of others, their intervals."""
+def _scope(schema: tantivy.Schema, searcher: tantivy.Searcher, scope: Scope, asked: tantivy.Query) -> tantivy.Query:
+    """Rooms that are seen whole as one set; of others, their intervals.
+
+    Intervals of many rooms cost an engine more than what is found in them: then this is gone through by itself, and the
+    events that may be seen are the scope.
+    """
     whole = [nid for nid, spans in scope.items() if any(a <= FIRST_PLACE and b >= LAST_PLACE for a, b in spans)]
     taken = set(whole)
+    parted = {nid: spans for nid, spans in scope.items() if nid not in taken and spans}
     parts = [tantivy.Query.term_set_query(schema, "room", whole)] if whole else []
-    for room_nid, spans in scope.items():
-        if room_nid not in taken and spans:
-            parts.append(
-                _all(
-                    [
-                        tantivy.Query.term_query(schema, "room", room_nid),
-                        *(_any([_range(schema, name, *span) for span in spans]) for name in ("place", "source_place")),
-                    ]
-                )
-            )
-    return _any(parts)
+    if len(parted) > ROOMS_BY_INTERVAL_MAX:
+        within = _all([tantivy.Query.term_set_query(schema, "room", list(parted)), asked])
+        places, count = _search(searcher, within, GONE_THROUGH_MAX, "nid")
+        if count <= GONE_THROUGH_MAX:
+            columns = [_column(searcher, name, places) for name in ("nid", "room", "place", "source_place")]
+            seen = [
+                nid
+                for nid, room, place, source in zip(*columns, strict=True)
+                if _is_within(parted[room], place) and (source == place or _is_within(parted[room], source))
+            ]
+            return _any([*parts, *([tantivy.Query.term_set_query(schema, "nid", seen)] if seen else [])])
+    return _any([*parts, *(_intervals(schema, room_nid, spans) for room_nid, spans in parted.items())])
+
+
+def _is_within(spans: Sequence[tuple[int, int]], place: int) -> bool:
+    return any(first <= place <= last for first, last in spans)
+
+
+def _intervals(schema: tantivy.Schema, room_nid: int, spans: Sequence[tuple[int, int]]) -> tantivy.Query:
+    return _all(
+        [
+            tantivy.Query.term_query(schema, "room", room_nid),
+            *(_any([_range(schema, name, *span) for span in spans]) for name in ("place", "source_place")),
+        ]
+    )
 
 
 def _query(schema: tantivy.Schema, query: Query) -> tantivy.Query:

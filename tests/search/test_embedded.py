@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from search.hot import embedded
 from search.hot.embedded import EmbeddedIndex
 from search.tiers import FIRST_PLACE, LAST_PLACE, All, Document, Gone, Question, Term
 from tests.kit import search_oracle as oracle
@@ -31,11 +32,18 @@ ANY = Question(
     documents=oracle.documents(),
     questions=st.lists(oracle.questions(), min_size=1, max_size=8),
     is_reversed=st.booleans(),
+    by_interval=st.sampled_from((0, 100)),
+    ties=st.sampled_from((0, embedded.TIES)),
 )
 def test_it_finds_what_the_oracle_finds(
-    tmp_path: Path, documents: Sequence[Document], questions: list[Question], is_reversed: bool
+    tmp_path: Path,
+    documents: Sequence[Document],
+    questions: list[Question],
+    is_reversed: bool,
+    by_interval: int,
+    ties: int,
 ) -> None:
-    """T-G8: page by page, in the order that all tiers share, with exact counts."""
+    """T-G8: page by page, in the order that all tiers share, with exact counts; whichever way it takes."""
 
     async def scene() -> None:
         index = EmbeddedIndex(tmp_path / "index")
@@ -50,7 +58,10 @@ def test_it_finds_what_the_oracle_finds(
                 following = replace(following, after=found.hits[-1].cursor) if is_full else None
         await index.close()
 
-    asyncio.run(scene())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "ROOMS_BY_INTERVAL_MAX", by_interval)
+        patch.setattr(embedded, "TIES", ties)
+        asyncio.run(scene())
 
 
 def document(nid: int, version: int, *tokens: str) -> Document:
