@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from admin.actions.access import AccountAccess
 from admin.actions.accounts import Accounts
+from admin.actions.operator_tokens import OperatorTokens
 from admin.actions.operators import OperatorRoles
 from admin.actions.registration_tokens import RegistrationTokens
 from admin.actions.sanctions import Sanctions
 from admin.actions.targets import AccountTools
 from admin.api.media_statistics import MediaStatistics
+from admin.api.operator_tokens import OperatorTokenEndpoints
 from admin.api.operators import AuditEndpoints, OperatorEndpoints
 from admin.api.registration_tokens import RegistrationTokenEndpoints
 from admin.api.server import ServerEndpoints
@@ -74,6 +76,7 @@ async def build_admin(
             OperatorEndpoints(roles),
             AuditEndpoints(db, audit),
             *rooms.endpoints,
+            OperatorTokenEndpoints(OperatorTokens(tools, base.world.randomness)),
             *console_endpoints(base, accounts, parts, acts),
             UserEndpoints(db, changes, accounts.users),
             AccountActEndpoints(changes, access, roles),

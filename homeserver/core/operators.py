@@ -41,6 +41,7 @@ class Permission(StrEnum):
     READ_AUDIT = "read_audit"
     SEARCH_CONTENT = "search_content"  # compliance search over everything
     CHANGE_OPERATORS = "change_operators"
+    OWN_TOKENS = "own_tokens"  # tokens for one's own programs, never with more than one holds oneself
 
 
 class Role(StrEnum):
@@ -80,8 +81,9 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
         Permission.MODERATE_MEDIA,
         Permission.HANDLE_REPORTS,
         Permission.CHANGE_RULES,
+        Permission.OWN_TOKENS,
     },
-    Role.AUDITOR: _READS,
+    Role.AUDITOR: _READS | {Permission.OWN_TOKENS},
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import DeviceId, UserId
-from homeserver.core.operators import Role
+from homeserver.core.operators import Permission, Role
 from homeserver.storage.database import Reader, Tx
 
 
@@ -25,6 +25,7 @@ class Holder:
     is_locked: bool
     is_suspended: bool
     operator_role: Role | None = None
+    scopes: frozenset[Permission] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,11 +43,17 @@ class Caller:
     is_locked: bool = False
     # Given to accounts that aren't administrators. `role` is what counts.
     operator_role: Role | None = None
+    # Of an operator's token for a program: it opens the admin API alone, and there no more than these.
+    scopes: frozenset[Permission] | None = None
 
     @property
     def role(self) -> Role | None:
         """What the caller is among those who run the server: an administrator's account is an owner."""
         return Role.OWNER if self.is_admin else self.operator_role
+
+    def holds(self, permission: Permission) -> bool:
+        """Whether the caller's role gives this permission, and the token doesn't keep it back."""
+        return may(self.role, permission) and (self.scopes is None or permission in self.scopes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +64,14 @@ class Operator:
     role: Role
     address: str | None = None
     request_id: str | None = None
+    scopes: frozenset[Permission] | None = None
 
     def check(self, permission: Permission) -> None:
         """Raises Forbidden unless the operator holds the permission."""
         if not may(self.role, permission):
             raise Forbidden(f"your role ({self.role}) doesn't hold the permission {permission}")
+        if self.scopes is not None and permission not in self.scopes:
+            raise Forbidden(f"this token wasn't given the permission {permission}")
 
     def check_may_act_on(self, role: Role | None) -> None:
         """Raises Forbidden for an account whose role isn't below the operator's; an owner acts on everybody."""

@@ -33,7 +33,6 @@ from homeserver.core.errors import (
     Unrecognized,
 )
 from homeserver.core.identifiers import ServerName
-from homeserver.core.operators import may
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.logging import bind_request, bound_request
 from homeserver.web.binding import Binding
@@ -388,9 +387,11 @@ class WebServer:
         if caller.is_guest and access not in (Access.GUEST, Access.OPTIONAL):
             raise Forbidden("guests may not do this", errcode="M_GUEST_ACCESS_FORBIDDEN")
         if access is Access.ADMIN and not (
-            caller.is_admin if declared.needs is None else may(caller.role, declared.needs)
+            caller.is_admin and caller.scopes is None if declared.needs is None else caller.holds(declared.needs)
         ):
             raise Forbidden("only server administrators may do this")
+        if access is not Access.ADMIN and caller.scopes is not None:
+            raise Forbidden("an operator's token opens the admin API alone")
         if access is Access.ADMIN and caller.is_suspended:
             raise Forbidden("this account is suspended", errcode="M_USER_SUSPENDED")
         if caller.is_suspended and not declared.while_suspended:
@@ -415,7 +416,13 @@ async def _parsed(data: bytes) -> Any:
 def _operator(caller: Caller | None, request: HttpRequest) -> Operator:
     """The caller as the operator that access was given to."""
     assert caller is not None and caller.role is not None
-    return Operator(user_id=caller.user_id, role=caller.role, address=request.address, request_id=bound_request())
+    return Operator(
+        user_id=caller.user_id,
+        role=caller.role,
+        address=request.address,
+        request_id=bound_request(),
+        scopes=caller.scopes,
+    )
 
 
 def _is_implied_head(raw: web.BaseRequest, declared: Endpoint) -> bool:
