@@ -1,0 +1,48 @@
+"""Every script: what is said is found, and nothing else is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from search.analyser import analyse
+from search.hot.embedded import EmbeddedIndex
+from search.query import parse
+from tests.kit import search_oracle as oracle
+from tests.kit.search_languages import QUERIES, TEXTS
+from tests.search.test_embedded import ANY, document
+
+
+def documents() -> list[oracle.Document]:
+    found = []
+    for number, text in enumerate(TEXTS):
+        analysed = analyse(text)
+        found.append(replace(document(number, 1, *analysed.tokens), extras=analysed.extras))
+    return found
+
+
+@pytest.fixture(scope="module")
+def said() -> list[oracle.Document]:
+    return documents()
+
+
+@pytest.mark.parametrize(("query", "numbers"), QUERIES)
+def test_what_a_query_finds(query: str, numbers: frozenset[int], said: list[oracle.Document]) -> None:
+    parsed = parse(query)
+    assert parsed is not None
+    assert {hit.event_nid for hit in oracle.find(said, replace(ANY, query=parsed.query)).hits} == numbers
+
+
+async def test_the_index_finds_the_same(tmp_path: Path) -> None:
+    """Recall 100 %, precision 100 %."""
+    index = EmbeddedIndex(tmp_path)
+    assert not await index.open()
+    await index.write(documents(), [])
+    for query, numbers in QUERIES:
+        parsed = parse(query)
+        assert parsed is not None
+        found = await index.find(replace(ANY, query=parsed.query))
+        assert ({hit.event_nid for hit in found.hits}, found.count) == (numbers, len(numbers)), query
+    await index.close()
