@@ -10,12 +10,13 @@ import pytest
 from search.analyser import analyse
 from search.hot.embedded import EmbeddedIndex
 from search.query import parse
+from search.tiers import Document
 from tests.kit import search_oracle as oracle
 from tests.kit.search_languages import QUERIES, TEXTS
 from tests.search.test_embedded import ANY, document
 
 
-def documents() -> list[oracle.Document]:
+def documents() -> list[Document]:
     found = []
     for number, text in enumerate(TEXTS):
         analysed = analyse(text)
@@ -24,12 +25,12 @@ def documents() -> list[oracle.Document]:
 
 
 @pytest.fixture(scope="module")
-def said() -> list[oracle.Document]:
+def said() -> list[Document]:
     return documents()
 
 
 @pytest.mark.parametrize(("query", "numbers"), QUERIES)
-def test_what_a_query_finds(query: str, numbers: frozenset[int], said: list[oracle.Document]) -> None:
+def test_what_a_query_finds(query: str, numbers: frozenset[int], said: list[Document]) -> None:
     parsed = parse(query)
     assert parsed is not None
     assert {hit.event_nid for hit in oracle.find(said, replace(ANY, query=parsed.query)).hits} == numbers
@@ -44,5 +45,6 @@ async def test_the_index_finds_the_same(tmp_path: Path) -> None:
         parsed = parse(query)
         assert parsed is not None
         found = await index.find(replace(ANY, query=parsed.query))
-        assert ({hit.event_nid for hit in found.hits}, found.count) == (numbers, len(numbers)), query
+        assert {hit.event_nid for hit in found.hits} == numbers, query
+        assert found.count == len(numbers), query
     await index.close()
