@@ -90,6 +90,18 @@ class Reachability:
         for listener in self._listeners:
             listener(server)
 
+    def is_failing(self, server: ServerName) -> bool:
+        """Whether an outage is on."""
+        return server in self._outages
+
+    def try_again(self, server: ServerName) -> None:
+        """Forgets an outage because an operator says so: whatever waits for the server may go on."""
+        if server not in self._outages:
+            return
+        self._forget(server)
+        for listener in self._listeners:
+            listener(server)
+
     def _forget(self, server: ServerName) -> None:
         del self._outages[server]
         self._mark(server)

@@ -185,9 +185,11 @@ class Hansa:
             ]
             federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)
-        self.admin = admin = await build_admin(base, accounts, rooms, commands, self.people)
-        admin.endpoints.extend(spam_endpoints(base, self.spam, accounts, self.media, admin.audit, parts))
-        await self._serve([*parts, *admin.for_clients], between_servers, admin.endpoints)
+        self.admin = await build_admin(
+            base, accounts, rooms, commands, self.people, self.media, self.federation
+        )
+        self.admin.endpoints.extend(spam_endpoints(base, self.spam, accounts, self.media, self.admin.audit, parts))
+        await self._serve([*parts, *self.admin.for_clients], between_servers, self.admin.endpoints)
         self._watch(journal)
 
     def _told_to_servers(self, federated: FederatedRoomParts) -> list[object]:

@@ -144,6 +144,16 @@ class RemoteRooms(Protocol):
         ...
 
 
+class ServerReach(Protocol):
+    """Which other servers fail. Implemented by federation."""
+
+    def is_failing(self, server: ServerName) -> bool: ...
+
+    def try_again(self, server: ServerName) -> None:
+        """What waits for a server that failed doesn't wait any longer."""
+        ...
+
+
 class Bridges(Protocol):
     """Application services and what is theirs. Implemented by appservices."""
 

@@ -25,10 +25,13 @@ from admin.audit import AuditLog
 from admin.console.users import UserActs
 from homeserver.accounts.devices import Devices
 from homeserver.assembly.accounts import AccountParts
+from homeserver.assembly.admin_oversight import OversightParts, build_oversight
 from homeserver.assembly.admin_rooms import AdminRoomParts, build_admin_rooms
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.console import ConsoleActs, console_endpoints
+from homeserver.assembly.federation import FederationParts
+from homeserver.assembly.media import MediaParts
 from homeserver.assembly.people import PeopleParts
 from homeserver.assembly.rooms import RoomParts
 
@@ -43,13 +46,20 @@ class AdminParts:
     accounts: Accounts
     sanctions: Sanctions
     rooms: AdminRoomParts
+    oversight: OversightParts
     endpoints: list[object]
     # The specification's own: served with the client API.
     for_clients: list[object]
 
 
 async def build_admin(
-    base: Base, accounts: AccountParts, parts: RoomParts, commands: CommandParts, people: PeopleParts
+    base: Base,
+    accounts: AccountParts,
+    parts: RoomParts,
+    commands: CommandParts,
+    people: PeopleParts,
+    media: MediaParts,
+    federation: FederationParts | None,
 ) -> AdminParts:
     """Served where a listener names the API `admin`."""
     db, clock = base.world.db, base.world.clock
@@ -61,19 +71,15 @@ async def build_admin(
     sanctions = Sanctions(tools, parts.shadow_bans, base.limiter)
     await sanctions.load()
     tokens = RegistrationTokens(db, audit, clock, base.world.randomness)
+    acts = ConsoleActs(audit=audit, users=UserActs(changes, access, sanctions), tokens=tokens, notices=people.notices)
     rooms = await build_admin_rooms(base, parts, commands, audit)
-    acts = ConsoleActs(
-        audit=audit,
-        users=UserActs(changes, access, sanctions),
-        tokens=tokens,
-        notices=people.notices,
-        rooms=rooms,
-    )
     await rooms.jobs.start()
+    oversight = build_oversight(base, parts, media, federation, audit)
     return AdminParts(
         audit=audit,
         roles=roles,
         rooms=rooms,
+        oversight=oversight,
         tools=tools,
         accounts=changes,
         sanctions=sanctions,
@@ -82,6 +88,7 @@ async def build_admin(
             OperatorEndpoints(roles),
             AuditEndpoints(db, audit),
             *rooms.endpoints,
+            *oversight.endpoints,
             OperatorTokenEndpoints(OperatorTokens(tools, base.world.randomness)),
             *console_endpoints(base, accounts, parts, acts),
             UserEndpoints(db, changes, accounts.users),
