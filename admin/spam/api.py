@@ -10,6 +10,7 @@ import orjson
 
 from admin.audit import AuditLog, entry_of
 from admin.spam.book import Recorded, RuleBook, difference
+from admin.spam.history import HistoryTrials
 from admin.spam.packs import PACKS, pack_of
 from admin.spam.reviewing import Reviewing
 from admin.spam.rules import Rule, Wordlist
@@ -54,6 +55,11 @@ class ListBody(msgspec.Struct, frozen=True):
 class TryBody(msgspec.Struct, frozen=True):
     rule: dict[str, Any]
     samples: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=100)]
+
+
+class TrialBody(msgspec.Struct, frozen=True):
+    rule: dict[str, Any] | None = None
+    days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 30
 
 
 class UndoBody(msgspec.Struct, frozen=True):
@@ -208,6 +214,20 @@ class RuleEndpoints:
             await self._audit.record(tx, entry)
 
         return record
+
+
+class TrialEndpoints:
+    """Rules on what was said before."""
+
+    def __init__(self, book: RuleBook, trials: HistoryTrials) -> None:
+        self._book = book
+        self._trials = trials
+
+    @endpoint("POST", _RULE + "/trial", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    async def begin(self, operator: Operator, rule_id: str, body: TrialBody) -> Json:
+        """A job whose progress says what the rule would have hit: one that is given, or the version in force."""
+        rule = rule_from({**body.rule, "id": rule_id}) if body.rule is not None else self._book.rule(rule_id)
+        return {"job_id": await self._trials.begin(rule, body.days, by=operator)}
 
 
 class DecisionEndpoints:

@@ -26,6 +26,7 @@ from homeserver.storage.database import Database
 
 AWAITED_MAX = 5_000
 JUDGED_MAX = 20_000
+REMOTE_HOOKS = {"event": "remote_event", "join": "remote_join", "invite": "remote_invite"}
 MASK = "•••"
 # What moderators do, and what switches a policy server off, no rule may stand in the way of.
 _UNTOUCHED = frozenset({"m.room.redaction", "m.room.policy", "m.room.server_acl", "m.room.tombstone"})
@@ -83,7 +84,7 @@ class SpamGate:
                 found.append(self._judged[event.event_id])
                 continue
             hook = hook_of(event.type, event.sender, event.state_key, event.content)
-            hook = {"event": "remote_event", "join": "remote_join", "invite": "remote_invite"}.get(hook or "", hook)
+            hook = REMOTE_HOOKS.get(hook or "", hook)
             if hook is None or self._engine.around.is_local(event.sender) or not self._engine.book.force.has(hook):
                 found.append(None)
                 continue

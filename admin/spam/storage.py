@@ -268,3 +268,32 @@ async def first_seen(db: Reader, user_id: str) -> int | None:
 async def messages_since(db: Reader, room_nid: int, sender: str, since_ms: int, *, after: int, limit: int) -> list[str]:
     """Ids of what somebody said in a room since a time, the latest first; `after` bounds how far back is looked."""
     return [row["event_id"] for row in await db.fetch(_EVENTS_OF, room_nid, sender, since_ms, after, limit)]
+
+
+_HISTORY = """
+    SELECT events.event_nid, rooms.room_id, events.event_id, events.sender, events.origin_server_ts, events.json
+    FROM events JOIN rooms USING (room_nid)
+    WHERE events.event_nid > $1 AND events.event_nid <= $2 AND events.ordering IS NOT NULL
+        AND events.origin_server_ts >= $3
+    ORDER BY events.event_nid LIMIT $4
+"""
+_HISTORY_END = "SELECT coalesce(max(event_nid), 0) FROM events"
+_SINCE = """
+    SELECT user_id, created_ts AS since_ts FROM users WHERE user_id = ANY($1::text[])
+    UNION ALL SELECT user_id, seen_ts FROM spam_first_seen WHERE user_id = ANY($1::text[])
+"""
+
+
+async def history(db: Reader, after: int, upto: int, since_ms: int, limit: int) -> list[Row]:
+    """What was said since a time, in the order in which it came: the next `limit` after a number."""
+    return await db.fetch(_HISTORY, after, upto, since_ms, limit)
+
+
+async def history_end(db: Reader) -> int:
+    """The number of the newest event."""
+    return int(await db.fetchval(_HISTORY_END))
+
+
+async def known_since(db: Reader, user_ids: Sequence[str]) -> dict[str, int]:
+    """Since when users are known here, in milliseconds."""
+    return {row["user_id"]: row["since_ts"] for row in await db.fetch(_SINCE, list(user_ids))}

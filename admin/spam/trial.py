@@ -58,7 +58,7 @@ class Tally:
             "looked_at": self.looked_at,
             "hits": self.hits,
             "faults": self.faults,
-            "by_day": dict(sorted(self.by_day.items())[-400:]),
+            "by_day": {str(day): hits for day, hits in sorted(self.by_day.items())[-400:]},
             "by_room": dict(self.by_room.most_common(GROUPS_MAX)),
             "by_sender": dict(self.by_sender.most_common(GROUPS_MAX)),
             "overlap": dict(self.overlap.most_common(GROUPS_MAX)),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from admin.audit import AuditLog
-from admin.spam.api import AppealEndpoint, DecisionEndpoints, RuleEndpoints
+from admin.spam.api import AppealEndpoint, DecisionEndpoints, RuleEndpoints, TrialEndpoints
 from admin.spam.book import RuleBook
 from admin.spam.engine import SpamEngine
 from admin.spam.engine import World as SpamWorld
 from admin.spam.gate import SpamGate
+from admin.spam.history import HistoryTrials
 from admin.spam.reviewing import Reviewing
 from admin.spam.sanctions import Reach, Sanctions
 from admin.spam.surroundings import Surroundings
@@ -17,6 +17,7 @@ from federation.inbound.policy import PolicyServerEndpoint
 from federation.policy_servers import PolicyServers
 from homeserver.accounts.moderation import AccountModeration
 from homeserver.assembly.accounts import AccountParts
+from homeserver.assembly.admin import AdminParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.federated_rooms import FederatedRoomParts
 from homeserver.assembly.federation import FederationParts
@@ -62,14 +63,20 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
 
 
 def spam_endpoints(
-    base: Base, spam: SpamParts, accounts: AccountParts, media: MediaParts, audit: AuditLog, to_clients: list[object]
+    base: Base, spam: SpamParts, accounts: AccountParts, media: MediaParts, admin: AdminParts
 ) -> list[object]:
     """What operators may ask; what clients may is added to theirs."""
-    spam.sanctions.reach.accounts = AccountModeration(base.world.db, accounts.users, accounts.sessions)
+    world = base.world
+    spam.sanctions.reach.accounts = AccountModeration(world.db, accounts.users, accounts.sessions)
     spam.sanctions.reach.sessions = accounts.sessions
     spam.sanctions.reach.media = media.repository
-    to_clients.append(AppealEndpoint(spam.reviewing))
-    return [RuleEndpoints(spam.book, audit), DecisionEndpoints(spam.reviewing, audit)]
+    admin.for_clients.append(AppealEndpoint(spam.reviewing))
+    trials = HistoryTrials(world.db, spam.book, spam.engine.around, admin.rooms.jobs, world.clock)
+    return [
+        RuleEndpoints(spam.book, admin.audit),
+        TrialEndpoints(spam.book, trials),
+        DecisionEndpoints(spam.reviewing, admin.audit),
+    ]
 
 
 def ask_policy_servers(
