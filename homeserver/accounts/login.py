@@ -11,6 +11,7 @@ from homeserver.accounts.users import Users
 from homeserver.core.email_address import parse_email_address
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
 from homeserver.core.identifiers import UserId, domain_of, is_user_id
+from homeserver.ports import AbuseCheck
 from homeserver.storage import contacts
 from homeserver.storage import users as users_table
 from homeserver.storage.database import Database
@@ -19,6 +20,8 @@ from homeserver.web.rate_limits import RateLimiter
 
 class Login:
     """Opens sessions for those who can prove who they are."""
+
+    abuse: AbuseCheck | None = None
 
     def __init__(
         self, db: Database, users: Users, sessions: Sessions, tokens: LoginTokens, limiter: RateLimiter
@@ -54,6 +57,8 @@ class Login:
             # A deactivated account has no password any more, so it is told apart only by its former owner's words.
             raise Forbidden("wrong user name or password")
         self._limiter.forget("login_failed", failures)
+        if self.abuse is not None:
+            await self.abuse.check("login", user_id, address=address)
         return user_id
 
     async def by_token(

@@ -13,7 +13,7 @@ from homeserver.core import canonical_json
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.journal.journal import Journal, JournalWrite
-from homeserver.ports import RemoteProfiles
+from homeserver.ports import AbuseCheck, RemoteProfiles
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Rooms
 from homeserver.runtime.tasks import Tasks
@@ -35,6 +35,8 @@ _MXC = re.compile(r"mxc://[0-9A-Za-z.:\[\]-]{1,255}/[0-9A-Za-z_-]{1,255}", re.AS
 
 class Profiles:
     """Reads and writes profiles."""
+
+    abuse: AbuseCheck | None = None
 
     # Where other servers' users are asked for; nobody's, on a server that talks with none.
     elsewhere: RemoteProfiles | None = None
@@ -73,6 +75,8 @@ class Profiles:
     async def set(self, user_id: UserId, field: str, value: Any, also: Also | None = None) -> None:
         """Sets a field, and carries a name or picture into the user's rooms. Raises MatrixError."""
         _check_field(field, value)
+        if self.abuse is not None:
+            await self.abuse.check("profile", user_id, content={field: value})
         data = orjson.dumps(value)
         async with self._journal.write() as write:
             known = await profiles.of_user(write.tx, user_id)

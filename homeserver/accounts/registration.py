@@ -17,6 +17,7 @@ from homeserver.accounts.users import NewUser, Users
 from homeserver.config.schema import Registration as RegistrationConfig
 from homeserver.core.errors import Forbidden, MatrixError, MissingParam
 from homeserver.core.identifiers import UserId, localpart_of
+from homeserver.ports import AbuseCheck
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import registration_tokens
@@ -39,10 +40,14 @@ class Wish:
     refreshable: bool = False
     # Of a guest who becomes a user of the same name.
     guest_token: str | None = None
+    # Where it comes from, as rate limits count.
+    network: str = ""
 
 
 class Registration:
     """Leads through registration and makes the account, its device and its session in one transaction."""
+
+    abuse: AbuseCheck | None = None
 
     def __init__(
         self, db: Database, users: Users, sessions: Sessions, passwords: Passwords, tools: RegistrationTools
@@ -123,6 +128,9 @@ class Registration:
 
     async def _make(self, user_id: UserId, wish: Wish, *, token: str | None, proof: str | None) -> dict[str, Any]:
         assert wish.password is not None
+        if self.abuse is not None:
+            shown = {"displayname": wish.display_name} if wish.display_name else {}
+            await self.abuse.check("registration", user_id, content=shown, address=wish.network)
         hashed = await self._passwords.hash(wish.password)
         async with self._db.transaction() as tx:
             if token is not None and not await registration_tokens.use(tx, token, self._tools.clock.now_ms()):

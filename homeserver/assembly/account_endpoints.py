@@ -54,6 +54,7 @@ def account_endpoints(
     lifetime_s = base.config.sessions.login_token_lifetime_s
     tokens = LoginTokens(db, clock, base.world.randomness, lifetime_s=lifetime_s)
     login = Login(db, users, sessions, tokens, base.limiter)
+    login.abuse = registration.abuse = parts.policy
     deactivation = accounts.deactivation
     base.tasks.start(deactivation.resume(), name="deactivations")
     base.tasks.forever(sessions.end_as_wished, name="sessions_to_end")

@@ -156,5 +156,5 @@ def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> l
         RoomEvents(parts.history, parts.views, _unredacted(base, parts)),
         RoomMessages(parts.history, parts.views),
         RoomMembers(parts.history, parts.views, parts.rooms, base.limiter),
-        ReportContent(Reporting(base.world.db, parts.rooms, parts.history, base.world.clock)),
+        ReportContent(Reporting(base.world.db, parts.rooms, parts.history, base.world.clock, parts.policy)),
     ]

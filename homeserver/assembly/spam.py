@@ -55,6 +55,7 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
     parts.journal.listen(around.hear)
     parts.journal.listen(gate.hear)
     parts.policy.add(gate)
+    parts.policy.abuse = gate
     parts.incoming.screen = gate
     base.tasks.forever(engine.run, name="spam_decisions")
     reviewing = Reviewing(world.db, engine, sanctions, world.clock)
@@ -70,6 +71,7 @@ def spam_endpoints(
     spam.sanctions.reach.accounts = AccountModeration(world.db, accounts.users, accounts.sessions)
     spam.sanctions.reach.sessions = accounts.sessions
     spam.sanctions.reach.media = media.repository
+    media.repository.abuse = accounts.profiles.abuse = spam.gate
     admin.for_clients.append(AppealEndpoint(spam.reviewing))
     trials = HistoryTrials(world.db, spam.book, spam.engine.around, admin.rooms.jobs, world.clock)
     return [

@@ -84,6 +84,7 @@ class RegistrationEndpoints:
             inhibit_login=body.inhibit_login,
             refreshable=body.refresh_token,
             guest_token=body.guest_access_token,
+            network=request.network,
         )
         if body.type == APPSERVICE_LOGIN and query.kind == "user":
             return await self._bridged.register(request.access_token(), wish)

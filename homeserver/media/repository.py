@@ -16,6 +16,7 @@ from homeserver.media.headers import DEFAULT_TYPE, clean_name, clean_type
 from homeserver.media.pace import Pace, keep_pace
 from homeserver.media.remote import RemoteFiles
 from homeserver.media.thumbnails import Source, Thumbnails
+from homeserver.ports import AbuseCheck
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import media, media_files, remote_media
@@ -68,6 +69,8 @@ class Found:
 
 class MediaRepository:
     """The media of this server."""
+
+    abuse: AbuseCheck | None = None
 
     def __init__(
         self,
@@ -235,7 +238,15 @@ class MediaRepository:
     async def _keep(self, user_id: UserId, upload: Upload) -> Kept:
         """Stores the bytes. Raises before the first one is read where the answer will be no."""
         await self.check_room(user_id, upload.size_bytes or 1)
-        return await self._files.keep("files", self._counted(upload.pieces))
+        kept = await self._files.keep("files", self._counted(upload.pieces))
+        if self.abuse is not None:
+            told = {"mimetype": clean_type(upload.content_type), "filename": clean_name(upload.file_name) or ""}
+            try:
+                await self.abuse.check("media", user_id, content=told, size=kept.size_bytes, hash=kept.digest)
+            except BaseException:
+                await self._files.drop(kept)
+                raise
+        return kept
 
     async def _counted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         size = 0

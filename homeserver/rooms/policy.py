@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.events import Draft
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
-from homeserver.ports import PolicyCheck
+from homeserver.ports import AbuseCheck, PolicyCheck
 from homeserver.storage import account_data, blocked_rooms, server_notice_rooms
 from homeserver.storage.database import Database
 
@@ -20,8 +20,24 @@ INVITE_PERMISSION = "m.invite_permission_config"
 class PolicyChain:
     """Asks each check in turn; the first that refuses decides."""
 
+    abuse: AbuseCheck | None = None
+
     def __init__(self, checks: Sequence[PolicyCheck] = ()) -> None:
         self._checks = tuple(checks)
+
+    async def check(
+        self,
+        hook: str,
+        sender: str,
+        *,
+        content: Mapping[str, Any] | None = None,
+        address: str = "",
+        size: int = 0,
+        hash: str = "",
+    ) -> None:
+        """Of what accounts do outside of rooms, too. Implements ports.AbuseCheck: raises MatrixError for a refusal."""
+        if self.abuse is not None:
+            await self.abuse.check(hook, sender, content=content, address=address, size=size, hash=hash)
 
     def add(self, check: PolicyCheck) -> None:
         """Asked after those that are there."""

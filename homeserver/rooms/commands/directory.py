@@ -54,6 +54,7 @@ class Aliases:
     async def check_free(self, alias: RoomAlias, creator: UserId) -> None:
         """Raises RoomInUse; MatrixError (M_EXCLUSIVE) for an alias that is a bridge's."""
         self._bridges.check_alias(alias, creator)
+        await self._submission.check("alias", creator, {"name": alias})
         if await room_aliases.by_aliases(self._db, [alias]):
             raise RoomInUse(f"{alias} is taken")
 
@@ -89,6 +90,7 @@ class Aliases:
             raise InvalidParam("an alias must not hold white space")
         self._bridges.check_alias(alias, creator)
         await self._rooms.joined_room(room_id, creator)
+        await self._submission.check("alias", creator, {"name": alias})
         try:
             with self.reserved(alias):
                 await self._insert(AliasRow(alias, room_id, creator))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, NotFound
 from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.ports import AbuseCheck
 from homeserver.rooms.history import History
 from homeserver.rooms.residents import Rooms
 from homeserver.runtime.clock import Clock
@@ -21,7 +22,10 @@ REPORTS_MAX = 5_000
 class Reporting:
     """Takes reports."""
 
-    def __init__(self, db: Database, rooms: Rooms, history: History, clock: Clock) -> None:
+    def __init__(
+        self, db: Database, rooms: Rooms, history: History, clock: Clock, abuse: AbuseCheck | None = None
+    ) -> None:
+        self._abuse = abuse
         self._db = db
         self._rooms = rooms
         self._history = history
@@ -70,6 +74,8 @@ class Reporting:
         )
 
     async def _keep(self, report: NewReport) -> None:
+        if self._abuse is not None:
+            await self._abuse.check("report", report.reporter, content={"reason": report.reason})
         async with self._db.transaction() as tx:
             if await reports.count(tx, report.reporter) >= REPORTS_MAX:
                 raise LimitExceeded(f"a user may make {REPORTS_MAX} reports", retry_after_ms=3_600_000)

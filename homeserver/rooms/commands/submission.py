@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -107,6 +107,10 @@ class Submission:
         event = await self._writer.propose(room_id, await self._policy.judge(room_id, draft))
         self._shadows.remember(key, event)
         return event
+
+    async def check(self, hook: str, sender: UserId, content: Mapping[str, Any]) -> None:
+        """Whether what isn't an event (an alias) may be. Raises MatrixError."""
+        await self._policy.check(hook, sender, content=content)
 
     async def judge(self, room_id: RoomId, draft: Draft) -> Draft:
         """The policy chain alone, for an event that another server writes with us."""
