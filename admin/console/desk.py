@@ -39,6 +39,7 @@ NAVIGATION = (
     ("/admin/federation", "nav_federation", Permission.READ_FEDERATION),
     ("/admin/tokens", "nav_tokens", Permission.READ_TOKENS),
     ("/admin/notices", "nav_notices", Permission.SEND_NOTICES),
+    ("/admin/jobs", "nav_jobs", Permission.READ_JOBS),
     ("/admin/audit", "nav_audit", Permission.READ_AUDIT),
     ("/admin/config", "nav_config", Permission.READ_SERVER),
 )

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 
-from admin.console.desk import ROWS, Desk, Visit
+from admin.actions.room_deletion import Deletion, RoomDeletion
+from admin.actions.rooms import RoomActions
+from admin.console.acting import proven, reason_of
+from admin.console.desk import ROWS, Desk, Visit, room_path
 from admin.console.export import export, limit_of
 from admin.console.page import page
 from admin.storage import console_reads
-from homeserver.core.errors import NotFound
+from homeserver.core.errors import InvalidParam, NotFound
+from homeserver.core.identifiers import parse_room_id
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Answer
@@ -16,15 +20,17 @@ from homeserver.web.endpoint import Answer
 _NEWEST = 2**63 - 1
 _COLUMNS = ("room_id", "name", "members", "version", "creator", "is_published", "is_encrypted", "room_type")
 _MEMBERSHIPS = ("join", "invite", "knock", "ban", "leave")
-STATES = ("all", "published", "encrypted", "spaces")
+STATES = ("all", "published", "encrypted", "spaces", "blocked")
 
 
 class RoomPages:
     """/admin/rooms, /admin/events."""
 
-    def __init__(self, desk: Desk, db: Database) -> None:
+    def __init__(self, desk: Desk, db: Database, actions: RoomActions, deletion: RoomDeletion) -> None:
         self.desk = desk
         self._db = db
+        self._actions = actions
+        self._deletion = deletion
 
     @page("GET", "/admin/rooms", needs=Permission.READ_ROOMS)
     async def rooms(self, visit: Visit) -> Answer:
@@ -73,6 +79,21 @@ class RoomPages:
             raise NotFound("this server doesn't have this event")
         text = json.dumps(found["source"], ensure_ascii=False, indent=2)
         return self.desk.page(visit, "event", {"event": found, "text": text})
+
+    @page("POST", "/admin/rooms/{room_id}/block", needs=Permission.MODERATE_ROOMS)
+    async def block(self, visit: Visit, room_id: str) -> Answer:
+        act, reason = visit.fields.get("act"), reason_of(visit)
+        if act not in ("block", "unblock"):
+            raise InvalidParam("there is no such act")
+        await self._actions.set_blocked(parse_room_id(room_id), act == "block", by=visit.operator, reason=reason)
+        return self.desk.go(f"{room_path(room_id)}?done={act}")
+
+    @page("POST", "/admin/rooms/{room_id}/delete", needs=Permission.DELETE_ROOMS)
+    async def delete(self, visit: Visit, room_id: str) -> Answer:
+        wish, reason = Deletion(block="block" in visit.fields), reason_of(visit)
+        by = await proven(self.desk, visit)
+        await self._deletion.begin(parse_room_id(room_id), wish, by=by, reason=reason)
+        return self.desk.go("/admin/jobs?done=delete")
 
     async def _room(self, room_id: str) -> console_reads.Shown:
         found = await console_reads.room(self._db, room_id)

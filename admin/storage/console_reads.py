@@ -55,18 +55,26 @@ _REPORTS_ABOUT = """
 """
 _ROOMS = f"""
     SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_published, f.is_encrypted, f.room_type, {_NAME_OF_ROOM},
-        (SELECT count(*) FROM memberships m WHERE m.room_nid = r.room_nid AND m.membership = 'join') AS members
+        (SELECT count(*) FROM memberships m WHERE m.room_nid = r.room_nid AND m.membership = 'join') AS members,
+        EXISTS (SELECT FROM blocked_rooms b WHERE b.room_id = r.room_id) AS is_blocked
     FROM rooms r LEFT JOIN room_facts f USING (room_nid)
     WHERE r.room_nid < $1 AND ($2 = '' OR r.room_id = $2 OR r.creator = $2
-        OR r.room_id = (SELECT a.room_id FROM room_aliases a WHERE a.alias = $2))
+        OR r.room_id = (SELECT a.room_id FROM room_aliases a WHERE a.alias = $2)
+        OR r.room_nid IN (
+            SELECT o.room_nid FROM room_overviews o
+            WHERE lower(coalesce(o.name, o.canonical_alias, o.room_id)) >= lower($2)
+                AND lower(coalesce(o.name, o.canonical_alias, o.room_id)) < lower($2) || $5
+        ))
         AND CASE $3 WHEN 'published' THEN r.is_published WHEN 'encrypted' THEN coalesce(f.is_encrypted, false)
+        WHEN 'blocked' THEN EXISTS (SELECT FROM blocked_rooms b WHERE b.room_id = r.room_id)
         WHEN 'spaces' THEN f.room_type = 'm.space' ELSE true END
     ORDER BY r.room_nid DESC LIMIT $4
 """
 _ROOM = f"""
     SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_published, f.is_encrypted, f.room_type, {_NAME_OF_ROOM},
         (SELECT count(*) FROM memberships m WHERE m.room_nid = r.room_nid AND m.membership = 'join') AS members,
-        ARRAY(SELECT a.alias FROM room_aliases a WHERE a.room_id = r.room_id ORDER BY a.alias LIMIT 50) AS aliases
+        ARRAY(SELECT a.alias FROM room_aliases a WHERE a.room_id = r.room_id ORDER BY a.alias LIMIT 50) AS aliases,
+        EXISTS (SELECT FROM blocked_rooms b WHERE b.room_id = r.room_id) AS is_blocked
     FROM rooms r LEFT JOIN room_facts f USING (room_nid) WHERE r.room_id = $1
 """
 _MEMBERS = """
@@ -118,6 +126,12 @@ _KNOWN_SERVERS = """
 _TOKENS = """
     SELECT token, uses_allowed, completed, expires_ts FROM registration_tokens WHERE token > $1 ORDER BY token LIMIT $2
 """
+_JOBS = """
+    SELECT job_id, kind, target, state, progress, error, started_by, created_ts, changed_ts FROM admin_jobs
+    WHERE (created_ts, job_id) < ($1, $2) AND ($3 = '' OR target = $3 OR kind = $3 OR job_id = $3)
+        AND ($4 = 'all' OR state = $4)
+    ORDER BY created_ts DESC, job_id DESC LIMIT $5
+"""
 _FIGURES = """
     SELECT (SELECT count(*) FROM reports WHERE received_ts > $1) AS reports_day,
         (SELECT count(*) FROM unreachable_servers) AS unreachable,
@@ -167,8 +181,8 @@ async def reports_about(db: Reader, target: str) -> list[Shown]:
 
 
 async def rooms(db: Reader, below: int, wanted: str, state: str, limit: int) -> list[Shown]:
-    """Rooms, those known last first. `wanted` is a room id, an alias or a creator, exactly."""
-    return [_room(row) for row in await db.fetch(_ROOMS, below, wanted, state, limit)]
+    """Rooms, those known last first. `wanted` is a room id, an alias, a creator, or how a name begins."""
+    return [_room(row) for row in await db.fetch(_ROOMS, below, wanted, state, limit, _LAST)]
 
 
 async def room(db: Reader, room_id: str) -> Shown | None:
@@ -216,6 +230,11 @@ async def servers(db: Reader, after: str, limit: int, *, only_troubled: bool) ->
 
 async def tokens(db: Reader, after: str, limit: int) -> list[Shown]:
     return [dict(row) for row in await db.fetch(_TOKENS, after, limit)]
+
+
+async def jobs(db: Reader, below: tuple[int, str], about: str, state: str, limit: int) -> list[Shown]:
+    """Long work, the newest first."""
+    return [dict(row) for row in await db.fetch(_JOBS, *below, about, state, limit)]
 
 
 async def figures(db: Reader, now_ms: int) -> Shown:

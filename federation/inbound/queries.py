@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from homeserver.accounts.profiles import Profiles
-from homeserver.core.errors import InvalidParam, NotFound
+from homeserver.core.errors import InvalidParam, NotFound, Unrecognized
 from homeserver.core.identifiers import ServerName, domain_of, parse_room_alias, parse_user_id
 from homeserver.rooms.commands.directory import Aliases
 from homeserver.web.endpoint import Access, Json, endpoint
@@ -55,3 +55,14 @@ class QueryEndpoints:
             raise NotFound(f"there is no room alias {alias}")
         room_id, servers = await self._aliases.resolve(alias)
         return {"room_id": room_id, "servers": servers}
+
+    @endpoint(
+        "GET",
+        "/_matrix/federation/v1/query/{query_type}",
+        access=Access.SERVER,
+        spec="server-server-api/#get_matrixfederationv1queryquerytype",
+    )
+    async def other(self, query_type: str) -> Json:
+        """Questions of other kinds than the specification's. We know none; a server that asks hears so once it is
+        known who asks."""
+        raise Unrecognized("this server doesn't know this type of query")

@@ -71,8 +71,14 @@ async def build_admin(
     sanctions = Sanctions(tools, parts.shadow_bans, base.limiter)
     await sanctions.load()
     tokens = RegistrationTokens(db, audit, clock, base.world.randomness)
-    acts = ConsoleActs(audit=audit, users=UserActs(changes, access, sanctions), tokens=tokens, notices=people.notices)
     rooms = await build_admin_rooms(base, parts, commands, audit)
+    acts = ConsoleActs(
+        audit=audit,
+        users=UserActs(changes, access, sanctions),
+        tokens=tokens,
+        notices=people.notices,
+        rooms=rooms,
+    )
     await rooms.jobs.start()
     oversight = build_oversight(base, parts, media, federation, audit)
     return AdminParts(

@@ -13,6 +13,7 @@ from admin.console.configuration import ConfigurationPages
 from admin.console.desk import Desk
 from admin.console.entry import EntryPages
 from admin.console.federation import FederationPages
+from admin.console.jobs import JobPages
 from admin.console.media import MediaPages
 from admin.console.notices import NoticePages
 from admin.console.overview import Gauges, OverviewPages, iso, size
@@ -26,6 +27,7 @@ from homeserver.accounts.login import Login
 from homeserver.accounts.login_tokens import LoginTokens
 from homeserver.accounts.server_notices import ServerNotices
 from homeserver.assembly.accounts import AccountParts
+from homeserver.assembly.admin_rooms import AdminRoomParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
 from homeserver.web.pages import Pages
@@ -58,6 +60,7 @@ class ConsoleActs:
     users: UserActs
     tokens: RegistrationTokens
     notices: ServerNotices
+    rooms: AdminRoomParts
 
 
 def console_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, acts: ConsoleActs) -> list[object]:
@@ -70,7 +73,8 @@ def console_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, acts
         EntryPages(desk, base.server_name),
         OverviewPages(desk, db, clock, gauges),
         UserPages(desk, db, acts.users),
-        RoomPages(desk, db),
+        RoomPages(desk, db, acts.rooms.actions, acts.rooms.deletion),
+        JobPages(desk, db, acts.rooms.jobs),
         ReportPages(desk, db),
         MediaPages(desk, db),
         FederationPages(desk, db),

@@ -26,7 +26,7 @@ SIZES: dict[str, ViewportSize] = {
 }
 # Where to keep what the pages look like, for people who look.
 SHOTS = os.environ.get("HANSA_SHOTS")
-LISTS = ("users", "rooms", "reports", "media", "federation", "tokens", "notices", "audit", "config")
+LISTS = ("users", "rooms", "reports", "media", "federation", "tokens", "notices", "jobs", "audit", "config")
 NASTY = """"><img src=x onerror=alert(1)><script>alert(2)</script>'+alert(3)+'{{7*7}}javascript:alert(4)\u202e"""
 
 

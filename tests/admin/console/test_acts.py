@@ -13,6 +13,7 @@ from admin.console.export import export
 from tests.admin.console.visitor import PASSWORD, Visitor
 from tests.admin.people import Crew
 from tests.kit.server import RunningServer
+from tests.kit.until import until
 
 
 async def log_of(server: RunningServer) -> list[tuple[str, str, str, str | None]]:
@@ -85,6 +86,34 @@ async def test_what_cannot_be_undone_wants_the_password_again(server: RunningSer
     assert last == [
         ("user.password", crew.user.user_id, "forgot it"),
         ("user.deactivate", crew.user.user_id, "left"),
+    ]
+
+
+async def test_a_room_is_blocked_found_and_deleted(server: RunningServer, crew: Crew) -> None:
+    """T-J15: deleting asks for the password, goes on as a job, and is seen to its end."""
+    room_id = await crew.user.create_room(name="Bazaar", preset="public_chat")
+    page = f"/admin/rooms/{quote(room_id, safe='')}"
+    moderator, owner = await Visitor(server).log_in("the-moderator"), await Visitor(server).log_in("owner")
+    await moderator.get(page)
+    assert (await moderator.post(f"{page}/block", {"act": "block", "reason": "spam"})).status == 303
+    assert (await crew.auditor.post("/join/{}", room_id)).status == 403
+    await moderator.get("/admin/rooms?state=blocked")
+    assert "Bazaar" in moderator.page
+    assert (await moderator.post(f"{page}/delete", {"reason": "spam", "own_password": PASSWORD})).status == 403
+    await owner.get(page)
+    assert (await owner.post(f"{page}/delete", {"reason": "spam", "own_password": "x"})).status == 403
+    await owner.get(page)
+    assert (await owner.post(f"{page}/delete", {"reason": "spam", "own_password": PASSWORD})).status == 303
+
+    async def is_done() -> bool:
+        await owner.get("/admin/jobs?state=complete")
+        return room_id in owner.page
+
+    await until(is_done)
+    assert (await owner.get(page)).status == 404
+    assert [entry[1:] for entry in await log_of(server)][-2:] == [
+        ("room.block", room_id, "spam"),
+        ("room.delete", room_id, "spam"),
     ]
 
 

@@ -21,6 +21,7 @@ PAGES = {
     "/admin/media": "read_media",
     "/admin/federation": "read_federation",
     "/admin/audit": "read_audit",
+    "/admin/jobs": "read_jobs",
     "/admin/tokens": "read_tokens",
     "/admin/notices": "send_notices",
     "/admin/config": "read_server",

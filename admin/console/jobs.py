@@ -1,0 +1,55 @@
+"""Long work in the background: how far it is, what became of it, and stopping it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from admin.console.desk import ROWS, Desk, Visit
+from admin.console.export import export, limit_of
+from admin.console.page import page
+from admin.jobs import Jobs
+from admin.storage import console_reads
+from homeserver.core.operators import Permission
+from homeserver.storage.database import Database
+from homeserver.web.endpoint import Answer
+
+_PATH = "/admin/jobs"
+_NEWEST = 2**62
+_COLUMNS = ("job_id", "kind", "target", "state", "progress", "error", "started_by", "created_ts", "changed_ts")
+STATES = ("all", "scheduled", "active", "complete", "failed", "cancelled")
+_PROGRESS_CHARS_MAX = 300
+
+
+class JobPages:
+    """/admin/jobs."""
+
+    def __init__(self, desk: Desk, db: Database, jobs: Jobs) -> None:
+        self.desk = desk
+        self._db = db
+        self._jobs = jobs
+
+    @page("GET", _PATH, needs=Permission.READ_JOBS)
+    async def jobs(self, visit: Visit) -> Answer:
+        about, state, format = visit.asked("q"), visit.asked("state") or "all", visit.asked("format")
+        limit = limit_of(format, ROWS + 1)
+        below = visit.number("below") or _NEWEST, visit.asked("below_id") or chr(0x10FFFF)
+        rows = await console_reads.jobs(self._db, below, about, state, limit)
+        if limit > ROWS + 1:
+            return export("jobs", _COLUMNS, rows, format)
+        for row in rows:
+            row["shown"] = _shown(json.loads(row["progress"]))
+        last = rows[ROWS - 1] if len(rows) > ROWS else None
+        values = {"rows": rows[:ROWS], "last": last, "q": about, "state": state, "states": STATES}
+        return self.desk.page(visit, "jobs", values)
+
+    @page("POST", "/admin/jobs/{job_id}/cancel", needs=Permission.CHANGE_JOBS)
+    async def cancel(self, visit: Visit, job_id: str) -> Answer:
+        await self._jobs.cancel(job_id, by=visit.operator)
+        return self.desk.go(f"{_PATH}?done=cancel")
+
+
+def _shown(progress: dict[str, Any]) -> str:
+    """Counts and steps; lists only by how long they are."""
+    parts = (f"{name}: {len(value) if isinstance(value, list | dict) else value}" for name, value in progress.items())
+    return ", ".join(parts)[:_PROGRESS_CHARS_MAX]
