@@ -11,6 +11,7 @@ from admin.actions.operators import OperatorRoles
 from admin.actions.registration_tokens import RegistrationTokens
 from admin.actions.sanctions import Sanctions
 from admin.actions.targets import AccountTools
+from admin.actions.user_redaction import RedactionTools, UserRedaction
 from admin.api.media_statistics import MediaStatistics
 from admin.api.operator_tokens import OperatorTokenEndpoints
 from admin.api.operators import AuditEndpoints, OperatorEndpoints
@@ -20,6 +21,7 @@ from admin.api.spec_moderation import SpecModeration
 from admin.api.user_acts import AccountActEndpoints, SanctionEndpoints
 from admin.api.user_devices import UserDeviceEndpoints
 from admin.api.user_reads import UserReadEndpoints
+from admin.api.user_redaction import UserRedactionEndpoints
 from admin.api.users import UserEndpoints
 from admin.audit import AuditLog
 from admin.console.users import UserActs
@@ -79,6 +81,8 @@ async def build_admin(
         notices=people.notices,
         rooms=rooms,
     )
+    hand = RedactionTools(db=db, clock=clock, rooms=parts.rooms, events=parts.store, writer=parts.writer)
+    redaction = UserRedaction(rooms.jobs, roles, hand)
     await rooms.jobs.start()
     oversight = build_oversight(base, parts, media, federation, audit)
     return AdminParts(
@@ -105,5 +109,6 @@ async def build_admin(
             RegistrationTokenEndpoints(tokens),
             ServerEndpoints(tools),
             MediaStatistics(db),
+            UserRedactionEndpoints(redaction),
         ],
     )

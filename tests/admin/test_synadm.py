@@ -78,6 +78,12 @@ async def test_users(server: RunningServer, tmp_path: Path) -> None:
     await synadm("user", "password", "alice", "-p", "another password")
     await server.login("alice", "another password")
     assert "user_id" in str(await synadm("user", "3pid", "-m", "email", "alice@example.org"))
+    await synadm("user", "suspend", "alice")
+    assert (await synadm("user", "details", "alice"))["suspended"] is True
+    await synadm("user", "suspend", "-U", "alice")
+    begun = await synadm("user", "redact", "alice")
+    assert (await synadm("user", "redact-status", begun["redact_id"]))["status"] in ("scheduled", "active", "complete")
+    await synadm("user", "prune-devices", "alice")
     await synadm("user", "deactivate", "alice")
     assert (await synadm("user", "details", "alice"))["deactivated"] is True
 
