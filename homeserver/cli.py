@@ -10,16 +10,19 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import get_completion_class
 
 from homeserver.config import Config, ConfigError, Loaded, read_config
 from homeserver.config.pages import as_json, in_force, reference_page
+
+if TYPE_CHECKING:
+    from homeserver.operator.findings import Finding
 
 T = TypeVar("T")
 
@@ -234,16 +237,19 @@ def doctor(ctx: click.Context, as_data: bool, about: str) -> int:
     """Look at configuration, folders, keys, database, names and clock, and say what to do; `rtc`: at calls."""
     from homeserver.operator.calls import call_findings
     from homeserver.operator.doctor import examine
-    from homeserver.operator.findings import Finding
     from homeserver.runtime.clock import SystemClock
     from homeserver.runtime.probes import SystemProbes
 
-    config = _config(ctx)
+    looked = call_findings if about == "rtc" else examine
+    return _tell(looked(_config(ctx), SystemProbes(), SystemClock()), as_data=as_data)
+
+
+def _tell(findings: AsyncIterator[Finding], *, as_data: bool) -> int:
+    """Prints findings as they come, or all as data; the exit code."""
 
     async def look() -> list[Finding]:
         found = []
-        looked = call_findings if about == "rtc" else examine
-        async for finding in looked(config, SystemProbes(), SystemClock()):
+        async for finding in findings:
             found.append(finding)
             if not as_data:
                 click.echo(f"{_MARKS[finding.verdict]} {finding.check}: {finding.message}")
@@ -255,6 +261,33 @@ def doctor(ctx: click.Context, as_data: bool, about: str) -> int:
     if as_data:
         _print_data([asdict(finding) for finding in found])
     return int(any(finding.verdict == "failed" for finding in found))
+
+
+@hansa.group(
+    "federation", cls=_Group, epilog=_examples("hansa federation check example.org", "hansa federation check --json")
+)
+def federation_group() -> None:
+    """Look at other servers, and at how they see this one."""
+
+
+@federation_group.command(
+    "check", epilog="JSON: a list of {check, verdict, message, hint}; verdict is ok, warning, failed or skipped."
+)
+@json_option
+@click.argument("name", required=False)
+@click.pass_context
+def federation_check(ctx: click.Context, name: str | None, as_data: bool) -> int:
+    """Say how the server NAME (this one, without) is found, and whether certificate, keys and version are good."""
+    from homeserver.operator.federation import NoServerName, check_federation
+    from homeserver.runtime.clock import SystemClock
+    from homeserver.runtime.ids import SystemRandomness
+
+    config = _config(ctx)
+    findings = check_federation(config, SystemClock(), SystemRandomness(), name or config.server_name)
+    try:
+        return _tell(findings, as_data=as_data)
+    except NoServerName as error:
+        raise Misused(str(error), "type the part of a user id after the colon, like `example.org`") from None
 
 
 @hansa.group("db", cls=_Group, epilog=_examples("hansa db status", "hansa db migrate"))

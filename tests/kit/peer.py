@@ -140,14 +140,16 @@ Start = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def running_peer(authority: Authority, *, port: int | None = None) -> AsyncIterator[Peer]:
-    """Listens with TLS at `localhost:PORT`."""
+async def running_peer(
+    authority: Authority, *, port: int | None = None, certificate_name: str = "localhost"
+) -> AsyncIterator[Peer]:
+    """Listens with TLS at `localhost:PORT`, as `certificate_name`."""
     outgoing = OutgoingClient(AddressFilter(deny=[]), ca_path=authority.ca_path)
     peer = Peer(port or free_port(), outgoing)
     clock = SystemClock()
     server = WebServer(RateLimiter({}, clock), clock, Metrics(), limits=WebLimits(open_requests_per_user_max=10_000))
     server.add(peer)
-    await server.start([("127.0.0.1", peer.port, authority.server_context("localhost"))])
+    await server.start([("127.0.0.1", peer.port, authority.server_context(certificate_name))])
     try:
         yield peer
     finally:
