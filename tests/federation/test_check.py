@@ -156,7 +156,7 @@ async def test_a_name_without_address(looking: Looking) -> None:
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "::ffff:10.0.0.1"])
 async def test_addresses_that_are_denied_are_not_touched(looking: Looking, address: str) -> None:
-    """T-F3: what a stranger's name leads to is held against the lists before anything connects."""
+    """T-E17: what a stranger's name leads to is held against the lists before anything connects."""
     looking.names = Names(hosts={"inside.test": [address]})
     found = await looking.at("inside.test:8448")
     assert found["address"].verdict == "failed" and "allow_ip_ranges" in found["address"].hint
