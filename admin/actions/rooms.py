@@ -78,7 +78,8 @@ class RoomActions:
             event = room.known_state("m.room.power_levels")
             content = dict(event.content) if event is not None else {}
             named = content.get("users")
-            content["users"] = {**(named if isinstance(named, dict) else {giver: _ADMIN_LEVEL}), user_id: level}
+            others = {} if room.version.creators_have_infinite_power else {giver: level}
+            content["users"] = {**(named if isinstance(named, dict) else others), user_id: level}
             draft = tools.submission.draft("m.room.power_levels", giver, content, "")
             try:
                 await tools.writer.send(room_id, draft)
@@ -124,7 +125,10 @@ class RoomActions:
             raise MatrixError("No local admin user in room")
         giver = max(able, key=levels.user)
         level = levels.user(giver)
-        return giver, level if level < CREATOR_LEVEL else max(_ADMIN_LEVEL, *levels.users().values(), 0)
+        if level < CREATOR_LEVEL:
+            return giver, level
+        # A creator's power can't be given away: the most that anybody else has can.
+        return giver, max([_ADMIN_LEVEL, *(other for other in levels.users().values() if other < CREATOR_LEVEL)])
 
     async def _note(self, by: Operator, action: str, room_id: RoomId, after: dict[str, object]) -> None:
         """Before it is tried: other servers may have a part in it, and no transaction of ours holds that."""
