@@ -1,5 +1,5 @@
 # What people type. Each target sets up what it needs; nothing is installed outside this folder.
-.PHONY: help run test check test-deep bench lock audit docs format clean
+.PHONY: help run test check test-deep bench rehearsal lock audit docs format clean
 
 PY := .venv/bin/python
 FAST := not slow and not deep and not peer and not clients
@@ -30,6 +30,10 @@ test-deep: ## the long proofs: differential tests, crashes, fuzzing
 bench: ## the inner loops, one result line each
 	@scripts/bootstrap dev
 	$(PY) -m bench
+
+rehearsal: ## replay known waves of spam against the shipped packs of rules
+	@scripts/bootstrap dev
+	$(PY) -m bench.rehearsal
 
 format: ## format and sort imports
 	@scripts/bootstrap dev
