@@ -34,6 +34,8 @@ class AccountAccess:
         row = await tools.target(by, user_id, "Only local users can have their password reset")
         if row.is_deactivated:
             raise NotFound("User not found")
+        tools.users.check_new_password(password)
+        await tools.four_eyes.check("impersonate", user_id, Permission.IMPERSONATE, by=by)
         entry = entry_of(by, "user.password", user_id, reason=reason, after={"logout_devices": logs_out})
         await tools.users.set_password(user_id, password, also=tools.audit.noting(entry))
         if logs_out:
@@ -50,6 +52,7 @@ class AccountAccess:
             raise NotFound("User not found")
         if valid_until_ms is not None and valid_until_ms <= tools.clock.now_ms():
             raise InvalidParam("valid_until_ms lies in the past")
+        await tools.four_eyes.check("impersonate", user_id, Permission.IMPERSONATE, by=by)
         async with tools.db.transaction() as tx:
             token = await tools.sessions.open_without_device(tx, user_id, valid_until_ms)
             entry = entry_of(by, "user.log_in_as", user_id, after={"valid_until_ms": valid_until_ms})

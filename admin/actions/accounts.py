@@ -82,6 +82,8 @@ class Accounts:
         """
         by.check(Permission.END_USERS)
         await self._tools.target(by, user_id, "Can only deactivate local users")
+        if erase:
+            await self._tools.four_eyes.check("erase", user_id, Permission.END_USERS, by=by)
         entry = entry_of(by, "user.deactivate", user_id, reason=reason, after={"erase": erase})
         return await self._deactivation.deactivate(user_id, erase=erase, also=self._tools.audit.noting(entry))
 
@@ -122,6 +124,7 @@ class Accounts:
         if wish.password is not None:
             by.check(Permission.IMPERSONATE)
             self._passwords.check_new(wish.password)
+            await tools.four_eyes.check("impersonate", user_id, Permission.IMPERSONATE, by=by)
         hashed = await self._passwords.hash(wish.password) if wish.password is not None else None
         said = _said(wish)
         if said:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from admin.actions.four_eyes import FourEyes
 from admin.actions.operators import OperatorRoles
 from admin.audit import AuditLog
 from admin.storage import accounts
@@ -27,6 +28,7 @@ class AccountTools:
     roles: OperatorRoles
     users: Users
     sessions: Sessions
+    four_eyes: FourEyes
 
     def check_local(self, user_id: UserId, otherwise: str) -> None:
         """Raises MatrixError, saying `otherwise`, for a user of another server."""

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from admin.actions.access import AccountAccess
 from admin.actions.accounts import Accounts
+from admin.actions.four_eyes import FourEyes
 from admin.actions.operator_tokens import OperatorTokens
 from admin.actions.operators import OperatorRoles
 from admin.actions.registration_tokens import RegistrationTokens
 from admin.actions.sanctions import Sanctions
 from admin.actions.targets import AccountTools
 from admin.actions.user_redaction import RedactionTools, UserRedaction
+from admin.api.approvals import ApprovalEndpoints
 from admin.api.media_statistics import MediaStatistics
 from admin.api.operator_tokens import OperatorTokenEndpoints
 from admin.api.operators import AuditEndpoints, OperatorEndpoints
@@ -67,7 +69,16 @@ async def build_admin(
     db, clock = base.world.db, base.world.clock
     audit = AuditLog(clock)
     roles = OperatorRoles(db, audit, accounts.sessions, clock)
-    tools = AccountTools(db=db, clock=clock, audit=audit, roles=roles, users=accounts.users, sessions=accounts.sessions)
+    four_eyes = FourEyes(db, audit, clock, base.world.randomness, base.config.admin.second_operator_for)
+    tools = AccountTools(
+        db=db,
+        clock=clock,
+        audit=audit,
+        roles=roles,
+        users=accounts.users,
+        sessions=accounts.sessions,
+        four_eyes=four_eyes,
+    )
     changes = Accounts(tools, accounts.profiles, accounts.passwords, accounts.deactivation, commands.auto_join.welcome)
     access = AccountAccess(tools, Devices(db, parts.journal, accounts.sessions), accounts.resets)
     sanctions = Sanctions(tools, parts.shadow_bans, base.limiter)
@@ -83,6 +94,7 @@ async def build_admin(
     )
     hand = RedactionTools(db=db, clock=clock, rooms=parts.rooms, events=parts.store, writer=parts.writer)
     redaction = UserRedaction(rooms.jobs, roles, hand)
+    rooms.deletion.four_eyes = four_eyes
     await rooms.jobs.start()
     oversight = build_oversight(base, parts, media, federation, audit)
     return AdminParts(
@@ -97,6 +109,7 @@ async def build_admin(
         endpoints=[
             OperatorEndpoints(roles),
             AuditEndpoints(db, audit),
+            ApprovalEndpoints(four_eyes),
             *rooms.endpoints,
             *oversight.endpoints,
             OperatorTokenEndpoints(OperatorTokens(tools, base.world.randomness)),

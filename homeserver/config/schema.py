@@ -16,6 +16,7 @@ from homeserver.config import checks
 from homeserver.config.options import Secret, option, section
 from homeserver.config.sign_in import Captcha, Email, JwtLogin, ServerNotices, SsoProvider
 
+Act = Literal["erase", "impersonate", "delete_room", "purge_history"]
 Api = Literal["client", "federation", "admin", "media", "health", "metrics"]
 
 NOTHING: Mapping[str, object] = Map()
@@ -254,6 +255,15 @@ class RateLimit:
 
 def _limit(per_second: float, burst: int, sentence: str) -> RateLimit:
     return section(RateLimit(per_second=per_second, burst=burst), sentence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admin:
+    """What operators need each other for."""
+
+    second_operator_for: tuple[Act, ...] = option(
+        (), "Acts that a second operator must approve before they are done; `impersonate` includes new passwords."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -502,6 +512,7 @@ class Config:
     )
     database: Database = section(Database(), "The database.")
     registration: Registration = section(Registration(), "Who may make an account.")
+    admin: Admin = section(Admin(), "Who runs the server, and how.")
     server_notices: ServerNotices = section(ServerNotices(), "What the server itself says to its users.")
     captcha: Captcha = section(Captcha(), "A test that those who register are people.")
     email: Email = section(Email(), "Mail that Hansa sends.")

@@ -41,6 +41,7 @@ class Permission(StrEnum):
     READ_AUDIT = "read_audit"
     SEARCH_CONTENT = "search_content"  # compliance search over everything
     CHANGE_OPERATORS = "change_operators"
+    APPROVE = "approve"  # be the second of two whom an act needs
     OWN_TOKENS = "own_tokens"  # tokens for one's own programs, never with more than one holds oneself
 
 
