@@ -19,6 +19,7 @@ from admin.api.operator_tokens import OperatorTokenEndpoints
 from admin.api.operators import AuditEndpoints, OperatorEndpoints
 from admin.api.registration_tokens import RegistrationTokenEndpoints
 from admin.api.server import ServerEndpoints
+from admin.api.server_notices import ServerNoticeEndpoints
 from admin.api.spec_moderation import SpecModeration
 from admin.api.user_acts import AccountActEndpoints, SanctionEndpoints
 from admin.api.user_devices import UserDeviceEndpoints
@@ -112,6 +113,7 @@ async def build_admin(
             ApprovalEndpoints(four_eyes),
             *rooms.endpoints,
             *oversight.endpoints,
+            ServerNoticeEndpoints(db, audit, people.notices),
             OperatorTokenEndpoints(OperatorTokens(tools, base.world.randomness)),
             *console_endpoints(base, accounts, parts, acts),
             UserEndpoints(db, changes, accounts.users),

@@ -15,7 +15,6 @@ from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.rooms import RoomParts
 from homeserver.client_api.admin import AdminEndpoints
 from homeserver.client_api.openid import OpenIdEndpoint
-from homeserver.client_api.server_notices import ServerNoticeEndpoints
 from homeserver.client_api.third_party_lookup import ThirdPartyLookup
 from homeserver.client_api.users import UserSearch
 from homeserver.client_api.voip import TurnServer
@@ -53,7 +52,6 @@ async def build_people(
             UserSearch(directory, MutualRooms(db)),
             OpenIdEndpoint(openid),
             AdminEndpoints(moderation),
-            ServerNoticeEndpoints(notices),
             TurnServer(base.config.turn, base.world.clock),
             ThirdPartyLookup(networks),
         ],
