@@ -290,6 +290,32 @@ def federation_check(ctx: click.Context, name: str | None, as_data: bool) -> int
         raise Misused(str(error), "type the part of a user id after the colon, like `example.org`") from None
 
 
+@hansa.group("signing-key", cls=_Group, epilog=_examples("hansa signing-key rotate"))
+def signing_key_group() -> None:
+    """Look after the key that signs for this server."""
+
+
+@signing_key_group.command("rotate", epilog="JSON: {old_key_id, new_key_id, kept_at}.")
+@json_option
+@click.pass_context
+def signing_key_rotate(ctx: click.Context, as_data: bool) -> None:
+    """Make a new key. From the next start on it signs, and others are told until when the old one did."""
+    from homeserver.core.identifiers import ServerName
+    from homeserver.runtime.ids import SystemRandomness
+    from homeserver.runtime.signing_key import WrongSigningKey, rotate
+
+    config = _config(ctx)
+    try:
+        done = rotate(config.signing_key_path, ServerName(config.server_name), SystemRandomness())
+    except (WrongSigningKey, OSError) as error:
+        raise Failed(str(error), "look at `signing_key_path`, as the user that runs the server") from None
+    if as_data:
+        _print_data({"old_key_id": done.old_key_id, "new_key_id": done.new_key_id, "kept_at": str(done.kept_at)})
+        return
+    click.echo(f"{done.new_key_id} takes the place of {done.old_key_id}, which is kept as {done.kept_at}", err=True)
+    click.echo("restart the server to use it; delete the old key once all is well", err=True)
+
+
 @hansa.group("db", cls=_Group, epilog=_examples("hansa db status", "hansa db migrate"))
 def db_group() -> None:
     """Look after the database's schema."""

@@ -32,6 +32,8 @@ _CHECKED_INLINE_MAX = 4
 _CHECKED_PER_THREAD = 64
 # After an answer that didn't help (it lacks the key, or isn't valid for long enough), and after no answer.
 ASK_AGAIN_MS = 60_000
+# After one that helped: a server that comes back with a new key is soon believed, and can still make us ask but rarely.
+ASK_AGAIN_HELPED_MS = 5_000
 ASK_AGAIN_MS_MAX = 3_600_000
 
 
@@ -190,7 +192,12 @@ class Keys:
 
     def _note(self, server: ServerName, *, helped: bool) -> None:
         before = self._waits.pop(server, None)
-        wait_ms = ASK_AGAIN_MS if helped or before is None else min(before.wait_ms * 2, ASK_AGAIN_MS_MAX)
+        if helped:
+            wait_ms = ASK_AGAIN_HELPED_MS
+        elif before is None:
+            wait_ms = ASK_AGAIN_MS
+        else:
+            wait_ms = min(max(before.wait_ms * 2, ASK_AGAIN_MS), ASK_AGAIN_MS_MAX)
         self._waits[server] = _Wait(self._clock.now_ms() + wait_ms, wait_ms)
         if len(self._waits) > SERVERS_MAX:
             self._waits.popitem(last=False)

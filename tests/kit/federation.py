@@ -50,6 +50,7 @@ async def federated_server(
     key_version: str = "test",
     network: Network | None = None,
     federation: str = "",
+    signer: Signer | None = None,
 ) -> AsyncIterator[RunningServer]:
     """A server named `localhost:PORT`, reached by others at that port with TLS, by clients without.
 
@@ -71,7 +72,7 @@ async def federated_server(
         assert isinstance(db, CountingDatabase)
         way_out = network.side_of(config.server_name, build_outgoing(config)) if network is not None else None
         world = World(clock=clock or SystemClock(), randomness=SystemRandomness(), db=db, outgoing=way_out)
-        hansa = Hansa(config, world, signer_of(config.server_name, key_version))
+        hansa = Hansa(config, world, signer or signer_of(config.server_name, key_version))
         await hansa.start()
         try:
             async with aiohttp.ClientSession() as session:
