@@ -9,7 +9,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -68,8 +68,22 @@ class Verdict:
         return [act for act in self.acts if act.action.kind in kinds]
 
 
+class BannedBy(Protocol):
+    """Implemented by admin.spam.policy_lists."""
+
+    size: int
+
+    def why(self, what: Happening) -> str | None: ...
+
+
+BY_LIST = Rule(id="policy-list", title="A policy list", when=("event",), condition="true", actions=(), stage="enforced")
+
+
 class SpamEngine:
     """Judges what happens, live."""
+
+    # What policy lists say, once they are read.
+    bans: BannedBy | None = None
 
     def __init__(self, world: World, book: RuleBook, surroundings: Surroundings) -> None:
         self._world = world
@@ -83,16 +97,40 @@ class SpamEngine:
     async def judge(self, what: Happening, room: Room | None = None) -> Verdict:
         """What the rules say. Never raises for a rule's sake."""
         force = self.book.force
-        if not force.has(what.hook):
+        banned = self.bans.why(what) if self.bans is not None else None
+        if banned is None and not force.has(what.hook):
             return Verdict()
         sender = await self.around.sender(what.sender, room)
         if sender.admin or self._is_protected(what.sender):
             return Verdict()
+        if banned is not None:
+            return self._banned(what, banned)
         similar = force.wants_similar(what.hook)
         values = values_of(what, sender, place_of(room), force.lists, self._rates, similar=similar)
         self._brakes.looked(what.hook)
         found = force.judge(what.hook, values, measured=self._measured)
         return self._verdict(what, values, found)
+
+    def wants(self, hook: str) -> bool:
+        """Whether anything looks at this."""
+        return self.book.force.has(hook) or (self.bans is not None and self.bans.size > 0)
+
+    def _banned(self, what: Happening, why: str) -> Verdict:
+        decision = NewDecision(
+            code=self._world.randomness.letters(CODE_LETTERS),
+            decided_ts=self._world.clock.now_ms(),
+            hook=what.hook,
+            rule_id=BY_LIST.id,
+            rule_version=BY_LIST.version,
+            stage="enforced",
+            outcome="deny",
+            sender=what.sender,
+            room_id=what.room_id,
+            event_id=what.event_id,
+            seen=orjson.dumps({"reason": why, "event.target": what.state_key or ""}).decode(),
+        )
+        self.record(decision)
+        return Verdict([Act(Action(kind="deny", reason=f"A policy list keeps this out: {why}"), BY_LIST, decision)])
 
     async def write(self) -> None:
         """Writes the decisions that wait, who was seen first, and which rules stopped."""

@@ -56,7 +56,7 @@ class SpamGate:
             return draft
         if not self._engine.around.is_local(draft.sender):
             hook = {"invite": "remote_invite"}.get(hook, hook)
-        if not self._engine.book.force.has(hook):
+        if not self._engine.wants(hook):
             return draft
         what = self._happening(hook, draft.type, draft.sender, draft.state_key, draft.content, room_id or "")
         verdict = await self._engine.judge(what, await self._engine.around.room(what.room_id))
@@ -85,7 +85,7 @@ class SpamGate:
                 continue
             hook = hook_of(event.type, event.sender, event.state_key, event.content)
             hook = REMOTE_HOOKS.get(hook or "", hook)
-            if hook is None or self._engine.around.is_local(event.sender) or not self._engine.book.force.has(hook):
+            if hook is None or self._engine.around.is_local(event.sender) or not self._engine.wants(hook):
                 found.append(None)
                 continue
             what = self._happening(hook, event.type, event.sender, event.state_key, event.content, room_id)

@@ -10,7 +10,6 @@ import bisect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from fnmatch import translate
 from functools import partial
 from typing import Any
 
@@ -168,7 +167,7 @@ class Lists:
                     if key := folded(entry):
                         words.setdefault(key, set()).add(named.name)
                 elif named.kind in self._globs and ("*" in entry or "?" in entry):
-                    self._globs[named.kind].append((re2.compile(translate(entry)), named.name))
+                    self._globs[named.kind].append((re2.compile(glob(entry)), named.name))
                 else:
                     self._exact[named.kind].setdefault(entry.lower(), set()).add(named.name)
         if words:
@@ -184,8 +183,13 @@ class Lists:
         globs = self._globs.get(kind, ())
         for value in values:
             found |= known.get(value.lower(), set())
-            found |= {name for pattern, name in globs if pattern.match(value)}
+            found |= {name for pattern, name in globs if pattern.fullmatch(value)}
         return found
+
+
+def glob(entity: str) -> str:
+    """The pattern of a glob, in which `*` and `?` alone mean something."""
+    return "".join({"*": ".*", "?": "."}.get(part, re2.escape(part)) for part in entity)
 
 
 def automaton_of(words: Mapping[str, Any]) -> Any:

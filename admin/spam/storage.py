@@ -297,3 +297,17 @@ async def history_end(db: Reader) -> int:
 async def known_since(db: Reader, user_ids: Sequence[str]) -> dict[str, int]:
     """Since when users are known here, in milliseconds."""
     return {row["user_id"]: row["since_ts"] for row in await db.fetch(_SINCE, list(user_ids))}
+
+
+_POLICY_RULES = """
+    SELECT DISTINCT ON (events.room_nid, events.key_nid) events.json
+    FROM events JOIN rooms USING (room_nid) JOIN state_keys USING (key_nid)
+    WHERE rooms.room_id = ANY($1::text[]) AND events.ordering IS NOT NULL
+        AND (state_keys.type LIKE 'm.policy.rule.%' OR state_keys.type LIKE 'org.matrix.mjolnir.rule.%')
+    ORDER BY events.room_nid, events.key_nid, events.ordering DESC
+"""
+
+
+async def policy_rules(db: Reader, room_ids: Sequence[RoomId]) -> list[Row]:
+    """The newest event of each policy rule of these rooms, as `json`."""
+    return await db.fetch(_POLICY_RULES, list(room_ids))

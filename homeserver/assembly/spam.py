@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from admin.spam.api import AppealEndpoint, DecisionEndpoints, RuleEndpoints, TrialEndpoints
+from admin.spam.api import AppealEndpoint, DecisionEndpoints, PolicyListEndpoints, RuleEndpoints, TrialEndpoints
 from admin.spam.book import RuleBook
 from admin.spam.engine import SpamEngine
 from admin.spam.engine import World as SpamWorld
 from admin.spam.gate import SpamGate
 from admin.spam.history import HistoryTrials
+from admin.spam.policy_lists import PolicyLists
 from admin.spam.reviewing import Reviewing
 from admin.spam.sanctions import Reach, Sanctions
 from admin.spam.surroundings import Surroundings
@@ -40,6 +41,7 @@ class SpamParts:
     gate: SpamGate
     sanctions: Sanctions
     reviewing: Reviewing
+    lists: PolicyLists
 
 
 async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
@@ -57,10 +59,13 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
     parts.policy.add(gate)
     parts.policy.abuse = gate
     parts.incoming.screen = gate
+    lists = PolicyLists(world.db, engine, world.clock, base.tasks)
+    await lists.load()
+    parts.journal.listen(lists.hear)
     base.tasks.forever(engine.run, name="spam_decisions")
     reviewing = Reviewing(world.db, engine, sanctions, world.clock)
     base.tasks.forever(reviewing.run, name="spam_decisions_kept")
-    return SpamParts(book=book, engine=engine, gate=gate, sanctions=sanctions, reviewing=reviewing)
+    return SpamParts(book=book, engine=engine, gate=gate, sanctions=sanctions, reviewing=reviewing, lists=lists)
 
 
 def spam_endpoints(
@@ -77,6 +82,7 @@ def spam_endpoints(
     return [
         RuleEndpoints(spam.book, admin.audit),
         TrialEndpoints(spam.book, trials),
+        PolicyListEndpoints(spam.lists, admin.audit),
         DecisionEndpoints(spam.reviewing, admin.audit),
     ]
 
