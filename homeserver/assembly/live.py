@@ -98,9 +98,11 @@ def build_live(base: Base, parts: RoomParts) -> LiveParts:
         with_content=base.config.push.include_content,
     )
     tools = PostmanTools(clock, base.tasks, base.metrics)
+    typing = Typing(journal, parts.rooms, clock)
+    typing.is_silenced = parts.shadow_bans.is_banned
     return LiveParts(
         receipts=receipts,
-        typing=Typing(journal, parts.rooms, clock),
+        typing=typing,
         presence=presence,
         rulesets=rulesets,
         unread=unread,

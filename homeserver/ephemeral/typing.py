@@ -6,6 +6,7 @@ spec: client-server-api/#typing-notifications
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -38,6 +39,9 @@ class _RoomTyping:
 class Typing:
     """Typing notices. `expire` has to be run now and then (see `run`)."""
 
+    # Of users who are silenced nobody hears. Set by the assembly.
+    is_silenced: Callable[[UserId], bool] = staticmethod(lambda user_id: False)
+
     def __init__(self, journal: Journal, members: Members, clock: Clock) -> None:
         self._journal = journal
         self._members = members
@@ -50,6 +54,8 @@ class Typing:
         """Shows the user as typing for so long (at most TIMEOUT_MS_MAX), or no longer. Raises Forbidden."""
         if await self._members.membership(room_id, user_id) != "join":
             raise Forbidden("you are not in this room")
+        if is_typing and self.is_silenced(user_id):
+            return
         room = self._rooms.get(room_id) or _RoomTyping()
         was_typing = user_id in room.until_s
         if not is_typing:

@@ -54,9 +54,11 @@ async def test_a_shadow_banned_user_talks_to_nobody(server: RunningServer, crew:
     (await user.put("/rooms/{}/state/m.room.topic", room, body={"topic": "buy"})).refused(403, "M_FORBIDDEN")
     (await user.post("/rooms/{}/invite", room, body={"user_id": crew.admin.user_id})).ok()
     (await user.put("/profile/{}/displayname", user.user_id, body={"displayname": "BUY"})).ok()
+    (await user.put("/rooms/{}/typing/{}", room, user.user_id, body={"typing": True, "timeout": 30000})).ok()
     own = await user.create_room(invite=[other.user_id])
     seen = str(await other.sync()) + str(await crew.admin.sync())
     assert event_id not in seen and "buy" not in seen.lower() and own not in seen
+    assert "m.typing" not in seen
     (await other.get("/rooms/{}/event/{}", room, event_id)).refused(404, "M_NOT_FOUND")
     (await user.post("/rooms/{}/leave", room)).ok()
     await user.join(room)
