@@ -200,12 +200,14 @@ class Searching:
         }
 
     async def _rooms(self, viewer: UserId, wanted: RoomEventFilter) -> dict[RoomId, RoomKey]:
-        """The rooms that the viewer is or was in, and asks for. One query."""
+        """The rooms that the viewer is or was in, and asks for. One query.
+
+        Who was a member and is invited again stays one who may read: the gate says what.
+        """
         return {
             entry.room_id: RoomKey(entry.room_nid, entry.room_id)
             for entry in await self._reads.rooms.rooms_of(viewer)
-            if entry.membership in ("join", "leave", "ban")
-            and not entry.is_forgotten
+            if not entry.is_forgotten
             and (wanted.rooms is None or entry.room_id in wanted.rooms)
             and entry.room_id not in wanted.not_rooms
         }
