@@ -105,6 +105,10 @@ _FUNCTIONS = frozenset(
 )
 
 
+# What evaluating a condition may raise: a wrong type, a missing key, an index or a number out of its bounds.
+FAULTS = (ValueError, TypeError, LookupError, RuntimeError, ArithmeticError)
+
+
 class WrongCondition(ValueError):
     """A condition that can't be used: the text says what is wrong and what would be right."""
 
@@ -135,7 +139,7 @@ class Condition:
         self.keys = keys_of(_with_folded_text(source))
 
     def holds(self, context: cel.Context) -> bool:
-        """Raises ValueError, TypeError, KeyError or RuntimeError where it can't be told."""
+        """Raises one of FAULTS where it can't be told."""
         return self._program.execute(context) is True
 
     @property
@@ -265,7 +269,7 @@ def _check_type(part: str) -> None:
     program = _compiled(part)
     try:
         value = program.execute(_example())
-    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+    except FAULTS as error:
         raise WrongCondition(f"{part.strip()[:120]!r} can't be evaluated: {str(error)[:300]}") from None
     if not isinstance(value, bool):
         raise WrongCondition(f"{part.strip()[:120]!r} must be true or false, it is {value!r}")

@@ -18,7 +18,7 @@ import cel
 import msgspec
 import re2
 
-from admin.spam.conditions import Condition, Key, WrongCondition, context_of
+from admin.spam.conditions import FAULTS, Condition, Key, WrongCondition, context_of
 from admin.spam.text import folded
 
 HOOKS = (
@@ -26,7 +26,7 @@ HOOKS = (
     "registration", "login", "profile", "media", "report",
 )  # fmt: skip
 STAGES = ("draft", "shadow", "enforced")
-DENYING = ("deny", "soft_fail", "hold", "rate_limit")
+DENYING = ("deny", "soft_fail", "hold", "rate_limit", "shadow")
 AFTERWARDS = ("redact", "kick", "ban", "mute", "suspend", "quarantine", "report", "notify", "webhook", "tag")
 ACTIONS = (*DENYING, "mask", *AFTERWARDS)
 RULES_MAX = 5_000
@@ -345,7 +345,7 @@ class RuleSet:
             try:
                 evaluate = partial(condition.holds, context)
                 holds = measured(rule, evaluate) if measured else evaluate()
-            except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            except FAULTS as error:
                 found.faults.append(Fault(rule, f"{type(error).__name__}: {str(error)[:300]}"))
                 continue
             if holds:

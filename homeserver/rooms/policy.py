@@ -17,6 +17,10 @@ from homeserver.storage.database import Database
 INVITE_PERMISSION = "m.invite_permission_config"
 
 
+class Shadowed(Forbidden):
+    """The sender is to believe that it was sent; where that can't be done, it is refused."""
+
+
 class PolicyChain:
     """Asks each check in turn; the first that refuses decides."""
 

@@ -13,7 +13,7 @@ from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, dom
 from homeserver.core.room_versions import RoomVersion
 from homeserver.ports import PolicySignatures
 from homeserver.rooms.arrivals import Fate
-from homeserver.rooms.policy import PolicyChain
+from homeserver.rooms.policy import PolicyChain, Shadowed
 from homeserver.rooms.residents import Room
 from homeserver.rooms.shadow_bans import ShadowBans
 from homeserver.rooms.writer import NewAlias, RoomWriter, Transaction
@@ -62,7 +62,13 @@ class Submission:
         """Raises as `RoomWriter.send`, and what the policy chain raises."""
         if await self._shadows.hides(room_id, draft):
             return await self._pretend(room_id, draft, transaction)
-        judged = await self._policy.judge(room_id, draft)
+        try:
+            judged = await self._policy.judge(room_id, draft)
+        except Shadowed:
+            key = transaction.key if transaction is not None else None
+            event = await self._writer.propose(room_id, draft)
+            self._shadows.remember(key, event)
+            return event
         if self.signatures is not None and await self.signatures.wanted(room_id):
             return await self._send_signed(room_id, judged, transaction, self.signatures)
         return await self._writer.send(room_id, judged, transaction)

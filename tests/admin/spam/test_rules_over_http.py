@@ -209,3 +209,41 @@ async def test_rules_are_tried_on_examples_without_effect(server: RunningServer,
     assert [one["hit"] for one in results] == [False, False, True, True]
     assert results[2]["seen"]["rates.text_rooms_10m"] == 3
     assert await latest(crew) == []
+
+
+async def test_shadowed_messages_go_nowhere(server: RunningServer, crew: Crew) -> None:
+    room_id = await crew.user.create_room()
+    await put(crew, "quiet", rule('event.text.contains("zebra")', {"kind": "shadow"}))
+    first = (await say(crew.user, room_id, "zebra")).ok()["event_id"]
+    (await crew.user.get("/rooms/{}/event/{}", room_id, first)).refused(404, "M_NOT_FOUND")
+    event_id = (await say(crew.user, room_id, "horse")).ok()["event_id"]
+    page = (await crew.user.get("/rooms/{}/messages", room_id, dir="b", limit="5")).ok()
+    assert [one["event_id"] for one in page["chunk"] if one["type"] == "m.room.message"] == [event_id]
+    assert [one["outcome"] for one in await latest(crew)] == ["shadow"]
+
+
+async def test_a_rule_that_fails_is_isolated(server: RunningServer, crew: Crew) -> None:
+    """Its faults are no fault of the messages; time and again, it goes to shadow, and the version says why."""
+    room_id = await crew.user.create_room()
+    await put(crew, "first-link", rule('event.links[0] == "https://evil.example"'))
+    for number in range(6):
+        (await say(crew.user, room_id, f"no link {number}")).ok()
+    await latest(crew)
+    [_, stopped] = (await crew.auditor.get(RULE, "first-link")).ok()["versions"]
+    assert (stopped["made_by"], stopped["rule"]["stage"]) == ("hansa", "shadow")
+    assert stopped["why"].startswith("it stopped itself: it failed time and again")
+    await put(crew, "closed", rule('event.links[0] == "https://evil.example"', fails_closed=True))
+    (await say(crew.user, room_id, "no link again")).refused(403, "M_FORBIDDEN")
+
+
+async def test_halves_of_surrogates_fail_no_rule(server: RunningServer, crew: Crew) -> None:
+    """T-B16: what no text may hold can't switch a rule off."""
+    room_id = await crew.user.create_room()
+    await put(crew, "adverts", rule('event.text.contains("pills")', fails_closed=True))
+    for number in range(7):
+        body = {"msgtype": "m.text", "body": "\ud800 broken", "filename": "\udfff"}
+        answer = await crew.user.put("/rooms/{}/send/m.room.message/{}", room_id, f"s{number}", body=body)
+        assert answer.json.get("errcode") != "M_FORBIDDEN"
+    (await say(crew.user, room_id, "pills")).refused(403, "M_FORBIDDEN")
+    [shown] = (await crew.auditor.get(SPAM + "/rules")).ok()["rules"]
+    assert shown["stage"] == "enforced"
