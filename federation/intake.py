@@ -7,12 +7,14 @@ spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
 from federation.gaps import Gaps
+from federation.intake_figures import IntakeFigures, Step
 from homeserver.core import canonical_json
 from homeserver.core.errors import LimitExceeded
 from homeserver.core.events import Event
@@ -56,6 +58,7 @@ class RoomIntake:
     """Stages what came in and takes it into the rooms."""
 
     relay: Relay | None = None
+    figures: IntakeFigures | None = None
 
     def __init__(self, db: Database, rooms: Rooms, event_store: EventStore, gaps: Gaps, clock: Clock) -> None:
         self._db = db
@@ -84,8 +87,9 @@ class RoomIntake:
         """Makes these durable, and sees to it that they are taken in. One transaction."""
         if not pdus:
             return
-        async with self._db.transaction() as tx:
-            await staged_pdus.insert(tx, pdus)
+        with self._timed("stage"):
+            async with self._db.transaction() as tx:
+                await staged_pdus.insert(tx, pdus)
         for pdu in pdus:
             self._waiting[pdu.room_id] = self._waiting.get(pdu.room_id, 0) + 1
         for room_id in {pdu.room_id for pdu in pdus}:
@@ -187,8 +191,11 @@ class RoomIntake:
     async def _flush(self, room: Room, run: list[Arrival]) -> dict[EventId, Fate]:
         if not run:
             return {}
-        found = await self._incoming.take(room.room_id, run)
+        with self._timed("fate"):
+            found = await self._incoming.take(room.room_id, run)
         fates = {arrival.event.event_id: fate for arrival, fate in zip(run, found, strict=True)}
+        if self.figures is not None:
+            self.figures.decided(found)
         run.clear()
         _log_refusals(room, fates)
         return fates
@@ -203,7 +210,9 @@ class RoomIntake:
             return {event.event_id: Fate.KNOWN}
         fates: dict[EventId, Fate] = {}
         if set(event.prev_event_ids) - await self._placed(set(event.prev_event_ids)):
-            for older in await self._gaps.events_between(room, event, origin):
+            with self._timed("missing_events"):
+                between = await self._gaps.events_between(room, event, origin)
+            for older in between:
                 fates |= await self._bridged(room, older, origin, None)
                 if fates[older.event_id] is Fate.UNCONNECTED:
                     # What comes after it rests on it: its server isn't asked again for each.
@@ -215,12 +224,19 @@ class RoomIntake:
         missing = set(event.prev_event_ids) - await self._placed(set(event.prev_event_ids))
         states = None
         if missing:
-            states = await self._gaps.states_after(room, sorted(missing), origin)
+            with self._timed("state_at_gap"):
+                states = await self._gaps.states_after(room, sorted(missing), origin)
             if not states:
+                if self.figures is not None:
+                    self.figures.decided([Fate.UNCONNECTED])
                 log.info("event_unconnected", room_id=room.room_id, event_id=event.event_id, server=origin)
                 return {event.event_id: Fate.UNCONNECTED}
-        await self._gaps.auth_events(room, [event], origin)
+        with self._timed("auth_events"):
+            await self._gaps.auth_events(room, [event], origin)
         return await self._flush(room, [Arrival(event=event, states_before=states, staged_nid=nid)])
+
+    def _timed(self, step: Step) -> AbstractContextManager[None]:
+        return self.figures.timed(step) if self.figures is not None else nullcontext()
 
 
 def _log_refusals(room: Room, fates: dict[EventId, Fate]) -> None:

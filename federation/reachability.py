@@ -94,6 +94,10 @@ class Reachability:
         """Whether an outage is on."""
         return server in self._outages
 
+    def failing(self) -> int:
+        """How many servers have an outage."""
+        return len(self._outages)
+
     def try_again(self, server: ServerName) -> None:
         """Forgets an outage because an operator says so: whatever waits for the server may go on."""
         if server not in self._outages:

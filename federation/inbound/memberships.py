@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import orjson
 
 from federation.intake import RoomIntake
@@ -22,11 +23,16 @@ from homeserver.rooms.commands.remote_members import RemoteMembers
 from homeserver.rooms.graph_reads import GraphReads
 from homeserver.rooms.residents import Room
 from homeserver.storage.events import StoredEvent
+from homeserver.sync.summaries import has_name, heroes_of
 from homeserver.web.endpoint import Access, Answer, Json, Request, endpoint
 
 STRIPPED_TYPES = tuple(
     "m.room." + name for name in "create name avatar topic join_rules canonical_alias encryption".split()
 )
+
+
+class JoinQuery(msgspec.Struct, frozen=True):
+    omit_members: str = "false"
 
 
 class FederatedMemberships:
@@ -85,8 +91,11 @@ class FederatedMemberships:
         limit="federation_join",
         spec="server-server-api/#put_matrixfederationv2send_joinroomideventid",
     )
-    async def send_join(self, origin: ServerName, room_id: RoomId, event_id: EventId, body: Json) -> Answer:
-        return Answer(orjson.dumps(await self._joined(origin, room_id, event_id, body)))
+    async def send_join(
+        self, origin: ServerName, room_id: RoomId, event_id: EventId, body: Json, query: JoinQuery
+    ) -> Answer:
+        omits = query.omit_members == "true"
+        return Answer(orjson.dumps(await self._joined(origin, room_id, event_id, body, omits_members=omits)))
 
     @endpoint(
         "PUT",
@@ -142,21 +151,27 @@ class FederatedMemberships:
         event = await self._members.propose(room, user_id, membership)
         return {"room_version": room.version.id, "event": template_of(event)}
 
-    async def _joined(self, origin: ServerName, room_id: RoomId, event_id: EventId, body: Json) -> Json:
+    async def _joined(
+        self, origin: ServerName, room_id: RoomId, event_id: EventId, body: Json, *, omits_members: bool = False
+    ) -> Json:
         room = await self._access.open_room(room_id, origin)
         signed = self._members.cosigned(room.version, body)
         event = await self._member_event(room, origin, event_id, signed, "join")
         await self._members.check_authorised(room, event)
-        stored = await self._taken(room, event, origin)
-        state = await self._reads.state_before(stored) or []
-        chain = await self._reads.chain_behind(room, [event, *(one.event for one in state)])
         servers = joined_servers(room)
+        stored = await self._taken(room, event, origin)
+        whole = await self._reads.state_before(stored) or []
+        state = _without_members(room, event.sender, whole) if omits_members else whole
+        chain = await self._reads.chain_behind(room, [event, *(one.event for one in state)])
+        if omits_members:
+            told = {one.event.event_id for one in state}
+            chain = [one for one in chain if one.event.event_id not in told]
         return {
             "origin": self._access.server_name,
             "event": orjson.Fragment(event.canonical),
             "state": _pdus(state),
             "auth_chain": _pdus(chain),
-            "members_omitted": False,
+            "members_omitted": len(state) < len(whole),
             "servers_in_room": servers,
         }
 
@@ -192,6 +207,12 @@ def _check_version(room: Room, versions: Sequence[str]) -> None:
             errcode="M_INCOMPATIBLE_ROOM_VERSION",
             extra={"room_version": room.version.id},
         )
+
+
+def _without_members(room: Room, joining: UserId, state: Sequence[StoredEvent]) -> list[StoredEvent]:
+    """The state without its members, but for those by whom a room without a name is called."""
+    heroes = set() if has_name(room) else set(heroes_of(room, joining))
+    return [one for one in state if one.event.type != "m.room.member" or one.event.state_key in heroes]
 
 
 def _pdus(stored: Sequence[StoredEvent]) -> list[Any]:

@@ -13,6 +13,7 @@ from federation.inbound.invites import FederatedInvites
 from federation.inbound.memberships import FederatedMemberships
 from federation.inbound.transactions import EduIntake, PduSide, Transactions
 from federation.intake import RoomIntake
+from federation.intake_figures import IntakeFigures
 from federation.outside import OutsideRooms
 from federation.pdu_checks import PduChecks
 from federation.peers import Peers
@@ -47,6 +48,7 @@ def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationPar
     gaps = Gaps(tools, base.server_name)
     own = OwnSide(signer=base.signer, clock=base.world.clock, randomness=base.world.randomness)
     intake = RoomIntake(base.world.db, parts.rooms, parts.store, gaps, base.world.clock)
+    intake.figures = IntakeFigures(base.metrics, base.world.clock)
     side = RoomSide(rooms=parts.rooms, writer=parts.writer, incoming=parts.incoming, intake=intake)
     return FederatedRoomParts(
         peers=peers,

@@ -111,7 +111,13 @@ def build_outbound(base: Base, parts: FederationParts, rooms: RoomParts, live: L
     )
     deliveries = Deliveries(parts.client, parts.reachability, sources, world.clock, base.tasks)
     sender = Sender(world.db, rooms.journal, rooms.rooms, deliveries, parts.access)
-    base.metrics.watch_federation(lambda: {"lagging": len(deliveries.lagging()), "waited_for": deliveries.waiting()})
+    base.metrics.watch_federation(
+        lambda: {
+            "lagging": len(deliveries.lagging()),
+            "waited_for": deliveries.waiting(),
+            "failing": parts.reachability.failing(),
+        }
+    )
     edus = EduFeed(sender, deliveries, live.typing, live.presence, name)
     return OutboundParts(sender=sender, deliveries=deliveries, edus=edus)
 

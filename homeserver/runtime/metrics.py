@@ -66,7 +66,12 @@ class Metrics:
 
     def watch_federation(self, servers: Reading) -> None:
         """How many other servers don't have all that is meant for them, by kind."""
-        self.watch("hansa_federation_servers", "Other servers that something is still meant for.", "state", servers)
+        self.watch(
+            "hansa_federation_servers",
+            "Other servers that something waits for, that lag, or that fail.",
+            "state",
+            servers,
+        )
 
     def watch_database(self, size: Callable[[], tuple[int, int]]) -> None:
         """The pool's connections: all that are open, and the idle ones among them."""
