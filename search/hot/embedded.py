@@ -109,7 +109,7 @@ class EmbeddedIndex:
         """Durable when it returns. Raises IndexBroken."""
         if documents or gone:
             async with self._writing:
-                await self._in_thread(lambda: self._write(documents, gone))
+                await self._to_the_end(lambda: self._write(documents, gone))
 
     async def find(self, question: Question) -> Findings:
         """Exact counts. Raises IndexBroken."""
@@ -119,11 +119,20 @@ class EmbeddedIndex:
 
     async def forget_rooms(self, room_nids: Sequence[int]) -> None:
         async with self._writing:
-            await self._in_thread(lambda: self._forget(room_nids))
+            await self._to_the_end(lambda: self._forget(room_nids))
 
     async def count(self) -> int:
         """How many events it finds."""
         return await self._in_thread(lambda: _count(self._searcher(), self._exists()))
+
+    async def _to_the_end(self, work: Callable[[], None]) -> None:
+        """Who is cancelled waits all the same: a thread can't be, and whoever has the lock next must find it done."""
+        running = asyncio.ensure_future(self._in_thread(work))
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
