@@ -5,6 +5,7 @@ A server speaks for its own users only. One EDU that makes no sense costs the ot
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +39,9 @@ log = structlog.get_logger()
 
 RECEIPTS_PER_EDU_MAX = 500
 PRESENCE_PER_EDU_MAX = 100
+# Receipts can overtake their event, whose past may have to be fetched first: they are tried again so often.
+RECEIPT_WAITS_MS = (300, 1_000, 3_000, 10_000)
+RECEIPTS_WAITING_MAX = 200
 MESSAGES_REMEMBERED_MS = 30 * 86_400_000
 
 Json = Mapping[str, Any]
@@ -60,6 +64,17 @@ class DeviceSide:
     device_lists: DeviceLists
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A receipt whose event, or whose user's join, isn't here yet."""
+
+    due_ms: int
+    tries: int
+    room_id: RoomId
+    user_id: UserId
+    receipt: Json
+
+
 class Edus:
     """Takes EDUs in, each by its type. Implements `federation.inbound.transactions.EduIntake`."""
 
@@ -71,6 +86,8 @@ class Edus:
         self._devices = devices
         self._journal = journal
         self._clock = clock
+        self._waiting: list[_Waiting] = []
+        self._has_waiting = asyncio.Event()
         self._takers: dict[str, Callable[[ServerName, Json], Awaitable[None]]] = {
             "m.typing": self._typing,
             "m.receipt": self._receipts,
@@ -94,6 +111,19 @@ class Edus:
                 if error.http_status >= 500:
                     raise
                 log.info("edu_refused", server=origin, kind=kind, reason=error.message)
+
+    async def retry(self) -> None:
+        """One round of a background task: tries receipts again that came before their event."""
+        await self._has_waiting.wait()
+        if not self._waiting:
+            self._has_waiting.clear()
+            return
+        await self._clock.sleep(max(min(one.due_ms for one in self._waiting) - self._clock.now_ms(), 0) / 1_000)
+        now_ms, waiting = self._clock.now_ms(), self._waiting
+        self._waiting = [one for one in waiting if one.due_ms > now_ms]
+        for one in waiting:
+            if one.due_ms <= now_ms:
+                await self._try_receipt(one.room_id, one.user_id, one.receipt, one.tries + 1)
 
     async def forget(self) -> None:
         """One round of a background task: forgets ids of messages that nobody will send again."""
@@ -122,7 +152,18 @@ class Edus:
             for user_id, receipt in list(read.items())[:left]:
                 left -= 1
                 if _is_of(user_id, origin) and isinstance(receipt, dict):
-                    await self._receipt(RoomId(room_id), UserId(user_id), receipt)
+                    await self._try_receipt(RoomId(room_id), UserId(user_id), receipt, 0)
+
+    async def _try_receipt(self, room_id: RoomId, user_id: UserId, receipt: Json, tries: int) -> None:
+        try:
+            await self._receipt(room_id, user_id, receipt)
+        except MatrixError as error:
+            if error.http_status >= 500:
+                raise
+            if tries < len(RECEIPT_WAITS_MS) and len(self._waiting) < RECEIPTS_WAITING_MAX:
+                due_ms = self._clock.now_ms() + RECEIPT_WAITS_MS[tries]
+                self._waiting.append(_Waiting(due_ms, tries, room_id, user_id, receipt))
+                self._has_waiting.set()
 
     async def _receipt(self, room_id: RoomId, user_id: UserId, receipt: Json) -> None:
         event_ids, data = receipt.get("event_ids"), receipt.get("data")

@@ -67,6 +67,7 @@ def build_edus(
     devices = DeviceSide(to_device=encryption.to_device, device_lists=encryption.device_lists)
     edus = Edus(federated.access, ephemeral, devices, parts.journal, base.world.clock)
     base.tasks.forever(edus.forget, name="edus_forget")
+    base.tasks.forever(edus.retry, name="edus_retry")
     return edus
 
 

@@ -159,3 +159,22 @@ async def test_keys_of_who_is_in_no_room_with_us_are_asked_for_anew(here: Runnin
     third = await upload()
     await join(alice, room_id, there)
     assert await seen() == third
+
+
+async def test_a_receipt_that_comes_first_waits(here: RunningServer, there: RunningServer) -> None:
+    """Receipts may overtake what they rest on: here the join of their user."""
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    event_id = await alice.send(room_id, "hello")
+    assert there.hansa.federation is not None
+    content = {room_id: {"m.read": {bob.user_id: {"event_ids": [event_id]}}}}
+    body = {"origin_server_ts": 1, "pdus": [], "edus": [{"edu_type": "m.receipt", "content": content}]}
+    await there.hansa.federation.client.put(here.hansa.signer.server_name, "/_matrix/federation/v1/send/early", body)
+    assert await ephemeral(alice, room_id, "m.receipt") == []
+    await join(bob, room_id, here)
+
+    async def read() -> bool:
+        found = await ephemeral(alice, room_id, "m.receipt")
+        return any(bob.user_id in content.get(event_id, {}).get("m.read", {}) for content in found)
+
+    await until(read)
