@@ -214,9 +214,6 @@ class RoomIntake:
                 between = await self._gaps.events_between(room, event, origin)
             for older in between:
                 fates |= await self._bridged(room, older, origin, None)
-                if fates[older.event_id] is Fate.UNCONNECTED:
-                    # What comes after it rests on it: its server isn't asked again for each.
-                    return fates | {event.event_id: Fate.UNCONNECTED}
         return fates | await self._bridged(room, event, origin, staged.nid)
 
     async def _bridged(self, room: Room, event: Event, origin: ServerName, nid: int | None) -> dict[EventId, Fate]:

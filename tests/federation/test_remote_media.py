@@ -59,9 +59,9 @@ async def test_thumbnails_for_servers(here: RunningServer, there: RunningServer)
     async with client.download(name, path, timeout_s=10, response_bytes_max=100_000) as got:  # type: ignore[arg-type]
         parts = Parts(got.pieces, boundary_of(got.headers["Content-Type"]))
         assert (await parts.next_part())["content-type"] == "application/json"
-        assert (await parts.next_part())["content-type"] == "image/jpeg"
+        assert (await parts.next_part())["content-type"] == "image/png"
         body = b"".join([piece async for piece in parts.body()])
-        assert body.startswith(b"\xff\xd8\xff") and body.endswith(b"\xff\xd9")
+        assert body.startswith(b"\x89PNG") and body.endswith(b"IEND\xaeB`\x82")
 
 
 async def test_files_of_others_go_when_nobody_wants_them(here: RunningServer, there: RunningServer) -> None:
