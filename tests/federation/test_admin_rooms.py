@@ -59,7 +59,12 @@ async def test_loose_ends_are_joined(here: RunningServer, there: RunningServer) 
     path = ROOM + "/forward_extremities"
 
     async def is_forked() -> bool:
-        await asyncio.gather(alice.send(room, "mine"), bob.send(room, "theirs"))
+        _, theirs = await asyncio.gather(alice.send(room, "mine"), bob.send(room, "theirs"))
+
+        async def is_here() -> bool:
+            return (await alice.get("/rooms/{}/event/{}", room, theirs)).status == 200
+
+        await until(is_here)
         return bool((await owner.get(path, room)).ok()["count"] > 1)
 
     await until(is_forked)
