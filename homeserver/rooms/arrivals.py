@@ -38,6 +38,12 @@ POSITIONS_EACH = 3
 GAP_PLACES = 1_000
 
 
+def positions_for(arrival: Arrival) -> int:
+    """How many numbers it may take: across a gap also one for each state that other servers told of."""
+    told = arrival.states_before
+    return POSITIONS_EACH + (GAP_PLACES + len(told) if told is not None else 0)
+
+
 class Fate(Enum):
     """What became of an event of another server."""
 
@@ -91,7 +97,7 @@ class Arrivals:
     async def take(self, room: Room, arrivals: Sequence[Arrival], first: int) -> Intake:
         """The fates of these events, in their order, each on top of those before.
 
-        `first` is the first of POSITIONS_EACH numbers for each. Cost where the graph goes straight on: no query beyond
+        `first` is the first of `positions_for` numbers for each. Cost where the graph goes straight on: no query beyond
         what isn't in memory. Where branches meet: a resolution.
         """
         work = await _Work.begin(self._reads, room, arrivals, first)
@@ -119,7 +125,7 @@ class _Work:
     def __init__(self, reads: ArrivalReads, room: Room, first: int) -> None:
         self._reads = reads
         self._room = room
-        self._next = first
+        self._next, self._end = first, first
         self._line = room.line
         self._lines: dict[int, Line] = {room.line.nid: room.line}
         self._maps: dict[int, StateMap] = {}
@@ -149,6 +155,7 @@ class _Work:
     async def begin(cls, reads: ArrivalReads, room: Room, arrivals: Sequence[Arrival], first: int) -> _Work:
         """Looks up what all of them will ask for: a query for the events, one for the numbers, one for the gaps."""
         work = cls(reads, room, first)
+        work._end += sum(map(positions_for, arrivals))
         events = [arrival.event for arrival in arrivals]
         wanted = {head.event_id for head in room.head.heads}
         for event in events:
@@ -313,6 +320,9 @@ class _Work:
 
     def _number(self) -> int:
         number, self._next = self._next, self._next + 1
+        # The next number is somebody else's: writing it would damage their room.
+        if number >= self._end:
+            raise RuntimeError("more numbers are needed than were reserved")
         return number
 
     async def _place(

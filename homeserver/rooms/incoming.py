@@ -17,7 +17,7 @@ from homeserver.core.identifiers import EventId, RoomId, UserId, domain_of
 from homeserver.core.room_versions import RoomVersion
 from homeserver.journal.journal import Entry, Journal
 from homeserver.ports import RemoteScreen
-from homeserver.rooms.arrivals import GAP_PLACES, POSITIONS_EACH, Arrival, Arrivals, Fate
+from homeserver.rooms.arrivals import GAP_PLACES, Arrival, Arrivals, Fate, positions_for
 from homeserver.rooms.building import PAST, Built, Past, Written
 from homeserver.rooms.committer import Arrived, Batch, Committer
 from homeserver.rooms.event_store import EventStore
@@ -129,8 +129,7 @@ class Incoming:
         if room is None:
             raise NotFound("this server doesn't know the room")
         journal = self._parts.journal
-        gaps = sum(1 for arrival in arrivals if arrival.states_before is not None)
-        first = await journal.open(POSITIONS_EACH * len(arrivals) + GAP_PLACES * gaps)
+        first = await journal.open(sum(map(positions_for, arrivals)))
         entries: Sequence[Entry] = ()
         try:
             intake = await self._parts.arrivals.take(room, arrivals, first)

@@ -130,6 +130,26 @@ async def test_a_false_state_at_a_gap_takes_nothing_away(stage: Stage) -> None:
     assert "still here" in await stage.texts()
 
 
+async def test_an_event_across_many_gaps_takes_no_numbers_of_others(stage: Stage) -> None:
+    """T-C7: each state that is told of is kept under a number of its own, whatever is written next."""
+    alice, hansa = stage.alice, stage.server.hansa.rooms
+    keys = [(f"test.{number}", "") for number in range(5)]
+    for kind, _ in keys:
+        (await alice.put("/rooms/{}/state/{}", stage.room_id, kind, body={"set": True})).ok()
+    whole = await hansa.rooms.state_map(await stage.room())
+    told = [whole.delete(number) for number in (await hansa.numbers.find(keys)).values()]
+    prevs = ["$" + letter * 43 for letter in "vwxyz"]
+    gap = await stage.event("m.room.message", text("from nowhere"), None, prevs)
+    last = hansa.journal.visible
+    assert await stage.take(gap, states_before=told) is Fate.ACCEPTED
+    taken = await stage.server.db.fetch("SELECT max(state_nid) AS most FROM states WHERE state_nid > $1", last)
+    assert last < taken[0]["most"] <= hansa.journal.visible
+    other = await alice.create_room(preset="public_chat", name="Next door")
+    for room_id in (other, stage.room_id):
+        (await alice.put("/rooms/{}/state/m.room.topic", room_id, body={"topic": "new"})).ok()
+        assert (await alice.get("/rooms/{}/state/m.room.topic", room_id)).ok()["topic"] == "new"
+
+
 @pytest.mark.parametrize("content", [{}, {"x": "y" * 60_000}])
 def test_what_is_told_of_a_room_is_bounded(content: dict[str, Any]) -> None:
     """T-B8: in number and in bytes."""
