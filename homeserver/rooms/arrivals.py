@@ -193,7 +193,9 @@ class _Work:
         if fate is Fate.ACCEPTED and arrival.unwelcome is not None:
             fate, refusal = Fate.SOFT_FAILED, arrival.unwelcome
         if arrival.states_before is not None:
-            missing = [name for name in event.prev_event_ids if name not in self._events]
+            # What is kept outside of the timeline, as part of a state, has a past that isn't here either.
+            prevs = {name: self._events.get(name) for name in event.prev_event_ids}
+            missing = [name for name, prev in prevs.items() if prev is None or not prev.has_place]
             nid = existing.nid if existing is not None else self._next
             self._arrived.gaps.extend(Gap(self._room.nid, name, nid) for name in missing)
         await self._place(event, existing, before, fate, refusal)

@@ -270,7 +270,9 @@ class Incoming:
             )
             placed += refusal is None
             self._put_back(batch, row, existing, refusal)
-        return await self._write_back(room, batch, ids | known.keys(), placed)
+        # What didn't fit, and what is kept outside of the timeline, is still to be fetched.
+        here = {event.event_id for event in new} | {one.event.event_id for one in known.values() if one.has_place}
+        return await self._write_back(room, batch, here, placed)
 
     def _put_back(self, batch: Batch, row: NewEvent, existing: StoredEvent | None, refusal: str | None) -> None:
         assert batch.arrived is not None

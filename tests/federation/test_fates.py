@@ -150,6 +150,23 @@ async def test_an_event_across_many_gaps_takes_no_numbers_of_others(stage: Stage
         assert (await alice.get("/rooms/{}/state/m.room.topic", room_id)).ok()["topic"] == "new"
 
 
+async def test_what_lies_before_a_state_that_was_told_is_still_to_be_fetched(stage: Stage) -> None:
+    """An event that is here as part of a state alone has a past that isn't: reading back has to go through it."""
+    hansa = stage.server.hansa.rooms
+    before = await stage.event("m.room.message", text("unheard"), None, list(await stage.heads()))
+    member = {"membership": "join", "displayname": "Eve"}
+    named = await stage.event("m.room.member", member, EVE, [before.event_id])
+    await hansa.incoming.keep(stage.room_id, [named])
+    whole = await hansa.rooms.state_map(await stage.room())
+    after = await stage.event("m.room.message", text("heard"), None, [named.event_id])
+    assert await stage.take(after, states_before=[whole]) is Fate.ACCEPTED
+    gaps = await stage.server.db.fetch("SELECT missing_id FROM backward_extremities")
+    assert [row["missing_id"] for row in gaps] == [named.event_id]
+    assert await hansa.incoming.extend_back(stage.room_id, after.event_id, [before, named]) == 2
+    assert sorted(await stage.texts()) == ["heard", "unheard"]
+    assert await stage.server.db.fetch("SELECT missing_id FROM backward_extremities") == []
+
+
 @pytest.mark.parametrize("content", [{}, {"x": "y" * 60_000}])
 def test_what_is_told_of_a_room_is_bounded(content: dict[str, Any]) -> None:
     """T-B8: in number and in bytes."""
