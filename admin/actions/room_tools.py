@@ -31,11 +31,8 @@ class RoomTools:
     aliases: Aliases
 
     async def room(self, room_id: RoomId) -> Room:
-        """Raises NotFound."""
-        room = await self.rooms.get(room_id)
-        if room is None:
-            raise NotFound("Room not found")
-        return room
+        """Raises NotFound, and MatrixError for what is no room id."""
+        return await known_room(self.rooms, room_id)
 
     async def check_user(self, user_id: UserId) -> None:
         """Raises MatrixError for a user of another server, NotFound for none."""
@@ -44,6 +41,14 @@ class RoomTools:
         user = await users.by_id(self.db, user_id)
         if user is None or user.is_deactivated:
             raise NotFound("User not found")
+
+
+async def known_room(rooms: Rooms, room_id: str) -> Room:
+    """Raises NotFound, and MatrixError for what is no room id."""
+    room = await rooms.get(check_room_id(room_id))
+    if room is None:
+        raise NotFound("Room not found")
+    return room
 
 
 def check_room_id(text: str) -> RoomId:

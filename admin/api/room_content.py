@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import orjson
 
-from admin.actions.room_tools import check_room_id
+from admin.actions.room_tools import known_room
 from homeserver.core.errors import NotFound
 from homeserver.core.identifiers import EventId
 from homeserver.core.operators import Permission
@@ -15,7 +15,7 @@ from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.history import FIRST_PLACE, History
 from homeserver.rooms.places import parse_place, place_token
-from homeserver.rooms.residents import Room, Rooms
+from homeserver.rooms.residents import Rooms
 from homeserver.rooms.views import RoomViews, parse_direction, parse_query_filter, predicate
 from homeserver.web.endpoint import Access, Answer, Json, Operator, endpoint
 
@@ -55,7 +55,7 @@ class RoomContent:
 
     @endpoint("GET", _ROOM + "/messages", access=Access.ADMIN, spec="", needs=Permission.READ_CONTENT)
     async def messages(self, operator: Operator, room_id: str, query: MessagesQuery) -> Answer:
-        room = await self._room(room_id)
+        room = await known_room(self._rooms, room_id)
         wanted = parse_query_filter(query.filter)
         page = await self._history.page(
             operator.user_id,
@@ -76,29 +76,17 @@ class RoomContent:
 
     @endpoint("GET", _ROOM + "/context/{event_id}", access=Access.ADMIN, spec="", needs=Permission.READ_CONTENT)
     async def context(self, operator: Operator, room_id: str, event_id: EventId, query: ContextQuery) -> Answer:
-        room, viewer = await self._room(room_id), Viewer(operator.user_id)
+        room, viewer = await known_room(self._rooms, room_id), Viewer(operator.user_id)
         wanted = parse_query_filter(query.filter)
         limit = min(query.limit, _CONTEXT_MAX)
-        event, before, after = await self._history.around(
+        around = await self._history.around(
             operator.user_id, room, event_id, limit=limit, wanted=predicate(wanted, room)
         )
-        shown = [event, *before.events, *after.events]
-        rendered = await self._views.events(shown, viewer)
-        last = after.events[-1] if after.events else event
-        split = 1 + len(before.events)
-        answer: Json = {
-            "event": rendered[0],
-            "events_before": rendered[1:split],
-            "events_after": rendered[split:],
-            "start": place_token(before.end if before.end is not None else before.start),
-            "end": place_token(after.end if after.end is not None else (last.ordering or 0) + 1),
-            "state": await self._views.context_state(room, last, shown, wanted, viewer),
-        }
-        return Answer(orjson.dumps(answer))
+        return Answer(orjson.dumps(await self._views.context(room, around, wanted, viewer)))
 
     @endpoint("GET", _ROOM + "/timestamp_to_event", access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)
     async def timestamp_to_event(self, operator: Operator, room_id: str, query: TimestampQuery) -> Json:
-        room, later = await self._room(room_id), parse_direction(query.dir) == "f"
+        room, later = await known_room(self._rooms, room_id), parse_direction(query.dir) == "f"
         found = await self._history.nearest(operator.user_id, room, query.ts, later=later)
         return {"event_id": found.event.event_id, "origin_server_ts": found.event.origin_server_ts}
 
@@ -115,9 +103,3 @@ class RoomContent:
             raise NotFound("Event not found")
         (rendered,) = await self._views.events([stored], Viewer(operator.user_id))
         return Answer(orjson.dumps({"event": rendered}))
-
-    async def _room(self, room_id: str) -> Room:
-        room = await self._rooms.get(check_room_id(room_id))
-        if room is None:
-            raise NotFound("Room not found")
-        return room

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import orjson
 
-from admin.actions.room_tools import check_room_id
+from admin.actions.room_tools import known_room
 from admin.storage import room_overviews, room_reads
 from admin.storage.room_overviews import LARGEST_FIRST, ORDERS, Overview, RoomFilter
 from homeserver.core.errors import InvalidParam, NotFound
@@ -79,7 +79,7 @@ class RoomLists:
 
     @endpoint("GET", _ROOMS + "/{room_id}", access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)
     async def details(self, room_id: str) -> Json:
-        room = await self._room(room_id)
+        room = await known_room(self._rooms, room_id)
         found = await room_overviews.one(self._db, room.room_id)
         if found is None:
             raise NotFound("Room not found")
@@ -96,19 +96,19 @@ class RoomLists:
 
     @endpoint("GET", _ROOMS + "/{room_id}/members", access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)
     async def members(self, room_id: str) -> Json:
-        members = sorted((await self._room(room_id)).joined_members())
+        members = sorted((await known_room(self._rooms, room_id)).joined_members())
         return {"members": members, "total": len(members)}
 
     @endpoint("GET", _ROOMS + "/{room_id}/state", access=Access.ADMIN, spec="", needs=Permission.READ_CONTENT)
     async def state(self, operator: Operator, room_id: str) -> Answer:
-        room = await self._room(room_id)
+        room = await known_room(self._rooms, room_id)
         state = await self._rooms.full_state(room)
         return Answer(orjson.dumps({"state": await self._views.events(state, Viewer(operator.user_id))}))
 
     @endpoint("GET", _ROOMS + "/{room_id}/hierarchy", access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)
     async def hierarchy(self, room_id: str, query: HierarchyQuery) -> Json:
         """The space's rooms, depth first, whoever may see them; those that this server doesn't know by id alone."""
-        root = await self._room(room_id)
+        root = await known_room(self._rooms, room_id)
         limit = min(query.limit or 50, 50)
         start = int(query.from_) if query.from_ and query.from_.isdecimal() and len(query.from_) < 8 else 0
         found, waiting, seen = list[Json](), [(root.room_id, 0)], set[str]()
@@ -143,12 +143,6 @@ class RoomLists:
             }
             for event in sorted(children, key=lambda event: (event.origin_server_ts, event.state_key or ""))[:500]
         ]
-
-    async def _room(self, room_id: str) -> Room:
-        room = await self._rooms.get(check_room_id(room_id))
-        if room is None:
-            raise NotFound("Room not found")
-        return room
 
 
 def as_json(one: Overview, is_published: bool) -> dict[str, Any]:

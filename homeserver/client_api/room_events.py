@@ -12,7 +12,6 @@ from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import EventId, RoomId
 from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.history import History
-from homeserver.rooms.places import place_token
 from homeserver.rooms.unredacted import Unredacted
 from homeserver.rooms.views import RoomViews, parse_direction, parse_query_filter, predicate
 from homeserver.web.endpoint import Access, Answer, Caller, Json, endpoint
@@ -71,23 +70,11 @@ class RoomEvents:
             raise InvalidParam("limit must not be negative")
         wanted = parse_query_filter(query.filter)
         room = await self._history.room_for(caller.user_id, room_id)
-        event, before, after = await self._history.around(
+        around = await self._history.around(
             caller.user_id, room, event_id, limit=min(query.limit, CONTEXT_MAX), wanted=predicate(wanted, room)
         )
         viewer = Viewer(caller.user_id, caller.device_id)
-        shown = [event, *before.events, *after.events]
-        rendered = await self._views.events(shown, viewer)
-        last = after.events[-1] if after.events else event
-        split = 1 + len(before.events)
-        answer: Json = {
-            "event": rendered[0],
-            "events_before": rendered[1:split],
-            "events_after": rendered[split:],
-            "start": place_token(before.end if before.end is not None else before.start),
-            "end": place_token(after.end if after.end is not None else (last.ordering or 0) + 1),
-            "state": await self._views.context_state(room, last, shown, wanted, viewer),
-        }
-        return Answer(orjson.dumps(answer))
+        return Answer(orjson.dumps(await self._views.context(room, around, wanted, viewer)))
 
     @endpoint(
         "GET",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
@@ -11,7 +12,8 @@ from homeserver.core.events import StateKey
 from homeserver.core.filters import RoomEventFilter, compile_event_filter, parse_event_filter
 from homeserver.rooms.client_events import ClientEvents, Viewer
 from homeserver.rooms.event_store import EventStore
-from homeserver.rooms.history import History, Wanted
+from homeserver.rooms.history import History, Page, Wanted
+from homeserver.rooms.places import place_token
 from homeserver.rooms.residents import Room
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.storage.events import StoredEvent
@@ -34,8 +36,30 @@ class RoomViews:
         """These events with their room id."""
         return await self._client_events.render(stored, viewer, with_room_id=True)
 
-    async def context_state(
-        self, room: Room, last: StoredEvent, shown: Sequence[StoredEvent], wanted: RoomEventFilter, viewer: Viewer
+    async def context(
+        self,
+        room: Room,
+        around: tuple[StoredEvent, Page, Page],
+        wanted: RoomEventFilter,
+        viewer: Viewer,
+    ) -> dict[str, Any]:
+        """What `/context` answers of an event and the pages about it (`History.around`)."""
+        event, before, after = around
+        shown = [event, *before.events, *after.events]
+        rendered = await self.events(shown, viewer)
+        last = after.events[-1] if after.events else event
+        split = 1 + len(before.events)
+        return {
+            "event": rendered[0],
+            "events_before": rendered[1:split],
+            "events_after": rendered[split:],
+            "start": place_token(before.end if before.end is not None else before.start),
+            "end": place_token(after.end if after.end is not None else (last.ordering or 0) + 1),
+            "state": await self._context_state(last, shown, wanted, viewer),
+        }
+
+    async def _context_state(
+        self, last: StoredEvent, shown: Sequence[StoredEvent], wanted: RoomEventFilter, viewer: Viewer
     ) -> list[orjson.Fragment]:
         """The state after `last`; with lazy loading the members of `shown`'s senders alone."""
         state = await self._history.state_after(last)
