@@ -44,11 +44,11 @@ class Deletion:
 class RoomDeletion:
     """Begins deletions, and does them."""
 
-    # Asked whether a second operator has to agree. Set by the assembly.
-    four_eyes: FourEyes | None = None
-
-    def __init__(self, tools: RoomTools, jobs: Jobs, creation: RoomCreation, purging: Purging) -> None:
+    def __init__(
+        self, tools: RoomTools, four_eyes: FourEyes, jobs: Jobs, creation: RoomCreation, purging: Purging
+    ) -> None:
         self._tools = tools
+        self._four_eyes = four_eyes
         self._jobs = jobs
         self._creation = creation
         self._purging = purging
@@ -67,8 +67,7 @@ class RoomDeletion:
             raise NotFound(f"Unknown room id {room_id}")
         if any(row.state in ("scheduled", "active") for row in await self.of_room(room_id)):
             raise MatrixError(f"Purge already in progress for {room_id}")
-        if self.four_eyes is not None:
-            await self.four_eyes.check("delete_room", room_id, Permission.DELETE_ROOMS, by=by)
+        await self._four_eyes.check("delete_room", room_id, Permission.DELETE_ROOMS, by=by)
 
         async def block(tx: Tx) -> None:
             if wish.block:
@@ -122,8 +121,7 @@ class RoomDeletion:
                 "must specify purge_up_to_event_id or purge_up_to_ts, or an event_id in the URL path",
                 errcode="M_BAD_JSON",
             )
-        if self.four_eyes is not None:
-            await self.four_eyes.check("purge_history", room_id, Permission.DELETE_ROOMS, by=by)
+        await self._four_eyes.check("purge_history", room_id, Permission.DELETE_ROOMS, by=by)
         arguments = {"place": place, "delete_local_events": delete_local}
         return await self._jobs.begin(
             PURGE_HISTORY, room_id, arguments, by=by, action="room.purge_history", reason=reason

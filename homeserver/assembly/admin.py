@@ -85,7 +85,7 @@ async def build_admin(
     sanctions = Sanctions(tools, parts.shadow_bans, base.limiter)
     await sanctions.load()
     tokens = RegistrationTokens(db, audit, clock, base.world.randomness)
-    rooms = await build_admin_rooms(base, parts, commands, audit)
+    rooms = await build_admin_rooms(base, parts, commands, audit, four_eyes)
     acts = ConsoleActs(
         audit=audit,
         users=UserActs(changes, access, sanctions),
@@ -95,7 +95,6 @@ async def build_admin(
     )
     hand = RedactionTools(db=db, clock=clock, rooms=parts.rooms, events=parts.store, writer=parts.writer)
     redaction = UserRedaction(rooms.jobs, roles, hand)
-    rooms.deletion.four_eyes = four_eyes
     await rooms.jobs.start()
     oversight = build_oversight(base, parts, media, federation, audit)
     return AdminParts(

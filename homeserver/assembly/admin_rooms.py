@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from admin.actions.four_eyes import FourEyes
 from admin.actions.room_deletion import RoomDeletion
 from admin.actions.room_reading import OpenGate
 from admin.actions.room_tools import RoomTools
@@ -36,7 +37,9 @@ class AdminRoomParts:
     endpoints: list[object]
 
 
-async def build_admin_rooms(base: Base, parts: RoomParts, commands: CommandParts, audit: AuditLog) -> AdminRoomParts:
+async def build_admin_rooms(
+    base: Base, parts: RoomParts, commands: CommandParts, audit: AuditLog, four_eyes: FourEyes
+) -> AdminRoomParts:
     """Begins to keep the overview of rooms too: call it before anybody can write."""
     world, db = base.world, base.world.db
     jobs = Jobs(db, audit, base.tasks, world.clock, world.randomness)
@@ -58,7 +61,7 @@ async def build_admin_rooms(base: Base, parts: RoomParts, commands: CommandParts
     views = RoomViews(parts.client_events, parts.store, parts.numbers, history)
     actions = RoomActions(tools)
     purging = Purging(db, parts.journal, parts.rooms, parts.store, parts.writer)
-    deletion = RoomDeletion(tools, jobs, commands.creation, purging)
+    deletion = RoomDeletion(tools, four_eyes, jobs, commands.creation, purging)
     return AdminRoomParts(
         jobs=jobs,
         overviews=overviews,
