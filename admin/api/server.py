@@ -8,7 +8,6 @@ import msgspec
 
 from admin.actions.targets import AccountTools
 from admin.audit import entry_of
-from admin.storage import experimental_features as changed_features
 from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission
@@ -48,7 +47,7 @@ class ServerEndpoints:
             if name not in KNOWN_FEATURES:
                 raise MatrixError(f"{name[:64]!r} is not recognised as a valid experimental feature.")
         async with tools.db.transaction() as tx:
-            await changed_features.set_features(tx, user_id, dict(body.features))
+            await experimental_features.set_features(tx, user_id, dict(body.features))
             entry = entry_of(operator, "user.experimental_features", user_id, after=body.features)
             await tools.audit.record(tx, entry)
         return {}
