@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import Forbidden
@@ -60,27 +61,24 @@ class Submission:
 
     async def send(self, room_id: RoomId, draft: Draft, transaction: Transaction | None = None) -> Event:
         """Raises as `RoomWriter.send`, and what the policy chain raises."""
-        if await self._shadows.hides(room_id, draft):
-            return await self._pretend(room_id, draft, transaction)
-        try:
-            judged = await self._policy.judge(room_id, draft)
-        except Shadowed:
-            key = transaction.key if transaction is not None else None
-            event = await self._writer.propose(room_id, draft)
-            self._shadows.remember(key, event)
-            return event
-        if self.signatures is not None and await self.signatures.wanted(room_id):
-            return await self._send_signed(room_id, judged, transaction, self.signatures)
-        return await self._writer.send(room_id, judged, transaction)
-
-    async def _send_signed(
-        self, room_id: RoomId, draft: Draft, transaction: Transaction | None, signatures: PolicySignatures
-    ) -> Event:
-        """An event that another server has to sign first: made, shown to it, and taken in as it comes back."""
         key = transaction.key if transaction is not None else None
         known = self._shadows.answer(key)
         if known is not None:
             return known
+        if await self._shadows.hides(room_id, draft):
+            return await self._pretend(room_id, await self._policy.judge(room_id, draft), key)
+        try:
+            judged = await self._policy.judge(room_id, draft)
+        except Shadowed:
+            return await self._pretend(room_id, draft, key)
+        if self.signatures is not None and await self.signatures.wanted(room_id):
+            return await self._send_signed(room_id, judged, key, self.signatures)
+        return await self._writer.send(room_id, judged, transaction)
+
+    async def _send_signed(
+        self, room_id: RoomId, draft: Draft, key: UUID | None, signatures: PolicySignatures
+    ) -> Event:
+        """An event that another server has to sign first: made, shown to it, and taken in as it comes back."""
         event = await signatures.signed(room_id, await self._writer.propose(room_id, draft))
         assert self.take is not None
         if await self.take(room_id, event) is not Fate.ACCEPTED:
@@ -88,11 +86,16 @@ class Submission:
         self._shadows.remember(key, event)
         return event
 
+    async def _pretend(self, room_id: RoomId, draft: Draft, key: UUID | None) -> Event:
+        """The event that this draft would have become, under the same rules; the same one for a repeated request."""
+        event = await self._writer.propose(room_id, draft)
+        self._shadows.remember(key, event)
+        return event
+
     async def send_all(self, room_id: RoomId, drafts: Sequence[Draft]) -> list[Event]:
         """All or none of them."""
-        if drafts and await self._shadows.hides(room_id, drafts[0]):
-            return [await self._pretend(room_id, draft, None) for draft in drafts]
-        if self.signatures is not None and await self.signatures.wanted(room_id):
+        is_hidden = bool(drafts) and await self._shadows.hides(room_id, drafts[0])
+        if is_hidden or (self.signatures is not None and await self.signatures.wanted(room_id)):
             return [await self.send(room_id, draft) for draft in drafts]
         return await self._writer.send_all(room_id, await self._policy.judge_all(room_id, drafts))
 
@@ -103,16 +106,6 @@ class Submission:
     async def hides(self, room_id: RoomId, draft: Draft) -> bool:
         """Whether this draft goes nowhere, its sender being shadow-banned: `send` then only pretends."""
         return await self._shadows.hides(room_id, draft)
-
-    async def _pretend(self, room_id: RoomId, draft: Draft, transaction: Transaction | None) -> Event:
-        """The event that this draft would have become, under the same rules; the same one for a repeated request."""
-        key = transaction.key if transaction is not None else None
-        known = self._shadows.answer(key)
-        if known is not None:
-            return known
-        event = await self._writer.propose(room_id, await self._policy.judge(room_id, draft))
-        self._shadows.remember(key, event)
-        return event
 
     async def check(self, hook: str, sender: UserId, content: Mapping[str, Any]) -> None:
         """Whether what isn't an event (an alias) may be. Raises MatrixError."""
