@@ -61,10 +61,16 @@ class RemoteKeys:
         await self._mark_old()
 
     async def _mark_old(self, more: Collection[UserId] = ()) -> None:
-        users, self._came = self._came | set(more), set()
-        if users:
+        came, self._came = self._came, set()
+        users = came | set(more)
+        if not users:
+            return
+        try:
             async with self._db.transaction() as tx:
                 await remote_devices.mark_old(tx, users)
+        except BaseException:
+            self._came |= came  # for the next round: nobody else knows of them
+            raise
 
     async def query(self, wanted: Mapping[UserId, Collection[DeviceId]]) -> Json:
         """As `POST /keys/query` answers: device_keys, master_keys, self_signing_keys, failures."""
