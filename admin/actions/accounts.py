@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from admin.actions.targets import AccountTools
@@ -180,7 +180,7 @@ def _canonical(wish: AccountWish) -> AccountWish:
         if len(wish.threepids) > ADDRESSES_MAX:
             raise MatrixError(f"an account may have {ADDRESSES_MAX} addresses", errcode="M_INVALID_PARAM")
         found = list(dict.fromkeys((medium, _address(medium, address)) for medium, address in wish.threepids))
-    return AccountWish(**{**{name: getattr(wish, name) for name in AccountWish.__slots__}, "threepids": found})
+    return replace(wish, threepids=found)
 
 
 def _address(medium: str, address: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from dataclasses import replace
 
 from admin.actions.targets import AccountTools
 from admin.audit import entry_of
@@ -61,7 +62,7 @@ class OperatorTokens:
             nid = await operator_tokens.insert(tx, hashlib.sha256(token.encode()).digest(), kept)
             after = {"name": name, "scopes": sorted(scopes), "expires_ts": kept.expires_ts}
             await tools.audit.record(tx, entry_of(by, "operator_token.create", f"operator_token:{nid}", after=after))
-        return token, OperatorToken(**{**{key: getattr(kept, key) for key in kept.__slots__}, "token_nid": nid})
+        return token, replace(kept, token_nid=nid)
 
     async def some(self, *, everybodys: bool, by: Operator) -> list[OperatorToken]:
         """One's own, or everybody's. Raises Forbidden."""

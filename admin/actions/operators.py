@@ -84,11 +84,6 @@ class OperatorRoles:
         else:
             await self.take(user_id, by=by)
 
-    async def check_may_end(self, tx: Tx, user_id: UserId) -> None:
-        """For whoever ends an account in this transaction. Raises Forbidden for the last owner's."""
-        await operator_roles.lock(tx)
-        await self._check_owner_stays(tx, user_id, await operator_roles.of(tx, user_id))
-
     async def _check_owner_stays(self, tx: Tx, user_id: UserId, before: Role | None) -> None:
         if before is Role.OWNER and not await operator_roles.has_other_owner(tx, user_id):
             raise Forbidden("this is the last owner: make somebody else one first")

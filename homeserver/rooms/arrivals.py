@@ -122,10 +122,10 @@ class _Tip:
 class _Work:
     """Follows one room from arrival to arrival."""
 
-    def __init__(self, reads: ArrivalReads, room: Room, first: int) -> None:
+    def __init__(self, reads: ArrivalReads, room: Room, numbers: range) -> None:
         self._reads = reads
         self._room = room
-        self._next, self._end = first, first
+        self._next, self._end = numbers.start, numbers.stop
         self._line = room.line
         self._lines: dict[int, Line] = {room.line.nid: room.line}
         self._maps: dict[int, StateMap] = {}
@@ -154,8 +154,7 @@ class _Work:
     @classmethod
     async def begin(cls, reads: ArrivalReads, room: Room, arrivals: Sequence[Arrival], first: int) -> _Work:
         """Looks up what all of them will ask for: a query for the events, one for the numbers, one for the gaps."""
-        work = cls(reads, room, first)
-        work._end += sum(map(positions_for, arrivals))
+        work = cls(reads, room, range(first, first + sum(map(positions_for, arrivals))))
         events = [arrival.event for arrival in arrivals]
         wanted = {head.event_id for head in room.head.heads}
         for event in events:

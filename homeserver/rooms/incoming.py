@@ -78,7 +78,8 @@ class Incoming:
             return []
         if self.screen is not None:
             reasons = await self.screen.screen(room_id, [arrival.event for arrival in arrivals])
-            arrivals = [replace(one, unwelcome=why) for one, why in zip(arrivals, reasons, strict=True)]
+            if any(reasons):
+                arrivals = [replace(one, unwelcome=why) for one, why in zip(arrivals, reasons, strict=True)]
         return await self._parts.writer.exclusively(room_id, lambda: self._take(room_id, arrivals))
 
     async def keep(self, room_id: RoomId, events: Sequence[Event]) -> None:

@@ -28,9 +28,9 @@ class RateLimiter:
     def __init__(self, limits: Mapping[str, RateLimit], clock: Clock) -> None:
         self._limits = dict(limits)
         self._clock = clock
-        # Whom no limit holds for: bridges.
         # By user: the limit of what they send; None: no limit of any kind.
         self.overrides: dict[str, RateLimit | None] = {}
+        # Whom no limit holds for: bridges.
         self.is_exempt: Callable[[str], bool] = lambda key: False
         # The time at which each bucket is full again (the "theoretical arrival time" of GCRA).
         self._full_at: OrderedDict[tuple[str, str], float] = OrderedDict()
