@@ -11,80 +11,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+
+from homeserver.core.folding import TEXT_CHARS_MAX, fold, fold_normal, is_paired, runs_of, without_marks
 
 # In every index: another number means that the index is built anew.
 VERSION = 2
 
-TEXT_CHARS_MAX = 65_536
 WORD_CHARS_MAX = 64
 TERMS_MAX = 32
 
-# First and last code point of what is cut into pairs.
-_UNSPACED = (
-    (0x0E01, 0x0E3A),  # Thai
-    (0x0E40, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Myanmar
-    (0x1780, 0x17FF),  # Khmer
-    (0x3005, 0x3007),
-    (0x3031, 0x3035),
-    (0x3040, 0x30FF),  # Hiragana, Katakana
-    (0x3100, 0x312F),  # Bopomofo
-    (0x31F0, 0x31FF),
-    (0x3400, 0x9FFF),  # Han
-    (0xAC00, 0xD7A3),  # Hangul
-    (0xF900, 0xFAFF),
-    (0x20000, 0x3FFFF),
-)
-# Marks say how a word is read in these; elsewhere they are letters of it.
-_MARKS_ARE_EXTRAS_BELOW = 0x0780
-_SCANNED_TO = 0x20000
-# Pictures, flags; what only varies them is dropped.
-_EMOJI = "©®‼⁉™ℹ←-⇿⌀-⏿①-⓿■-➿⤴⤵⬀-⯿〰〽㊗㊙\U0001f000-\U0001f3fa\U0001f400-\U0001faff"
-# Letters that Unicode doesn't take apart, as people write them without.
-_PLAIN = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
-
-
-def _classes() -> tuple[str, str, dict[int, int | None]]:
-    """As of a regular expression: word characters, those cut into pairs; and what folding replaces."""
-    word, pairs, folded = list[int](), list[int](), dict[int, int | None]()
-    for code in range(0x80, _SCANNED_TO):
-        char = chr(code)
-        category = unicodedata.category(char)
-        if category == "Nd" and (digit := unicodedata.decimal(char, None)) is not None:
-            folded[code] = 0x30 + digit
-        elif (
-            category == "Cf"
-            or char == "ـ"
-            or 0xFE00 <= code <= 0xFE0F
-            or (category == "Mn" and 0x0590 <= code < 0x0780)
-        ):  # joiners, soft hyphens, tatweel, variants
-            folded[code] = None
-        elif category[0] in "LMN":
-            (pairs if _is_unspaced(code) else word).append(code)
-    return _ranges(word), _ranges(pairs) + "\U00020000-\U0003ffff", folded
-
-
-def _ranges(codes: Iterable[int]) -> str:
-    spans: list[list[int]] = []
-    for code in codes:
-        if spans and spans[-1][1] == code - 1:
-            spans[-1][1] = code
-        else:
-            spans.append([code, code])
-    return "".join(f"{chr(first)}-{chr(last)}" for first, last in spans)
-
-
-def _is_unspaced(code: int) -> bool:
-    return any(first <= code <= last for first, last in _UNSPACED)
-
-
-_WORD_CLASS, _PAIR_CLASS, _FOLDED = _classes()
-_ASCII_RUNS = re.compile(r"[a-z0-9]+")
-_RUNS = re.compile(f"[a-z0-9{_WORD_CLASS}]+|[{_PAIR_CLASS}]+|[{_EMOJI}]")
-_IS_PAIRED = re.compile(f"[{_PAIR_CLASS}]").match
 # Where an identifier has parts; each run of ASCII letters and digits; the parts of one.
 _HAS_PARTS = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]|[A-Za-z][0-9]|[0-9][A-Za-z]").search
 _IDENTIFIERS = re.compile(r"[A-Za-z0-9]+")
@@ -107,12 +43,12 @@ def analyse(text: str) -> Analysed:
     extras: dict[str, None] = {}
     if text.isascii():
         folded = text.lower()
-        tokens = _ASCII_RUNS.findall(folded)
+        tokens = runs_of(folded)
         if len(folded) > WORD_CHARS_MAX:
             tokens = [token[:WORD_CHARS_MAX] for token in tokens]
     else:
         normal = unicodedata.normalize("NFKC", text)
-        folded = _fold_normal(normal)
+        folded = fold_normal(normal)
         tokens = _cut(folded, extras)
         text = normal
     if _HAS_PARTS(text):
@@ -135,8 +71,8 @@ def phrases_of(text: str) -> list[tuple[str, ...]]:
         return [(folded,)]
     phrases: list[tuple[str, ...]] = []
     run: list[str] = []
-    for word in _RUNS.findall(folded):
-        if not _IS_PAIRED(word):
+    for word in runs_of(folded):
+        if word.isascii() or not is_paired(word):
             run.append(word[:WORD_CHARS_MAX])
         elif len(word) > 1:
             run.extend(_pairs(word))
@@ -149,40 +85,17 @@ def phrases_of(text: str) -> list[tuple[str, ...]]:
 
 def words_of(text: str) -> list[str]:
     """The words of a search as people read them, folded, to be highlighted. Never more than TERMS_MAX."""
-    return list(dict.fromkeys(_RUNS.findall(fold(text))))[:TERMS_MAX]
-
-
-def fold(text: str) -> str:
-    """One form for all ways to write the same."""
-    text = text[:TEXT_CHARS_MAX]
-    return text.lower() if text.isascii() else _fold_normal(unicodedata.normalize("NFKC", text))
-
-
-@lru_cache(maxsize=16_384)
-def without_marks(word: str) -> str:
-    """A word as it is written without accents, or vowel signs where they are optional; itself where it has none."""
-    if word.isascii() or any(
-        ord(char) >= _MARKS_ARE_EXTRAS_BELOW and not 0x1E00 <= ord(char) < 0x2000 for char in word
-    ):
-        return word
-    decomposed = unicodedata.normalize("NFD", word)
-    plain = "".join(char for char in decomposed if unicodedata.category(char) != "Mn").translate(_PLAIN)
-    return unicodedata.normalize("NFC", plain) or word
-
-
-def _fold_normal(normal: str) -> str:
-    folded = normal.casefold().translate(_FOLDED)
-    return folded if folded.isascii() else unicodedata.normalize("NFKC", folded)
+    return list(dict.fromkeys(runs_of(fold(text))))[:TERMS_MAX]
 
 
 def _cut(folded: str, extras: dict[str, None]) -> list[str]:
     tokens: list[str] = []
-    for run in _RUNS.findall(folded):
+    for run in runs_of(folded):
         if run < "\x80":
             tokens.append(run[:WORD_CHARS_MAX])
             if not run.isascii():
                 _add_plain(run, extras)
-        elif not _IS_PAIRED(run):
+        elif not is_paired(run):
             tokens.append(run[:WORD_CHARS_MAX])
             _add_plain(run, extras)
         elif len(run) == 1:

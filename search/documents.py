@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from homeserver.core.events import Event
+from homeserver.core.folding import TEXT_CHARS_MAX
 from homeserver.core.relations import REPLACE, THREAD, relation_of
 from homeserver.storage.events import StoredEvent
-from search.analyser import TEXT_CHARS_MAX, analyse
+from search.analyser import analyse
 from search.tiers import Document
 
 BODY, NAME, TOPIC = "content.body", "content.name", "content.topic"

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from homeserver.core.errors import InvalidParam
+from homeserver.core.folding import fold
 from homeserver.core.identifiers import is_room_id, is_user_id
-from search.analyser import fold, phrases_of, words_of
+from search.analyser import phrases_of, words_of
 from search.tiers import (
     All,
     AnyOf,

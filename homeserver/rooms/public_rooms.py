@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeserver.core.errors import InvalidParam
+from homeserver.core.folding import fold, without_marks
 from homeserver.core.identifiers import RoomId
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
@@ -39,7 +40,7 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class _Listed:
     entry: Mapping[str, Any]
-    text: str  # what a search term is looked for in, in lower case
+    text: str  # what a search term is looked for in: folded, then the same without marks
 
     @property
     def place(self) -> tuple[int, str]:
@@ -155,7 +156,8 @@ def _place(one: _Listed) -> tuple[int, str]:
 def _listed(room: Room) -> _Listed:
     entry = directory_entry(room)
     shown = (entry.get("name"), entry.get("topic"), entry.get("canonical_alias"))
-    return _Listed(entry, "\n".join(text.lower() for text in shown if text))
+    folded = fold("\n".join(text for text in shown if text))
+    return _Listed(entry, f"{folded}\n{' '.join(map(without_marks, folded.split()))}")
 
 
 def directory_entry(room: Room) -> dict[str, Any]:
@@ -186,7 +188,7 @@ def parse_term(term: str | None) -> str | None:
     """A search term as it is compared. Raises InvalidParam."""
     if term is not None and len(term) > TERM_CHARS_MAX:
         raise InvalidParam(f"generic_search_term may have {TERM_CHARS_MAX} characters")
-    return term.strip().lower() if term and term.strip() else None
+    return fold(term.strip()) if term and term.strip() else None
 
 
 def parse_room_types(room_types: Collection[str | None] | None) -> frozenset[str | None] | None:
