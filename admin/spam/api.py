@@ -290,21 +290,13 @@ class DecisionEndpoints:
 
     @endpoint("POST", _DECISION + "/undo", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
     async def undo(self, operator: Operator, decision_id: str, body: UndoBody) -> Json:
-        async def record(tx: Tx, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
-            entry = entry_of(
-                operator, "decision.undo", decision_id, reason=body.why or None, before=before, after=after
-            )
-            await self._audit.record(tx, entry)
-
-        return await self._reviewing.undo(_number(decision_id), by=operator.user_id, why=body.why, recorded=record)
+        recorded = recording(self._audit, operator, "decision.undo", decision_id, body.why)
+        return await self._reviewing.undo(_number(decision_id), by=operator.user_id, why=body.why, recorded=recorded)
 
     @endpoint("POST", _DECISION + "/mark", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
     async def mark(self, operator: Operator, decision_id: str, body: MarkBody) -> Json:
-        async def record(tx: Tx, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
-            entry = entry_of(operator, "decision.mark", decision_id, before=before, after=after)
-            await self._audit.record(tx, entry)
-
-        await self._reviewing.mark(_number(decision_id), is_spam=body.is_spam, by=operator.user_id, recorded=record)
+        recorded = recording(self._audit, operator, "decision.mark", decision_id, "")
+        await self._reviewing.mark(_number(decision_id), is_spam=body.is_spam, by=operator.user_id, recorded=recorded)
         return {}
 
 
