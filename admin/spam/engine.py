@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
 import orjson
 import structlog
 
@@ -116,21 +117,12 @@ class SpamEngine:
         return self.book.force.has(hook) or (self.bans is not None and self.bans.size > 0)
 
     def _banned(self, what: Happening, why: str) -> Verdict:
-        decision = NewDecision(
-            code=self._world.randomness.letters(CODE_LETTERS),
-            decided_ts=self._world.clock.now_ms(),
-            hook=what.hook,
-            rule_id=BY_LIST.id,
-            rule_version=BY_LIST.version,
-            stage="enforced",
-            outcome="deny",
-            sender=what.sender,
-            room_id=what.room_id,
-            event_id=what.event_id,
-            seen=orjson.dumps({"reason": why, "event.target": what.state_key or ""}).decode(),
-        )
+        action = Action(kind="deny", reason=f"A policy list keeps this out: {why}")
+        rule = msgspec.structs.replace(BY_LIST, actions=(action,))
+        seen = {"reason": why, "event.target": what.state_key or ""}
+        decision = self._decision(what, rule, "enforced", seen)
         self.record(decision)
-        return Verdict([Act(Action(kind="deny", reason=f"A policy list keeps this out: {why}"), BY_LIST, decision)])
+        return Verdict([Act(action, rule, decision)])
 
     async def write(self) -> None:
         """Writes the decisions that wait, who was seen first, and which rules stopped."""
@@ -195,19 +187,8 @@ class SpamEngine:
             if why is not None:
                 self.book.stop(rule, why)
                 is_enforced = False
-        decision = NewDecision(
-            code=self._world.randomness.letters(CODE_LETTERS),
-            decided_ts=self._world.clock.now_ms(),
-            hook=what.hook,
-            rule_id=rule.id,
-            rule_version=rule.version,
-            stage="enforced" if is_enforced else "shadow",
-            outcome=",".join(action.kind for action in rule.actions),
-            sender=what.sender,
-            room_id=what.room_id,
-            event_id=what.event_id,
-            seen=orjson.dumps(seen_by(self.book.force.fields_of(rule), values)).decode(),
-        )
+        seen = seen_by(self.book.force.fields_of(rule), values)
+        decision = self._decision(what, rule, "enforced" if is_enforced else "shadow", seen)
         if not is_enforced:
             verdict.shadowed.append(decision)
             self.record(decision)
@@ -215,6 +196,21 @@ class SpamEngine:
         verdict.acts += [Act(action, rule, decision) for action in rule.actions]
         if not any(action.kind == "hold" for action in rule.actions):
             self.record(decision)
+
+    def _decision(self, what: Happening, rule: Rule, stage: str, seen: Mapping[str, Any]) -> NewDecision:
+        return NewDecision(
+            code=self._world.randomness.letters(CODE_LETTERS),
+            decided_ts=self._world.clock.now_ms(),
+            hook=what.hook,
+            rule_id=rule.id,
+            rule_version=rule.version,
+            stage=stage,
+            outcome=",".join(action.kind for action in rule.actions),
+            sender=what.sender,
+            room_id=what.room_id,
+            event_id=what.event_id,
+            seen=orjson.dumps(seen).decode(),
+        )
 
     def record(self, decision: NewDecision) -> None:
         """Keeps a decision until it is written; where too many wait, the oldest go, and are counted."""
