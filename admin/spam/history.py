@@ -19,7 +19,7 @@ from admin.spam.book import RuleBook
 from admin.spam.facts import Happening, Place, Sender
 from admin.spam.gate import REMOTE_HOOKS, hook_of
 from admin.spam.rules import Rule, check_rule
-from admin.spam.surroundings import Surroundings, place_of
+from admin.spam.surroundings import Surroundings, place_of, power_of
 from admin.spam.trial import Trial
 from homeserver.core.errors import InvalidParam
 from homeserver.rooms.residents import Room
@@ -97,12 +97,8 @@ class HistoryTrials:
             room_id=row["room_id"],
             event_id=row["event_id"],
         )
-        levels = room.power_levels() if room is not None else None
         known_ms = since.get(row["sender"])
-        sender = Sender(
-            local=is_local,
-            power=int(min(levels.user(row["sender"]), (1 << 53) - 1)) if levels is not None else 0,
-        )
+        sender = Sender(local=is_local, power=power_of(room, row["sender"]))
         if known_ms is not None:
             sender = replace(sender, age_s=max(0, sent_ms - known_ms) // 1_000)
         return what, sender, place_of(room)

@@ -65,12 +65,11 @@ class Surroundings:
         """What is known of somebody, in a room where there is one."""
         account = await self._account(user_id)
         now_ms = self._clock.now_ms()
-        levels = room.power_levels() if room is not None else None
         joined_ms = self._joined_ms.get((room.room_id, user_id)) if room is not None else None
         return Sender(
             local=self.is_local(user_id),
             age_s=max(0, now_ms - account.since_ms) // 1_000,
-            power=int(min(levels.user(user_id), _POWER_MOST)) if levels is not None else 0,
+            power=power_of(room, user_id),
             admin=account.is_admin,
             guest=account.is_guest,
             past_actions=account.past_actions,
@@ -103,6 +102,12 @@ class Surroundings:
         if len(self._accounts) > _KNOWN_MAX:
             self._accounts.popitem(last=False)
         return made
+
+
+def power_of(room: Room | None, user_id: str) -> int:
+    """Somebody's level in a room, a creator's without bound as the largest number; 0 without a room."""
+    levels = room.power_levels() if room is not None else None
+    return int(min(levels.user(user_id), _POWER_MOST)) if levels is not None else 0
 
 
 def place_of(room: Room | None) -> Place:
