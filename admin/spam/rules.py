@@ -30,8 +30,6 @@ DENYING = ("deny", "soft_fail", "hold", "rate_limit", "shadow")
 AFTERWARDS = ("redact", "kick", "ban", "mute", "suspend", "quarantine", "report", "notify", "webhook", "tag")
 ACTIONS = (*DENYING, "mask", *AFTERWARDS)
 RULES_MAX = 5_000
-LISTS_MAX = 100
-ENTRIES_MAX = 200_000
 NAME_CHARS_MAX = 255
 
 
@@ -150,9 +148,6 @@ class Found:
     looked_at: int = 0
 
 
-Measure = Callable[[], float]
-
-
 class Lists:
     """Named lists, ready to be asked. A text against all words: one pass, however many there are."""
 
@@ -230,7 +225,7 @@ class _Index:
                 self._always.append(number)
             for key in condition.keys:
                 self._add(key, number, texts, patterns, above, below)
-        self._texts = _substrings(texts) if texts else None
+        self._texts = automaton_of(texts) if texts else None
         self._patterns = {path: _pattern_set(found) for path, found in patterns.items()}
         self._above = {path: _steps(sorted(steps)) for path, steps in above.items()}
         self._below = {path: _steps(sorted((-bound, n) for bound, n in steps)) for path, steps in below.items()}
@@ -259,7 +254,7 @@ class _Index:
         found = set(self._always)
         text = values["event"]["text"]
         if text and self._texts is not None:
-            for _, numbers in self._texts.iter(text):
+            for _, (_, numbers) in self._texts.iter(text):
                 found.update(numbers)
         for path, (patterns, of_pattern) in self._patterns.items():
             if asked := _at(values, path):
@@ -279,14 +274,6 @@ class _Index:
 def _at(values: Mapping[str, Mapping[str, Any]], path: str) -> Any:
     group, _, name = path.partition(".")
     return values[group][name]
-
-
-def _substrings(texts: Mapping[str, list[int]]) -> Any:
-    made = ahocorasick.Automaton()
-    for text, numbers in texts.items():
-        made.add_word(text, numbers)
-    made.make_automaton()
-    return made
 
 
 def _pattern_set(patterns: Mapping[str, list[int]]) -> tuple[Any, list[list[int]]]:
