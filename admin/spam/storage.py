@@ -12,8 +12,6 @@ from admin.spam.rules import Rule, Wordlist
 from homeserver.core.identifiers import RoomId
 from homeserver.storage.database import Reader, Row, Tx
 
-PAGE_MAX = 500
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDecision:
@@ -55,29 +53,23 @@ _PUT_LIST = """
     ON CONFLICT (name) DO UPDATE SET kind = excluded.kind, entries = excluded.entries, changed_ts = excluded.changed_ts
 """
 _DELETE_LIST = "DELETE FROM spam_lists WHERE name = $1"
-_PUT_DECISION = """
-    INSERT INTO spam_decisions
-        (code, decided_ts, hook, rule_id, rule_version, stage, outcome, sender, room_id, event_id, seen)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING decision_id
-"""
 _PUT_DECISIONS = """
     INSERT INTO spam_decisions
         (code, decided_ts, hook, rule_id, rule_version, stage, outcome, sender, room_id, event_id, seen)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
-_DECISIONS = """
+_PUT_DECISION = f"{_PUT_DECISIONS} RETURNING decision_id"
+_SHOWN = """
     SELECT decision_id, code, decided_ts, hook, rule_id, rule_version, stage, outcome, sender, room_id, event_id,
         appeal, appealed_ts, undone_ts, undone_by, undone_why
-    FROM spam_decisions
+"""
+_DECISIONS = f"""
+    {_SHOWN} FROM spam_decisions
     WHERE ($1::bigint IS NULL OR decision_id < $1) AND ($2::text IS NULL OR rule_id = $2)
         AND ($3::text IS NULL OR sender = $3) AND (NOT $4::boolean OR appeal IS NOT NULL)
     ORDER BY decision_id DESC LIMIT $5
 """
-_DECISION = """
-    SELECT decision_id, code, decided_ts, hook, rule_id, rule_version, stage, outcome, sender, room_id, event_id, seen,
-        appeal, appealed_ts, undone_ts, undone_by, undone_why
-    FROM spam_decisions WHERE decision_id = $1
-"""
+_DECISION = f"{_SHOWN}, seen FROM spam_decisions WHERE decision_id = $1"
 _APPEAL = """
     UPDATE spam_decisions SET appeal = $3, appealed_ts = $4
     WHERE code = $1 AND sender = $2 AND appeal IS NULL
@@ -90,10 +82,6 @@ _MARK = """
     INSERT INTO spam_marks (decision_id, is_spam, marked_by, marked_ts) VALUES ($1, $2, $3, $4)
     ON CONFLICT (decision_id) DO UPDATE
     SET is_spam = excluded.is_spam, marked_by = excluded.marked_by, marked_ts = excluded.marked_ts
-"""
-_MARKED = """
-    SELECT decisions.seen, decisions.hook, marks.is_spam FROM spam_marks AS marks
-    JOIN spam_decisions AS decisions USING (decision_id) ORDER BY decision_id DESC LIMIT $1
 """
 _FORGET = "DELETE FROM spam_decisions WHERE decided_ts < $1"
 _HOLD = "INSERT INTO spam_held (decision_id, room_id, draft) VALUES ($1, $2, $3)"
@@ -203,11 +191,6 @@ async def undo(tx: Tx, decision_id: int, *, by: str, why: str, now_ms: int) -> b
 
 async def mark(tx: Tx, decision_id: int, *, is_spam: bool, by: str, now_ms: int) -> None:
     await tx.execute(_MARK, decision_id, is_spam, by, now_ms)
-
-
-async def marked(db: Reader, limit: int) -> list[Row]:
-    """The latest samples: seen (JSON), hook, is_spam."""
-    return await db.fetch(_MARKED, limit)
 
 
 async def forget(tx: Tx, before_ms: int) -> None:
