@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from admin.spam import storage
-from admin.spam.rules import RULES_MAX, Rule, RuleSet, Wordlist, check_rule
+from admin.spam.rules import RULES_MAX, Kind, Rule, RuleSet, Wordlist, check_rule
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database, Tx
@@ -92,8 +92,9 @@ class RuleBook:
 
     async def put_list(self, wordlist: Wordlist, *, recorded: Recorded) -> None:
         """Raises InvalidParam."""
-        if wordlist.kind not in ("words", "domains", "media", "users", "servers"):
-            raise InvalidParam("kind must be words, domains, media, users or servers")
+        kinds = [kind.value for kind in Kind]
+        if wordlist.kind not in kinds:
+            raise InvalidParam(f"kind must be one of {', '.join(kinds)}")
         if len(wordlist.entries) > ENTRIES_MAX or any(
             not 0 < len(entry) <= ENTRY_CHARS_MAX or "\x00" in entry for entry in wordlist.entries
         ):
