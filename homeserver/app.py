@@ -207,7 +207,7 @@ class Hansa:
         federated = build_federated_rooms(self.base, rooms, self.federation)
         rooms.history.earlier = federated.backfill
         accounts.profiles.elsewhere = FederatedProfiles(federated.peers)
-        ask_policy_servers(self.base, rooms, self.federation, federated, self.spam)
+        ask_policy_servers(self.base, rooms, self.federation, self.spam)
         return federated
 
     async def _serve(self, parts: Sequence[object], between_servers: Sequence[object], admin: Sequence[object]) -> None:

@@ -87,9 +87,7 @@ def spam_endpoints(
     ]
 
 
-def ask_policy_servers(
-    base: Base, parts: RoomParts, transport: FederationParts, federated: FederatedRoomParts, spam: SpamParts
-) -> None:
+def ask_policy_servers(base: Base, parts: RoomParts, transport: FederationParts, spam: SpamParts) -> None:
     """Rooms whose policy server is another one: it is asked; after our own rules, for what comes to us."""
     key = load_signer(base.config.data_dir / "policy_server.key", base.server_name, base.world.randomness)
     base.signer.policy = key.named(KEY_ID)
