@@ -37,8 +37,7 @@ class RuleBook:
     async def start(self) -> None:
         """Reads what is in force; compiles it beside the event loop."""
         rules, lists = await storage.rules(self._db), await storage.lists(self._db)
-        usable = [rule for rule in rules if _is_usable(rule)]
-        self.force = await asyncio.to_thread(RuleSet, usable, lists)
+        self.force = await asyncio.to_thread(_compiled, rules, lists)
 
     async def put(self, rule: Rule, *, by: str, why: str, recorded: Recorded) -> Rule:
         """A new version of a rule, in force when this returns. `rule.version` must be the version that it changes.
@@ -146,13 +145,15 @@ def difference(before: Rule, after: Rule) -> dict[str, Sequence[Any]]:
     return {name: [old[name], new[name]] for name in new if old[name] != new[name] and name != "version"}
 
 
-def _is_usable(rule: Rule) -> bool:
-    try:
-        check_rule(rule)
-    except ValueError as error:
-        log.error("spam_rule_unusable", rule_id=rule.id, why=str(error)[:300])
-        return False
-    return True
+def _compiled(rules: Sequence[Rule], lists: Sequence[Wordlist]) -> RuleSet:
+    """Without those that can't be used by now: one of them is no reason to do without all."""
+    compiled = []
+    for rule in rules:
+        try:
+            compiled.append((rule, check_rule(rule)))
+        except ValueError as error:
+            log.error("spam_rule_unusable", rule_id=rule.id, why=str(error)[:300])
+    return RuleSet.of(compiled, lists)
 
 
 async def _unrecorded(tx: Tx, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:

@@ -293,12 +293,21 @@ class RuleSet:
 
     def __init__(self, rules: Sequence[Rule], lists: Sequence[Wordlist] = ()) -> None:
         """Raises WrongRule and WrongCondition."""
-        ordered = sorted(rules, key=lambda rule: (rule.priority, rule.id))
-        compiled = [(rule, check_rule(rule)) for rule in ordered]
-        self.rules = {rule.id: rule for rule in ordered}
-        self.lists = Lists(lists)
-        self._fields = {rule.id: sorted(condition.fields) for rule, condition in compiled}
-        self._indexes = {hook: _Index([pair for pair in compiled if hook in pair[0].when]) for hook in HOOKS}
+        self._index([(rule, check_rule(rule)) for rule in rules], Lists(lists))
+
+    @classmethod
+    def of(cls, compiled: Sequence[tuple[Rule, Condition]], lists: Sequence[Wordlist] = ()) -> RuleSet:
+        """Of rules that were checked already."""
+        made = cls.__new__(cls)
+        made._index(compiled, Lists(lists))
+        return made
+
+    def _index(self, compiled: Sequence[tuple[Rule, Condition]], lists: Lists) -> None:
+        ordered = sorted(compiled, key=lambda pair: (pair[0].priority, pair[0].id))
+        self.rules = {rule.id: rule for rule, _ in ordered}
+        self.lists = lists
+        self._fields = {rule.id: sorted(condition.fields) for rule, condition in ordered}
+        self._indexes = {hook: _Index([pair for pair in ordered if hook in pair[0].when]) for hook in HOOKS}
 
     def has(self, hook: str) -> bool:
         """Whether any rule looks at this."""
