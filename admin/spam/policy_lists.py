@@ -5,6 +5,7 @@ Whole names, globs (`*` and `?`), and hashed entities. spec: client-server-api/#
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -103,8 +104,7 @@ class PolicyLists:
         """Reads the lists that are followed. One query each kind of thing."""
         self.followed = await storage.policy_lists(self._db)
         rows = await storage.policy_rules(self._db, self.followed) if self.followed else []
-        rules = [orjson.loads(row["json"]) for row in rows]
-        self._engine.bans = Bans(rules)
+        self._engine.bans = await asyncio.to_thread(_bans_of, [row["json"] for row in rows])
 
     def hear(self, entries: Sequence[Entry]) -> None:
         """A listener of the journal: a list that is followed has changed."""
@@ -135,3 +135,7 @@ class PolicyLists:
                 raise NotFound("this list isn't followed")
             await recorded(tx, {"room_id": room_id}, None)
         await self.load()
+
+
+def _bans_of(events: Sequence[str]) -> Bans:
+    return Bans(orjson.loads(event) for event in events)
