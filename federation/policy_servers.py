@@ -1,6 +1,6 @@
 """Asking the policy servers of rooms: for what users of ours send, and for what comes without a signature.
 
-A server that doesn't answer is left alone for a while; a refusal is remembered, so that nobody makes us ask again.
+A server that doesn't answer is left alone for a while, as all that fail are; a refusal is remembered, so that nobody makes us ask again.
 spec: server-server-api/#policy-servers
 """
 
@@ -27,13 +27,10 @@ from homeserver.core.policy_server import (
 )
 from homeserver.ports import RemoteScreen
 from homeserver.rooms.residents import Room, Rooms
-from homeserver.runtime.clock import Clock
 
 log = structlog.get_logger()
 
 TIMEOUT_S = 10.0
-REST_S = 60.0
-FAULTS_MAX = 3
 REMEMBERED_MAX = 20_000
 ASKED_AT_ONCE_MAX = 50
 _BYTES_MAX = 4_096
@@ -43,15 +40,13 @@ class PolicyServers:
     """Implements ports.RemoteScreen, before another screen, and ports.PolicySignatures."""
 
     def __init__(
-        self, client: FederationClient, rooms: Rooms, clock: Clock, server_name: ServerName, then: RemoteScreen | None
+        self, client: FederationClient, rooms: Rooms, server_name: ServerName, then: RemoteScreen | None
     ) -> None:
         self._client = client
         self._rooms = rooms
-        self._clock = clock
         self._me = server_name
         self._then = then
         self._refused: OrderedDict[EventId, str] = OrderedDict()
-        self._faults: dict[ServerName, tuple[int, float]] = {}
 
     async def screen(self, room_id: RoomId, events: Sequence[Event]) -> Sequence[str | None]:
         """Soft-fails what the room's policy server doesn't sign; asks the next screen about the rest."""
@@ -112,18 +107,9 @@ class PolicyServers:
 
     async def _ask(self, event: Event, server: PolicyServer) -> Event:
         """Raises FederationError for a refusal or a wrong signature, Unreachable."""
-        faults, until_s = self._faults.get(server.via, (0, 0.0))
-        now_s = self._clock.monotonic_s()
-        if faults >= FAULTS_MAX and now_s < until_s:
-            raise Unreachable(server.via, "it did not answer a short time ago")
-        try:
-            answer = await self._client.post(
-                server.via, "/_matrix/policy/v1/sign", event.pdu, timeout_s=TIMEOUT_S, response_bytes_max=_BYTES_MAX
-            )
-        except Unreachable:
-            self._faults[server.via] = (faults + 1, now_s + REST_S)
-            raise
-        self._faults.pop(server.via, None)
+        answer = await self._client.post(
+            server.via, "/_matrix/policy/v1/sign", event.pdu, timeout_s=TIMEOUT_S, response_bytes_max=_BYTES_MAX
+        )
         keys = answer.get(server.via)
         signature = keys.get(KEY_ID) if isinstance(keys, dict) else None
         signed = with_signature(event, server, signature) if isinstance(signature, str) else event

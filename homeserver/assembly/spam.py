@@ -91,7 +91,7 @@ def ask_policy_servers(base: Base, parts: RoomParts, transport: FederationParts,
     """Rooms whose policy server is another one: it is asked; after our own rules, for what comes to us."""
     key = load_signer(base.config.data_dir / "policy_server.key", base.server_name, base.world.randomness)
     base.signer.policy = key.named(KEY_ID)
-    servers = PolicyServers(transport.client, parts.rooms, base.world.clock, base.server_name, spam.gate)
+    servers = PolicyServers(transport.client, parts.rooms, base.server_name, spam.gate)
     parts.incoming.screen = servers
     parts.submission.signatures = servers
 
