@@ -81,9 +81,12 @@ class RoomDeletion:
             "purge": wish.purge,
             "force_purge": wish.force_purge,
         }
-        return await self._jobs.begin(
+        job_id = await self._jobs.begin(
             DELETE, room_id, arguments, by=by, action="room.delete", reason=reason, also=block
         )
+        if wish.block:
+            tools.blocked.changed(room_id, True)
+        return job_id
 
     async def of_room(self, room_id: RoomId) -> list[JobRow]:
         """Deletions of a room, the newest first."""

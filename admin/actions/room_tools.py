@@ -10,6 +10,7 @@ from homeserver.core.identifiers import RoomId, UserId, is_room_id
 from homeserver.rooms.commands.directory import Aliases
 from homeserver.rooms.commands.membership import Membership
 from homeserver.rooms.commands.submission import Submission
+from homeserver.rooms.policy import RoomsBlocked
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.writer import RoomWriter
 from homeserver.runtime.clock import Clock
@@ -29,6 +30,7 @@ class RoomTools:
     submission: Submission
     membership: Membership
     aliases: Aliases
+    blocked: RoomsBlocked
 
     async def room(self, room_id: RoomId) -> Room:
         """Raises NotFound, and MatrixError for what is no room id."""

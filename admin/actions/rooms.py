@@ -44,6 +44,7 @@ class RoomActions:
             was, now = {"block": before is not None}, {"block": block}
             entry = entry_of(by, "room.block", room_id, reason=reason, before=was, after=now)
             await tools.audit.record(tx, entry)
+        tools.blocked.changed(room_id, block)
 
     async def join(self, name: str, user_id: UserId, via: Sequence[ServerName], *, by: Operator) -> RoomId:
         """Brings a user of ours into a room, invited by the operator where it takes an invite. Raises MatrixError."""

@@ -45,6 +45,7 @@ async def build_admin_rooms(
     jobs = Jobs(db, audit, base.tasks, world.clock, world.randomness)
     overviews = RoomOverviews(db, parts.journal, parts.rooms, world.clock, base.server_name)
     await overviews.start()
+    await parts.blocked.load()
     base.tasks.forever(overviews.run, name="room_overviews")
     jobs.provide(REBUILD, overviews.rebuild)
     tools = RoomTools(
@@ -56,6 +57,7 @@ async def build_admin_rooms(
         submission=parts.submission,
         membership=commands.membership,
         aliases=commands.aliases,
+        blocked=parts.blocked,
     )
     history = History(db, parts.rooms, parts.store, OpenGate())
     views = RoomViews(parts.client_events, parts.store, parts.numbers, history)

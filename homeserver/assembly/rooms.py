@@ -45,6 +45,7 @@ class RoomParts:
     client_events: ClientEvents
     submission: Submission
     policy: PolicyChain
+    blocked: RoomsBlocked
     views: RoomViews
     incoming: Incoming
     graph_reads: GraphReads
@@ -74,7 +75,8 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     base.tasks.forever(erasure.run, name="erasure")
     notices = UserId(f"@{base.config.server_notices.localpart}:{base.server_name}")
     invites = InvitePermission(db, base.server_name, exempt=frozenset({notices}))
-    policy = PolicyChain([RoomsBlocked(db), invites, NoticeRoomsStay(db, rooms)])
+    blocked = RoomsBlocked(db)
+    policy = PolicyChain([blocked, invites, NoticeRoomsStay(db, rooms)])
     shadow_bans = ShadowBans(db, rooms)
     return RoomParts(
         journal=journal,
@@ -87,6 +89,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
         client_events=client_events,
         submission=Submission(writer, policy, world.clock, base.server_name, shadow_bans),
         policy=policy,
+        blocked=blocked,
         views=RoomViews(client_events, store, numbers, history),
         incoming=Incoming(writes, rooms, store, numbers),
         relation_reads=reads,

@@ -90,17 +90,31 @@ class InvitePermission:
 
 
 class RoomsBlocked:
-    """Refuses to bring anybody into a room that an operator has blocked, from here or from elsewhere."""
+    """Refuses to bring anybody into a room that an operator has blocked, from here or from elsewhere.
+
+    In memory: every join, invite and knock asks.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._blocked: set[RoomId] = set()
+
+    async def load(self) -> None:
+        self._blocked = await blocked_rooms.all_of_them(self._db)
+
+    def changed(self, room_id: RoomId, is_blocked: bool) -> None:
+        """From now on. Whoever writes the table calls it, once that is durable."""
+        if is_blocked:
+            self._blocked.add(room_id)
+        else:
+            self._blocked.discard(room_id)
 
     async def judge(self, room_id: RoomId | None, draft: Draft) -> Draft:
         if draft.type != "m.room.member" or room_id is None:
             return draft
         if draft.content.get("membership") not in ("join", "invite", "knock"):
             return draft
-        if await blocked_rooms.blocked_by(self._db, room_id) is not None:
+        if room_id in self._blocked:
             raise Forbidden("This room has been blocked on this server")
         return draft
 
