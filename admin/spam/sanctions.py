@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
+from admin.audit import AuditEntry, AuditLog
 from admin.spam import storage
+from admin.spam.book import BY_ITSELF
 from admin.spam.engine import Act
 from admin.spam.rules import Action
 from homeserver.core.errors import MatrixError, NotFound
@@ -65,6 +67,7 @@ class Reach:
     accounts: Accounts | None = None
     sessions: Sessions | None = None
     media: MediaBars | None = None
+    audit: AuditLog | None = None
 
 
 class Sanctions:
@@ -96,7 +99,7 @@ class Sanctions:
         elif action.kind == "mute":
             await self._set_power(room_id, sender, MUTED)
         elif action.kind == "suspend":
-            await self._set_suspended(sender, True)
+            await self._set_suspended(sender, True, f"rule {act.rule.id}, version {act.rule.version}")
         elif action.kind == "quarantine":
             await self._set_quarantined(_media_of(decision.seen), True)
         elif action.kind == "report":
@@ -120,7 +123,7 @@ class Sanctions:
             await self._set_power(room_id, sender, None)
             done.append("mute")
         if "suspend" in outcome:
-            await self._set_suspended(sender, False)
+            await self._set_suspended(sender, False, f"decision {row['decision_id']} was undone")
             done.append("suspend")
         if "quarantine" in outcome:
             await self._set_quarantined(_media_of(row["seen"]), False)
@@ -211,13 +214,22 @@ class Sanctions:
 
     # --- beyond rooms
 
-    async def _set_suspended(self, user_id: UserId, suspended: bool) -> None:
-        accounts, sessions = self.reach.accounts, self.reach.sessions
-        if accounts is None or sessions is None or domain_of(user_id) != self.reach.server_name:
+    async def _set_suspended(self, user_id: UserId, suspended: bool, why: str) -> None:
+        accounts, sessions, audit = self.reach.accounts, self.reach.sessions, self.reach.audit
+        if accounts is None or sessions is None or audit is None or domain_of(user_id) != self.reach.server_name:
             return
-        await accounts.target(user_id)
+        before = await accounts.target(user_id)
+        entry = AuditEntry(
+            actor=BY_ITSELF,
+            action="user.suspend",
+            target=user_id,
+            reason=why,
+            before={"suspended": before.is_suspended},
+            after={"suspended": suspended},
+        )
         async with self._db.transaction() as tx:
             await users.set_suspended(tx, user_id, suspended)
+            await audit.record(tx, entry)
         sessions.account_changed(user_id)
 
     async def _set_quarantined(self, media: Sequence[str], barred: bool) -> None:

@@ -76,6 +76,7 @@ def spam_endpoints(
     spam.sanctions.reach.accounts = AccountModeration(world.db, accounts.users, accounts.sessions)
     spam.sanctions.reach.sessions = accounts.sessions
     spam.sanctions.reach.media = media.repository
+    spam.sanctions.reach.audit = admin.audit
     media.repository.abuse = accounts.profiles.abuse = spam.gate
     admin.for_clients.append(AppealEndpoint(spam.reviewing))
     trials = HistoryTrials(world.db, spam.book, spam.engine.around, admin.rooms.jobs, world.clock)

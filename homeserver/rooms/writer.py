@@ -106,6 +106,11 @@ class RoomWriter:
             sender = Sender(transaction.device_id, transaction.txn_id, transaction.key)
         return (await self._enqueue(room_id, [draft], sender))[0]
 
+    async def answered(self, transaction: Transaction) -> Event | None:
+        """What the same request became a short time ago, as far as memory has it."""
+        event_id = self._recent.get(transaction.key)
+        return await self._rooms.event(event_id) if event_id is not None else None
+
     async def send_all(self, room_id: RoomId, drafts: Sequence[Draft]) -> list[Event]:
         """The events of these drafts, written together, or none of them. Raises as `send`."""
         return await self._enqueue(room_id, drafts, None)

@@ -63,7 +63,9 @@ class Submission:
         """Raises as `RoomWriter.send`, and what the policy chain raises."""
         key = transaction.key if transaction is not None else None
         known = self._shadows.answer(key)
-        if known is not None:
+        if known is None and transaction is not None:
+            known = await self._writer.answered(transaction)
+        if known is not None:  # it isn't judged again, nor counted
             return known
         if await self._shadows.hides(room_id, draft):
             return await self._pretend(room_id, await self._policy.judge(room_id, draft), key)
