@@ -1,6 +1,7 @@
 """Asking the policy servers of rooms: for what users of ours send, and for what comes without a signature.
 
-A server that doesn't answer is left alone for a while, as all that fail are; a refusal is remembered, so that nobody makes us ask again.
+A server that doesn't answer is left alone for a while, as all that fail are; a refusal is remembered, so that nobody
+makes us ask again.
 spec: server-server-api/#policy-servers
 """
 
