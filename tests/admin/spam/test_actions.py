@@ -53,7 +53,7 @@ async def test_members_are_muted_and_heard_again(server: RunningServer, crew: Cr
     await mallory.send(room_id, "zebra")
 
     async def is_muted() -> bool:
-        return (await say(mallory, room_id, "horse")).status == 403
+        return bool((await say(mallory, room_id, "horse")).status == 403)
 
     await until(is_muted)
     assert (await crew.user.get(POWER, room_id)).ok()["users"][mallory.user_id] == -1
@@ -90,7 +90,7 @@ async def test_what_was_said_before_is_redacted_as_far_back_as_asked(server: Run
         return (await crew.user.get("/rooms/{}/event/{}", room_id, of)).ok()["content"]
 
     async def is_gone() -> bool:
-        return await content(event_id) == {}
+        return bool(await content(event_id) == {})
 
     await until(is_gone)
     assert await content(earlier) != {}
@@ -112,7 +112,7 @@ async def test_suspending_is_in_the_audit_log(server: RunningServer, crew: Crew)
     await mallory.send(room_id, "zebra")
 
     async def is_suspended() -> bool:
-        return (await say(mallory, room_id, "horse")).json.get("errcode") == "M_USER_SUSPENDED"
+        return bool((await say(mallory, room_id, "horse")).json.get("errcode") == "M_USER_SUSPENDED")
 
     await until(is_suspended)
     [decision] = await latest(crew, sender=mallory.user_id)
