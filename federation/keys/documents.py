@@ -14,6 +14,7 @@ from federation.storage.server_keys import KeyRow, OwnKeyRow
 from homeserver.core import canonical_json
 from homeserver.core.errors import BadJson
 from homeserver.core.identifiers import ServerName
+from homeserver.core.known_keys import is_known_key
 from homeserver.core.signing import Signer, decode_base64, encode_base64, is_signature_valid, signed_bytes
 
 KEYS_MAX = 100
@@ -77,6 +78,8 @@ def _listed(document: Mapping[str, Any], name: str) -> dict[str, tuple[bytes, in
             raise BadKeys(f"{key_id} is not base64") from None
         if len(key) != 32:
             raise BadKeys(f"{key_id} has {len(key)} bytes, not 32")
+        if is_known_key(key):
+            raise BadKeys(f"{key_id} is a key that anybody can have")
         found[key_id] = (key, _time(entry.get("expired_ts"), "expired_ts") if name == "old_verify_keys" else 0)
     return found
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homeserver.core.identifiers import ServerName
+from homeserver.core.known_keys import is_known_key
 from homeserver.core.signing import Signer, decode_base64, encode_base64
 from homeserver.runtime.ids import Randomness
 
@@ -41,9 +42,10 @@ def load_signer(path: Path, server_name: ServerName, randomness: Randomness) -> 
         raise WrongSigningKey(f"{path} must hold one line like `ed25519 a_1 BASE64`") from None
     if kind != "ed25519" or len(decoded) != _SEED_BYTES or not version.replace("_", "").isalnum():
         raise WrongSigningKey(f"{path} must hold an ed25519 key of {_SEED_BYTES} bytes")
-    if len(set(decoded)) == 1:
-        raise WrongSigningKey(f"the key in {path} is not random: move it away, a new one is made")
-    return Signer(server_name, f"ed25519:{version}", decoded)
+    signer = Signer(server_name, f"ed25519:{version}", decoded)
+    if is_known_key(signer.verify_key):
+        raise WrongSigningKey(f"the key in {path} is not random or was published: move it away, a new one is made")
+    return signer
 
 
 def rotate(path: Path, server_name: ServerName, randomness: Randomness) -> Rotation:

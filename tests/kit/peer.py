@@ -81,7 +81,14 @@ class Peer:
         self.transactions.append((txn_id, body))
         return {"pdus": {}}
 
-    @endpoint("GET", "/_matrix/{a}/{b}/{c}", "/_matrix/{a}/{b}/{c}/{d}", access=Access.NONE, spec="")
+    @endpoint(
+        "GET",
+        "/_matrix/{a}/{b}/{c}",
+        "/_matrix/{a}/{b}/{c}/{d}",
+        "/_matrix/{a}/{b}/{c}/{d}/{e}",
+        access=Access.NONE,
+        spec="",
+    )
     async def get_other(self, request: Request) -> Json:
         return self._other("GET", request.path, dict(request.raw_query))
 
@@ -95,6 +102,10 @@ class Peer:
     )
     async def post_other(self, request: Request, body: Json) -> Json:
         return self._other("POST", request.path, body)
+
+    @endpoint("PUT", "/_matrix/{a}/{b}/{c}/{d}/{e}", access=Access.NONE, body_bytes_max=8 * 1024 * 1024, spec="")
+    async def put_other(self, request: Request, body: Json) -> Json:
+        return self._other("PUT", request.path, body)
 
     def _other(self, method: str, path: str, sent: Any) -> Json:
         self.asked.append((method, path, sent))
