@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from homeserver.cli import hansa, run_command, show_progress
+from homeserver.cli import run_command
+from homeserver.cli.command import hansa, show_progress
 from homeserver.config.pages import reference_page
 from tests.kit.postgres import PostgresForTests
 
