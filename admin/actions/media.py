@@ -80,7 +80,7 @@ class MediaActions:
             await self._audit.record(tx, entry_of(by, "media.protect", self._uri(media_id), after=after))
 
     async def delete(self, origin: str, media_id: str, *, by: Operator, reason: str | None = None) -> list[str]:
-        """Deletes one file. Raises NotFound."""
+        """Deletes one file. Raises NotFound; MatrixError (409) where a legal hold keeps it."""
         await self.info(origin, media_id)
         target = f"mxc://{origin}/{media_id}"
         if origin == self.server_name:
@@ -123,14 +123,18 @@ class MediaActions:
 
     async def _delete(self, media_ids: Sequence[str], by: Operator, target: str, reason: str | None) -> list[str]:
         by.check(Permission.DELETE_MEDIA)
-        for start in range(0, len(media_ids), AT_ONCE):
-            portion = list(media_ids[start : start + AT_ONCE])
+        held = await media.held(self._db, media_ids)
+        free = [media_id for media_id in media_ids if media_id not in held]
+        if held and not free:
+            raise MatrixError("a legal hold keeps this", status=409)
+        for start in range(0, len(free), AT_ONCE):
+            portion = free[start : start + AT_ONCE]
             async with self._db.transaction() as tx:
                 await self._files.release(tx, await media.delete(tx, portion))
                 before = {"media_ids": portion}
                 await self._audit.record(tx, entry_of(by, "media.delete", target, reason=reason, before=before))
         await self._files.delete_due()
-        return list(media_ids)
+        return free
 
     async def _set_quarantined(
         self, named: Collection[Named], is_quarantined: bool, by: Operator, target: str, reason: str | None

@@ -17,7 +17,7 @@ from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.core.operators import Permission
 from homeserver.rooms.commands.create import RoomCreation, RoomRequest
 from homeserver.rooms.purging import Purging
-from homeserver.storage import blocked_rooms, events, room_aliases
+from homeserver.storage import blocked_rooms, events, legal_holds, room_aliases
 from homeserver.storage.database import Tx
 from homeserver.web.endpoint import Operator
 
@@ -56,7 +56,10 @@ class RoomDeletion:
         jobs.provide(PURGE_HISTORY, self._purge_history)
 
     async def begin(self, room_id: RoomId, wish: Deletion, *, by: Operator, reason: str | None = None) -> str:
-        """The id of the job. Raises NotFound, MatrixError; 400 where a deletion of this room is under way."""
+        """The id of the job.
+
+        Raises NotFound, MatrixError; 400 where a deletion of this room is under way, 409 where a legal hold keeps it.
+        """
         by.check(Permission.DELETE_ROOMS)
         tools = self._tools
         if wish.new_room_user_id is not None:
@@ -67,6 +70,8 @@ class RoomDeletion:
             raise NotFound(f"Unknown room id {room_id}")
         if any(row.state in ("scheduled", "active") for row in await self.of_room(room_id)):
             raise MatrixError(f"Purge already in progress for {room_id}")
+        if wish.purge:
+            await self._purging.check_free(room_id)
         await self._four_eyes.check("delete_room", room_id, Permission.DELETE_ROOMS, by=by)
 
         async def block(tx: Tx) -> None:
@@ -106,6 +111,8 @@ class RoomDeletion:
         by.check(Permission.DELETE_ROOMS)
         tools = self._tools
         room = await tools.room(room_id)
+        if await legal_holds.is_room_held(tools.db, room_id):
+            raise MatrixError("a legal hold keeps this room", status=409)
         if upto is not None:
             found = next(iter(await events.by_ids(tools.db, [upto])), None)
             if found is None or found.ordering is None:

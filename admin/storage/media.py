@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.storage.database import Reader, Row, Tx
+from homeserver.storage.media import HELD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +67,9 @@ _OF_USER = _LOCAL + (
 )
 _COUNT_OF_USER = "SELECT count(*) FROM media WHERE user_id = $1 AND digest IS NOT NULL"
 _IDS_OF_USER = "SELECT media_id FROM media WHERE user_id = $1 AND digest IS NOT NULL ORDER BY media_id LIMIT $2"
-_OLD = """
+_OLD = f"""
     SELECT m.media_id FROM media m
-    WHERE m.digest IS NOT NULL AND m.created_ts < $1 AND m.size_bytes > $2
+    WHERE m.digest IS NOT NULL AND m.created_ts < $1 AND m.size_bytes > $2 AND NOT ({HELD})
         AND NOT ($3 AND (
             EXISTS (SELECT FROM profiles p WHERE position(convert_to('/' || m.media_id, 'UTF8') IN p.value) > 0
                 AND p.user_id = m.user_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from admin.actions.access import AccountAccess
 from admin.actions.accounts import Accounts
 from admin.actions.four_eyes import FourEyes
+from admin.actions.legal_holds import LegalHolds
 from admin.actions.operator_tokens import OperatorTokens
 from admin.actions.operators import OperatorRoles
 from admin.actions.registration_tokens import RegistrationTokens
@@ -14,6 +15,7 @@ from admin.actions.sanctions import Sanctions
 from admin.actions.targets import AccountTools
 from admin.actions.user_redaction import RedactionTools, UserRedaction
 from admin.api.approvals import ApprovalEndpoints
+from admin.api.legal_holds import LegalHoldEndpoints
 from admin.api.media_statistics import MediaStatistics
 from admin.api.operator_tokens import OperatorTokenEndpoints
 from admin.api.operators import AuditEndpoints, OperatorEndpoints
@@ -84,6 +86,7 @@ async def build_admin(
     access = AccountAccess(tools, Devices(db, parts.journal, accounts.sessions), accounts.resets)
     sanctions = Sanctions(tools, parts.shadow_bans, base.limiter)
     await sanctions.load()
+    holds = LegalHolds(db, audit, clock, base.world.randomness)
     tokens = RegistrationTokens(db, audit, clock, base.world.randomness)
     rooms = await build_admin_rooms(base, parts, commands, audit, four_eyes)
     acts = ConsoleActs(
@@ -110,6 +113,7 @@ async def build_admin(
             OperatorEndpoints(roles),
             AuditEndpoints(db, audit),
             ApprovalEndpoints(four_eyes),
+            LegalHoldEndpoints(holds),
             *rooms.endpoints,
             *oversight.endpoints,
             ServerNoticeEndpoints(db, audit, people.notices),

@@ -70,7 +70,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     ignore_lists = IgnoreLists(db, journal)
     aggregations = Aggregations(reads, ignore_lists, journal, base.server_name)
     client_events = ClientEvents(store, world.clock, aggregations)
-    erasure = Erasure(db, world.clock, retention_s=base.config.rooms.redacted_retention_s)
+    erasure = Erasure(db, journal, store, world.clock, retention_s=base.config.rooms.redacted_retention_s)
     journal.listen(erasure.hear)
     base.tasks.forever(erasure.run, name="erasure")
     notices = UserId(f"@{base.config.server_notices.localpart}:{base.server_name}")

@@ -16,6 +16,7 @@ from homeserver.cli.configuration import config_group
 from homeserver.cli.database import db_group
 from homeserver.cli.events import event_group
 from homeserver.cli.federation import federation_group, signing_key_group
+from homeserver.cli.holds import hold_group
 from homeserver.cli.server import completion, doctor, run
 from homeserver.cli.users import user_group
 from homeserver.config import ConfigError
@@ -29,6 +30,7 @@ for _command in (
     user_group,
     event_group,
     audit_group,
+    hold_group,
     federation_group,
     signing_key_group,
 ):

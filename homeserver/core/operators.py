@@ -40,6 +40,9 @@ class Permission(StrEnum):
     CHANGE_SERVER = "change_server"
     READ_AUDIT = "read_audit"
     SEARCH_CONTENT = "search_content"  # compliance search over everything
+    READ_HOLDS = "read_holds"
+    CHANGE_HOLDS = "change_holds"  # keep rooms and users from being erased, and release them
+    EXPORT = "export"  # take out what a room or a user said, and all that is kept of a user
     CHANGE_OPERATORS = "change_operators"
     APPROVE = "approve"  # be the second of two whom an act needs
     OWN_TOKENS = "own_tokens"  # tokens for one's own programs, never with more than one holds oneself
@@ -68,13 +71,14 @@ _READS = frozenset(
         Permission.READ_RULES,
         Permission.READ_SERVER,
         Permission.READ_AUDIT,
+        Permission.READ_HOLDS,
     }
 )
 
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.OWNER: _EVERYTHING,
     Role.ADMIN: _EVERYTHING - {Permission.CHANGE_OPERATORS, Permission.SEARCH_CONTENT},
-    Role.MODERATOR: (_READS - {Permission.READ_AUDIT})
+    Role.MODERATOR: (_READS - {Permission.READ_AUDIT, Permission.READ_HOLDS})
     | {
         Permission.MODERATE_USERS,
         Permission.READ_CONTENT,

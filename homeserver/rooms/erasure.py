@@ -1,6 +1,7 @@
 """Erases what redacted events said from storage, some time after they were hidden. spec: client-server-api/#redactions
 
-That they are due stands in the database since the transaction that redacted them: a crash forgets none.
+That they are due stands in the database since the transaction that redacted them: a crash forgets none. What replaced a
+redacted message goes with it, and what a legal hold keeps waits until it is released.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import asyncio
 from collections.abc import Sequence
 
 from homeserver.core import canonical_json
+from homeserver.core.identifiers import RoomId
 from homeserver.core.redaction import redact
 from homeserver.core.room_versions import ROOM_VERSIONS
-from homeserver.journal.journal import Entry
+from homeserver.journal.journal import Entry, Journal
+from homeserver.rooms.event_store import EventStore
 from homeserver.runtime.clock import Clock
 from homeserver.storage import event_erasures
 from homeserver.storage.database import Database
-from homeserver.storage.event_erasures import Due
+from homeserver.storage.event_erasures import Due, Edit
 
 EVERY_S = 60.0
 AT_ONCE = 200
@@ -24,8 +27,12 @@ AT_ONCE = 200
 class Erasure:
     """A background task: `run` does one round."""
 
-    def __init__(self, db: Database, clock: Clock, *, retention_s: int) -> None:
+    def __init__(
+        self, db: Database, journal: Journal, event_store: EventStore, clock: Clock, *, retention_s: int
+    ) -> None:
         self._db = db
+        self._journal = journal
+        self._events = event_store
         self._clock = clock
         self._retention_s = retention_s
         self._redacted = asyncio.Event()
@@ -54,10 +61,23 @@ class Erasure:
         due = await event_erasures.due(self._db, self._clock.now_ms() - self._retention_s * 1000, AT_ONCE)
         if due:
             redacted = {event.event_nid: _redacted(event) for event in due}
-            async with self._db.transaction() as tx:
-                await event_erasures.erase(tx, redacted)
+            edits = await event_erasures.edits(self._db, redacted)
+            async with self._journal.write() as write:
+                await event_erasures.erase(write.tx, redacted)
+                if edits:
+                    await event_erasures.redact_edits(write.tx, edits, [_redacted(edit) for edit in edits])
+                for room_id, nids in _by_room(edits).items():
+                    write.publish("redacted", room_id=room_id, payload=tuple(nids))
+            self._events.redacted([edit.event_nid for edit in edits])
         return len(due)
 
 
-def _redacted(event: Due) -> bytes:
+def _by_room(edits: Sequence[Edit]) -> dict[RoomId, list[int]]:
+    found: dict[RoomId, list[int]] = {}
+    for edit in edits:
+        found.setdefault(edit.room_id, []).append(edit.event_nid)
+    return found
+
+
+def _redacted(event: Due | Edit) -> bytes:
     return canonical_json.encode(redact(ROOM_VERSIONS[event.room_version], canonical_json.decode(event.json)))

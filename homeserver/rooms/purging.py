@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import EventId, RoomId, ServerName
 from homeserver.journal.journal import PURGED, Journal
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.writer import RoomWriter
-from homeserver.storage import purging
+from homeserver.storage import legal_holds, purging
 from homeserver.storage.database import Database
 
 AT_ONCE = 500
@@ -43,16 +44,31 @@ class Purging:
         self._writer = writer
 
     async def purge_room(self, room_id: RoomId, report: Report) -> int:
-        """How many events are gone. May be begun again where it was cut short; `report` gets the count so far."""
+        """How many events are gone. May be begun again where it was cut short; `report` gets the count so far.
+
+        Raises as `check_free`.
+        """
+        await self.check_free(room_id)
         return await self._writer.exclusively(room_id, lambda: self._purge_room(room_id, report))
+
+    async def check_free(self, room_id: RoomId) -> None:
+        """Raises MatrixError (409) for a room that a legal hold keeps, or in which somebody is or was who is held."""
+        if await legal_holds.is_room_held(self._db, room_id):
+            raise MatrixError("a legal hold keeps this room", status=409)
+        member = await legal_holds.held_member(self._db, room_id)
+        if member is not None:
+            raise MatrixError(f"a legal hold keeps what {member} said in this room", status=409)
 
     async def purge_history(
         self, room_id: RoomId, before: int, *, keep_server: ServerName | None, report: Report
     ) -> int:
         """How many messages before a place are gone. State stays, and where the room goes on.
 
-        With `keep_server`, what that server's users said stays too.
+        With `keep_server`, what that server's users said stays too. What held users said stays; MatrixError (409) for
+        a room that is held.
         """
+        if await legal_holds.is_room_held(self._db, room_id):
+            raise MatrixError("a legal hold keeps this room", status=409)
         room = await self._rooms.get(room_id)
         if room is None:
             return 0

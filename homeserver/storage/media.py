@@ -43,8 +43,17 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('media ' || $1, 0))"
 _PENDING = "SELECT count(*) FROM media WHERE user_id = $1 AND digest IS NULL AND expires_ts > $2"
 _KEPT = "SELECT coalesce(sum(size_bytes), 0) FROM media WHERE user_id = $1"
 _DELETE_EXPIRED = "DELETE FROM media WHERE digest IS NULL AND expires_ts <= $1"
-_DELETE = "DELETE FROM media WHERE media_id = ANY($1::text[]) RETURNING digest"
-_HIDDEN = "SELECT media_id FROM media WHERE hidden_ts <= $1 ORDER BY hidden_ts LIMIT $2"
+# What somebody held has uploaded stays, and what an event of a held room shows.
+HELD = """
+    EXISTS (SELECT FROM held_users h WHERE h.user_id = m.user_id)
+    OR EXISTS (
+        SELECT FROM held_rooms JOIN rooms r USING (room_id)
+        JOIN events e USING (room_nid) JOIN media_links l USING (event_nid) WHERE l.media_id = m.media_id
+    )
+"""
+_DELETE = f"DELETE FROM media m WHERE media_id = ANY($1::text[]) AND NOT ({HELD}) RETURNING digest"
+_HELD_OF = f"SELECT media_id FROM media m WHERE media_id = ANY($1::text[]) AND ({HELD})"
+_HIDDEN = f"SELECT media_id FROM media m WHERE hidden_ts <= $1 AND NOT ({HELD}) ORDER BY hidden_ts LIMIT $2"
 
 
 async def insert(tx: Tx, row: MediaRow) -> None:
@@ -94,13 +103,18 @@ async def delete_expired(tx: Tx, now_ms: int) -> None:
 
 
 async def delete(tx: Tx, media_ids: Collection[str]) -> set[str]:
-    """Deletes ids; the digests of the files that they named."""
+    """Deletes ids, but for those that are held; the digests of the files that they named."""
     rows = await tx.fetch(_DELETE, list(media_ids))
     return {row["digest"] for row in rows if row["digest"] is not None}
 
 
+async def held(db: Reader, media_ids: Collection[str]) -> set[str]:
+    """Those of these that a legal hold keeps."""
+    return {row["media_id"] for row in await db.fetch(_HELD_OF, list(media_ids))}
+
+
 async def hidden(db: Reader, before_ms: int, limit: int) -> list[str]:
-    """Ids that nothing has shown since a time, those hidden longest first."""
+    """Ids that nothing has shown since a time, those hidden longest first; none that is held."""
     return [row["media_id"] for row in await db.fetch(_HIDDEN, before_ms, limit)]
 
 

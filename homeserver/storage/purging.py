@@ -74,6 +74,8 @@ _HISTORY = """
         SELECT event_nid FROM events
         WHERE room_nid = $1 AND ordering < $2 AND key_nid IS NULL AND NOT (event_nid = ANY($3::bigint[]))
             AND ($4::text IS NULL OR substring(sender FROM position(':' IN sender) + 1) <> $4)
+            AND NOT EXISTS (SELECT FROM held_users h WHERE h.user_id = sender)
+            AND NOT EXISTS (SELECT FROM held_rooms JOIN rooms USING (room_id) WHERE room_nid = $1)
         ORDER BY ordering LIMIT $5
     ) RETURNING event_nid, event_id
 """

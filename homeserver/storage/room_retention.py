@@ -25,7 +25,7 @@ class KeptRoom:
 
 @dataclass(frozen=True, slots=True)
 class Aged:
-    """An event of a timeline, and its age; `json` is None for state, which doesn't expire."""
+    """An event of a timeline, and its age; `json` is None for what doesn't expire: state, and what held users said."""
 
     event_nid: int
     place: int
@@ -36,16 +36,19 @@ class Aged:
 _WITH_OWN = """
     SELECT f.room_nid, r.room_id, r.version, f.retention_ms, f.expired_upto
     FROM room_facts f JOIN rooms r USING (room_nid)
-    WHERE f.retention_ms > 0 AND f.room_nid > $1 ORDER BY f.room_nid LIMIT $2
+    WHERE f.retention_ms > 0 AND f.room_nid > $1 AND NOT EXISTS (SELECT FROM held_rooms h WHERE h.room_id = r.room_id)
+    ORDER BY f.room_nid LIMIT $2
 """
 _ALL = """
     SELECT f.room_nid, r.room_id, r.version, f.retention_ms, f.expired_upto
     FROM room_facts f JOIN rooms r USING (room_nid)
-    WHERE f.room_nid > $1 ORDER BY f.room_nid LIMIT $2
+    WHERE f.room_nid > $1 AND NOT EXISTS (SELECT FROM held_rooms h WHERE h.room_id = r.room_id)
+    ORDER BY f.room_nid LIMIT $2
 """
 # The newest event of a room stays: it is where the room goes on.
 _PAGE = """
-    SELECT event_nid, ordering, origin_server_ts, CASE WHEN key_nid IS NULL AND flags = 0 THEN json END AS json
+    SELECT event_nid, ordering, origin_server_ts, CASE WHEN key_nid IS NULL AND flags = 0
+        AND NOT EXISTS (SELECT FROM held_users h WHERE h.user_id = sender) THEN json END AS json
     FROM events
     WHERE room_nid = $1 AND ordering > $2 AND ordering < (
         SELECT max(ordering) FROM events WHERE room_nid = $1 AND ordering IS NOT NULL

@@ -61,3 +61,26 @@ async def test_what_was_due_when_the_server_stopped_is_erased_at_its_next_start(
             return content == {}
 
         await until(is_erased)
+
+
+async def test_what_replaced_a_redacted_message_is_erased_with_it(database_dsn: str) -> None:
+    """T-C13: an edit says the same as what it replaced; nobody else's event goes with it."""
+    async with running_server(database_dsn, toml=AT_ONCE) as server:
+        alice, bob = await server.user("alice"), await server.user("bob")
+        room_id = await alice.create_room(preset="public_chat")
+        await bob.join(room_id)
+        event_id = await alice.send(room_id, SECRET)
+        relation = {"rel_type": "m.replace", "event_id": event_id}
+        new = {"msgtype": "m.text", "body": SECRET + "!"}
+        edit = await alice.send(room_id, "* " + SECRET, **{"m.relates_to": relation, "m.new_content": new})
+        forged = await bob.send(room_id, "* mine", **{"m.relates_to": relation, "m.new_content": new})
+        assert (await alice.get("/rooms/{}/event/{}", room_id, edit)).ok()["content"]["body"] == "* " + SECRET
+        (await alice.put("/rooms/{}/redact/{}/1", room_id, event_id)).ok()
+
+        async def is_erased() -> bool:
+            return "body" not in (await kept(server, edit))["content"]
+
+        await until(is_erased)
+        shown = (await bob.get("/rooms/{}/event/{}", room_id, edit)).ok()
+        assert "body" not in shown["content"] and shown["unsigned"]["redacted_because"]["sender"] == alice.user_id
+        assert (await bob.get("/rooms/{}/event/{}", room_id, forged)).ok()["content"]["body"] == "* mine"
