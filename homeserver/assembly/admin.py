@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from admin.actions.access import AccountAccess
 from admin.actions.accounts import Accounts
 from admin.actions.four_eyes import FourEyes
-from admin.actions.legal_holds import LegalHolds
 from admin.actions.operator_tokens import OperatorTokens
 from admin.actions.operators import OperatorRoles
 from admin.actions.registration_tokens import RegistrationTokens
 from admin.actions.sanctions import Sanctions
 from admin.actions.targets import AccountTools
-from admin.actions.user_redaction import RedactionTools, UserRedaction
 from admin.api.approvals import ApprovalEndpoints
-from admin.api.legal_holds import LegalHoldEndpoints
 from admin.api.media_statistics import MediaStatistics
 from admin.api.operator_tokens import OperatorTokenEndpoints
 from admin.api.operators import AuditEndpoints, OperatorEndpoints
@@ -26,12 +23,12 @@ from admin.api.spec_moderation import SpecModeration
 from admin.api.user_acts import AccountActEndpoints, SanctionEndpoints
 from admin.api.user_devices import UserDeviceEndpoints
 from admin.api.user_reads import UserReadEndpoints
-from admin.api.user_redaction import UserRedactionEndpoints
 from admin.api.users import UserEndpoints
 from admin.audit import AuditLog
 from admin.console.users import UserActs
 from homeserver.accounts.devices import Devices
 from homeserver.assembly.accounts import AccountParts
+from homeserver.assembly.admin_evidence import EvidenceParts, build_evidence
 from homeserver.assembly.admin_oversight import OversightParts, build_oversight
 from homeserver.assembly.admin_rooms import AdminRoomParts, build_admin_rooms
 from homeserver.assembly.base import Base
@@ -54,6 +51,7 @@ class AdminParts:
     sanctions: Sanctions
     rooms: AdminRoomParts
     oversight: OversightParts
+    evidence: EvidenceParts
     endpoints: list[object]
     # The specification's own: served with the client API.
     for_clients: list[object]
@@ -86,7 +84,6 @@ async def build_admin(
     access = AccountAccess(tools, Devices(db, parts.journal, accounts.sessions), accounts.resets)
     sanctions = Sanctions(tools, parts.shadow_bans, base.limiter)
     await sanctions.load()
-    holds = LegalHolds(db, audit, clock, base.world.randomness)
     tokens = RegistrationTokens(db, audit, clock, base.world.randomness)
     rooms = await build_admin_rooms(base, parts, commands, audit, four_eyes)
     acts = ConsoleActs(
@@ -96,8 +93,7 @@ async def build_admin(
         notices=people.notices,
         rooms=rooms,
     )
-    hand = RedactionTools(db=db, clock=clock, rooms=parts.rooms, events=parts.store, writer=parts.writer)
-    redaction = UserRedaction(rooms.jobs, roles, hand)
+    evidence = build_evidence(base, parts, tools, rooms.jobs)
     await rooms.jobs.start()
     oversight = build_oversight(base, parts, media, federation, audit)
     return AdminParts(
@@ -105,6 +101,7 @@ async def build_admin(
         roles=roles,
         rooms=rooms,
         oversight=oversight,
+        evidence=evidence,
         tools=tools,
         accounts=changes,
         sanctions=sanctions,
@@ -113,9 +110,9 @@ async def build_admin(
             OperatorEndpoints(roles),
             AuditEndpoints(db, audit),
             ApprovalEndpoints(four_eyes),
-            LegalHoldEndpoints(holds),
             *rooms.endpoints,
             *oversight.endpoints,
+            *evidence.endpoints,
             ServerNoticeEndpoints(db, audit, people.notices),
             OperatorTokenEndpoints(OperatorTokens(tools, base.world.randomness)),
             *console_endpoints(base, accounts, parts, acts),
@@ -127,6 +124,5 @@ async def build_admin(
             RegistrationTokenEndpoints(tokens),
             ServerEndpoints(tools),
             MediaStatistics(db),
-            UserRedactionEndpoints(redaction),
         ],
     )
