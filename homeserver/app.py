@@ -49,6 +49,7 @@ from homeserver.assembly.rooms import RoomParts, build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.spam import ask_policy_servers, build_spam, policy_endpoint, spam_endpoints
 from homeserver.assembly.sync import build_sync
+from homeserver.assembly.webhooks import build_webhooks
 from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
 from homeserver.client_api.sync import SyncEndpoint
 from homeserver.config import Config, Listener
@@ -169,6 +170,7 @@ class Hansa:
             *self.media.endpoints(),
             *self.people.endpoints,
             *self.calls.endpoints,
+            *(await build_webhooks(base, accounts, rooms, commands, self.people)),
             *(await build_relations(base, rooms, commands, accounts.account_data, self.sync.service)).endpoints,
             SyncEndpoint(self.sync.service),
             SlidingSyncEndpoint(self.sliding_sync),

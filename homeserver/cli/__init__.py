@@ -19,6 +19,7 @@ from homeserver.cli.federation import federation_group, signing_key_group
 from homeserver.cli.holds import hold_group
 from homeserver.cli.server import completion, doctor, run
 from homeserver.cli.users import user_group
+from homeserver.cli.webhooks import webhook_group
 from homeserver.config import ConfigError
 
 for _command in (
@@ -28,6 +29,7 @@ for _command in (
     config_group,
     db_group,
     user_group,
+    webhook_group,
     event_group,
     audit_group,
     hold_group,

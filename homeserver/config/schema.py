@@ -14,7 +14,7 @@ from immutables import Map
 
 from homeserver.config import checks
 from homeserver.config.options import Secret, option, section
-from homeserver.config.sign_in import Captcha, Email, JwtLogin, ServerNotices, SsoProvider
+from homeserver.config.sign_in import Captcha, Email, JwtLogin, ServerNotices, SsoProvider, Webhooks
 
 Act = Literal["erase", "impersonate", "delete_room", "purge_history"]
 Api = Literal["client", "federation", "admin", "media", "health", "metrics"]
@@ -320,6 +320,7 @@ class RateLimits:
     call_token: RateLimit = _limit(0.5, 20, "Tokens for calls, by address.")
     turn: RateLimit = _limit(0.5, 20, "Credentials for the relay of calls, by user.")
     delayed_event: RateLimit = _limit(5, 100, "Looks at and changes of delayed events, by user or address.")
+    webhook: RateLimit = _limit(1, 60, "Deliveries, by webhook; webhooks made, by user.")
     rendezvous: RateLimit = _limit(0.2, 20, "Meeting points for signing in by a QR code, by address.")
     url_preview: RateLimit = _limit(1, 30, "Previews of web pages, by user.")
     report: RateLimit = _limit(0.1, 10, "Reports of content, by user.")
@@ -514,6 +515,7 @@ class Config:
     registration: Registration = section(Registration(), "Who may make an account.")
     admin: Admin = section(Admin(), "Who runs the server, and how.")
     server_notices: ServerNotices = section(ServerNotices(), "What the server itself says to its users.")
+    webhooks: Webhooks = section(Webhooks(), "What other programs say in rooms, and rooms tell other programs.")
     captcha: Captcha = section(Captcha(), "A test that those who register are people.")
     email: Email = section(Email(), "Mail that Hansa sends.")
     sso: tuple[SsoProvider, ...] = section((), "Services at which people sign in.")

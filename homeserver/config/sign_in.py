@@ -20,6 +20,14 @@ class ServerNotices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhooks:
+    """What other programs say in rooms, and rooms tell other programs."""
+
+    localpart: str = option("_webhooks", "The account that says it; nobody can register or use it.")
+    display_name: str = option("Webhooks", "Its name.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Captcha:
     """A test that those who register are people: reCAPTCHA, or a service that answers like it."""
 

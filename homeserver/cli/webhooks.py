@@ -1,0 +1,86 @@
+"""`hansa webhook`: what other programs say in rooms, and rooms tell other programs."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from homeserver.cli.command import Failed, Group, config_of, examples, json_option, print_data, wait
+
+_SOURCES = ("github", "gitea", "gitlab", "jenkins", "alertmanager", "grafana", "sentry", "slack", "json")
+
+
+@click.group(
+    "webhook",
+    cls=Group,
+    epilog=examples(
+        "hansa webhook create '!room:example.org' --owner @alice:example.org --source github --name builds",
+        "hansa webhook list",
+    ),
+)
+def webhook_group() -> None:
+    """Let other programs speak in rooms, also while the server runs."""
+
+
+@webhook_group.command(
+    "create",
+    epilog=examples(
+        "hansa webhook create '!room:example.org' --owner @alice:example.org --source alertmanager --name alerts"
+    ),
+)
+@click.argument("room_id")
+@click.option("--owner", required=True, help="A member of the room, who could bring the account of webhooks into it.")
+@click.option("--source", type=click.Choice(_SOURCES), required=True, help="What delivers.")
+@click.option("--name", required=True, help="What people see over its messages.")
+@click.option("--secret-stdin", is_flag=True, help="Take the secret that it signs with from standard input.")
+@click.pass_context
+def webhook_create(ctx: click.Context, room_id: str, owner: str, source: str, name: str, secret_stdin: bool) -> None:
+    """Make a webhook for ROOM_ID and print the URL at which its source delivers."""
+    from homeserver.core.identifiers import RoomId, UserId, is_room_id, is_user_id
+    from homeserver.operator.webhooks import make
+    from homeserver.runtime.clock import SystemClock
+    from homeserver.runtime.ids import SystemRandomness
+    from homeserver.webhooks.registry import Wish
+    from homeserver.webhooks.sources import Source
+
+    if not is_room_id(room_id) or not is_user_id(owner):
+        raise Failed(f"{room_id} is no room id, or {owner} no user id", "quote the room id: '!…'")
+    secret = sys.stdin.readline().rstrip("\n") if secret_stdin else None
+    wish = Wish(source=Source(source), name=name, signing_secret=secret)
+    config = config_of(ctx)
+    click.echo(wait(make(config, SystemClock(), SystemRandomness(), RoomId(room_id), UserId(owner), wish)))
+
+
+@webhook_group.command("list", epilog="JSON: a list of {webhook_id, room_id, direction, source, name, owner}.")
+@json_option
+@click.pass_context
+def webhook_list(ctx: click.Context, as_data: bool) -> None:
+    """List the webhooks of all rooms, of both directions."""
+    from homeserver.operator.webhooks import all_of_them
+    from homeserver.runtime.clock import SystemClock
+
+    told, tells = wait(all_of_them(config_of(ctx), SystemClock()))
+    rows = [
+        *((row.webhook_id, row.room_id, "in", row.source, row.name, row.owner) for row in told),
+        *((row.webhook_id, row.room_id, "out", "", row.name, row.owner) for row in tells),
+    ]
+    if as_data:
+        names = ("webhook_id", "room_id", "direction", "source", "name", "owner")
+        print_data([dict(zip(names, row, strict=True)) for row in rows])
+        return
+    for row in rows:
+        click.echo("  ".join(filter(None, row)))
+
+
+@webhook_group.command("remove", epilog=examples("hansa webhook remove AbCdEfGhIjKl"))
+@click.argument("webhook_id")
+@click.pass_context
+def webhook_remove(ctx: click.Context, webhook_id: str) -> None:
+    """Remove the webhook of this id, of either direction."""
+    from homeserver.operator.webhooks import remove
+    from homeserver.runtime.clock import SystemClock
+
+    if not wait(remove(config_of(ctx), SystemClock(), webhook_id)):
+        raise Failed(f"there is no webhook {webhook_id}", "type `hansa webhook list`")
+    click.echo(f"{webhook_id} is removed", err=True)

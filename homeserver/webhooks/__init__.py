@@ -1,0 +1,1 @@
+"""Webhooks: what other programs tell a room, and what a room tells other programs."""
