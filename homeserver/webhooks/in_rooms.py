@@ -109,8 +109,8 @@ class InRooms:
                 await self._tools.tell(sender, f"Webhook “{row.name}” for {room_id}. Whoever knows this speaks: {url}")
                 return f"{row.webhook_id} is made; its address was told to {sender}."
             case ["out", url, *types]:
-                name = (url.partition("://")[2].partition("/")[0] or url)[:NAME_CHARS_MAX]
-                made = await self._registry.make_outbound(room_id, name, url, types, by=sender)
+                host = (url.partition("://")[2].partition("/")[0] or url)[:NAME_CHARS_MAX]
+                made = await self._registry.make_outbound(room_id, host, url, types, by=sender)
                 await self._tools.tell(sender, f"What {room_id} tells {url} is signed with {made.signing_secret}")
                 return f"{made.webhook_id} is made; the secret that it signs with was told to {sender}."
             case ["remove", webhook_id]:

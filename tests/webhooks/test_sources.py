@@ -163,7 +163,7 @@ def test_slacks_marks_and_plain_json() -> None:
 
 
 def test_links_lead_to_the_web_alone_and_markup_is_text() -> None:
-    """T-M6: what a payload says can't become markup, nor a link to another scheme."""
+    """What a payload says can't become markup, nor a link to another scheme."""
     hostile = {"title": "<script>alert(1)</script>", "url": "javascript:alert(1)", "text": '"><img src=x onerror=y>'}
     message = render(Source.JSON, CIMultiDict(), Payload(hostile), None)
     assert message is not None

@@ -118,6 +118,7 @@ async def test_alerts_of_one_group_are_one_message(server: RunningServer) -> Non
 
 
 async def test_only_moderators_manage_webhooks(server: RunningServer) -> None:
+    """T-J5: making one, of either direction, takes a right in the room."""
     alice, bob, eve = await server.user("alice"), await server.user("bob"), await server.user("eve")
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id)
@@ -165,7 +166,7 @@ async def test_what_a_webhook_may_be_is_checked(server: RunningServer) -> None:
 
 
 async def test_a_moderator_ends_a_webhook_by_a_kick(server: RunningServer) -> None:
-    """T-J5: what a webhook may do in a room, the room decides."""
+    """What a webhook may do in a room, the room decides."""
     alice = await server.user("alice")
     room_id = await alice.create_room()
     path = await make(alice, room_id)
@@ -299,7 +300,7 @@ async def test_one_is_told_what_one_may_read(server: RunningServer, receiver: We
 
 
 async def test_commands_in_the_room(server: RunningServer) -> None:
-    """T-J3: commands come from users of this server who may, and secrets are told to them alone."""
+    """Commands come from users of this server who may, and secrets are told to them alone."""
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id)
