@@ -229,11 +229,30 @@ class SearchFindings:
     is_partial: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SearchFacets:
+    """How many of what was found there are: by number of the room, by sender, by month (UTC, `2025-03`).
+
+    `counted` of all `count` were looked at: the newest. `is_partial` where not all could be searched.
+    """
+
+    count: int
+    counted: int
+    rooms: Mapping[int, int]
+    senders: Mapping[str, int]
+    months: Mapping[str, int]
+    is_partial: bool = False
+
+
 class MessageSearch(Protocol):
     """Search in messages. Implemented by search. Whatever it finds passes the read gate before it is shown."""
 
     async def find(self, wish: SearchWish) -> SearchFindings:
         """The first `limit`. Raises InvalidParam for a term that can't be meant so."""
+        ...
+
+    async def facets(self, wish: SearchWish) -> SearchFacets:
+        """What all that is found is spread over; `order_by`, `limit` and `after` don't matter. Raises InvalidParam."""
         ...
 
 

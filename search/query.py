@@ -35,6 +35,7 @@ from search.tiers import (
 CHARS_MAX = 1_000
 LEAVES_MAX = 64
 DEPTH_MAX = 8
+ROOMS_MAX = 8
 # Prefixes and fuzzy words, which look at many terms of an index.
 WIDE_MAX = 8
 PREFIX_CHARS_MIN = 2
@@ -42,7 +43,7 @@ FUZZY_CHARS_MIN = 3
 KINDS = ("link", "file", "image", "video", "audio", "code", "poll")
 
 _OPERATOR = re.compile(r"(from|in|before|after|during|has|is|mentions):(?=\S)", re.IGNORECASE | re.ASCII)
-_ALIAS = re.compile(r"(?:^|[\s(-])in:(#[^\s)]+)", re.IGNORECASE)
+_ROOM = re.compile(r"(?:^|[\s(-])in:([#!][^\s)]+)", re.IGNORECASE)
 _DATE = re.compile(r"(\d{4})(?:-(?:[Qq]([1-4])|(\d{2})(?:-(\d{2}))?))?", re.ASCII)
 
 
@@ -62,15 +63,16 @@ class Parsed:
     words: Sequence[str]
 
 
-def aliases_in(text: str) -> list[str]:
-    """The room aliases that a query may name: to be looked up before it is parsed. Never more than LEAVES_MAX."""
-    return list(dict.fromkeys(_ALIAS.findall(text[:CHARS_MAX])))[:LEAVES_MAX]
+def rooms_in(text: str) -> list[str]:
+    """The rooms that a query may name, by id or alias, to be looked up before it is parsed: ROOMS_MAX at most."""
+    return list(dict.fromkeys(_ROOM.findall(text[:CHARS_MAX])))[:ROOMS_MAX]
 
 
-def parse(text: str, *, me: str = "", rooms: Mapping[str, str] | None = None) -> Parsed | None:
+def parse(text: str, *, me: str = "", rooms: Mapping[str, frozenset[str]] | None = None) -> Parsed | None:
     """The meaning of a query of the user `me`; None where there is nothing to look for.
 
-    `rooms` has the room ids of aliases. Raises QueryError.
+    `rooms` has what is meant by each room that it names: the rooms of a space, those that a room was upgraded from.
+    Raises QueryError.
     """
     if len(text) > CHARS_MAX:
         raise QueryError(CHARS_MAX + 1, f"a search may have {CHARS_MAX} characters")
@@ -80,7 +82,7 @@ def parse(text: str, *, me: str = "", rooms: Mapping[str, str] | None = None) ->
 
 
 class _Parser:
-    def __init__(self, text: str, me: str, rooms: Mapping[str, str]) -> None:
+    def __init__(self, text: str, me: str, rooms: Mapping[str, frozenset[str]]) -> None:
         self._text = text
         self._me = me
         self._rooms = rooms
@@ -221,11 +223,10 @@ class _Parser:
             case "mentions":
                 return Mentions(self._user(value, value_start))
             case "in":
-                room_id = self._rooms.get(value, value)
-                if not is_room_id(room_id):
+                if value not in self._rooms and not is_room_id(value):
                     known = "no room here has this alias" if value.startswith("#") else "in: takes !room or #alias"
                     raise QueryError(value_start + 1, known)
-                return InRooms(frozenset({room_id}))
+                return InRooms(self._rooms.get(value, frozenset({value})))
             case "has":
                 kinds = value.lower().split("|")
                 if not set(kinds) <= set(KINDS):

@@ -2,63 +2,120 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import structlog
 
 from homeserver.core.filters import compile_types
-from homeserver.core.identifiers import RoomAlias
-from homeserver.ports import SearchFindings, SearchHit, SearchWish
+from homeserver.core.identifiers import RoomAlias, RoomId, UserId
+from homeserver.ports import SearchFacets, SearchFindings, SearchHit, SearchWish
+from homeserver.rooms.families import RoomFamilies
 from homeserver.storage import room_aliases
 from homeserver.storage.database import Database
+from search import storage
 from search.documents import KEYS
 from search.indexer import Indexer
-from search.query import aliases_in, parse
-from search.tiers import All, Has, Not, Query, Question, Senders, Tier, TierFault, Types
+from search.query import Parsed, parse, rooms_in
+from search.tiers import All, Findings, Has, Not, Query, Question, Senders, Tier, TierFault, Types
 from search.visibility import scope_of
 
 log = structlog.get_logger()
+
+# Facets count the newest so many of what is found, asked for in pages of a size that every engine gives.
+COUNTED_MAX = 50_000
+COUNTED_AT_ONCE = 5_000
 
 
 class TierSearch:
     """Asks the tier exactly what the searcher may see, over what was said up to now."""
 
-    def __init__(self, db: Database, tier: Tier, indexer: Indexer) -> None:
+    def __init__(self, db: Database, tier: Tier, indexer: Indexer, families: RoomFamilies) -> None:
         self._db = db
         self._tier = tier
         self._indexer = indexer
+        self._families = families
 
     async def find(self, wish: SearchWish) -> SearchFindings:
         """Partial where the tier can't be asked, or what was said last isn't in it yet. Raises InvalidParam."""
-        parsed = parse(wish.term, me=wish.viewer, rooms=await self._rooms(aliases_in(wish.term)))
+        parsed = await self.parsed(wish.term, wish.viewer)
         if parsed is None:
             return SearchFindings((), 0, wish.upto, ())
-        upto = min(wish.upto, self._indexer.heard)
-        is_partial = not await self._indexer.flushed()
+        question, is_partial = await self._question(wish, parsed)
+        found = await self._asked(question)
+        if found is None:
+            return SearchFindings((), 0, question.upto, parsed.words, is_partial=True)
+        hits = [SearchHit(hit.event_nid, hit.source_nid, hit.rank, hit.cursor) for hit in found.hits]
+        return SearchFindings(hits, found.count, question.upto, parsed.words, is_partial or found.is_partial)
+
+    async def facets(self, wish: SearchWish) -> SearchFacets:
+        """Goes through all that is found, the newest first; two questions for each COUNTED_AT_ONCE."""
+        rooms: Counter[int] = Counter()
+        senders: Counter[str] = Counter()
+        months: Counter[str] = Counter()
+        parsed = await self.parsed(wish.term, wish.viewer)
+        if parsed is None:
+            return SearchFacets(0, 0, rooms, senders, months)
+        wish = replace(wish, order_by="recent", limit=COUNTED_AT_ONCE, after=None)
+        question, is_partial = await self._question(wish, parsed)
+        count = 0
+        while rooms.total() < COUNTED_MAX:
+            found = await self._asked(question)
+            if found is None:
+                is_partial = True
+                break
+            is_partial |= found.is_partial
+            count = max(count, found.count)
+            rooms.update(hit.room_nid for hit in found.hits)
+            months.update(_month(int(hit.cursor[0])) for hit in found.hits)
+            senders.update(await storage.senders(self._db, [hit.event_nid for hit in found.hits]))
+            if len(found.hits) < question.limit:
+                break
+            question = replace(question, after=found.hits[-1].cursor)
+        return SearchFacets(count, rooms.total(), rooms, senders, months, is_partial)
+
+    async def parsed(self, term: str, viewer: UserId) -> Parsed | None:
+        """What a user means by a term; None where there is nothing to look for. Raises InvalidParam."""
+        return parse(term, me=viewer, rooms=await self._rooms(viewer, rooms_in(term)))
+
+    async def _question(self, wish: SearchWish, parsed: Parsed) -> tuple[Question, bool]:
+        """And whether something that was said isn't in the tier yet."""
+        is_behind = not await self._indexer.flushed()
         question = Question(
             query=All((parsed.query, *_narrowed(wish))),
             scope=scope_of(wish.rooms),
             keys=frozenset(wish.keys),
             by_rank=wish.order_by == "rank",
-            upto=upto,
+            upto=min(wish.upto, self._indexer.heard),
             limit=wish.limit,
             after=wish.after,
         )
+        return question, is_behind
+
+    async def _asked(self, question: Question) -> Findings | None:
         try:
-            found = await self._tier.find(question)
+            return await self._tier.find(question)
         except TierFault as fault:
             log.warning("search_failed", error=str(fault))
             self._indexer.mend()
-            return SearchFindings((), 0, upto, parsed.words, is_partial=True)
-        hits = [SearchHit(hit.event_nid, hit.source_nid, hit.rank, hit.cursor) for hit in found.hits]
-        return SearchFindings(hits, found.count, upto, parsed.words, is_partial=is_partial or found.is_partial)
+            return None
 
-    async def _rooms(self, aliases: Sequence[str]) -> dict[str, str]:
-        """The rooms that this server knows by these aliases."""
-        if not aliases:
+    async def _rooms(self, viewer: UserId, names: Sequence[str]) -> dict[str, frozenset[str]]:
+        """What is meant by these room ids, and by those aliases that this server knows."""
+        if not names:
             return {}
-        found = await room_aliases.by_aliases(self._db, [RoomAlias(alias) for alias in aliases])
-        return {alias: row.room_id for alias, row in found.items()}
+        aliases = [RoomAlias(name) for name in names if name.startswith("#")]
+        found = await room_aliases.by_aliases(self._db, aliases) if aliases else {}
+        ids = {name: RoomId(name) for name in names if name.startswith("!")}
+        ids.update({str(alias): row.room_id for alias, row in found.items()})
+        families = await self._families.named(viewer, list(dict.fromkeys(ids.values())))
+        return {name: frozenset(map(str, families[room_id])) for name, room_id in ids.items()}
+
+
+def _month(time_ms: int) -> str:
+    return datetime.fromtimestamp(max(0, time_ms) / 1000, UTC).strftime("%Y-%m")
 
 
 def _narrowed(wish: SearchWish) -> list[Query]:

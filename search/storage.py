@@ -22,6 +22,7 @@ _CONCERNED = """
     LEFT JOIN event_relations r ON r.event_nid = e.event_nid AND r.rel_type = 'm.replace'
     WHERE e.event_nid = ANY($1::bigint[]) OR e.event_id = ANY($2::text[])
 """
+_SENDERS = "SELECT sender, count(*) AS events FROM events WHERE event_nid = ANY($1::bigint[]) GROUP BY sender"
 _RESET = "DELETE FROM journal_cursors WHERE consumer = $1"
 
 
@@ -38,6 +39,11 @@ async def received(db: Reader, nids: Collection[int]) -> dict[int, int]:
 async def concerned(db: Reader, nids: Collection[int], event_ids: Collection[str]) -> list[str]:
     """The ids of these events; of edits, those of the events that they change."""
     return [row["event_id"] for row in await db.fetch(_CONCERNED, list(nids), list(event_ids))]
+
+
+async def senders(db: Reader, nids: Collection[int]) -> dict[str, int]:
+    """Who sent how many of these events."""
+    return {row["sender"]: row["events"] for row in await db.fetch(_SENDERS, list(nids))}
 
 
 async def reset(tx: Tx) -> None:

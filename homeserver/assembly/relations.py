@@ -15,6 +15,7 @@ from homeserver.client_api.search import Search
 from homeserver.client_api.spaces import Spaces
 from homeserver.client_api.thread_subscriptions import ThreadSubscriptionEndpoints
 from homeserver.rooms.commands.finding import RoomFinder
+from homeserver.rooms.families import RoomFamilies
 from homeserver.rooms.related import Related
 from homeserver.rooms.searching import Searching
 from homeserver.rooms.space_tree import SpaceTree
@@ -38,7 +39,10 @@ async def build_relations(
     base: Base, parts: RoomParts, commands: CommandParts, data: AccountData, sync: SyncService
 ) -> RelationParts:
     db, reads = base.world.db, parts.relation_reads
-    searching = Searching(reads, parts.numbers, await build_search(base, parts.journal), parts.ignore_lists)
+    spaces = SpaceTree(parts.rooms, parts.numbers, commands.remote)
+    families = RoomFamilies(parts.rooms, spaces)
+    search = await build_search(base, parts.journal, families)
+    searching = Searching(reads, parts.numbers, search, parts.ignore_lists, families)
     return RelationParts(
         endpoints=[
             Relations(Related(reads, parts.history, parts.ignore_lists), parts.views),
@@ -46,6 +50,6 @@ async def build_relations(
             RoomPeeking(db, parts.journal, parts.history, parts.views, data),
             EventStream(sync, parts.history, parts.views, parts.rooms, RoomWatch(parts.journal)),
             ThreadSubscriptionEndpoints(threads_of(base, parts)),
-            Spaces(SpaceTree(parts.rooms, parts.numbers, commands.remote), RoomFinder(commands.aliases)),
+            Spaces(spaces, RoomFinder(commands.aliases)),
         ]
     )

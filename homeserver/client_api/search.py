@@ -31,6 +31,7 @@ TERM_CHARS_MAX = 1_000
 RESULTS_MAX = 100
 CONTEXT_MAX = 20
 GROUPS_MAX = 2
+FACETS_MAX = 100
 
 
 class EventContext(msgspec.Struct, frozen=True):
@@ -55,6 +56,15 @@ class RoomEventsCriteria(msgspec.Struct, frozen=True):
     event_context: EventContext | None = None
     include_state: bool = False
     groupings: Groupings = Groupings()
+    # Ours: the rooms of the filter stand for those that they were upgraded from as well.
+    with_predecessors: bool = msgspec.field(default=False, name="org.hansa.include_predecessors")
+
+
+class FacetsBody(msgspec.Struct, frozen=True):
+    search_term: str
+    keys: list[str] = msgspec.field(default_factory=lambda: list(KEYS))
+    filter: dict[str, Any] = {}
+    include_predecessors: bool = False
 
 
 class Categories(msgspec.Struct, frozen=True):
@@ -109,6 +119,8 @@ class Search:
                 result["context"]["profile_info"] = profiles.get(one.stored.nid, {})
         if page.is_partial:
             answer["org.hansa.partial"] = True
+        if page.encrypted_rooms:
+            answer["org.hansa.encrypted_rooms"] = page.encrypted_rooms
         if page.next is not None:
             answer["next_batch"] = page.next.token()
         if criteria.groupings.group_by:
@@ -116,6 +128,26 @@ class Search:
         if criteria.include_state:
             answer["state"] = await self._states(page.found, viewer)
         return Answer(orjson.dumps({"search_categories": {"room_events": answer}}))
+
+    @endpoint(
+        "POST", "/_hansa/client/v1/search/facets", access=Access.USER, limit="search", needs_disk=False, spec=""
+    )
+    async def facets(self, caller: Caller, body: FacetsBody) -> Json:
+        criteria = RoomEventsCriteria(
+            search_term=body.search_term,
+            keys=body.keys,
+            filter=body.filter,
+            with_predecessors=body.include_predecessors,
+        )
+        found = await self._searching.facets(caller.user_id, _request(criteria, None))
+        answer: Json = {
+            "count": found.count,
+            "counted": found.counted,
+            "rooms": [{"room_id": room_id, "count": count} for room_id, count in found.rooms[:FACETS_MAX]],
+            "senders": [{"sender": sender, "count": count} for sender, count in found.senders[:FACETS_MAX]],
+            "months": [{"month": month, "count": count} for month, count in found.months],
+        }
+        return {**answer, "partial": True} if found.is_partial else answer
 
     async def _results(
         self, found: Sequence[FoundEvent], around: Mapping[int, Surroundings], viewer: Viewer
@@ -173,6 +205,7 @@ def _request(criteria: RoomEventsCriteria, next_batch: str | None) -> SearchRequ
         wanted=wanted,
         limit=max(1, min(wanted.limit if wanted.limit is not None else 10, RESULTS_MAX)),
         place=parse_search_place(next_batch) if next_batch else None,
+        with_predecessors=criteria.with_predecessors,
     )
 
 

@@ -86,6 +86,11 @@ def _is_unspaced(code: int) -> bool:
 _ASCII_RUNS = re.compile(r"[a-z0-9]+")
 
 
+def warm_up() -> None:
+    """Works out what the first text in another script than Latin needs, so that nobody waits for it."""
+    _scripts()
+
+
 def fold(text: str) -> str:
     """One form for all ways to write the same."""
     text = text[:TEXT_CHARS_MAX]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,10 +17,11 @@ from homeserver.core.errors import InvalidParam
 from homeserver.core.events import StateKey
 from homeserver.core.filters import RoomEventFilter, compile_event_filter
 from homeserver.core.identifiers import RoomId, UserId
-from homeserver.ports import MessageSearch, SearchHit, SearchWish
+from homeserver.ports import MessageSearch, SearchFacets, SearchHit, SearchWish
 from homeserver.rooms.aggregations import IgnoreList, RelationReads
+from homeserver.rooms.families import RoomFamilies
 from homeserver.rooms.state_numbers import StateNumbers
-from homeserver.storage import events
+from homeserver.storage import events, room_facts
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.states import StateMap
 
@@ -68,6 +69,8 @@ class SearchRequest:
     wanted: RoomEventFilter
     limit: int
     place: Place | None
+    # Whether the rooms of the filter stand for those that they were upgraded from as well.
+    with_predecessors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,20 @@ class SearchPage:
     words: Sequence[str]
     next: Place | None = None
     is_partial: bool = False
+    # So many of the rooms are encrypted now: what is said in them can't be searched.
+    encrypted_rooms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """What all that was found is spread over, the most first: rooms, senders, months. See ports.SearchFacets."""
+
+    count: int
+    counted: int
+    rooms: Sequence[tuple[RoomId, int]]
+    senders: Sequence[tuple[str, int]]
+    months: Sequence[tuple[str, int]]
+    is_partial: bool = False
 
 
 @dataclass(slots=True)
@@ -106,12 +123,18 @@ class Searching:
     """Searches for a viewer."""
 
     def __init__(
-        self, reads: RelationReads, numbers: StateNumbers, search: MessageSearch, ignore_list: IgnoreList
+        self,
+        reads: RelationReads,
+        numbers: StateNumbers,
+        search: MessageSearch,
+        ignore_list: IgnoreList,
+        families: RoomFamilies,
     ) -> None:
         self._reads = reads
         self._numbers = numbers
         self._search = search
         self._ignore_list = ignore_list
+        self._families = families
 
     async def search(self, viewer: UserId, request: SearchRequest) -> SearchPage:
         """A page of the messages that the viewer may see. A handful of queries, whatever it finds.
@@ -120,7 +143,38 @@ class Searching:
         about each hit. Raises InvalidParam.
         """
         place = request.place or Place(LAST_POSITION)
+        wish, rooms = await self._wish(viewer, request, place)
+        found = await self._search.find(wish)
+        upto = place.upto if request.place is not None else found.upto
+        page = SearchPage([], found.count, upto, found.words, is_partial=found.is_partial)
+        for _ in range(ROUNDS_MAX):
+            shown = await self._visible(viewer, rooms, found.hits, wish.wanted)
+            page.count -= len(found.hits) - len(shown)
+            page.found += shown
+            if len(page.found) > request.limit or len(found.hits) < wish.limit:
+                break
+            wish = replace(wish, upto=upto, after=found.hits[-1].cursor)
+            found = await self._search.find(wish)
+        if len(page.found) > request.limit:
+            page.found = page.found[: request.limit]
+            page.next = Place(upto, page.found[-1].cursor, place.group)
+        page.encrypted_rooms = await room_facts.count_encrypted(self._reads.db, [room.nid for room in rooms.values()])
+        return page
+
+    async def facets(self, viewer: UserId, request: SearchRequest) -> Facets:
+        """Over which rooms, senders and months what the viewer would find is spread. Raises InvalidParam."""
+        wish, rooms = await self._wish(viewer, request, Place(LAST_POSITION))
+        found = await self._search.facets(wish)
+        ids = {room.nid: room.room_id for room in rooms.values()}
+        return facets_of(found, ids)
+
+    async def _wish(
+        self, viewer: UserId, request: SearchRequest, place: Place
+    ) -> tuple[SearchWish, Mapping[RoomId, RoomKey]]:
         wanted = _of_group(request.wanted, place.group)
+        if request.with_predecessors and wanted.rooms is not None:
+            named = [RoomId(room_id) for room_id in wanted.rooms]
+            wanted = replace(wanted, rooms=frozenset(await self._families.with_predecessors(named)))
         rooms = await self._rooms(viewer, wanted)
         timelines = await self._reads.gate.timelines(viewer, list(rooms.values()))
         wish = SearchWish(
@@ -137,21 +191,7 @@ class Searching:
             limit=request.limit + 1,
             after=place.after,
         )
-        found = await self._search.find(wish)
-        upto = place.upto if request.place is not None else found.upto
-        page = SearchPage([], found.count, upto, found.words, is_partial=found.is_partial)
-        for _ in range(ROUNDS_MAX):
-            shown = await self._visible(viewer, rooms, found.hits, wanted)
-            page.count -= len(found.hits) - len(shown)
-            page.found += shown
-            if len(page.found) > request.limit or len(found.hits) < wish.limit:
-                break
-            wish = replace(wish, upto=upto, after=found.hits[-1].cursor)
-            found = await self._search.find(wish)
-        if len(page.found) > request.limit:
-            page.found = page.found[: request.limit]
-            page.next = Place(upto, page.found[-1].cursor, place.group)
-        return page
+        return wish, rooms
 
     async def surroundings(
         self, viewer: UserId, found: Sequence[FoundEvent], before: int, after: int
@@ -247,6 +287,23 @@ class Searching:
                 filtered = await self._reads.gate.filter(viewer, found[room_id], of_room)
                 shown.update((one.nid, one) for one in filtered)
         return shown
+
+
+def facets_of(found: SearchFacets, rooms: Mapping[int, RoomId]) -> Facets:
+    """With the ids of rooms in the place of numbers, the most first."""
+
+    def sorted_by_count(counts: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        return sorted(counts, key=lambda one: (-one[1], one[0]))
+
+    by_room = sorted_by_count((rooms[nid], count) for nid, count in found.rooms.items() if nid in rooms)
+    return Facets(
+        count=found.count,
+        counted=found.counted,
+        rooms=[(RoomId(room_id), count) for room_id, count in by_room],
+        senders=sorted_by_count(found.senders.items()),
+        months=sorted(found.months.items(), reverse=True),
+        is_partial=found.is_partial,
+    )
 
 
 def _of_group(wanted: RoomEventFilter, group: tuple[str, str] | None) -> RoomEventFilter:

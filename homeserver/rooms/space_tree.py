@@ -111,6 +111,28 @@ class SpaceTree:
         """The room's part of a tree, without a check of who asks."""
         return {**summary(room), "children_state": await self._children(room)}
 
+    async def room_ids(self, viewer: UserId, root: Room) -> set[RoomId]:
+        """The rooms of a tree, its root among them, without asking other servers; the root alone if it is no space.
+
+        Only spaces that the viewer may know of are looked into. A few queries for each level, some for each space.
+        """
+        found = {root.room_id}
+        if root.known_text("m.room.create", "type") != SPACE:
+            return found
+        joined = await self._rooms.joined_rooms(viewer)
+        level: Collection[Room] = [root]
+        for _ in range(DEPTH_MAX):
+            below: dict[RoomId, None] = {}
+            for room in level:
+                if is_accessible(room, viewer, joined):
+                    below.update((RoomId(child["state_key"]), None) for child in await self._children(room))
+            fresh = [room_id for room_id in below if room_id not in found][: VISITED_MAX - len(found)]
+            if not fresh:
+                break
+            found.update(fresh)
+            level = (await self._rooms.get_many(fresh)).values()
+        return found
+
     async def summarise(self, viewer: UserId | None, room_id: RoomId, via: Sequence[ServerName]) -> dict[str, Any]:
         """What somebody, or anybody, may know of a room. Raises NotFound."""
         room = await self._rooms.get(room_id)

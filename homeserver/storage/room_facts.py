@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import RoomId, UserId
@@ -37,6 +37,7 @@ _OF_USER = """
     SELECT r.room_id, f.newest, f.bump, f.room_type, f.is_encrypted
     FROM memberships m JOIN rooms r USING (room_nid) JOIN room_facts f USING (room_nid) WHERE m.user_id = $1
 """
+_COUNT_ENCRYPTED = "SELECT count(*) FROM room_facts WHERE room_nid = ANY($1::bigint[]) AND is_encrypted"
 
 
 async def upsert(tx: Tx, facts: Mapping[int, RoomFact]) -> None:
@@ -50,6 +51,11 @@ async def upsert(tx: Tx, facts: Mapping[int, RoomFact]) -> None:
         [fact.is_encrypted for fact in facts.values()],
         [fact.retention_ms for fact in facts.values()],
     )
+
+
+async def count_encrypted(db: Reader, room_nids: Collection[int]) -> int:
+    """How many of these rooms are encrypted."""
+    return int(await db.fetchval(_COUNT_ENCRYPTED, list(room_nids)))
 
 
 async def of_user(db: Reader, user_id: UserId) -> dict[RoomId, RoomFact]:
