@@ -160,6 +160,8 @@ class Hansa:
         await self.media.start()
         self.appservices = build_appservices(base, bridges, accounts, rooms, live, encryption)
         await self.appservices.start()
+        data, people = accounts.account_data, self.people
+        self.relations = await build_relations(base, rooms, commands, data, people, self.sync.service)
         parts = [
             *self.appservices.endpoints,
             *account_endpoints(base, accounts, rooms, contacts, bridges.bridges, commands.auto_join),
@@ -171,7 +173,7 @@ class Hansa:
             *self.people.endpoints,
             *self.calls.endpoints,
             *(await build_webhooks(base, accounts, rooms, commands, self.people)),
-            *(await build_relations(base, rooms, commands, accounts.account_data, self.sync.service)).endpoints,
+            *self.relations.endpoints,
             SyncEndpoint(self.sync.service),
             SlidingSyncEndpoint(self.sliding_sync),
         ]

@@ -7,7 +7,7 @@ them says now and writes it. The cursor moves when the tier has it. Doing so twi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -65,6 +65,8 @@ class Indexer:
         self._failures = 0
         self._needs_mending = False
         self._writing = asyncio.Lock()
+        # Who hears what was just written, before the cursor moves.
+        self.followers: list[Callable[[Sequence[Document]], Awaitable[None]]] = []
 
     async def start(self, *, is_empty: bool) -> None:
         """Learns how far an earlier run came; `run` takes in what came since, beside the requests."""
@@ -219,6 +221,8 @@ class Indexer:
             if one.nid not in kept and (key_of(one.event) is not None or one.redacted_by is not None)
         ]
         await self._tier.write(documents, gone)
+        for follower in self.followers:
+            await follower(documents)
 
 
 def _documents(

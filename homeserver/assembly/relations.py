@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from homeserver.accounts.account_data import AccountData
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
+from homeserver.assembly.people import PeopleParts
 from homeserver.assembly.rooms import RoomParts
-from homeserver.assembly.search import build_search
+from homeserver.assembly.search import build_saved_searches, build_search
 from homeserver.client_api.peeking import EventStream, RoomPeeking
 from homeserver.client_api.relations import Relations
 from homeserver.client_api.search import Search
@@ -17,6 +18,7 @@ from homeserver.client_api.thread_subscriptions import ThreadSubscriptionEndpoin
 from homeserver.rooms.commands.finding import RoomFinder
 from homeserver.rooms.families import RoomFamilies
 from homeserver.rooms.related import Related
+from homeserver.rooms.search_everywhere import EverywhereSearch
 from homeserver.rooms.searching import Searching
 from homeserver.rooms.space_tree import SpaceTree
 from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
@@ -29,6 +31,7 @@ class RelationParts:
     """These reads, plugged together."""
 
     endpoints: list[object]
+    everywhere: EverywhereSearch
 
 
 def threads_of(base: Base, parts: RoomParts) -> ThreadSubscriptions:
@@ -36,20 +39,22 @@ def threads_of(base: Base, parts: RoomParts) -> ThreadSubscriptions:
 
 
 async def build_relations(
-    base: Base, parts: RoomParts, commands: CommandParts, data: AccountData, sync: SyncService
+    base: Base, parts: RoomParts, commands: CommandParts, data: AccountData, people: PeopleParts, sync: SyncService
 ) -> RelationParts:
     db, reads = base.world.db, parts.relation_reads
     spaces = SpaceTree(parts.rooms, parts.numbers, commands.remote)
     families = RoomFamilies(parts.rooms, spaces)
-    search = await build_search(base, parts.journal, families)
-    searching = Searching(reads, parts.numbers, search, parts.ignore_lists, families)
+    search = await build_search(base, parts, families)
+    searching = Searching(reads, parts.numbers, search.search, parts.ignore_lists, families)
     return RelationParts(
+        everywhere=EverywhereSearch(db, parts.store, search.search),
         endpoints=[
             Relations(Related(reads, parts.history, parts.ignore_lists), parts.views),
             Search(searching, parts.history, parts.views),
+            await build_saved_searches(base, parts, search, people.notices),
             RoomPeeking(db, parts.journal, parts.history, parts.views, data),
             EventStream(sync, parts.history, parts.views, parts.rooms, RoomWatch(parts.journal)),
             ThreadSubscriptionEndpoints(threads_of(base, parts)),
             Spaces(spaces, RoomFinder(commands.aliases)),
-        ]
+        ],
     )

@@ -1,25 +1,47 @@
-"""Search in messages: the tier that keeps their words, and what keeps the tier."""
+"""Search in messages: the tier that keeps their words, what keeps the tier, and saved searches."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
+from homeserver.accounts.server_notices import ServerNotices
 from homeserver.assembly.base import Base
+from homeserver.assembly.rooms import RoomParts
 from homeserver.core.folding import warm_up
-from homeserver.journal.journal import Journal
-from homeserver.ports import MessageSearch
 from homeserver.rooms.families import RoomFamilies
 from search.hot.embedded import EmbeddedIndex
 from search.indexer import Indexer
+from search.saved.api import SavedSearchEndpoints
+from search.saved.service import SavedSearches, SavedSearchTeller
+from search.saved.watch import SavedSearchWatch
 from search.service import TierSearch
 
 
-async def build_search(base: Base, journal: Journal, families: RoomFamilies) -> MessageSearch:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchParts:
+    search: TierSearch
+    indexer: Indexer
+
+
+async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> SearchParts:
     index = EmbeddedIndex(base.config.data_dir / "search")
     is_kept = await index.open()
-    indexer = Indexer(base.world.db, journal, base.world.clock, index, index)
+    indexer = Indexer(base.world.db, parts.journal, base.world.clock, index, index)
     await indexer.start(is_empty=not is_kept)
     base.tasks.at_end(index.close)
     base.tasks.forever(indexer.run, name="search")
     base.tasks.start(asyncio.to_thread(warm_up), name="search_tables")
-    return TierSearch(base.world.db, index, indexer, families)
+    return SearchParts(search=TierSearch(base.world.db, index, indexer, families), indexer=indexer)
+
+
+async def build_saved_searches(base: Base, parts: RoomParts, search: SearchParts, notices: ServerNotices) -> object:
+    """The endpoints of saved searches, which begin to tell their owners."""
+    clock, reads = base.world.clock, parts.relation_reads
+    watch = SavedSearchWatch(reads, parts.ignore_lists, search.search.parsed, clock)
+    watch.silent = frozenset({notices.sender})
+    await watch.start()
+    search.indexer.followers.append(watch.hear)
+    base.tasks.forever(SavedSearchTeller(reads, watch, notices, clock).run, name="saved_searches")
+    searches = SavedSearches(reads, watch, parts.journal, clock, base.world.randomness)
+    return SavedSearchEndpoints(searches, parts.views)

@@ -129,9 +129,7 @@ class Search:
             answer["state"] = await self._states(page.found, viewer)
         return Answer(orjson.dumps({"search_categories": {"room_events": answer}}))
 
-    @endpoint(
-        "POST", "/_hansa/client/v1/search/facets", access=Access.USER, limit="search", needs_disk=False, spec=""
-    )
+    @endpoint("POST", "/_hansa/client/v1/search/facets", access=Access.USER, limit="search", needs_disk=False, spec="")
     async def facets(self, caller: Caller, body: FacetsBody) -> Json:
         criteria = RoomEventsCriteria(
             search_term=body.search_term,

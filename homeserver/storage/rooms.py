@@ -30,6 +30,7 @@ _BY_NIDS = f"SELECT {_COLUMNS} FROM rooms WHERE room_nid = ANY($1::bigint[])"
 _SET_HEADS = "UPDATE rooms SET forward_extremities = $2, state_nid = $3 WHERE room_nid = $1"
 _SET_PUBLISHED = "UPDATE rooms SET is_published = $2 WHERE room_id = $1"
 _PUBLISHED = f"SELECT {_COLUMNS} FROM rooms WHERE is_published ORDER BY room_nid"
+_NUMBERED = "SELECT room_nid, room_id FROM rooms"
 
 
 async def insert(tx: Tx, room: RoomRow) -> None:
@@ -60,6 +61,11 @@ async def set_heads(tx: Tx, heads: Heads) -> None:
 async def published(db: Reader) -> list[RoomRow]:
     """The rooms of the directory, oldest first."""
     return [_room(row) for row in await db.fetch(_PUBLISHED)]
+
+
+async def numbered(db: Reader) -> list[tuple[int, RoomId]]:
+    """Number and id of every room there is."""
+    return [(row["room_nid"], RoomId(row["room_id"])) for row in await db.fetch(_NUMBERED)]
 
 
 async def set_published(tx: Tx, room_id: RoomId, is_published: bool) -> None:

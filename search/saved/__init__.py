@@ -1,0 +1,1 @@
+"""Saved searches: whoever keeps one is told when something new matches it."""

@@ -1,0 +1,156 @@
+"""Finds what saved searches wait for in what was just indexed, for those who may see it.
+
+Part of each write of the index, before its cursor moves: so nothing is missed, whatever ends the process. One look at
+all searches for a batch; questions to the database are as many as there are owners with matches, never as searches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import structlog
+
+from homeserver.core.errors import MatrixError
+from homeserver.core.identifiers import RoomId, UserId
+from homeserver.rooms.aggregations import IgnoreList, RelationReads
+from homeserver.rooms.searching import RoomKey
+from homeserver.runtime.clock import Clock
+from homeserver.storage.events import StoredEvent
+from search.query import Parsed
+from search.saved import storage
+from search.saved.percolation import Percolator
+from search.saved.storage import SavedSearch
+from search.tiers import Document
+
+log = structlog.get_logger()
+
+# What came longer ago is history that is indexed anew, and no news.
+NEWS_MS = 7 * 86_400_000
+KEPT_MS = 30 * 86_400_000
+# Spaces change, and rooms are upgraded: what `in:` means is looked up again.
+REFRESH_S = 600.0
+
+Parse = Callable[[str, UserId], Awaitable[Parsed | None]]
+
+
+class SavedSearchWatch:
+    """Holds all saved searches in memory, parsed."""
+
+    def __init__(self, reads: RelationReads, ignore_list: IgnoreList, parse: Parse, clock: Clock) -> None:
+        self._reads = reads
+        self._ignore_list = ignore_list
+        self._parse = parse
+        self._clock = clock
+        self._searches: dict[str, SavedSearch] = {}
+        self._parsed: dict[str, Parsed] = {}
+        self._percolator: Percolator[str] | None = None
+        self._refreshed_s = 0.0
+        # Whose messages tell nobody: the server's own notices name what they tell of.
+        self.silent: frozenset[UserId] = frozenset()
+        self.found = asyncio.Event()
+
+    async def start(self) -> None:
+        """Reads all of them."""
+        searches = await storage.active(self._reads.db)
+        self._searches = {one.search_id: one for one in searches}
+        self._parsed = {}
+        for one in searches:
+            await self._take_in(one)
+        self._percolator = None
+        self._refreshed_s = self._clock.monotonic_s()
+
+    async def put(self, saved: SavedSearch) -> None:
+        """One is new, or changed."""
+        self.drop(saved.search_id)
+        if not saved.is_paused:
+            self._searches[saved.search_id] = saved
+            await self._take_in(saved)
+
+    def drop(self, search_id: str) -> None:
+        self._searches.pop(search_id, None)
+        self._parsed.pop(search_id, None)
+        self._percolator = None
+
+    async def is_meant(self, term: str, user_id: UserId) -> bool:
+        """Whether there is anything to look for. Raises InvalidParam for what can't be meant so."""
+        return await self._parse(term, user_id) is not None
+
+    async def hear(self, documents: Sequence[Document]) -> None:
+        """What was just written. Its own faults hold up nobody."""
+        if not self._searches:
+            return
+        try:
+            await self._look_at(documents)
+        except Exception:
+            log.exception("saved_searches_failed")
+
+    async def _look_at(self, documents: Sequence[Document]) -> None:
+        now_ms = self._clock.now_ms()
+        oldest = min(one.since for one in self._searches.values())
+        news = [one for one in documents if one.event_nid > oldest and one.received_ms > now_ms - NEWS_MS]
+        if not news:
+            return
+        if self._clock.monotonic_s() - self._refreshed_s > REFRESH_S:
+            await self.start()
+        if self._percolator is None:
+            self._percolator = Percolator({key: parsed.query for key, parsed in self._parsed.items()})
+        percolator, searches = self._percolator, dict(self._searches)
+        found = await asyncio.to_thread(
+            lambda: [
+                (searches[key], document)
+                for document in news
+                for key in percolator.matching(document)
+                if document.event_nid > searches[key].since and document.sender != searches[key].user_id
+            ]
+        )
+        shown = await self._visible([pair for pair in found if pair[1].sender not in self.silent])
+        if shown:
+            async with self._reads.db.transaction() as tx:
+                await storage.take(tx, [(saved.search_id, document.event_nid) for saved, document in shown], now_ms)
+            self.found.set()
+
+    async def _visible(self, found: Sequence[tuple[SavedSearch, Document]]) -> list[tuple[SavedSearch, Document]]:
+        """Those that the owner of the search would find by searching now."""
+        if not found:
+            return []
+        owners: dict[UserId, list[tuple[SavedSearch, Document]]] = {}
+        for saved, document in found:
+            owners.setdefault(saved.user_id, []).append((saved, document))
+        searched = await storage.rooms_of(self._reads.db, owners, {document.room_nid for _, document in found})
+        nids = {nid for _, document in found for nid in (document.event_nid, document.source_nid)}
+        stored = await self._reads.store.by_nids(nids)
+        shown: list[tuple[SavedSearch, Document]] = []
+        for owner, pairs in owners.items():
+            ignored = await self._ignore_list.ignored_by(owner)
+            asked = [
+                (saved, document)
+                for saved, document in pairs
+                if (owner, document.room_nid) in searched and document.sender not in ignored
+            ]
+            seen = await self._seen(owner, [document for _, document in asked], stored)
+            shown += [pair for pair in asked if pair[1].event_nid in seen and pair[1].source_nid in seen]
+        return shown
+
+    async def _seen(
+        self, owner: UserId, documents: Sequence[Document], stored: Mapping[int, StoredEvent]
+    ) -> frozenset[int]:
+        """The numbers of those events that the owner sees whole."""
+        rooms = {one.room_nid: RoomKey(one.room_nid, RoomId(one.room_id)) for one in documents}
+        await self._reads.gate.timelines(owner, list(rooms.values()))
+        seen: set[int] = set()
+        for nid, room in rooms.items():
+            asked = {n for one in documents if one.room_nid == nid for n in (one.event_nid, one.source_nid)}
+            events = [stored[n] for n in asked if n in stored and stored[n].redacted_by is None]
+            shown = await self._reads.gate.filter(owner, room, events)
+            seen.update(one.nid for one in shown if one.event.content == stored[one.nid].event.content)
+        return frozenset(seen)
+
+    async def _take_in(self, saved: SavedSearch) -> None:
+        try:
+            parsed = await self._parse(saved.term, saved.user_id)
+        except MatrixError:
+            parsed = None  # an alias that is gone: it finds nothing until there is one again
+        if parsed is not None:
+            self._parsed[saved.search_id] = parsed
+        self._percolator = None
