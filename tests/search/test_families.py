@@ -1,4 +1,4 @@
-"""Searching in what belongs together, a room and what it was upgraded from, a space; and what a search is spread over."""
+"""Searching in a room and what it was upgraded from, or in a space; and what the results are spread over."""
 
 from __future__ import annotations
 
