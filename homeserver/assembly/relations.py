@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from homeserver.accounts.account_data import AccountData
+from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.people import PeopleParts
@@ -39,7 +39,7 @@ def threads_of(base: Base, parts: RoomParts) -> ThreadSubscriptions:
 
 
 async def build_relations(
-    base: Base, parts: RoomParts, commands: CommandParts, data: AccountData, people: PeopleParts, sync: SyncService
+    base: Base, parts: RoomParts, commands: CommandParts, accounts: AccountParts, people: PeopleParts, sync: SyncService
 ) -> RelationParts:
     db, reads = base.world.db, parts.relation_reads
     spaces = SpaceTree(parts.rooms, parts.numbers, commands.remote)
@@ -52,7 +52,7 @@ async def build_relations(
             Relations(Related(reads, parts.history, parts.ignore_lists), parts.views),
             Search(searching, parts.history, parts.views),
             await build_saved_searches(base, parts, search, people.notices),
-            RoomPeeking(db, parts.journal, parts.history, parts.views, data),
+            RoomPeeking(db, parts.journal, parts.history, parts.views, accounts.account_data),
             EventStream(sync, parts.history, parts.views, parts.rooms, RoomWatch(parts.journal)),
             ThreadSubscriptionEndpoints(threads_of(base, parts)),
             Spaces(spaces, RoomFinder(commands.aliases)),
