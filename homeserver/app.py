@@ -153,8 +153,7 @@ class Hansa:
         self._endings.append(self.sync.hub.stop)
         self.tasks.forever(accounts.sessions.write_sightings, name="device_sightings")
         await start_upkeep(base, rooms, commands)
-        others = RemoteOpenId(self.federation.client) if self.federation is not None else NoOtherServers()
-        self.calls = CallParts(base, rooms, self.people.openid, others)
+        self.calls = CallParts(base, rooms, self.people.openid, self._openid_of_others())
         media_of_others = build_remote_media(base, self.federation) if self.federation is not None else None
         self.media = MediaParts(base, journal, media_of_others)
         await self.media.start()
@@ -192,6 +191,9 @@ class Hansa:
         self.admin.endpoints.extend(spam_endpoints(base, self.spam, accounts, self.media, self.admin))
         await self._serve([*parts, *self.admin.for_clients], between_servers, self.admin.endpoints)
         self._watch(journal)
+
+    def _openid_of_others(self) -> RemoteOpenId | NoOtherServers:
+        return RemoteOpenId(self.federation.client) if self.federation is not None else NoOtherServers()
 
     def _told_to_servers(self, federated: FederatedRoomParts) -> list[object]:
         """What other servers may ask for beyond rooms and users."""
