@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from admin.console.desk import ROWS, Desk, Visit
-from admin.console.export import export, limit_of
+from admin.console.desk import Desk, Visit
 from admin.console.page import page
 from admin.storage import audit_log
 from admin.storage.audit_log import AuditFilter
+from admin.storage.console_reads import Shown
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Answer
@@ -26,11 +26,11 @@ class AuditPages:
     async def entries(self, visit: Visit) -> Answer:
         actor, action, target = visit.asked("actor"), visit.asked("action"), visit.asked("target")
         wanted = AuditFilter(actor=actor or None, action=action or None, target=target or None)
-        format, below = visit.asked("format"), visit.number("below") or _NEWEST
-        limit = limit_of(format, ROWS + 1)
-        found = await audit_log.page(self._db, wanted, below, limit)
-        rows = [{column: getattr(entry, column) for column in _COLUMNS} for entry in found]
-        if limit > ROWS + 1:
-            return export("audit", _COLUMNS, rows, format)
-        values = {"rows": rows[:ROWS], "more": rows[ROWS - 1]["entry_nid"] if len(rows) > ROWS else None}
-        return self.desk.page(visit, "audit", {**values, "actor": actor, "action": action, "target": target})
+        below = visit.number("below") or _NEWEST
+
+        async def fetch(limit: int) -> list[Shown]:
+            found = await audit_log.page(self._db, wanted, below, limit)
+            return [{column: getattr(entry, column) for column in _COLUMNS} for entry in found]
+
+        values = {"actor": actor, "action": action, "target": target}
+        return await self.desk.listing(visit, "audit", _COLUMNS, fetch, values, more="entry_nid")

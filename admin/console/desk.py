@@ -6,11 +6,12 @@ A form counts only with the code that a page gave this cookie's holder, and only
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
+from admin.console.export import export, limit_of
 from admin.console.sessions import LIFETIME_S, ConsoleSessions, Session
 from admin.console.texts import may_say
 from homeserver.core.errors import Forbidden, MatrixError
@@ -29,6 +30,7 @@ ROWS = 50
 OWN_SITE = {"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin"}
 _PATH_CHARS_MAX = 1_000
 _LANGUAGE_COOKIE = "hansa-admin-language"
+Fetch = Callable[[int], Awaitable[Sequence[Mapping[str, Any]]]]
 # path, text, what it takes to see it
 NAVIGATION = (
     (HOME, "nav_overview", Permission.READ_SERVER),
@@ -128,6 +130,31 @@ class Desk:
         }
         headers = {"Set-Cookie": self._cookie(visit.cookie)} if visit.is_new else {}
         return self._pages.page(name, visit.language, shown, status=status, headers={**OWN_SITE, **headers})
+
+    async def listing(
+        self,
+        visit: Visit,
+        name: str,
+        columns: Sequence[str],
+        fetch: Fetch,
+        values: Mapping[str, Any] | None = None,
+        *,
+        template: str = "",
+        more: str = "",
+    ) -> Answer:
+        """A page of a list, or with `format` in the query its columns as a file called `name`.
+
+        `fetch` gets how many rows are wanted. The template gets `rows`; where there are more of them `last`, the last
+        one shown, and as `more` its key of that name, from which the next page goes on.
+        """
+        format = visit.asked("format")
+        limit = limit_of(format, ROWS + 1)
+        rows = await fetch(limit)
+        if limit > ROWS + 1:
+            return export(name, columns, rows, format)
+        last = rows[ROWS - 1] if len(rows) > ROWS else None
+        shown = {"rows": rows[:ROWS], "last": last, "more": last[more] if last is not None and more else None}
+        return self.page(visit, template or name, {**shown, **(values or {})})
 
     def go(self, where: str, *, cookie: str | None = None, ends: bool = False, language: str = "") -> Answer:
         """Sends the browser on; with another cookie where somebody logs in, without one where they log out."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from admin.console.desk import ROWS, Desk, Visit
-from admin.console.export import export, limit_of
+from admin.console.desk import Desk, Visit
 from admin.console.page import page
 from admin.storage import console_reads
+from admin.storage.console_reads import Shown
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Answer
@@ -23,10 +23,12 @@ class FederationPages:
 
     @page("GET", "/admin/federation", needs=Permission.READ_FEDERATION)
     async def servers(self, visit: Visit) -> Answer:
-        state, format = visit.asked("state") or "troubled", visit.asked("format")
-        limit, is_troubled = limit_of(format, ROWS + 1), state != "all"
-        rows = await console_reads.servers(self._db, visit.asked("after"), limit, only_troubled=is_troubled)
-        if limit > ROWS + 1:
-            return export("servers", _COLUMNS, rows, format)
-        values = {"rows": rows[:ROWS], "more": rows[ROWS - 1]["server_name"] if len(rows) > ROWS else None}
-        return self.desk.page(visit, "federation", {**values, "state": state, "states": STATES})
+        state, after = visit.asked("state") or "troubled", visit.asked("after")
+
+        async def fetch(limit: int) -> list[Shown]:
+            return await console_reads.servers(self._db, after, limit, only_troubled=state != "all")
+
+        values = {"state": state, "states": STATES}
+        return await self.desk.listing(
+            visit, "servers", _COLUMNS, fetch, values, template="federation", more="server_name"
+        )

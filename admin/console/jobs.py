@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from admin.console.desk import ROWS, Desk, Visit
-from admin.console.export import export, limit_of
+from admin.console.desk import Desk, Visit
 from admin.console.page import page
 from admin.jobs import Jobs
 from admin.storage import console_reads
+from admin.storage.console_reads import Shown
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Answer
@@ -31,17 +31,15 @@ class JobPages:
 
     @page("GET", _PATH, needs=Permission.READ_JOBS)
     async def jobs(self, visit: Visit) -> Answer:
-        about, state, format = visit.asked("q"), visit.asked("state") or "all", visit.asked("format")
-        limit = limit_of(format, ROWS + 1)
+        about, state = visit.asked("q"), visit.asked("state") or "all"
         below = visit.number("below") or _NEWEST, visit.asked("below_id") or chr(0x10FFFF)
-        rows = await console_reads.jobs(self._db, below, about, state, limit)
-        if limit > ROWS + 1:
-            return export("jobs", _COLUMNS, rows, format)
-        for row in rows:
-            row["shown"] = _shown(json.loads(row["progress"]))
-        last = rows[ROWS - 1] if len(rows) > ROWS else None
-        values = {"rows": rows[:ROWS], "last": last, "q": about, "state": state, "states": STATES}
-        return self.desk.page(visit, "jobs", values)
+
+        async def fetch(limit: int) -> list[Shown]:
+            rows = await console_reads.jobs(self._db, below, about, state, limit)
+            return [{**row, "shown": _shown(json.loads(row["progress"]))} for row in rows]
+
+        values = {"q": about, "state": state, "states": STATES}
+        return await self.desk.listing(visit, "jobs", _COLUMNS, fetch, values)
 
     @page("POST", "/admin/jobs/{job_id}/cancel", needs=Permission.CHANGE_JOBS)
     async def cancel(self, visit: Visit, job_id: str) -> Answer:

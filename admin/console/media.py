@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from admin.console.desk import ROWS, Desk, Visit
-from admin.console.export import export, limit_of
+from admin.console.desk import Desk, Visit
 from admin.console.page import page
 from admin.storage import console_reads
+from admin.storage.console_reads import Shown
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Answer
@@ -33,12 +33,11 @@ class MediaPages:
 
     @page("GET", "/admin/media", needs=Permission.READ_MEDIA)
     async def media(self, visit: Visit) -> Answer:
-        about, state, format = visit.asked("q"), visit.asked("state") or "all", visit.asked("format")
-        limit = limit_of(format, ROWS + 1)
+        about, state = visit.asked("q"), visit.asked("state") or "all"
         below = visit.number("below") or _NEWEST, visit.asked("below_id") or chr(0x10FFFF)
-        rows = await console_reads.media(self._db, below, about, state, limit)
-        if limit > ROWS + 1:
-            return export("media", _COLUMNS, rows, format)
-        last = rows[ROWS - 1] if len(rows) > ROWS else None
-        values = {"rows": rows[:ROWS], "last": last}
-        return self.desk.page(visit, "media", {**values, "q": about, "state": state, "states": STATES})
+
+        async def fetch(limit: int) -> list[Shown]:
+            return await console_reads.media(self._db, below, about, state, limit)
+
+        values = {"q": about, "state": state, "states": STATES}
+        return await self.desk.listing(visit, "media", _COLUMNS, fetch, values)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from admin.actions.registration_tokens import LENGTH_DEFAULT, RegistrationTokens
 from admin.console.acting import whole_number
-from admin.console.desk import ROWS, Desk, Visit
-from admin.console.export import export, limit_of
+from admin.console.desk import Desk, Visit
 from admin.console.page import page
 from admin.storage import console_reads
+from admin.storage.console_reads import Shown
 from homeserver.core.operators import Permission
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
@@ -29,13 +29,12 @@ class RegistrationTokenPages:
 
     @page("GET", _PATH, needs=Permission.READ_TOKENS)
     async def tokens(self, visit: Visit) -> Answer:
-        format = visit.asked("format")
-        limit = limit_of(format, ROWS + 1)
-        rows = await console_reads.tokens(self._db, visit.asked("after"), limit)
-        if limit > ROWS + 1:
-            return export("registration-tokens", _COLUMNS, rows, format)
-        values = {"rows": rows[:ROWS], "more": rows[ROWS - 1]["token"] if len(rows) > ROWS else None}
-        return self.desk.page(visit, "tokens", values)
+        after = visit.asked("after")
+
+        async def fetch(limit: int) -> list[Shown]:
+            return await console_reads.tokens(self._db, after, limit)
+
+        return await self.desk.listing(visit, "registration-tokens", _COLUMNS, fetch, template="tokens", more="token")
 
     @page("POST", _PATH, needs=Permission.CHANGE_TOKENS)
     async def make(self, visit: Visit) -> Answer:

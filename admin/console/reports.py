@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from admin.console.desk import ROWS, Desk, Visit
-from admin.console.export import export, limit_of
 from admin.console.page import page
 from admin.storage import console_reads
+from admin.storage.console_reads import Shown
 from homeserver.core.errors import NotFound
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
@@ -27,13 +27,13 @@ class ReportPages:
 
     @page("GET", "/admin/reports", needs=Permission.READ_REPORTS)
     async def reports(self, visit: Visit) -> Answer:
-        about, kind, format = visit.asked("q"), visit.asked("state") or "all", visit.asked("format")
-        limit, below = limit_of(format, ROWS + 1), visit.number("below") or _NEWEST
-        rows = await console_reads.reports(self._db, below, "" if kind == "all" else kind, about, limit)
-        if limit > ROWS + 1:
-            return export("reports", _COLUMNS, rows, format)
-        values = {"rows": rows[:ROWS], "more": rows[ROWS - 1]["report_id"] if len(rows) > ROWS else None}
-        return self.desk.page(visit, "reports", {**values, "q": about, "state": kind, "states": KINDS})
+        about, kind, below = visit.asked("q"), visit.asked("state") or "all", visit.number("below") or _NEWEST
+
+        async def fetch(limit: int) -> list[Shown]:
+            return await console_reads.reports(self._db, below, "" if kind == "all" else kind, about, limit)
+
+        values = {"q": about, "state": kind, "states": KINDS}
+        return await self.desk.listing(visit, "reports", _COLUMNS, fetch, values, more="report_id")
 
     @page("GET", "/admin/reports/{report_id}", needs=Permission.READ_REPORTS)
     async def report(self, visit: Visit, report_id: str) -> Answer:

@@ -7,10 +7,10 @@ import json
 from admin.actions.room_deletion import Deletion, RoomDeletion
 from admin.actions.rooms import RoomActions
 from admin.console.acting import proven, reason_of
-from admin.console.desk import ROWS, Desk, Visit, room_path
-from admin.console.export import export, limit_of
+from admin.console.desk import Desk, Visit, room_path
 from admin.console.page import page
 from admin.storage import console_reads
+from admin.storage.console_reads import Shown
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import parse_room_id
 from homeserver.core.operators import Permission
@@ -20,6 +20,7 @@ from homeserver.web.endpoint import Answer
 _NEWEST = 2**63 - 1
 _COLUMNS = ("room_id", "name", "members", "version", "creator", "is_published", "is_encrypted", "room_type")
 _MEMBERSHIPS = ("join", "invite", "knock", "ban", "leave")
+_SAID = ("ordering", "event_id", "sender", "origin_server_ts", "type", "body", "redacted_by")
 STATES = ("all", "published", "encrypted", "spaces", "blocked")
 
 
@@ -34,13 +35,13 @@ class RoomPages:
 
     @page("GET", "/admin/rooms", needs=Permission.READ_ROOMS)
     async def rooms(self, visit: Visit) -> Answer:
-        wanted, state, format = visit.asked("q"), visit.asked("state") or "all", visit.asked("format")
-        limit, below = limit_of(format, ROWS + 1), visit.number("below") or _NEWEST
-        rows = await console_reads.rooms(self._db, below, wanted, state, limit)
-        if limit > ROWS + 1:
-            return export("rooms", _COLUMNS, rows, format)
-        values = {"rows": rows[:ROWS], "more": rows[ROWS - 1]["room_nid"] if len(rows) > ROWS else None}
-        return self.desk.page(visit, "rooms", {**values, "q": wanted, "state": state, "states": STATES})
+        wanted, state, below = visit.asked("q"), visit.asked("state") or "all", visit.number("below") or _NEWEST
+
+        async def fetch(limit: int) -> list[Shown]:
+            return await console_reads.rooms(self._db, below, wanted, state, limit)
+
+        values = {"q": wanted, "state": state, "states": STATES}
+        return await self.desk.listing(visit, "rooms", _COLUMNS, fetch, values, more="room_nid")
 
     @page("GET", "/admin/rooms/{room_id}", needs=Permission.READ_ROOMS)
     async def room(self, visit: Visit, room_id: str) -> Answer:
@@ -55,22 +56,28 @@ class RoomPages:
 
     @page("GET", "/admin/rooms/{room_id}/members", needs=Permission.READ_ROOMS)
     async def members(self, visit: Visit, room_id: str) -> Answer:
-        found, format = await self._room(room_id), visit.asked("format")
-        wanted, limit = visit.asked("membership") or "join", limit_of(format, ROWS + 1)
-        rows = await console_reads.members(self._db, room_id, wanted, visit.asked("after"), limit)
-        if limit > ROWS + 1:
-            return export("members", ("user_id", "membership"), rows, format)
-        values = {"rows": rows[:ROWS], "more": rows[ROWS - 1]["user_id"] if len(rows) > ROWS else None}
-        choice = {"membership": wanted, "memberships": _MEMBERSHIPS}
-        return self.desk.page(visit, "room_members", {**values, **choice, "room": found})
+        found, wanted, after = await self._room(room_id), visit.asked("membership") or "join", visit.asked("after")
+
+        async def fetch(limit: int) -> list[Shown]:
+            return await console_reads.members(self._db, room_id, wanted, after, limit)
+
+        values, columns = {"membership": wanted, "memberships": _MEMBERSHIPS, "room": found}, ("user_id", "membership")
+        return await self.desk.listing(
+            visit, "members", columns, fetch, values, template="room_members", more="user_id"
+        )
 
     @page("GET", "/admin/rooms/{room_id}/timeline", needs=Permission.READ_CONTENT)
     async def timeline(self, visit: Visit, room_id: str) -> Answer:
         found = await self._room(room_id)
-        below = visit.number("below")
-        rows = await console_reads.timeline(self._db, found["room_nid"], _NEWEST if below is None else below, ROWS + 1)
-        values = {"rows": rows[:ROWS], "more": rows[ROWS - 1]["ordering"] if len(rows) > ROWS else None}
-        return self.desk.page(visit, "room_timeline", {**values, "room": found})
+        asked = visit.number("below")
+        below = _NEWEST if asked is None else asked
+
+        async def fetch(limit: int) -> list[Shown]:
+            return await console_reads.timeline(self._db, found["room_nid"], below, limit)
+
+        return await self.desk.listing(
+            visit, "timeline", _SAID, fetch, {"room": found}, template="room_timeline", more="ordering"
+        )
 
     @page("GET", "/admin/events/{event_id}", needs=Permission.READ_CONTENT)
     async def event(self, visit: Visit, event_id: str) -> Answer:

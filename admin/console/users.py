@@ -8,10 +8,10 @@ from admin.actions.access import AccountAccess
 from admin.actions.accounts import Accounts
 from admin.actions.sanctions import Sanctions
 from admin.console.acting import proven, reason_of
-from admin.console.desk import ROWS, Desk, Visit, user_path
-from admin.console.export import export, limit_of
+from admin.console.desk import Desk, Visit, user_path
 from admin.console.page import page
 from admin.storage import console_reads
+from admin.storage.console_reads import Shown
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import parse_user_id
 from homeserver.core.operators import Permission
@@ -51,13 +51,13 @@ class UserPages:
 
     @page("GET", "/admin/users", needs=Permission.READ_USERS)
     async def users(self, visit: Visit) -> Answer:
-        start, state, format = visit.asked("q"), visit.asked("state") or "all", visit.asked("format")
-        limit = limit_of(format, ROWS + 1)
-        rows = await console_reads.users(self._db, visit.asked("after"), start, state, limit)
-        if limit > ROWS + 1:
-            return export("users", _COLUMNS, rows, format)
-        values = {"rows": rows[:ROWS], "more": rows[ROWS - 1]["user_id"] if len(rows) > ROWS else None}
-        return self.desk.page(visit, "users", {**values, "q": start, "state": state, "states": STATES})
+        start, state, after = visit.asked("q"), visit.asked("state") or "all", visit.asked("after")
+
+        async def fetch(limit: int) -> list[Shown]:
+            return await console_reads.users(self._db, after, start, state, limit)
+
+        values = {"q": start, "state": state, "states": STATES}
+        return await self.desk.listing(visit, "users", _COLUMNS, fetch, values, more="user_id")
 
     @page("GET", "/admin/users/{user_id}", needs=Permission.READ_USERS)
     async def user(self, visit: Visit, user_id: str) -> Answer:

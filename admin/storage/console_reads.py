@@ -6,7 +6,6 @@ Lists go by keys, never by offsets: a page costs the same at the millionth row.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from homeserver.storage.database import Reader, Row
@@ -285,6 +284,3 @@ def _json(data: bytes | None) -> Any:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-Rows = Sequence[Shown]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,9 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import BrowserContext, Page, ViewportSize, expect
 
-from homeserver.config import Listener
 from tests.admin.people import PASSWORD, Crew, crew_of
-from tests.kit.browser import chromium
-from tests.kit.server import Client, RunningServer, config_for_tests, running_server
+from tests.kit.browser import chromium, server_for_browsers
+from tests.kit.server import Client, RunningServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs("chromium")]
 SIZES: dict[str, ViewportSize] = {
@@ -33,13 +30,7 @@ NASTY = """"><img src=x onerror=alert(1)><script>alert(2)</script>'+alert(3)+'{{
 @pytest.fixture
 async def server(database_dsn: str, tmp_path: Path) -> AsyncIterator[RunningServer]:
     """A server whose own address is the one that the browser sees."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    config = replace(
-        config_for_tests(tmp_path), listeners=(Listener(port=port),), public_base_url=f"http://127.0.0.1:{port}"
-    )
-    async with running_server(database_dsn, config=config) as running:
+    async with server_for_browsers(database_dsn, tmp_path) as running:
         yield running
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
-from homeserver.config import Listener
-from tests.kit.browser import chromium
+from tests.kit.browser import chromium, server_for_browsers
 from tests.kit.canned import answer, canned
 from tests.kit.oauth import VERIFIER, App, challenge_of, scope
-from tests.kit.server import RunningServer, config_for_tests, running_server
+from tests.kit.server import RunningServer
 
 PASSWORD = "correct horse battery"
 pytestmark = [pytest.mark.slow, pytest.mark.programs("chromium")]
@@ -24,13 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.programs("chromium")]
 @pytest.fixture
 async def server(database_dsn: str, tmp_path: Path) -> AsyncIterator[RunningServer]:
     """A server whose own address is the one that the browser sees."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    config = replace(
-        config_for_tests(tmp_path), listeners=(Listener(port=port),), public_base_url=f"http://127.0.0.1:{port}"
-    )
-    async with running_server(database_dsn, config=config) as running:
+    async with server_for_browsers(database_dsn, tmp_path) as running:
         yield running
 
 

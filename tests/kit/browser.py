@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from homeserver.config import Listener
+from tests.kit.server import RunningServer, config_for_tests, running_server
 
 _FLAGS = """
     --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -29,3 +35,16 @@ async def chromium(language: str = "en") -> AsyncIterator[Any]:
             yield await browser.new_context(locale=language)
         finally:
             await browser.close()
+
+
+@asynccontextmanager
+async def server_for_browsers(database_dsn: str, folder: Path) -> AsyncIterator[RunningServer]:
+    """A server whose own address is the one that the browser sees."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    config = replace(
+        config_for_tests(folder), listeners=(Listener(port=port),), public_base_url=f"http://127.0.0.1:{port}"
+    )
+    async with running_server(database_dsn, config=config) as running:
+        yield running
