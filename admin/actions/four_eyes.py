@@ -77,3 +77,16 @@ class FourEyes:
             await approvals.approve(tx, approval_id, by.user_id, now)
             after = {"act": asked.act, "asked_by": asked.asked_by}
             await self._audit.record(tx, entry_of(by, "approval.give", asked.target, after=after))
+
+    async def refuse(self, approval_id: str, *, by: Operator, reason: str | None = None) -> None:
+        """Ends a request, given or not; whoever asked may take it back so. Raises NotFound, Forbidden."""
+        by.check(Permission.APPROVE)
+        async with self._db.transaction() as tx:
+            asked = await approvals.locked(tx, approval_id)
+            if asked is None or asked.asked_ts <= self._clock.now_ms() - GOOD_FOR_MS:
+                raise NotFound("nobody asks for this")
+            if asked.asked_by != by.user_id:
+                by.check(Permission(asked.permission))
+            await approvals.delete(tx, approval_id)
+            before = {"act": asked.act, "asked_by": asked.asked_by, "approved_by": asked.approved_by}
+            await self._audit.record(tx, entry_of(by, "approval.refuse", asked.target, reason=reason, before=before))

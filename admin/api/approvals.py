@@ -12,7 +12,7 @@ _APPROVALS = "/_hansa/admin/v1/approvals"
 
 
 class ApprovalEndpoints:
-    """Listed, and given."""
+    """Listed, given, refused."""
 
     def __init__(self, four_eyes: FourEyes) -> None:
         self._four_eyes = four_eyes
@@ -24,4 +24,9 @@ class ApprovalEndpoints:
     @endpoint("POST", _APPROVALS + "/{approval_id}", access=Access.ADMIN, spec="", needs=Permission.APPROVE)
     async def approve(self, operator: Operator, approval_id: str) -> Json:
         await self._four_eyes.approve(approval_id, by=operator)
+        return {}
+
+    @endpoint("DELETE", _APPROVALS + "/{approval_id}", access=Access.ADMIN, spec="", needs=Permission.APPROVE)
+    async def refuse(self, operator: Operator, approval_id: str) -> Json:
+        await self._four_eyes.refuse(approval_id, by=operator)
         return {}

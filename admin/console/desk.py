@@ -31,19 +31,41 @@ OWN_SITE = {"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-
 _PATH_CHARS_MAX = 1_000
 _LANGUAGE_COOKIE = "hansa-admin-language"
 Fetch = Callable[[int], Awaitable[Sequence[Mapping[str, Any]]]]
-# path, text, what it takes to see it
-NAVIGATION = (
-    (HOME, "nav_overview", Permission.READ_SERVER),
-    ("/admin/reports", "nav_reports", Permission.READ_REPORTS),
-    ("/admin/users", "nav_users", Permission.READ_USERS),
-    ("/admin/rooms", "nav_rooms", Permission.READ_ROOMS),
-    ("/admin/media", "nav_media", Permission.READ_MEDIA),
-    ("/admin/federation", "nav_federation", Permission.READ_FEDERATION),
-    ("/admin/tokens", "nav_tokens", Permission.READ_TOKENS),
-    ("/admin/notices", "nav_notices", Permission.SEND_NOTICES),
-    ("/admin/jobs", "nav_jobs", Permission.READ_JOBS),
-    ("/admin/audit", "nav_audit", Permission.READ_AUDIT),
-    ("/admin/config", "nav_config", Permission.READ_SERVER),
+# By group: path, text, what it takes to see it.
+NAVIGATION: Sequence[tuple[str, Sequence[tuple[str, str, Permission]]]] = (
+    (
+        "group_moderation",
+        (
+            (HOME, "nav_overview", Permission.READ_SERVER),
+            ("/admin/reports", "nav_reports", Permission.READ_REPORTS),
+            ("/admin/spam", "nav_spam", Permission.READ_RULES),
+        ),
+    ),
+    (
+        "group_everything",
+        (
+            ("/admin/users", "nav_users", Permission.READ_USERS),
+            ("/admin/rooms", "nav_rooms", Permission.READ_ROOMS),
+            ("/admin/media", "nav_media", Permission.READ_MEDIA),
+        ),
+    ),
+    (
+        "group_server",
+        (
+            ("/admin/federation", "nav_federation", Permission.READ_FEDERATION),
+            ("/admin/tokens", "nav_tokens", Permission.READ_TOKENS),
+            ("/admin/notices", "nav_notices", Permission.SEND_NOTICES),
+            ("/admin/jobs", "nav_jobs", Permission.READ_JOBS),
+            ("/admin/config", "nav_config", Permission.READ_SERVER),
+        ),
+    ),
+    (
+        "group_oversight",
+        (
+            ("/admin/approvals", "nav_approvals", Permission.APPROVE),
+            ("/admin/audit", "nav_audit", Permission.READ_AUDIT),
+        ),
+    ),
 )
 
 
@@ -121,7 +143,7 @@ class Desk:
             "form_code": form_code(visit.cookie),
             "user_id": session.user_id if session else None,
             "role": session.role if session else None,
-            "navigation": [(where, key) for where, key, needs in NAVIGATION if visit.may(needs)],
+            "navigation": _navigation(visit),
             "path": path,
             "may": visit.may,
             "Permission": Permission,
@@ -204,6 +226,14 @@ class Desk:
         )
 
 
+def _navigation(visit: Visit) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The groups of pages that this visitor may see."""
+    groups = [
+        (group, [(where, key) for where, key, needs in pages if visit.may(needs)]) for group, pages in NAVIGATION
+    ]
+    return [(group, pages) for group, pages in groups if pages]
+
+
 def own_path(wanted: str | None) -> str:
     """Where to go on: a page of the console and nowhere else."""
     return _own_path(wanted or "") or HOME
@@ -215,6 +245,14 @@ def user_path(user_id: UserId | str) -> str:
 
 def room_path(room_id: str) -> str:
     return f"/admin/rooms/{quote(room_id, safe='')}"
+
+
+def rule_path(rule_id: str) -> str:
+    return f"/admin/spam/rules/{quote(rule_id, safe='')}"
+
+
+def policy_path(room_id: str) -> str:
+    return f"/admin/spam/policy/{quote(room_id, safe='')}"
 
 
 def _own_path(wanted: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from admin.console.texts_rules import RULES
 from homeserver.web.translations import LANGUAGES
 
 # key → English, Chinese
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
+    **RULES,
     "console": ("Console", "控制台"),
     "skip": ("Skip to the content", "跳到正文"),
     "menu": ("Menu", "菜单"),
@@ -39,6 +41,10 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "error_title": ("That did not work", "操作未成功"),
     "go_back": ("Go back", "返回"),
+    "group_moderation": ("Moderation", "管理"),
+    "group_everything": ("What there is", "内容"),
+    "group_server": ("Server", "服务器"),
+    "group_oversight": ("Oversight", "监督"),
     "nav_overview": ("Overview", "概览"),
     "nav_users": ("Users", "用户"),
     "nav_rooms": ("Rooms", "房间"),

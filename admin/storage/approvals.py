@@ -35,6 +35,7 @@ _INSERT = """
 _ASKED = f"SELECT {_COLUMNS} FROM approvals WHERE asked_by = $1 AND act = $2 AND target = $3"
 _ONE = f"SELECT {_COLUMNS} FROM approvals WHERE approval_id = $1 FOR UPDATE"
 _APPROVE = "UPDATE approvals SET approved_by = $2, approved_ts = $3 WHERE approval_id = $1"
+_DELETE = "DELETE FROM approvals WHERE approval_id = $1"
 _LIST = f"SELECT {_COLUMNS} FROM approvals WHERE asked_ts > $1 ORDER BY asked_ts DESC LIMIT $2"
 
 
@@ -62,6 +63,10 @@ async def locked(tx: Tx, approval_id: str) -> Approval | None:
 
 async def approve(tx: Tx, approval_id: str, approved_by: str, now_ms: int) -> None:
     await tx.execute(_APPROVE, approval_id, approved_by, now_ms)
+
+
+async def delete(tx: Tx, approval_id: str) -> None:
+    await tx.execute(_DELETE, approval_id)
 
 
 async def some(db: Reader, after_ts: int, limit: int) -> list[Approval]:

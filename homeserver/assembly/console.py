@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from admin.actions.four_eyes import FourEyes
 from admin.actions.registration_tokens import RegistrationTokens
 from admin.audit import AuditLog
+from admin.console.approvals import ApprovalPages
 from admin.console.assets import Assets
 from admin.console.audit_pages import AuditPages
 from admin.console.configuration import ConfigurationPages
@@ -61,11 +63,11 @@ class ConsoleActs:
     tokens: RegistrationTokens
     notices: ServerNotices
     rooms: AdminRoomParts
+    four_eyes: FourEyes
 
 
-def console_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, acts: ConsoleActs) -> list[object]:
+def console_endpoints(base: Base, desk: Desk, parts: RoomParts, acts: ConsoleActs) -> list[object]:
     db, clock = base.world.db, base.world.clock
-    desk = build_desk(base, accounts, acts.audit)
     free = "hansa_disk_free_bytes"
     gauges = Gauges(lags=parts.journal.lags, free_bytes=lambda: base.metrics.value(free, of="data"))
     return [
@@ -80,6 +82,7 @@ def console_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, acts
         FederationPages(desk, db),
         RegistrationTokenPages(desk, db, clock, acts.tokens),
         NoticePages(desk, db, acts.audit, acts.notices),
+        ApprovalPages(desk, acts.four_eyes),
         AuditPages(desk, db),
         ConfigurationPages(desk, base.config),
     ]

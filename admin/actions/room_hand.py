@@ -1,0 +1,140 @@
+"""What operators do inside rooms, where they needn't be members: by the user of ours with the most power there.
+
+Ordinary events, which other servers hear of and every member sees; the audit entry says which operator it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from admin.actions.room_tools import RoomTools
+from admin.audit import entry_of
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
+from homeserver.core.events import Draft, Event
+from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.core.operators import Permission
+from homeserver.rooms.commands.create import InitialState, RoomCreation, RoomRequest
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.residents import Room
+from homeserver.web.endpoint import Operator
+
+EVENTS_MAX = 500
+POLICY_KINDS = ("user", "server", "room")
+_POLICY_TYPE = "m.policy.rule."
+_ENTITY_CHARS_MAX = 512
+_REASON_CHARS_MAX = 500
+Member = Literal["kick", "ban", "unban"]
+_MEMBERSHIPS: Mapping[str, str] = {"kick": "leave", "ban": "ban", "unban": "leave"}
+
+
+class RoomHand:
+    """Redacts, kicks, bans, and writes policy lists."""
+
+    def __init__(self, tools: RoomTools, events: EventStore, creation: RoomCreation) -> None:
+        self._tools = tools
+        self._events = events
+        self._creation = creation
+
+    async def acting(self, room_id: RoomId) -> tuple[Room, UserId]:
+        """The room, and who of ours has the most power in it. Raises NotFound where nobody of ours is in it."""
+        room = await self._tools.room(room_id)
+        levels = room.power_levels()
+        ours = [user_id for user_id in room.joined_members() if self._tools.submission.is_local(user_id)]
+        if levels is None or not ours:
+            raise NotFound("nobody of this server is in the room")
+        return room, max(ours, key=levels.user)
+
+    async def set_member(self, room_id: RoomId, user_id: UserId, act: Member, *, by: Operator, reason: str) -> None:
+        """Kicks or bans somebody, or takes a ban back. Raises NotFound, Forbidden where nobody of ours may."""
+        by.check(Permission.MODERATE_ROOMS)
+        room, hand = await self.acting(room_id)
+        before = room.membership(user_id)
+        wanted = {"kick": ("join", "invite", "knock"), "ban": ("join", "invite", "knock", "leave", None)}
+        if before not in wanted.get(act, ("ban",)):
+            raise InvalidParam(f"{user_id} isn't in the room so that this could be done: {before or 'never there'}")
+        await self._note(by, f"member.{act}", user_id, reason, {"room": room_id, "hand": hand, "before": before})
+        content = {"membership": _MEMBERSHIPS[act], "reason": reason}
+        await self._tools.writer.send(room_id, self._draft("m.room.member", hand, content, user_id))
+
+    async def redact(self, event_ids: Sequence[EventId], *, by: Operator, reason: str) -> dict[EventId, str]:
+        """Redacts these events, in whichever rooms they are; for each that couldn't be, why. Raises InvalidParam."""
+        by.check(Permission.MODERATE_USERS)
+        if len(event_ids) > EVENTS_MAX:
+            raise InvalidParam(f"at most {EVENTS_MAX} events at once")
+        found = await self._events.by_ids(set(event_ids))
+        failed = {event_id: "it isn't here" for event_id in event_ids if event_id not in found}
+        by_room: dict[RoomId, list[Event]] = {}
+        for stored in found.values():
+            by_room.setdefault(stored.event.room_id, []).append(stored.event)
+        for room_id, events in by_room.items():
+            targets = [event.event_id for event in events]
+            try:
+                room, hand = await self.acting(room_id)
+                levels = room.power_levels()
+                if levels is None or not all(levels.may_request_redaction(hand, event) for event in events):
+                    raise Forbidden(f"{hand} doesn't have the power to redact events of others")
+                await self._note(by, "event.redact", room_id, reason, {"hand": hand, "events": targets[:50]})
+                drafts = [self._draft("m.room.redaction", hand, {"reason": reason}, redacts=one) for one in targets]
+                await self._tools.writer.send_all(room_id, drafts)
+            except MatrixError as error:
+                failed |= dict.fromkeys(targets, error.message)
+        return failed
+
+    async def new_list(self, name: str, *, by: Operator, public: bool) -> RoomId:
+        """A room of the operator's that is a policy list. Raises MatrixError."""
+        by.check(Permission.CHANGE_RULES)
+        request = RoomRequest(
+            name=name,
+            preset="public_chat" if public else "private_chat",
+            creation_content={"type": "m.policy"},
+            initial_state=[InitialState(type="m.room.history_visibility", content={"history_visibility": "shared"})],
+        )
+        room_id = await self._creation.create(UserId(by.user_id), request)
+        await self._note(by, "policy_list.create", room_id, None, {"name": name, "public": public})
+        return room_id
+
+    async def publish(self, room_id: RoomId, kind: str, entity: str, *, by: Operator, reason: str) -> None:
+        """Puts an entity on a policy list: a user, server or room, or a glob over them. Raises MatrixError."""
+        await self._rule(room_id, kind, entity, {"recommendation": "m.ban", "reason": reason}, "publish", by, reason)
+
+    async def withdraw(self, room_id: RoomId, kind: str, entity: str, *, by: Operator, reason: str) -> None:
+        """Takes an entity off a policy list: the rule's state event is emptied. Raises MatrixError."""
+        await self._rule(room_id, kind, entity, {}, "withdraw", by, reason)
+
+    async def _rule(
+        self,
+        room_id: RoomId,
+        kind: str,
+        entity: str,
+        content: dict[str, Any],
+        act: str,
+        by: Operator,
+        reason: str,
+    ) -> None:
+        by.check(Permission.CHANGE_RULES)
+        if kind not in POLICY_KINDS:
+            raise InvalidParam(f"kind must be {', '.join(POLICY_KINDS)}")
+        if not 0 < len(entity) <= _ENTITY_CHARS_MAX or not entity.isprintable():
+            raise InvalidParam(f"an entity has 1 to {_ENTITY_CHARS_MAX} characters")
+        if not entity.strip("*?.:@!"):
+            raise InvalidParam("this would be everybody")
+        _, hand = await self.acting(room_id)
+        await self._note(by, f"policy_list.{act}", room_id, reason, {"kind": kind, "entity": entity, "hand": hand})
+        if content:
+            content = {"entity": entity, **content, "reason": reason[:_REASON_CHARS_MAX]}
+        # As other writers of lists have it, so that one entity has one rule; long ones by their digest.
+        key = f"rule:{entity}"
+        key = key if len(key.encode()) <= 255 else hashlib.sha256(entity.encode()).hexdigest()
+        await self._tools.writer.send(room_id, self._draft(_POLICY_TYPE + kind, hand, content, key))
+
+    def _draft(
+        self, type: str, sender: UserId, content: dict[str, Any], key: str | None = None, redacts: EventId | None = None
+    ) -> Draft:
+        return self._tools.submission.draft(type, sender, content, key, redacts=redacts)
+
+    async def _note(self, by: Operator, action: str, target: str, reason: str | None, after: dict[str, Any]) -> None:
+        """Before it is tried: other servers have a part in it, and no transaction of ours holds that."""
+        async with self._tools.db.transaction() as tx:
+            await self._tools.audit.record(tx, entry_of(by, action, target, reason=reason, after=after))
