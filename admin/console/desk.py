@@ -228,9 +228,7 @@ class Desk:
 
 def _navigation(visit: Visit) -> list[tuple[str, list[tuple[str, str]]]]:
     """The groups of pages that this visitor may see."""
-    groups = [
-        (group, [(where, key) for where, key, needs in pages if visit.may(needs)]) for group, pages in NAVIGATION
-    ]
+    groups = [(group, [(where, key) for where, key, needs in pages if visit.may(needs)]) for group, pages in NAVIGATION]
     return [(group, pages) for group, pages in groups if pages]
 
 

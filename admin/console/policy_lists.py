@@ -138,7 +138,7 @@ def _shown(events: Iterable[dict[str, Any]]) -> Iterable[Shown]:
     """Entries that say something; an emptied one was taken back."""
     for event in events:
         content, kind = event.get("content", {}), str(event.get("type", "")).rpartition(".")[2]
-        hashes = next((content[key] for key in _HASHES if isinstance(content.get(key), dict)), {})
+        hashes: dict[str, Any] = next((content[key] for key in _HASHES if isinstance(content.get(key), dict)), {})
         entity, digest = content.get("entity"), hashes.get("sha256")
         if kind not in POLICY_KINDS or not (isinstance(entity, str) or isinstance(digest, str)):
             continue

@@ -35,7 +35,9 @@ class SpamListPages:
             return [{"name": one.name, "kind": one.kind, "entries": len(one.entries)} for one in found[:limit]]
 
         values = {"kinds": _KINDS}
-        return await self.desk.listing(visit, "lists", ("name", "kind", "entries"), fetch, values, template="spam_lists")
+        return await self.desk.listing(
+            visit, "lists", ("name", "kind", "entries"), fetch, values, template="spam_lists"
+        )
 
     @page("GET", _LISTS + "/{name}", needs=Permission.READ_RULES)
     async def entries(self, visit: Visit, name: str) -> Answer:
@@ -46,9 +48,7 @@ class SpamListPages:
             return [{"entry": entry} for entry in chosen[:limit]]
 
         values = {"list": found, "q": visit.asked("q")}
-        return await self.desk.listing(
-            visit, "entries", ("entry",), fetch, values, template="spam_list", more="entry"
-        )
+        return await self.desk.listing(visit, "entries", ("entry",), fetch, values, template="spam_list", more="entry")
 
     @page("POST", _LISTS, needs=Permission.CHANGE_RULES)
     async def change(self, visit: Visit) -> Answer:

@@ -27,7 +27,18 @@ from homeserver.web.endpoint import Answer
 _PATH = "/admin/spam"
 _DAY_MS = 86_400_000
 _TRIALS_MAX = 10
-_COLUMNS = ("id", "title", "stage", "percentage", "version", "enforced", "shadowed", "newest_ts", "stopped", "condition")
+_COLUMNS = (
+    "id",
+    "title",
+    "stage",
+    "percentage",
+    "version",
+    "enforced",
+    "shadowed",
+    "newest_ts",
+    "stopped",
+    "condition",
+)
 _SHOWN = ("all", *STAGES, "stopped")
 _NEW = Rule(id="", title="", when=("event",), condition="", actions=())
 
@@ -189,5 +200,3 @@ def _told(versions: list[tuple[Rule, Mapping[str, Any]]]) -> list[dict[str, Any]
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-

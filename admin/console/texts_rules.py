@@ -55,9 +55,9 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     "rule_title": ("Title, for moderators", "标题（供版主查看）"),
     "condition": ("Condition", "条件"),
     "condition_help": (
-        'CEL over event, sender, room and rates, for example: size(event.links) > 0 && sender.age_s < 86400. '
+        "CEL over event, sender, room and rates, for example: size(event.links) > 0 && sender.age_s < 86400. "
         'Words of a list: "name" in event.lists. Patterns: event.text.matches("…"), in linear time.',
-        '基于 event、sender、room 和 rates 的 CEL，例如：size(event.links) > 0 && sender.age_s < 86400。'
+        "基于 event、sender、room 和 rates 的 CEL，例如：size(event.links) > 0 && sender.age_s < 86400。"
         '名单中的词："name" in event.lists。模式：event.text.matches("…")，线性时间。',
     ),
     "sample_text": ("A message to try it on (optional)", "用于试验的消息（可选）"),

@@ -25,6 +25,7 @@ from admin.api.user_devices import UserDeviceEndpoints
 from admin.api.user_reads import UserReadEndpoints
 from admin.api.users import UserEndpoints
 from admin.audit import AuditLog
+from admin.console.desk import Desk
 from admin.console.users import UserActs
 from homeserver.accounts.devices import Devices
 from homeserver.assembly.accounts import AccountParts
@@ -33,7 +34,7 @@ from homeserver.assembly.admin_oversight import OversightParts, build_oversight
 from homeserver.assembly.admin_rooms import AdminRoomParts, build_admin_rooms
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
-from homeserver.assembly.console import ConsoleActs, console_endpoints
+from homeserver.assembly.console import ConsoleActs, build_desk, console_endpoints
 from homeserver.assembly.federation import FederationParts
 from homeserver.assembly.media import MediaParts
 from homeserver.assembly.people import PeopleParts
@@ -45,6 +46,7 @@ class AdminParts:
     """What others may use of it, and the endpoints."""
 
     audit: AuditLog
+    desk: Desk
     roles: OperatorRoles
     tools: AccountTools
     accounts: Accounts
@@ -92,12 +94,15 @@ async def build_admin(
         tokens=tokens,
         notices=people.notices,
         rooms=rooms,
+        four_eyes=four_eyes,
     )
     evidence = build_evidence(base, parts, tools, rooms.jobs)
+    desk = build_desk(base, accounts, audit)
     await rooms.jobs.start()
     oversight = build_oversight(base, parts, media, federation, audit)
     return AdminParts(
         audit=audit,
+        desk=desk,
         roles=roles,
         rooms=rooms,
         oversight=oversight,
@@ -115,7 +120,7 @@ async def build_admin(
             *evidence.endpoints,
             ServerNoticeEndpoints(db, audit, people.notices),
             OperatorTokenEndpoints(OperatorTokens(tools, base.world.randomness)),
-            *console_endpoints(base, accounts, parts, acts),
+            *console_endpoints(base, desk, parts, acts),
             UserEndpoints(db, changes, accounts.users),
             AccountActEndpoints(changes, access, roles),
             SanctionEndpoints(sanctions),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from admin.actions.four_eyes import FourEyes
 from admin.actions.room_deletion import RoomDeletion
+from admin.actions.room_hand import RoomHand
 from admin.actions.room_reading import OpenGate
 from admin.actions.room_tools import RoomTools
 from admin.actions.rooms import RoomActions
@@ -34,6 +35,7 @@ class AdminRoomParts:
     views: RoomViews
     actions: RoomActions
     deletion: RoomDeletion
+    hand: RoomHand
     endpoints: list[object]
 
 
@@ -71,6 +73,7 @@ async def build_admin_rooms(
         views=views,
         actions=actions,
         deletion=deletion,
+        hand=RoomHand(tools, parts.store, commands.creation),
         endpoints=[
             RoomLists(db, parts.rooms, views),
             RoomContent(history, parts.rooms, parts.store, views),

@@ -20,6 +20,7 @@ from homeserver.accounts.moderation import AccountModeration
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.admin import AdminParts
 from homeserver.assembly.base import Base
+from homeserver.assembly.console_spam import SpamFaces, spam_pages
 from homeserver.assembly.federated_rooms import FederatedRoomParts
 from homeserver.assembly.federation import FederationParts
 from homeserver.assembly.media import MediaParts
@@ -80,12 +81,14 @@ def spam_endpoints(
     media.repository.abuse = accounts.profiles.abuse = spam.gate
     admin.for_clients.append(AppealEndpoint(spam.reviewing))
     trials = HistoryTrials(world.db, spam.book, spam.engine.around, admin.rooms.jobs, world.clock)
-    return [
-        RuleEndpoints(spam.book, admin.audit),
-        TrialEndpoints(spam.book, trials),
-        PolicyListEndpoints(spam.lists, admin.audit),
-        DecisionEndpoints(spam.reviewing, admin.audit),
-    ]
+    faces = SpamFaces(
+        rules=RuleEndpoints(spam.book, admin.audit),
+        trials=TrialEndpoints(spam.book, trials),
+        lists=PolicyListEndpoints(spam.lists, admin.audit),
+        decisions=DecisionEndpoints(spam.reviewing, admin.audit),
+    )
+    pages = spam_pages(base, admin, faces, spam.book, spam.reviewing, spam.lists)
+    return [faces.rules, faces.trials, faces.lists, faces.decisions, *pages]
 
 
 def ask_policy_servers(base: Base, parts: RoomParts, transport: FederationParts, spam: SpamParts) -> None:

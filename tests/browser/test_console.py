@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import BrowserContext, Page, ViewportSize, expect
 
+from homeserver.web.endpoint import Endpoint
+from tests.admin.console.furnished import Ids, furnish, pages_of
+from tests.admin.console.test_every_page import NASTY
 from tests.admin.people import PASSWORD, Crew, crew_of
 from tests.kit.browser import chromium, server_for_browsers
-from tests.kit.server import Client, RunningServer
+from tests.kit.server import RunningServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs("chromium")]
 SIZES: dict[str, ViewportSize] = {
@@ -23,8 +27,6 @@ SIZES: dict[str, ViewportSize] = {
 }
 # Where to keep what the pages look like, for people who look.
 SHOTS = os.environ.get("HANSA_SHOTS")
-LISTS = ("users", "rooms", "reports", "media", "federation", "tokens", "notices", "jobs", "audit", "config")
-NASTY = """"><img src=x onerror=alert(1)><script>alert(2)</script>'+alert(3)+'{{7*7}}javascript:alert(4)\u202e"""
 
 
 @pytest.fixture
@@ -52,6 +54,11 @@ async def busy(crew: Crew) -> tuple[str, str]:
     await crew.moderator.post("/rooms/{}/report/{}", room_id, event_id, body={"reason": "Advertising"})
     await speaker.request("POST", "/_matrix/media/v3/upload", data=b"file", headers={"Content-Type": "image/png"})
     return room_id, event_id
+
+
+def html_pages(server: RunningServer, ids: Ids) -> list[tuple[Endpoint, str]]:
+    """Those that people look at."""
+    return [page for page in pages_of(server, ids) if not page[1].endswith((".json", ".jsonl"))]
 
 
 async def log_in(server: RunningServer, context: BrowserContext, name: str) -> Page:
@@ -95,9 +102,7 @@ async def sideways(page: Page) -> bool:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_every_page_can_be_read_by_everybody(server: RunningServer, crew: Crew, size: str, scheme: Any) -> None:
     """Axe finds nothing serious, nothing is cut off, no page breaks its own policy."""
-    room_id, event_id = await busy(crew)
-    paths = [*LISTS, f"users/{crew.user.user_id}", f"rooms/{room_id}", f"rooms/{room_id}/members"]
-    paths += [f"rooms/{room_id}/timeline", f"events/{event_id}", "reports/1"]
+    ids = await furnish(server, crew, "Buy 花园 followers at spam.example")
     async with chromium() as context:
         page = await log_in(server, context, "owner")
         await page.set_viewport_size(SIZES[size])
@@ -105,12 +110,12 @@ async def test_every_page_can_be_read_by_everybody(server: RunningServer, crew: 
         complaints: list[str] = []
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         bad = []
-        for path in ("", *paths):
-            await page.goto(f"{server.base_url}/admin" + (f"/{path}" if path else ""))
+        for declared, path in html_pages(server, ids):
+            await page.goto(f"{server.base_url}{path}")
             bad += await serious(page)
             bad += [f"{page.url} is too wide"] if await sideways(page) else []
             assert await page.get_by_role("heading", level=1).count() == 1, path
-            await keep(page, f"{scheme}-{path.partition('/')[0] or 'overview'}-{len(path.split('/'))}")
+            await keep(page, f"{scheme}{re.sub(r'[^a-z]+', '-', declared.paths[0])}")
         assert not bad, "\n".join(bad)
         assert not [text for text in complaints if "Content Security Policy" in text], complaints
 
@@ -149,39 +154,17 @@ async def test_a_phone_shows_the_menu_when_it_is_asked_for(server: RunningServer
         await expect(page.get_by_role("link", name="跳到正文")).to_be_focused()
 
 
-async def nasty(client: Client) -> tuple[str, str]:
-    """Everything that somebody can name, named nastily."""
-    await client.put("/profile/{}/displayname", client.user_id, body={"displayname": NASTY[:250]})
-    await client.put("/devices/{}", client.device_id, body={"display_name": NASTY})
-    room_id = await client.create_room(name=NASTY, topic=NASTY)
-    event_id = await client.send(room_id, NASTY, formatted_body=NASTY)
-    headers = {"User-Agent": NASTY.encode("ascii", "ignore").decode(), "Content-Type": "text/html"}
-    path = "/_matrix/media/v3/upload"
-    await client.request("POST", path, data=NASTY.encode(), headers=headers, query={"filename": NASTY})
-    await client.post("/rooms/{}/report/{}", room_id, event_id, body={"reason": NASTY})
-    await client.post("/users/{}/report", client.user_id, body={"reason": NASTY})
-    return room_id, event_id
-
-
 async def test_nasty_strings_are_only_shown(server: RunningServer, crew: Crew) -> None:
     """T-M1, T-M15: names, bodies, reasons, file names and programs run nothing and load nothing, on any page."""
-    room_id, event_id = await nasty(crew.user)
-    paths = [*LISTS, f"users/{crew.user.user_id}", f"rooms/{room_id}", f"rooms/{room_id}/members", "reports/1"]
-    paths += [
-        f"rooms/{room_id}/timeline",
-        f"events/{event_id}",
-        f"users?q={NASTY}",
-        "rooms?q=%3Cscript%3E",
-        "reports/2",
-    ]
+    pages = [path for _, path in html_pages(server, await furnish(server, crew, NASTY))]
     async with chromium() as context:
         page = await log_in(server, context, "owner")
         alerts: list[str] = []
         page.on("dialog", lambda dialog: alerts.append(dialog.message))
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
-        for path in paths:
-            await page.goto(f"{server.base_url}/admin/{path}")
+        for path in [*pages, f"/admin/users?q={NASTY}", "/admin/rooms?q=%3Cscript%3E"]:
+            await page.goto(f"{server.base_url}{path}")
             assert await page.locator("main img, main script").count() == 0, path
             assert "49" not in await page.locator("h1").first.inner_text(), path
         assert not alerts

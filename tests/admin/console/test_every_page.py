@@ -1,0 +1,91 @@
+"""Each page of the console, asked for by everybody, with everything on it named nastily."""
+
+from __future__ import annotations
+
+import csv
+import io
+from html.parser import HTMLParser
+
+import pytest
+
+from admin.console.desk import NAVIGATION
+from homeserver.core.operators import Permission, Role, may
+from tests.admin.console.furnished import furnish, pages_of
+from tests.admin.console.visitor import Visitor
+from tests.admin.people import Crew
+from tests.kit.server import RunningServer
+
+pytestmark = pytest.mark.slow
+NASTY = """"><img src=x onerror=alert(1)><script>alert(2)</script>'+alert(3)+'{{7*7}}javascript:alert(4)\u202e"""
+# What it takes to see pages that the navigation doesn't name; others are told by the page that they lie under.
+_NEEDS = {
+    "/admin/events/{event_id}": Permission.READ_CONTENT,
+    "/admin/rooms/{room_id}/timeline": Permission.READ_CONTENT,
+    "/admin/spam/new": Permission.CHANGE_RULES,
+    "/admin/spam/rules/{rule_id}/edit": Permission.CHANGE_RULES,
+}
+
+
+class _Suspicion(HTMLParser):
+    """Finds what our own templates never write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name.startswith("on") or name == "style" or (value or "").lstrip().lower().startswith("javascript:"):
+                self.found.append(f"{tag} {name}={value}")
+        if tag in ("img", "iframe", "object") or (tag == "script" and dict(attrs).get("src") is None):
+            self.found.append(tag)
+
+
+def suspicious(page: str) -> list[str]:
+    parser = _Suspicion()
+    parser.feed(page)
+    return parser.found
+
+
+def needs_of(path: str) -> Permission:
+    """The longest path of the navigation that this one lies under says it."""
+    known = {where: needs for _, pages in NAVIGATION for where, _, needs in pages}
+    return _NEEDS.get(path) or known[max((where for where in known if path.startswith(where)), key=len)]
+
+
+async def test_each_page_by_each_role(server: RunningServer, crew: Crew) -> None:
+    """T-J1, T-J2: who may sees it, who may not is told so and nothing else, a stranger is sent to the log-in."""
+    pages = pages_of(server, await furnish(server, crew, "Plain text"))
+    assert len(pages) > 25
+    names = {
+        Role.OWNER: "owner",
+        Role.ADMIN: "the-admin",
+        Role.MODERATOR: "the-moderator",
+        Role.AUDITOR: "the-auditor",
+    }
+    stranger = Visitor(server)
+    for _, path in pages:
+        sent = await stranger.get(path)
+        assert (sent.status, sent.headers["Location"].partition("?")[0]) == (303, "/admin/login"), path
+    for role, name in names.items():
+        visitor = await Visitor(server).log_in(name)
+        for declared, path in pages:
+            expected = 200 if may(role, needs_of(declared.paths[0])) else 403
+            assert (await visitor.get(path)).status == expected, (role, path)
+
+
+async def test_nothing_that_somebody_named_is_markup(server: RunningServer, crew: Crew) -> None:
+    """T-M1, T-M15, T-J13: on no page, and in no file that a spreadsheet opens."""
+    visitor = await Visitor(server).log_in("owner")
+    for declared, path in pages_of(server, await furnish(server, crew, NASTY)):
+        page = await visitor.get(path)
+        assert page.status == 200, path
+        if "text/html" not in page.headers["Content-Type"]:
+            continue
+        assert not suspicious(visitor.page), path
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"], path
+        if "format=csv" in visitor.page:
+            file = await visitor.get(f"{path}?format=csv")
+            assert file.headers["Content-Type"].startswith("text/csv"), declared.paths[0]
+            for row in csv.reader(io.StringIO(file.body.decode())):
+                assert not any(cell.startswith(("=", "+", "-", "@")) for cell in row), path
