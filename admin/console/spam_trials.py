@@ -13,7 +13,7 @@ from admin.console.desk import Desk, Visit, rule_path
 from admin.console.page import page
 from admin.jobs import Jobs
 from admin.spam.api import TrialBody, TrialEndpoints
-from admin.storage import rule_reads
+from admin.storage import console_reads, rule_reads
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.operators import Permission
 from homeserver.runtime.clock import Clock
@@ -53,7 +53,8 @@ class SpamTrialPages:
             raise NotFound("there is no such trial")
         found: dict[str, Any] = orjson.loads(row.progress)
         samples = found.get("samples", []) if visit.may(Permission.READ_CONTENT) else []
-        marks = await self._marks.of([sample["event_id"] for sample in samples])
+        shown = [sample["event_id"] for sample in samples]
+        marks, bodies = await self._marks.of(shown), await self._marks.bodies(shown)
         days = [(_day(int(day)), hits) for day, hits in found.get("by_day", {}).items()][-_DAYS_SHOWN:]
         values = {
             "rule_id": rule_id,
@@ -65,7 +66,10 @@ class SpamTrialPages:
             "rooms": list(found.get("by_room", {}).items())[:_GROUPS_SHOWN],
             "senders": list(found.get("by_sender", {}).items())[:_GROUPS_SHOWN],
             "overlap": list(found.get("overlap", {}).items())[:_GROUPS_SHOWN],
-            "samples": [{**sample, "is_spam": marks.get(sample["event_id"])} for sample in samples],
+            "samples": [
+                {**sample, "is_spam": marks.get(sample["event_id"]), "body": bodies.get(sample["event_id"], "")}
+                for sample in samples
+            ],
             "marked": len(marks),
             "right": sum(marks.values()),
         }
@@ -93,6 +97,10 @@ class SampleMarks:
     async def of(self, event_ids: list[str]) -> dict[str, bool]:
         """Which of these are spam, and which aren't; others were not looked at."""
         return dict(await rule_reads.sample_marks(self._db, event_ids))
+
+    async def bodies(self, event_ids: list[str]) -> dict[str, str]:
+        """What these say, for people who may read it."""
+        return await console_reads.bodies(self._db, event_ids)
 
     async def say(self, event_id: str, is_spam: bool, visit: Visit) -> None:
         """Keeps it, with an audit entry."""

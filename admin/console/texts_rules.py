@@ -52,6 +52,7 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     "hits_of_day": ("acted {enforced} times, {shadowed} times in shadow", "执行 {enforced} 次，影子 {shadowed} 次"),
     "rule_new": ("New rule", "新建规则"),
     "rule_id": ("Id (letters, digits, - and _)", "ID（字母、数字、- 和 _）"),
+    "id": ("Id", "ID"),
     "rule_title": ("Title, for moderators", "标题（供版主查看）"),
     "condition": ("Condition", "条件"),
     "condition_help": (
@@ -68,7 +69,7 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     "then": ("What it does", "执行操作"),
     "action": ("Action", "操作"),
     "action_reason": ("What the sender is told", "告知发送者的内容"),
-    "action_detail": ("Minutes, seconds, pattern, room or address", "分钟、秒、模式、房间或地址"),
+    "action_detail": ("What it needs (in brackets)", "所需参数（括号内）"),
     "where_when": ("Where and when", "范围与时间"),
     "percentage": ("Share of senders, %", "发送者比例（%）"),
     "only_rooms": ("In these rooms alone (empty: everywhere)", "仅限这些房间（留空：所有）"),
@@ -171,7 +172,7 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "do_withdraw": ("Take back", "收回"),
     "entity": ("User, server or room", "用户、服务器或房间"),
-    "recommendation": ("Recommendation", "建议"),
+    "recommendation": ("Advice", "建议"),
     "approvals_text": (
         "What an operator tried that needs a second one. An approval counts once, for an hour, and whoever asked then "
         "does it again.",
