@@ -121,13 +121,22 @@ async def build_admin(
             ServerNoticeEndpoints(db, audit, people.notices),
             OperatorTokenEndpoints(OperatorTokens(tools, base.world.randomness)),
             *console_endpoints(base, desk, parts, acts),
-            UserEndpoints(db, changes, accounts.users),
-            AccountActEndpoints(changes, access, roles),
-            SanctionEndpoints(sanctions),
-            UserDeviceEndpoints(tools, access),
-            UserReadEndpoints(tools, people.moderation),
-            RegistrationTokenEndpoints(tokens),
+            *_account_endpoints(tools, acts, people, accounts),
             ServerEndpoints(tools),
             MediaStatistics(db),
         ],
     )
+
+
+def _account_endpoints(
+    tools: AccountTools, acts: ConsoleActs, people: PeopleParts, accounts: AccountParts
+) -> list[object]:
+    users = acts.users
+    return [
+        UserEndpoints(tools.db, users.accounts, accounts.users),
+        AccountActEndpoints(users.accounts, users.access, tools.roles),
+        SanctionEndpoints(users.sanctions),
+        UserDeviceEndpoints(tools, users.access),
+        UserReadEndpoints(tools, people.moderation),
+        RegistrationTokenEndpoints(acts.tokens),
+    ]
