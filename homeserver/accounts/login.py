@@ -47,13 +47,14 @@ class Login:
         return await self.open(user_id, device_id=device_id, display_name=display_name, refreshable=refreshable)
 
     async def prove(self, identifier: Mapping[str, Any], password: str, *, address: str) -> UserId:
-        """Whose password this is, if the account may be used. Raises as `by_password`."""
+        """Whose password this is, if the account may be used. Raises as `by_password`, and Unavailable."""
         user_id = await self._named(identifier)
         self._limiter.check("login_address", address)
         self._limiter.check("login_account", user_id)
         failures = f"{user_id} {address}"
         self._limiter.check("login_failed", failures)
-        if not await self._users.is_password(user_id, password):
+        is_known = await self._users.is_password(user_id, password)
+        if not is_known and not await self._users.take_in(user_id, password):
             # A deactivated account has no password any more, so it is told apart only by its former owner's words.
             raise Forbidden("wrong user name or password")
         self._limiter.forget("login_failed", failures)

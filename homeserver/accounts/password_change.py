@@ -9,7 +9,7 @@ from homeserver.accounts.email_stage import EmailProofs
 from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.uia import EMAIL, PASSWORD, Flow, Uia
 from homeserver.accounts.users import Users
-from homeserver.core.errors import MissingToken
+from homeserver.core.errors import Forbidden, MissingToken
 from homeserver.core.identifiers import DeviceId, UserId
 
 _OPERATION = "account/password"
@@ -33,7 +33,8 @@ class PasswordChange:
         *,
         logout_devices: bool,
     ) -> None:
-        """For somebody who is logged in. Raises Challenge, WeakPassword."""
+        """For somebody who is logged in. Raises Challenge, WeakPassword, Forbidden."""
+        await self._check_ours(user_id)
         self._users.check_new_password(new_password)
         flows: list[Flow] = [(PASSWORD,)]
         if self._proofs.are_possible:
@@ -48,13 +49,18 @@ class PasswordChange:
     async def by_mail(self, new_password: str, auth: Mapping[str, Any] | None, *, logout_devices: bool) -> None:
         """For somebody who isn't: the account is the one that the confirmed address belongs to.
 
-        Raises Challenge, WeakPassword, NoProof; MissingToken where no mail is sent.
+        Raises Challenge, WeakPassword, NoProof; MissingToken where no mail is sent, Forbidden.
         """
         if not self._proofs.are_possible:
             raise MissingToken("an access token is needed")
         self._users.check_new_password(new_password)
         done = await self._uia.require(_OPERATION, auth, [(EMAIL,)])
         user_id = await self._proofs.use_for_password(done[EMAIL])
+        await self._check_ours(user_id)
         await self._users.set_password(user_id, new_password)
         if logout_devices:
             await self._sessions.end_all(user_id)
+
+    async def _check_ours(self, user_id: UserId) -> None:
+        if await self._users.is_kept_elsewhere(user_id):
+            raise Forbidden("this password is changed where it is kept: in the directory of this server's people")

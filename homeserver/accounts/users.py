@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import orjson
 
@@ -30,6 +31,22 @@ class NewUser:
     user_type: str | None = None
 
 
+class Elsewhere(Protocol):
+    """Passwords that are kept in another place, for accounts that have none here."""
+
+    async def is_password(self, user_id: UserId, password: str) -> bool:
+        """Raises Unavailable."""
+        ...
+
+    async def take_in(self, user_id: UserId, password: str) -> bool:
+        """For a name that nobody has: whether there is an account of it now. Raises Forbidden, Unavailable."""
+        ...
+
+    async def knows(self, user_id: UserId) -> bool:
+        """Whether this account is somebody's there."""
+        ...
+
+
 class Users:
     """The accounts of this server."""
 
@@ -43,6 +60,8 @@ class Users:
         self.server_name = server_name
         # Raises MatrixError for ids that bridges keep for themselves. Set by the assembly.
         self.check_reserved: Callable[[UserId], None] = lambda user_id: None
+        # Set by the assembly.
+        self.elsewhere: Elsewhere | None = None
         self._erased: dict[UserId, int] | None = None
 
     def user_id_of(self, name: str) -> UserId:
@@ -137,15 +156,33 @@ class Users:
                 await also(tx)
 
     async def is_password(self, user_id: UserId, password: str) -> bool:
-        """Whether this is the user's password; as slow for a user who doesn't exist. Renews an outdated hash."""
+        """Whether this is the user's password; as slow for a user who doesn't exist. Renews an outdated hash.
+
+        Raises Unavailable where it is kept elsewhere, and that can't be asked.
+        """
         user = await users.by_id(self._db, user_id)
         usable = user if user is not None and not user.is_deactivated else None
+        if self.elsewhere is not None and usable is not None and usable.password_hash is None:
+            return await self.elsewhere.is_password(user_id, password)
         matches = await self._passwords.verify(usable.password_hash if usable else None, password)
         if matches and usable and usable.password_hash and self._passwords.is_outdated(usable.password_hash):
             hashed = await self._passwords.hash(password)
             async with self._db.transaction() as tx:
                 await users.set_password(tx, user_id, hashed)
         return matches
+
+    async def take_in(self, user_id: UserId, password: str) -> bool:
+        """Makes the account of somebody who is known elsewhere, for a name that nobody has here; whether it did.
+
+        Raises Forbidden, Unavailable.
+        """
+        if self.elsewhere is None or await users.by_id(self._db, user_id) is not None:
+            return False
+        return await self.elsewhere.take_in(user_id, password)
+
+    async def is_kept_elsewhere(self, user_id: UserId) -> bool:
+        """Whether the user's password is none of ours."""
+        return self.elsewhere is not None and await self.elsewhere.knows(user_id)
 
     async def is_registration_token(self, token: str) -> bool:
         if len(token) > 64 or "\x00" in token:

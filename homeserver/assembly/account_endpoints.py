@@ -6,6 +6,7 @@ from functools import partial
 
 from homeserver.accounts.bridged import BridgedAccounts
 from homeserver.accounts.devices import Devices
+from homeserver.accounts.directory_login import DirectoryLogin, LdapDirectory
 from homeserver.accounts.login import Login
 from homeserver.accounts.login_tokens import LoginTokens
 from homeserver.accounts.password_change import PasswordChange
@@ -54,6 +55,8 @@ def account_endpoints(
     lifetime_s = base.config.sessions.login_token_lifetime_s
     tokens = LoginTokens(db, clock, base.world.randomness, lifetime_s=lifetime_s)
     login = Login(db, users, sessions, tokens, base.limiter)
+    if (url := base.config.ldap.url) is not None:
+        users.elsewhere = DirectoryLogin(LdapDirectory(url, base.config.ldap), db, users, door.welcome)
     login.abuse = registration.abuse = parts.policy
     deactivation = accounts.deactivation
     base.tasks.start(deactivation.resume(), name="deactivations")

@@ -14,7 +14,7 @@ from immutables import Map
 
 from homeserver.config import checks
 from homeserver.config.options import Secret, option, section
-from homeserver.config.sign_in import Captcha, Email, JwtLogin, ServerNotices, SsoProvider, Webhooks
+from homeserver.config.sign_in import Captcha, Email, JwtLogin, Ldap, ServerNotices, SsoProvider, Webhooks
 
 Act = Literal["erase", "impersonate", "delete_room", "purge_history"]
 Api = Literal["client", "federation", "admin", "media", "health", "metrics"]
@@ -520,6 +520,7 @@ class Config:
     email: Email = section(Email(), "Mail that Hansa sends.")
     sso: tuple[SsoProvider, ...] = section((), "Services at which people sign in.")
     jwt: JwtLogin = section(JwtLogin(), "Log-in by tokens that a service of yours signs.")
+    ldap: Ldap = section(Ldap(), "A directory of the operator's people.")
     password: Password = section(Password(), "How passwords are hashed.")
     sessions: Sessions = section(Sessions(), "How long logins last.")
     rooms: Rooms = section(Rooms(), "How new rooms begin.")

@@ -77,6 +77,27 @@ class SsoProvider:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ldap:
+    """A directory of the operator's people: they log in with the password that they have there."""
+
+    url: str | None = option(None, "`ldaps://` or `ldap://` and its host; without one no directory is asked.")
+    starttls: bool = option(False, "Whether an `ldap://` connection is encrypted before anything is said.")
+    ca_path: Path | None = option(None, "File (PEM) with the authority of its certificate; none means the system's.")
+    user_dn: str = option(
+        "uid={name},ou=people,dc=example,dc=org", "Whose entry a user name means, where there is no `bind_dn`."
+    )
+    bind_dn: str | None = option(None, "An account that may search the directory for the entry of a user name.")
+    bind_password: Secret | None = option(None, "Its password.")
+    base_dn: str = option("ou=people,dc=example,dc=org", "Where it searches.")
+    filter: str = option("(&(objectClass=person)(uid={name}))", "What it searches for.")
+    id_attribute: str = option(
+        "entryUUID",
+        "What an entry is known by, whatever its name: `entryUUID`, `ipaUniqueID`, `objectGUID`.",
+    )
+    display_name_attribute: str = option("displayName", "What a new account is called.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JwtLogin:
     """Log-in by tokens that a service of yours signs (`org.matrix.login.jwt`)."""
 

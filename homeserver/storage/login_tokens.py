@@ -10,6 +10,7 @@ _END = "DELETE FROM login_tokens WHERE user_id = $1"
 _EXPIRE = "DELETE FROM login_tokens WHERE expires_ts <= $1"
 _TAKE = "DELETE FROM login_tokens WHERE digest = $1 AND expires_ts > $2 RETURNING user_id"
 _HOLDER = "SELECT user_id FROM external_ids WHERE provider = $1 AND subject = $2"
+_HAS_LINK = "SELECT EXISTS (SELECT FROM external_ids WHERE provider = $1 AND user_id = $2)"
 _LINK = "INSERT INTO external_ids (provider, subject, user_id) VALUES ($1, $2, $3)"
 _UNLINK_ALL = "DELETE FROM external_ids WHERE user_id = $1"
 
@@ -34,6 +35,11 @@ async def holder(db: Reader, provider: str, subject: str) -> UserId | None:
     """Who this identity of a sign-in service is here."""
     user_id: UserId | None = await db.fetchval(_HOLDER, provider, subject)
     return user_id
+
+
+async def has_link(db: Reader, provider: str, user_id: UserId) -> bool:
+    """Whether this user is somebody at this sign-in service."""
+    return bool(await db.fetchval(_HAS_LINK, provider, user_id))
 
 
 async def link(tx: Tx, provider: str, subject: str, user_id: UserId) -> None:
