@@ -6,7 +6,7 @@ from functools import partial
 
 from homeserver.accounts.bridged import BridgedAccounts
 from homeserver.accounts.devices import Devices
-from homeserver.accounts.directory_login import DirectoryLogin, LdapDirectory
+from homeserver.accounts.directory_login import DirectoryLogin
 from homeserver.accounts.login import Login
 from homeserver.accounts.login_tokens import LoginTokens
 from homeserver.accounts.password_change import PasswordChange
@@ -32,6 +32,7 @@ from homeserver.client_api.server_info import ServerInfo
 from homeserver.ports import Bridges
 from homeserver.rooms.commands.auto_join import AutoJoin
 from homeserver.storage import experimental_features
+from homeserver.web.ldap import LdapDirectory
 
 
 def account_endpoints(
