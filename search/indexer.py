@@ -23,20 +23,21 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 from search import storage
 from search.documents import document_of, is_edit, key_of
-from search.storage import CONSUMER
-from search.tiers import Document, Gone, Tier, TierFault
+from search.tiers import Document, Gone, Refused, Tier, TierFault, TierLost
 
 log = structlog.get_logger()
 
 FLUSH_S = 0.25
+# How long a search waits for what was said last: a slow tier makes answers partial, not slow.
+FLUSH_PATIENCE_S = 2.0
 BATCH = 500
 RETRY_MAX_S = 60.0
 # So many events of a backlog that a tier can't take are noted; beyond that it is read from the journal again.
 NOTED_MAX = 50_000
 
 
-class Renewable(Protocol):
-    """What of a tier is made anew when it was lost or damaged."""
+class RenewableTier(Tier, Protocol):
+    """A tier that is made anew when it was lost or damaged."""
 
     async def clear(self) -> None:
         """Empties it."""
@@ -50,14 +51,17 @@ class Renewable(Protocol):
 class Indexer:
     """Takes in what rooms say."""
 
-    def __init__(self, db: Database, journal: Journal, clock: Clock, tier: Tier, renewable: Renewable) -> None:
+    def __init__(self, db: Database, journal: Journal, clock: Clock, tier: RenewableTier, consumer: str) -> None:
         self._db = db
         self._journal = journal
         self._clock = clock
         self._tier = tier
-        self._renewable = renewable
+        self._consumer = consumer
         self._changed: dict[EventId, None] = {}
         self._redacted: dict[int, None] = {}
+        self._purged: dict[int, Gone] = {}
+        self._letters = 0
+        self._behind_since_ms: int | None = None
         self._heard = 0
         self._caught_up = 0
         self._catch_up_to = 0
@@ -70,22 +74,41 @@ class Indexer:
 
     async def start(self, *, is_empty: bool) -> None:
         """Learns how far an earlier run came; `run` takes in what came since, beside the requests."""
-        found = await journal_cursors.position(self._db, CONSUMER)
+        found = await journal_cursors.position(self._db, self._consumer)
+        self._letters = await storage.count_letters(self._db, self._consumer)
         if is_empty or found is None:
-            await self._begin_anew()
+            # Beside the requests: the tier may not be there yet.
+            self._needs_mending = True
         self._caught_up = self._position = 0 if is_empty or found is None else found
         self._catch_up_to = self._heard = self._journal.visible
         self._journal.listen(self.hear)
-        self._journal.follow(CONSUMER, lambda: self._caught_up if self._is_behind else self._written)
+        self._journal.follow(self._consumer, lambda: self._caught_up if self._is_behind else self._written)
 
     @property
     def heard(self) -> int:
         """The journal's position up to which it knows what changed."""
         return self._heard
 
-    def mend(self) -> None:
-        """The tier was found damaged: the next round empties it and fills it again."""
-        self._needs_mending = True
+    @property
+    def lag_s(self) -> float:
+        """How old the oldest thing is that isn't in the tier."""
+        if self._behind_since_ms is None or not (self._is_behind or self._has_noted):
+            return 0.0
+        return max(0.0, (self._clock.now_ms() - self._behind_since_ms) / 1000)
+
+    @property
+    def dead_letters(self) -> int:
+        """How many events the tier won't take."""
+        return self._letters
+
+    @property
+    def failures(self) -> int:
+        """How many rounds failed since the last one that didn't."""
+        return self._failures
+
+    def failed(self, fault: TierFault) -> None:
+        """A search found the tier failing. If it is lost, the next round empties it and fills it again."""
+        self._needs_mending |= isinstance(fault, TierLost)
 
     async def run(self) -> None:
         """One round of a background task."""
@@ -98,8 +121,10 @@ class Indexer:
                 await self._catch_up()
             await self.flush()
             self._failures = 0
+            self._behind_since_ms = None
         except TierFault as fault:
             self._failures += 1
+            self.failed(fault)
             log.warning("search_index_behind", error=str(fault), failures=self._failures)
         await self._clock.sleep(min(RETRY_MAX_S, FLUSH_S * 2 ** min(self._failures, 10)))
 
@@ -116,9 +141,15 @@ class Indexer:
             elif entry.kind == "redacted":
                 self._redacted.update(dict.fromkeys(entry.payload))
             elif entry.kind == PURGED:
-                self._changed.update(dict.fromkeys(entry.payload.event_ids))
+                gone = entry.payload
+                self._purged.update(
+                    (nid, Gone(nid, gone.room_nid, entry.position, event_id, None))
+                    for nid, event_id in zip(gone.event_nids, gone.event_ids, strict=True)
+                )
             self._heard = entry.position
-        if len(self._changed) > NOTED_MAX and self._failures and not self._is_behind:
+        if self._behind_since_ms is None and self._has_noted:
+            self._behind_since_ms = self._clock.now_ms()
+        if len(self._changed) > NOTED_MAX and not self._is_behind:
             self._caught_up, self._catch_up_to = self._written, self._heard
             self._changed.clear()
 
@@ -127,17 +158,23 @@ class Indexer:
         if self._failures or self._needs_mending:
             return False
         try:
-            await self.flush()
-        except TierFault:
+            async with asyncio.timeout(FLUSH_PATIENCE_S):
+                await self.flush()
+        except (TierFault, TimeoutError):
             return False
         return not self._is_behind
 
     async def flush(self) -> None:
         """Takes in all that was heard, with the cursor. Raises TierFault."""
         # Who holds the lock may have taken some that aren't in the tier yet.
-        if not self._changed and not self._redacted and not self._writing.locked():
+        if not self._has_noted and not self._writing.locked():
             return
         async with self._writing:
+            while self._purged:
+                gone = list(self._purged.values())[:BATCH]
+                await self._tier.write((), gone)
+                for one in gone:
+                    del self._purged[one.event_nid]
             if self._redacted:
                 nids = list(self._redacted)[:BATCH]
                 for event_id in await storage.concerned(self._db, nids, ()):
@@ -164,7 +201,11 @@ class Indexer:
     @property
     def _written(self) -> int:
         """Nothing noted means that the tier has all of it."""
-        return self._position if self._changed or self._redacted else self._heard
+        return self._position if self._has_noted else self._heard
+
+    @property
+    def _has_noted(self) -> bool:
+        return bool(self._changed or self._redacted or self._purged)
 
     def _note(self, event: Event) -> None:
         if key_of(event) is None:
@@ -175,10 +216,11 @@ class Indexer:
     async def _begin_anew(self) -> None:
         # In this order: a crash between two of these steps begins anew once more.
         async with self._writing:
-            await self._renewable.clear()
+            await self._tier.clear()
             async with self._db.transaction() as tx:
-                await storage.reset(tx)
-            await self._renewable.adopt()
+                await storage.reset(tx, self._consumer)
+            await self._tier.adopt()
+            self._letters = self._position = 0
 
     async def _catch_up(self) -> None:
         async with self._writing:
@@ -195,7 +237,7 @@ class Indexer:
 
     async def _advance(self, position: int) -> None:
         async with self._db.transaction() as tx:
-            await journal_cursors.advance(tx, CONSUMER, position)
+            await journal_cursors.advance(tx, self._consumer, position)
         self._position = max(self._position, position)
 
     async def _write(self, ids: Collection[EventId], version: int) -> None:
@@ -211,25 +253,46 @@ class Indexer:
             nid for ones in children.values() for child in ones if child.rel_type == "m.replace" for nid in child.nids
         }
         edits = {one.nid: one for one in await events.by_nids(self._db, nids)} if nids else {}
-        received = await storage.received(self._db, [one.nid for one in shown]) if shown else {}
+        received = await storage.received(self._db, [one.nid for one in found]) if found else {}
         said = [(one, _latest(one, children[one.event.event_id], edits)) for one in shown]
-        documents = await asyncio.to_thread(_documents, said, version, received)
+        documents, refused = await asyncio.to_thread(_documents, said, version, received)
         kept = {document.event_nid for document in documents}
         gone = [
-            Gone(one.nid, one.room_nid, version)
+            Gone(one.nid, one.room_nid, version, one.event.event_id, received.get(one.nid))
             for one in found
             if one.nid not in kept and (key_of(one.event) is not None or one.redacted_by is not None)
         ]
-        await self._tier.write(documents, gone)
+        refused += await self._tier.write(documents, gone)
+        await self._note_letters({one.event.event_id for one in found}, refused)
         for follower in self.followers:
             await follower(documents)
+
+    async def _note_letters(self, event_ids: Collection[str], refused: Sequence[Refused]) -> None:
+        if not refused and not self._letters:
+            return
+        taken = set(event_ids) - {one.event_id for one in refused}
+        async with self._db.transaction() as tx:
+            await storage.note_letters(tx, self._consumer, taken, refused, self._clock.now_ms())
+        self._letters = await storage.count_letters(self._db, self._consumer)
+        for one in refused:
+            log.warning("search_event_refused", event_id=one.event_id, reason=one.reason)
 
 
 def _documents(
     said: Sequence[tuple[StoredEvent, StoredEvent | None]], version: int, received: Mapping[int, int]
-) -> list[Document]:
-    made = (document_of(one, edit, version=version, received_ms=received.get(one.nid, 0)) for one, edit in said)
-    return [document for document in made if document is not None]
+) -> tuple[list[Document], list[Refused]]:
+    """What they say; and those that can't be read, so that one of them doesn't stop all the others."""
+    made: list[Document] = []
+    refused: list[Refused] = []
+    for one, edit in said:
+        try:
+            document = document_of(one, edit, version=version, received_ms=received.get(one.nid, 0))
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            refused.append(Refused(one.event.event_id, type(error).__name__))
+            continue
+        if document is not None:
+            made.append(document)
+    return made, refused
 
 
 def _latest(

@@ -99,7 +99,7 @@ class TierSearch:
             return await self._tier.find(question)
         except TierFault as fault:
             log.warning("search_failed", error=str(fault))
-            self._indexer.mend()
+            self._indexer.failed(fault)
             return None
 
     async def _rooms(self, viewer: UserId, names: Sequence[str]) -> dict[str, frozenset[str]]:

@@ -1,12 +1,11 @@
-"""What the indexer reads of the events, and its cursor."""
+"""What the indexer reads of the events, its cursor, and what an index wouldn't take."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from homeserver.storage.database import Reader, Tx
-
-CONSUMER = "search"
+from search.tiers import Refused
 
 _AFTER = """
     SELECT event_nid FROM events
@@ -24,6 +23,18 @@ _CONCERNED = """
 """
 _SENDERS = "SELECT sender, count(*) AS events FROM events WHERE event_nid = ANY($1::bigint[]) GROUP BY sender"
 _RESET = "DELETE FROM journal_cursors WHERE consumer = $1"
+_FORGET_LETTERS = "DELETE FROM search_dead_letters WHERE consumer = $1"
+_TAKEN = "DELETE FROM search_dead_letters WHERE consumer = $1 AND event_id = ANY($2::text[])"
+_REFUSED = """
+    INSERT INTO search_dead_letters (consumer, event_id, reason, noted_ms)
+    SELECT $1, event_id, reason, $4 FROM unnest($2::text[], $3::text[]) AS refused (event_id, reason)
+    ON CONFLICT (consumer, event_id) DO UPDATE SET reason = excluded.reason, noted_ms = excluded.noted_ms
+"""
+_COUNT_LETTERS = "SELECT count(*) FROM search_dead_letters WHERE consumer = $1"
+_LETTERS = """
+    SELECT event_id, reason, noted_ms FROM search_dead_letters WHERE consumer = $1
+    ORDER BY noted_ms DESC, event_id LIMIT $2
+"""
 
 
 async def after(db: Reader, position: int, upto: int, limit: int) -> list[int]:
@@ -46,6 +57,24 @@ async def senders(db: Reader, nids: Collection[int]) -> dict[str, int]:
     return {row["sender"]: row["events"] for row in await db.fetch(_SENDERS, list(nids))}
 
 
-async def reset(tx: Tx) -> None:
+async def reset(tx: Tx, consumer: str) -> None:
     """The index begins anew."""
-    await tx.execute(_RESET, CONSUMER)
+    await tx.execute(_RESET, consumer)
+    await tx.execute(_FORGET_LETTERS, consumer)
+
+
+async def note_letters(tx: Tx, consumer: str, taken: Collection[str], refused: Sequence[Refused], now_ms: int) -> None:
+    """What became of these events: those taken are dead letters no more, those refused are."""
+    await tx.execute(_TAKEN, consumer, list(taken))
+    ids, reasons = [one.event_id for one in refused], [one.reason for one in refused]
+    await tx.execute(_REFUSED, consumer, ids, reasons, now_ms)
+
+
+async def count_letters(db: Reader, consumer: str) -> int:
+    return int(await db.fetchval(_COUNT_LETTERS, consumer))
+
+
+async def letters(db: Reader, consumer: str, limit: int) -> list[tuple[str, str, int]]:
+    """Event id, reason and when it was noted (ms), the newest first."""
+    rows = await db.fetch(_LETTERS, consumer, limit)
+    return [(row["event_id"], row["reason"], row["noted_ms"]) for row in rows]

@@ -7,6 +7,7 @@ identifiers). A term is found in either, a phrase in `tokens` alone.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,14 +54,36 @@ class Document:
         that pages stay right while messages come."""
         return max(0, RANK_MAX - 4 * max(0, len(self.tokens) - 1).bit_length())
 
+    @property
+    def checksum(self) -> int:
+        """32 bits of all that a search can ask of it, whatever its version: sums of them are compared with sums."""
+        numbers = (self.event_nid, self.room_nid, self.place, self.source_nid, self.source_place, self.time_ms)
+        texts = (self.event_id, self.room_id, self.sender, self.type, self.key, self.thread_root or "")
+        lists = (self.tokens, self.extras, sorted(self.has), self.hosts, self.mentions)
+        parts = [repr(numbers), str(self.origin_server_ts), *texts, *("\x1e".join(some) for some in lists)]
+        return zlib.crc32("\x1f".join(parts).encode("utf-8", "surrogatepass"))
+
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """An event that isn't found any more, from journal position `version` on."""
+    """An event that isn't found any more, from journal position `version` on.
+
+    `received_ms` is None where nothing else is known of it any more: it was purged.
+    """
 
     event_nid: int
     room_nid: int
     version: int
+    event_id: str
+    received_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A document that a tier won't take, however often it is given. The reason never holds a word of it."""
+
+    event_id: str
+    reason: str
 
 
 # The query tree. Leaves are analysed already, so that every tier compares tokens alone.
@@ -189,13 +212,17 @@ class TierFault(Exception):
     """The tier can't be asked or written now. What wasn't written is written again later."""
 
 
+class TierLost(TierFault):
+    """What the tier held is gone or can't be read any more: it has to be emptied and filled anew."""
+
+
 class Tier(Protocol):
     """An engine that keeps documents: tantivy, Elasticsearch, or the cold archive."""
 
-    async def write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> None:
-        """Durable, and seen by the next `find`, once it returns. Doing it twice ends in the same place.
+    async def write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> Sequence[Refused]:
+        """Durable, and seen by the next `find`, once it returns; all but those refused.
 
-        Raises TierFault.
+        Doing it twice ends in the same place. Raises TierFault.
         """
         ...
 

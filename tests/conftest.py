@@ -47,7 +47,8 @@ def _may_mount() -> bool:
 def _missing_program(item: pytest.Item) -> str | None:
     marker = item.get_closest_marker("programs")
     absent = [name for name in (marker.args if marker else ()) if found(name) is None]
-    return f"{', '.join(absent)} not found: type `scripts/bootstrap programs`" if absent else None
+    group = "elasticsearch" if "elasticsearch" in absent else "programs"
+    return f"{', '.join(absent)} not found: type `scripts/bootstrap {group}`" if absent else None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -64,6 +64,11 @@ def socket_address(value: str) -> str | None:
     return None if usable else f"`{value}` is neither `unix:/path/of.socket` nor `host:port`"
 
 
+def index_prefix(value: str) -> str | None:
+    usable = 0 < len(value) <= 64 and value[0].isalnum() and set(value) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-")
+    return None if usable else f"`{value}` must be lower-case letters, digits, `-` and `_`, at most 64"
+
+
 def ip_range(value: str) -> str | None:
     try:
         ipaddress.ip_network(value)

@@ -14,6 +14,7 @@ from immutables import Map
 
 from homeserver.config import checks
 from homeserver.config.options import Secret, option, section
+from homeserver.config.search import Search
 from homeserver.config.sign_in import Captcha, Email, JwtLogin, Ldap, ServerNotices, SsoProvider, Webhooks
 
 Act = Literal["erase", "impersonate", "delete_room", "purge_history"]
@@ -528,6 +529,7 @@ class Config:
     previews: Previews = section(Previews(), "Previews of links.")
     presence: Presence = section(Presence(), "Who is there.")
     push: Push = section(Push(), "Notifications to phones.")
+    search: Search = section(Search(), "Search in messages.")
     rate_limits: RateLimits = section(RateLimits(), "What one user, address or room may ask.")
     limits: Limits = section(Limits(), "What one request may take.")
     federation: Federation = section(Federation(), "Other servers.")

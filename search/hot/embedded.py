@@ -37,10 +37,12 @@ from search.tiers import (
     Prefix,
     Query,
     Question,
+    Refused,
     Scope,
     Senders,
     Term,
     TierFault,
+    TierLost,
     Types,
 )
 
@@ -61,8 +63,8 @@ _MUST, _SHOULD, _NOT = tantivy.Occur.Must, tantivy.Occur.Should, tantivy.Occur.M
 T = TypeVar("T")
 
 
-class IndexBroken(TierFault):
-    """The index can't be read or written: it has to be made anew."""
+class IndexBroken(TierLost):
+    """The index can't be read: it has to be made anew."""
 
 
 def _schema() -> tantivy.Schema:
@@ -105,11 +107,12 @@ class EmbeddedIndex:
         async with self._writing:
             await asyncio.to_thread(self._close)
 
-    async def write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> None:
-        """Durable when it returns. Raises IndexBroken."""
+    async def write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> Sequence[Refused]:
+        """Durable when it returns; nothing is refused. Raises TierFault: a full disk is no reason to begin anew."""
         if documents or gone:
             async with self._writing:
                 await self._to_the_end(lambda: self._write(documents, gone))
+        return ()
 
     async def find(self, question: Question) -> Findings:
         """Exact counts. Raises IndexBroken."""
@@ -130,6 +133,8 @@ class EmbeddedIndex:
         running = asyncio.ensure_future(self._in_thread(work))
         try:
             await asyncio.shield(running)
+        except IndexBroken as error:
+            raise TierFault(str(error)) from error
         except asyncio.CancelledError:
             await asyncio.wait([running])
             raise

@@ -95,7 +95,7 @@ async def test_nothing_is_replaced_by_what_is_older(tmp_path: Path) -> None:
     assert (await found(index, "new"), await found(index, "old")) == ([1], [])
     await index.write([document(1, 5, "new")], [])
     assert await found(index, "new") == [1]
-    await index.write([], [Gone(1, 1, 6), Gone(2, 1, 6)])
+    await index.write([], [Gone(1, 1, 6, "$1", 1), Gone(2, 1, 6, "$2", 2)])
     await index.write([document(1, 5, "new"), document(2, 5, "new")], [])
     assert await found(index, "new") == [] and await index.count() == 0
     await index.write([document(3, 5, "new")], [])

@@ -1,0 +1,311 @@
+"""The hot tier of large servers: a cluster of Elasticsearch. Implements `search.tiers.Tier`.
+
+It needs nothing that a cluster's owner may have to grant beyond its own indices: no plugin, no script, no life-cycle
+policy, no query that deletes. Documents have the journal's positions as external versions, so that doing something
+twice, or late, ends in the same place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+from elastic_transport import OrjsonSerializer
+from elasticsearch import ApiError, AsyncElasticsearch, TransportError
+
+from search.hot import elastic_queries as queries
+from search.hot.elastic_mapping import RANK_SHIFT, Names, stored, template, tombstone
+from search.tiers import Document, Findings, Gone, Hit, Question, Refused, TierFault, TierLost
+
+log = structlog.get_logger()
+
+# Of one request that writes.
+BULK_BYTES_MAX = 5_000_000
+BULK_DOCUMENTS_MAX = 2_000
+WRITE_TIMEOUT_S = 60.0
+SEARCHES_AT_ONCE = 20
+_FORGOTTEN_AT_ONCE = 5_000
+_CONFLICT, _NOT_FOUND = 409, 404
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """How it is reached. Without an API key and a user it is asked without a name."""
+
+    urls: tuple[str, ...]
+    api_key: str | None = None
+    user: tuple[str, str] | None = None
+    ca_path: str | None = None
+    prefix: str = "hansa"
+    replicas_max: int = 1
+    timeout_s: float = 10.0
+
+
+class ElasticIndex:
+    """One generation of the index, written by one process."""
+
+    def __init__(self, cluster: Cluster, generation: int = 0, *, is_live: bool = True) -> None:
+        self._cluster = cluster
+        self._names = Names(cluster.prefix, generation)
+        self._is_live = is_live
+        serializer = OrjsonSerializer()
+        trusted: dict[str, Any] = {"ca_certs": cluster.ca_path} if cluster.ca_path is not None else {}
+        self._client = AsyncElasticsearch(
+            list(cluster.urls),
+            api_key=cluster.api_key,
+            basic_auth=cluster.user,
+            request_timeout=cluster.timeout_s,
+            max_retries=1,
+            retry_on_timeout=False,
+            serializers={"application/json": serializer, "application/vnd.elasticsearch+json": serializer},
+            **trusted,
+        )
+        self._months: set[str] | None = None  # names of the indices there are; None until they were looked up
+        self._is_refreshed = False
+        self._changing = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
+
+    async def clear(self) -> None:
+        """Deletes it. Until `adopt` it counts as lost. Raises TierFault."""
+        async with self._changing, _faults():
+            self._months = None
+            await self._client.options(ignore_status=_NOT_FOUND).indices.delete_index_template(name=self._names.stem)
+            for name in await self._indices():
+                await self._client.options(ignore_status=_NOT_FOUND).indices.delete(index=name)
+
+    async def adopt(self) -> None:
+        """From now on it is what was written into it: whoever fills it begins at the beginning. Raises TierFault."""
+        async with self._changing, _faults():
+            await self._define(set())
+            self._months = set()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> Sequence[Refused]:
+        """Durable on as many nodes as are there. Raises TierFault; TierLost where indices have vanished."""
+        if not documents and not gone:
+            return ()
+        async with self._changing, _faults():
+            months = await self._opened()
+            places = await self._places(gone)
+            wanted = {*map(self._index_of, documents), *places.values()}
+            for name in sorted(wanted - months):
+                await self._make(name)
+            self._is_refreshed = False
+            refused: list[Refused] = []
+            for lines in await asyncio.to_thread(self._lines, documents, gone, places):
+                refused += await self._bulk(lines)
+            return refused
+
+    async def find(self, question: Question) -> Findings:
+        """Exact counts; partial where a part of the cluster didn't answer in time. Raises TierFault."""
+        if not question.scope:
+            return Findings([], 0)
+        async with _faults():
+            await self._refresh()
+            if not self._months:
+                return Findings([], 0)
+            whole, parts = queries.parted(question.scope)
+            if 3 * len(parts) > queries.CLAUSES_MAX:
+                parts = await self._with_hits(question, parts)
+            scopes = list(queries.scopes(whole, parts))
+            answers: list[Findings] = []
+            for at in range(0, len(scopes), SEARCHES_AT_ONCE):
+                answers += await self._search(question, scopes[at : at + SEARCHES_AT_ONCE])
+            return merged(answers, question.limit)
+
+    async def forget_rooms(self, room_nids: Sequence[int]) -> None:
+        """Raises TierFault."""
+        async with self._changing, _faults():
+            await self._opened()
+            await self._refresh()
+            body = {"size": _FORGOTTEN_AT_ONCE, "_source": False, "sort": ["_doc"], "query": {}}
+            for at in range(0, len(room_nids), queries.VALUES_MAX):
+                body["query"] = queries.in_rooms(room_nids[at : at + queries.VALUES_MAX])
+                while hits := (await self._client.search(index=self._target, body=body))["hits"]["hits"]:
+                    ids = [{"delete": {"_index": hit["_index"], "_id": hit["_id"]}} for hit in hits]
+                    await self._bulk([orjson.dumps(one) for one in ids])
+                    await self._client.indices.refresh(index=self._names.pattern)
+
+    async def count(self) -> int:
+        """How many events it finds. Raises TierFault."""
+        async with _faults():
+            await self._refresh()
+            body = {"bool": {"must_not": [{"term": {"room": 0}}]}}
+            return int((await self._client.count(index=self._names.pattern, query=body))["count"])
+
+    @property
+    def _timeout_ms(self) -> int:
+        """For the cluster, which then tells what it has; a little less than we wait for that."""
+        return int(self._cluster.timeout_s * 900)
+
+    @property
+    def _target(self) -> str:
+        return self._names.alias if self._is_live else self._names.pattern
+
+    def _index_of(self, document: Document) -> str:
+        return self._names.index(document.received_ms)
+
+    async def _opened(self) -> set[str]:
+        """The names of its indices. Raises TierLost where it isn't there, or not whole."""
+        if self._months is None:
+            client = self._client.options(ignore_status=_NOT_FOUND)
+            found = await client.indices.get_index_template(name=self._names.stem)
+            if found.meta.status == _NOT_FOUND:
+                raise TierLost("this cluster has no such index")
+            listed = found["index_templates"][0]["index_template"].get("_meta", {}).get("months", [])
+            there = await self._indices()
+            if missing := set(listed) - there:
+                raise TierLost(f"{len(missing)} indices of {len(listed)} are gone")
+            self._months = there
+            self._is_refreshed = False
+        return self._months
+
+    async def _indices(self) -> set[str]:
+        found = await self._client.indices.get_alias(index=self._names.pattern, allow_no_indices=True)
+        return set(found.body)
+
+    async def _make(self, name: str) -> None:
+        months = (self._months or set()) | {name}
+        try:
+            await self._client.indices.create(index=name)
+        except ApiError as error:
+            if "resource_already_exists" not in str(error.error):
+                raise
+        await self._define(months)
+        self._months = months
+
+    async def _define(self, months: set[str]) -> None:
+        made = template(self._names, sorted(months), replicas_max=self._cluster.replicas_max, is_live=self._is_live)
+        await self._client.indices.put_index_template(name=self._names.stem, body=made)
+
+    async def _refresh(self) -> None:
+        async with self._refreshing:
+            await self._opened()
+            if not self._is_refreshed:
+                self._is_refreshed = True
+                try:
+                    await self._client.indices.refresh(index=self._names.pattern)
+                except BaseException:
+                    self._is_refreshed = False
+                    raise
+
+    async def _places(self, gone: Sequence[Gone]) -> dict[str, str]:
+        """Event id → the index where it is, of those that are gone. Purged ones are looked up."""
+        places = {one.event_id: self._names.index(one.received_ms) for one in gone if one.received_ms is not None}
+        unknown = [one.event_id for one in gone if one.received_ms is None]
+        if unknown:
+            await self._refresh()
+        for at in range(0, len(unknown), _FORGOTTEN_AT_ONCE):
+            ids = {"ids": {"values": unknown[at : at + _FORGOTTEN_AT_ONCE]}}
+            found = await self._client.search(
+                index=self._names.pattern, query=ids, size=_FORGOTTEN_AT_ONCE, source=False, sort="_doc"
+            )
+            places.update((hit["_id"], hit["_index"]) for hit in found["hits"]["hits"])
+        return places
+
+    def _lines(
+        self, documents: Sequence[Document], gone: Sequence[Gone], places: Mapping[str, str]
+    ) -> list[list[bytes]]:
+        """The bodies of the requests that write these."""
+        made = [
+            (self._index_of(document), document.event_id, document.version, stored(document)) for document in documents
+        ]
+        made += [
+            (places[one.event_id], one.event_id, one.version, tombstone(one)) for one in gone if one.event_id in places
+        ]
+        bodies: list[list[bytes]] = []
+        room = 0
+        for index, event_id, version, fields in made:
+            action = {"_index": index, "_id": event_id, "version": version, "version_type": "external_gte"}
+            lines = [orjson.dumps({"index": action}), orjson.dumps(fields)]
+            size = sum(map(len, lines))
+            if not bodies or size > room or len(bodies[-1]) >= 2 * BULK_DOCUMENTS_MAX:
+                bodies.append([])
+                room = BULK_BYTES_MAX
+            bodies[-1] += lines
+            room -= size
+        return bodies
+
+    async def _bulk(self, lines: Any) -> list[Refused]:
+        client = self._client.options(request_timeout=WRITE_TIMEOUT_S)
+        answer = await client.bulk(operations=lines, filter_path="errors,items.*._id,items.*.status,items.*.error.type")
+        if not answer["errors"]:
+            return []
+        refused: list[Refused] = []
+        for item in answer["items"]:
+            outcome = next(iter(item.values()))
+            status, kind = outcome["status"], outcome.get("error", {}).get("type", "")
+            if status == 400:
+                # Its own words for it may quote the document.
+                refused.append(Refused(outcome["_id"], kind))
+            elif kind == "index_not_found_exception":
+                self._months = None
+                raise TierLost("an index is gone")
+            elif status >= 300 and status not in (_CONFLICT, _NOT_FOUND):
+                raise TierFault(f"{status} {kind}")
+        return refused
+
+    async def _search(self, question: Question, scopes: Sequence[Json]) -> list[Findings]:
+        asked = queries.asked(question)
+        lines: list[Json] = []
+        for scope in scopes:
+            lines.append({})
+            lines.append(queries.search(question, [scope, *asked], size=question.limit, timeout_ms=self._timeout_ms))
+        answer = await self._client.msearch(index=self._target, searches=lines, ignore_unavailable=True)
+        return [self._findings(one, question) for one in answer["responses"]]
+
+    def _findings(self, answer: Json, question: Question) -> Findings:
+        if "error" in answer:
+            raise TierFault(f"{answer.get('status')} {answer['error'].get('type')}")
+        shards = answer["_shards"]
+        if shards["total"] < len(self._months or ()):
+            self._months = None
+            raise TierLost("an index is gone")
+        is_partial = bool(answer["timed_out"] or shards["failed"])
+        hits = [_hit(hit, by_rank=question.by_rank) for hit in answer["hits"]["hits"]]
+        return Findings(hits, answer["hits"]["total"]["value"], is_partial)
+
+    async def _with_hits(self, question: Question, parts: Mapping[int, queries.Spans]) -> dict[int, queries.Spans]:
+        """Those of many rooms in which anything is found, whoever may see it: only they are looked into closely."""
+        left: dict[int, queries.Spans] = {}
+        nids = list(parts)
+        for at in range(0, len(nids), queries.VALUES_MAX):
+            body = queries.rooms(question, nids[at : at + queries.VALUES_MAX], timeout_ms=self._timeout_ms)
+            answer = await self._client.search(index=self._target, body=body, ignore_unavailable=True)
+            is_whole = not answer["timed_out"] and not answer["_shards"]["failed"]
+            if not is_whole:
+                return dict(parts)
+            left.update((nid, parts[nid]) for nid in (one["key"] for one in answer["aggregations"]["rooms"]["buckets"]))
+        return left
+
+
+def merged(found: Sequence[Findings], limit: int) -> Findings:
+    """Of disjoint parts, the first ones of all."""
+    hits = sorted((hit for one in found for hit in one.hits), key=lambda hit: hit.cursor, reverse=True)
+    return Findings(hits[:limit], sum(one.count for one in found), any(one.is_partial for one in found))
+
+
+def _hit(hit: Json, *, by_rank: bool) -> Hit:
+    fields = hit["fields"]
+    nid, source, room, time, ranked = (fields[name][0] for name in ("nid", "source", "room", "time", "ranked"))
+    rank = ranked >> RANK_SHIFT
+    return Hit(nid, source, room, float(rank), (rank if by_rank else time, nid))
+
+
+@asynccontextmanager
+async def _faults() -> AsyncIterator[None]:
+    """What a cluster that is away, red, full or in a hurry says becomes TierFault."""
+    try:
+        yield
+    except ApiError as error:
+        raise TierFault(f"{error.status_code} {error.error}") from error
+    except TransportError as error:
+        raise TierFault(type(error).__name__) from error

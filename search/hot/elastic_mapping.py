@@ -1,0 +1,130 @@
+"""What an index of Elasticsearch looks like: names, settings, fields, and a document's way into them. Pure.
+
+One index a month of receipt, which never changes for an event, unlike what its sender says of its time. No text is
+stored: words come analysed, `_source` is off, and what a hit shows is read from the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from search.analyser import VERSION
+from search.tiers import Document, Gone
+
+# Another number means that the index is built anew.
+SCHEMA_VERSION = 1
+RANK_SHIFT = 48  # the order by rank is one number: rank, then event
+# Months outside of these come from clocks of others, before receipt was noted: they share the first or last index.
+_FIRST_YEAR, _LAST_YEAR = 2014, 2099
+
+_NUMBER = {"type": "long"}
+_COLUMN = {"type": "long", "index": False}
+_WORD = {"type": "keyword", "doc_values": False, "norms": False}
+PROPERTIES: dict[str, Any] = {
+    **dict.fromkeys(("nid", "room", "place", "source_place", "said", "time", "ranked"), _NUMBER),
+    **dict.fromkeys(("version", "source", "check"), _COLUMN),
+    **dict.fromkeys(("room_id", "type", "key", "has", "host", "mention", "thread"), _WORD),
+    "sender": {"type": "keyword", "norms": False},
+    "tokens": {"type": "text", "analyzer": "whitespace", "norms": False, "index_options": "positions"},
+    "extras": {"type": "text", "analyzer": "whitespace", "norms": False, "index_options": "docs"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Of one generation: reindexing builds the next one beside it."""
+
+    prefix: str
+    generation: int
+
+    @property
+    def stem(self) -> str:
+        """What the names of its indices begin with, and the name of its template."""
+        return f"{self.prefix}-{VERSION}.{SCHEMA_VERSION}-g{self.generation}"
+
+    @property
+    def pattern(self) -> str:
+        return f"{self.stem}-*"
+
+    @property
+    def alias(self) -> str:
+        """All indices of the generation that answers."""
+        return f"{self.prefix}-live"
+
+    def index(self, received_ms: int) -> str:
+        return f"{self.stem}-{month_of(received_ms)}"
+
+
+def month_of(received_ms: int) -> str:
+    """Of a time in milliseconds, in UTC: 2025-03."""
+    first, last = (
+        int(datetime(year, month, 1, tzinfo=UTC).timestamp()) * 1000
+        for year, month in ((_FIRST_YEAR, 1), (_LAST_YEAR, 12))
+    )
+    return datetime.fromtimestamp(min(max(received_ms, first), last) / 1000, UTC).strftime("%Y-%m")
+
+
+def template(names: Names, months: Sequence[str], *, replicas_max: int, is_live: bool) -> dict[str, Any]:
+    """What every index of a generation is made by. `_meta` says which months there must be."""
+    return {
+        "index_patterns": [names.pattern],
+        "priority": 500,
+        "template": {
+            "settings": {
+                "index": {
+                    "number_of_shards": 1,
+                    "auto_expand_replicas": f"0-{replicas_max}",
+                    # Whoever searches refreshes first, if there was something new.
+                    "refresh_interval": "60s",
+                    "codec": "best_compression",
+                }
+            },
+            "mappings": {
+                "dynamic": "strict",
+                "_source": {"enabled": False},
+                "_meta": {"analyser": VERSION, "schema": SCHEMA_VERSION},
+                "properties": PROPERTIES,
+            },
+            "aliases": {names.alias: {}} if is_live else {},
+        },
+        "_meta": {"analyser": VERSION, "schema": SCHEMA_VERSION, "months": sorted(months)},
+    }
+
+
+def stored(document: Document) -> dict[str, Any]:
+    """The fields of a document. Those that are empty are left out."""
+    has = [*sorted(document.has), *(["thread"] if document.thread_root is not None else [])]
+    fields: dict[str, Any] = {
+        "nid": document.event_nid,
+        "version": document.version,
+        "room": document.room_nid,
+        "place": document.place,
+        "source": document.source_nid,
+        "source_place": document.place if document.source_place is None else document.source_place,
+        "said": document.origin_server_ts,
+        "time": document.time_ms,
+        "ranked": document.rank << RANK_SHIFT | document.event_nid,
+        "check": document.checksum,
+        "room_id": document.room_id,
+        "sender": document.sender,
+        "type": document.type,
+        "key": document.key,
+        "has": has,
+        "host": list(document.hosts),
+        "mention": list(document.mentions),
+        "thread": document.thread_root,
+        "tokens": " ".join(document.tokens),
+        "extras": " ".join(document.extras),
+    }
+    return {name: value for name, value in fields.items() if value not in (None, "", [])}
+
+
+def tombstone(gone: Gone) -> dict[str, Any]:
+    """What is left of a document says that it is gone, so that nothing older comes back. No room has the number 0.
+
+    (A deletion's version is forgotten after a minute.)
+    """
+    return {"nid": gone.event_nid, "version": gone.version, "room": 0}
