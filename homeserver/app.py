@@ -159,7 +159,7 @@ class Hansa:
         await self.media.start()
         self.appservices = build_appservices(base, bridges, accounts, rooms, live, encryption)
         await self.appservices.start()
-        self.relations = await build_relations(base, rooms, commands, accounts, self.people, self.sync.service)
+        self.relations = await build_relations(base, rooms, commands, accounts, self.people, contacts, self.sync)
         parts = [
             *self.appservices.endpoints,
             *account_endpoints(base, accounts, rooms, contacts, bridges.bridges, commands.auto_join),

@@ -10,6 +10,7 @@ from typing import Any
 from homeserver.core.events import Event
 from homeserver.core.folding import TEXT_CHARS_MAX
 from homeserver.core.relations import REPLACE, THREAD, relation_of
+from homeserver.core.said import without_quote
 from homeserver.storage.events import StoredEvent
 from search.analyser import analyse
 from search.tiers import Document
@@ -88,7 +89,7 @@ def text_in(content: Mapping[str, Any], key: str, *, is_reply: bool = False) -> 
         return _string(content.get(key.removeprefix("content.")))
     body = _string(content.get("body"))
     if is_reply:
-        body = _without_quote(body)
+        body = without_quote(body)
     if not body.strip():
         body = _without_tags(_string(content.get("formatted_body")))
     file_name = _string(content.get("filename"))
@@ -103,16 +104,6 @@ def _string(value: object) -> str:
 def _is_reply(content: Mapping[str, Any]) -> bool:
     relates_to = content.get("m.relates_to")
     return isinstance(relates_to, dict) and "m.in_reply_to" in relates_to
-
-
-def _without_quote(body: str) -> str:
-    """A reply without the fallback that older clients put before it. spec: client-server-api/#rich-replies"""
-    if not body.startswith("> "):
-        return body
-    lines = body.split("\n")
-    first = next((at for at, line in enumerate(lines) if not line.startswith(">")), len(lines))
-    kept = "\n".join(lines[first:])
-    return kept if kept.strip() else body
 
 
 def _without_tags(formatted: str) -> str:

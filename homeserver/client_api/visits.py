@@ -69,10 +69,13 @@ class Visits:
         *,
         status: int = 200,
         form_targets: str = "'self'",
+        script: str | None = None,
     ) -> Answer:
         shown = {"user_id": visit.user_id, "form_code": form_code(visit.cookie), "error": "", **(values or {})}
         headers = {"Set-Cookie": self._cookie(visit.cookie)} if visit.is_new else {}
-        return self._pages.page(name, visit.language, shown, status=status, headers=headers, form_targets=form_targets)
+        return self._pages.page(
+            name, visit.language, shown, status=status, headers=headers, form_targets=form_targets, script=script
+        )
 
     def go(self, where: str, *, cookie: str | None = None, ends: bool = False) -> Answer:
         """Sends the browser on; with a new cookie where somebody signed in, without one where they signed out."""

@@ -36,9 +36,9 @@ class EverywhereSearch:
         found = await self._search.find(wish)
         stored = await self._store.by_nids({nid for hit in found.hits for nid in (hit.nid, hit.source_nid)})
         shown = [
-            FoundEvent(stored[hit.nid], hit.rank, hit.cursor)
+            FoundEvent(stored[hit.nid], hit.rank, hit.cursor, stored[hit.source_nid])
             for hit in found.hits
-            if hit.nid in stored and stored[hit.nid].redacted_by is None
+            if hit.nid in stored and hit.source_nid in stored and stored[hit.nid].redacted_by is None
         ]
         upto = place.upto if request.place is not None else found.upto
         page = SearchPage(shown[: request.limit], found.count, upto, found.words, is_partial=found.is_partial)

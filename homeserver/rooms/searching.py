@@ -75,11 +75,12 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
-    """`cursor` is where a page begins that goes on behind it."""
+    """`cursor` is where a page begins that goes on behind it; `source` is the event that says it: the latest edit."""
 
     stored: StoredEvent
     rank: float
     cursor: tuple[float, int]
+    source: StoredEvent
 
     def group(self, key: str) -> str:
         return str(self.stored.event.room_id if key == "room_id" else self.stored.event.sender)
@@ -261,7 +262,7 @@ class Searching:
         whole = {nid for nid, one in shown.items() if one.event.content == stored[nid].event.content}
         passes = compile_event_filter(wanted)
         return [
-            FoundEvent(shown[hit.nid], hit.rank, hit.cursor)
+            FoundEvent(shown[hit.nid], hit.rank, hit.cursor, shown[hit.source_nid])
             for hit in hits
             if hit.nid in whole and hit.source_nid in whole and (passes is None or passes(shown[hit.nid].event))
         ]
