@@ -5,7 +5,6 @@ Ordinary events, which other servers hear of and every member sees; the audit en
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,27 +14,21 @@ from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFoun
 from homeserver.core.events import Draft, Event
 from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.core.operators import Permission
-from homeserver.rooms.commands.create import InitialState, RoomCreation, RoomRequest
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Room
 from homeserver.web.endpoint import Operator
 
 EVENTS_MAX = 500
-POLICY_KINDS = ("user", "server", "room")
-_POLICY_TYPE = "m.policy.rule."
-_ENTITY_CHARS_MAX = 512
-_REASON_CHARS_MAX = 500
 Member = Literal["kick", "ban", "unban"]
 _MEMBERSHIPS: Mapping[str, str] = {"kick": "leave", "ban": "ban", "unban": "leave"}
 
 
 class RoomHand:
-    """Redacts, kicks, bans, and writes policy lists."""
+    """Redacts, kicks and bans."""
 
-    def __init__(self, tools: RoomTools, events: EventStore, creation: RoomCreation) -> None:
+    def __init__(self, tools: RoomTools, events: EventStore) -> None:
         self._tools = tools
         self._events = events
-        self._creation = creation
 
     async def acting(self, room_id: RoomId) -> tuple[Room, UserId]:
         """The room, and who of ours has the most power in it. Raises NotFound where nobody of ours is in it."""
@@ -81,53 +74,6 @@ class RoomHand:
             except MatrixError as error:
                 failed |= dict.fromkeys(targets, error.message)
         return failed
-
-    async def new_list(self, name: str, *, by: Operator, public: bool) -> RoomId:
-        """A room of the operator's that is a policy list. Raises MatrixError."""
-        by.check(Permission.CHANGE_RULES)
-        request = RoomRequest(
-            name=name,
-            preset="public_chat" if public else "private_chat",
-            creation_content={"type": "m.policy"},
-            initial_state=[InitialState(type="m.room.history_visibility", content={"history_visibility": "shared"})],
-        )
-        room_id = await self._creation.create(UserId(by.user_id), request)
-        await self._note(by, "policy_list.create", room_id, None, {"name": name, "public": public})
-        return room_id
-
-    async def publish(self, room_id: RoomId, kind: str, entity: str, *, by: Operator, reason: str) -> None:
-        """Puts an entity on a policy list: a user, server or room, or a glob over them. Raises MatrixError."""
-        await self._rule(room_id, kind, entity, {"recommendation": "m.ban", "reason": reason}, "publish", by, reason)
-
-    async def withdraw(self, room_id: RoomId, kind: str, entity: str, *, by: Operator, reason: str) -> None:
-        """Takes an entity off a policy list: the rule's state event is emptied. Raises MatrixError."""
-        await self._rule(room_id, kind, entity, {}, "withdraw", by, reason)
-
-    async def _rule(
-        self,
-        room_id: RoomId,
-        kind: str,
-        entity: str,
-        content: dict[str, Any],
-        act: str,
-        by: Operator,
-        reason: str,
-    ) -> None:
-        by.check(Permission.CHANGE_RULES)
-        if kind not in POLICY_KINDS:
-            raise InvalidParam(f"kind must be {', '.join(POLICY_KINDS)}")
-        if not 0 < len(entity) <= _ENTITY_CHARS_MAX or not entity.isprintable():
-            raise InvalidParam(f"an entity has 1 to {_ENTITY_CHARS_MAX} characters")
-        if not entity.strip("*?.:@!"):
-            raise InvalidParam("this would be everybody")
-        _, hand = await self.acting(room_id)
-        await self._note(by, f"policy_list.{act}", room_id, reason, {"kind": kind, "entity": entity, "hand": hand})
-        if content:
-            content = {"entity": entity, **content, "reason": reason[:_REASON_CHARS_MAX]}
-        # As other writers of lists have it, so that one entity has one rule; long ones by their digest.
-        key = f"rule:{entity}"
-        key = key if len(key.encode()) <= 255 else hashlib.sha256(entity.encode()).hexdigest()
-        await self._tools.writer.send(room_id, self._draft(_POLICY_TYPE + kind, hand, content, key))
 
     def _draft(
         self, type: str, sender: UserId, content: dict[str, Any], key: str | None = None, redacts: EventId | None = None

@@ -10,13 +10,13 @@ from typing import Any
 
 import re2
 
-from admin.actions.room_hand import POLICY_KINDS, RoomHand
 from admin.console.acting import reason_of
 from admin.console.desk import Desk, Visit, policy_path
 from admin.console.page import page
 from admin.spam import storage
-from admin.spam.api import PolicyListEndpoints
+from admin.spam.list_rules import KINDS
 from admin.spam.policy_lists import PolicyLists
+from admin.spam.room_api import EntryBody, EntryQuery, FollowBody, NewListBody, PolicyListEndpoints
 from admin.spam.rules import glob
 from admin.storage import console_reads
 from admin.storage.console_reads import Shown
@@ -29,27 +29,26 @@ from homeserver.web.endpoint import Answer
 _PATH = "/admin/spam/policy"
 _COLUMNS = ("kind", "entity", "recommendation", "reason", "sender", "ts")
 _HASHES = ("hashes", "org.matrix.msc4205.hashes")
-_STATES = ("all", *POLICY_KINDS)
+_STATES = ("all", *KINDS)
 
 
 class PolicyListPages:
     """/admin/spam/policy."""
 
     def __init__(
-        self, desk: Desk, db: Database, lists: PolicyLists, following: PolicyListEndpoints, hand: RoomHand
+        self, desk: Desk, db: Database, lists: PolicyLists, faces: PolicyListEndpoints
     ) -> None:
         self.desk = desk
         self._db = db
         self._lists = lists
-        self._following = following
-        self._hand = hand
+        self._faces = faces
 
     @page("GET", _PATH, needs=Permission.READ_RULES)
     async def followed(self, visit: Visit) -> Answer:
         """With a name asked for, only the lists that keep it out, and by which entry."""
         name = visit.asked("q")
         rows = []
-        for room_id in self._lists.followed:
+        for room_id in [row.room_id for row in self._lists.followed]:
             entries = await self._entries(room_id)
             against = [entry for entry in entries if is_about(entry, name)] if name else []
             if not name or against:
@@ -65,7 +64,7 @@ class PolicyListPages:
 
     @page("GET", _PATH + "/{room_id}", needs=Permission.READ_RULES)
     async def entries(self, visit: Visit, room_id: str) -> Answer:
-        if room_id not in self._lists.followed:
+        if room_id not in [row.room_id for row in self._lists.followed]:
             raise NotFound("this list isn't followed")
         found = await console_reads.room(self._db, room_id)
         wanted, state, after = visit.asked("q").lower(), visit.asked("state") or "all", visit.asked("after", 1_000)
@@ -82,7 +81,7 @@ class PolicyListPages:
             "q": visit.asked("q"),
             "state": state,
             "states": _STATES,
-            "kinds": POLICY_KINDS,
+            "kinds": KINDS,
         }
         return await self.desk.listing(
             visit, "policy-entries", _COLUMNS, fetch, values, template="policy_list", more="place"
@@ -91,29 +90,31 @@ class PolicyListPages:
     @page("POST", _PATH, needs=Permission.CHANGE_RULES)
     async def follow(self, visit: Visit) -> Answer:
         room_id = parse_room_id(visit.fields.get("room_id", "").strip())
-        await self._following.follow(visit.operator, room_id)
+        await self._faces.follow(visit.operator, room_id, FollowBody())
         return self.desk.go(f"{_PATH}?done=followed")
 
     @page("POST", "/admin/spam/policy-new", needs=Permission.CHANGE_RULES)
     async def new(self, visit: Visit) -> Answer:
         name = visit.fields.get("name", "").strip()
-        if not 0 < len(name) <= 200:
-            raise InvalidParam("a list's name has 1 to 200 characters")
-        room_id = await self._hand.new_list(name, by=visit.operator, public="public" in visit.fields)
-        await self._following.follow(visit.operator, room_id)
-        return self.desk.go(f"{policy_path(room_id)}?done=followed")
+        made = await self._faces.create(visit.operator, NewListBody(name=name, public="public" in visit.fields))
+        return self.desk.go(f"{policy_path(made['room_id'])}?done=followed")
 
     @page("POST", _PATH + "/{room_id}/unfollow", needs=Permission.CHANGE_RULES)
     async def unfollow(self, visit: Visit, room_id: str) -> Answer:
-        await self._following.unfollow(visit.operator, parse_room_id(room_id))
+        await self._faces.unfollow(visit.operator, parse_room_id(room_id))
         return self.desk.go(f"{_PATH}?done=unfollowed")
 
     @page("POST", _PATH + "/{room_id}/entry", needs=Permission.CHANGE_RULES)
     async def change(self, visit: Visit, room_id: str) -> Answer:
         """Publishes an entry, or takes one back."""
         kind, entity = visit.fields.get("kind", ""), visit.fields.get("entity", "").strip()
-        act = self._hand.withdraw if visit.fields.get("act") == "withdraw" else self._hand.publish
-        await act(parse_room_id(room_id), kind, entity, by=visit.operator, reason=reason_of(visit))
+        if kind not in KINDS:
+            raise InvalidParam(f"kind must be {', '.join(KINDS)}")
+        room, reason = parse_room_id(room_id), reason_of(visit)
+        if visit.fields.get("act") == "withdraw":
+            await self._faces.remove(visit.operator, room, EntryQuery(kind, entity, reason))
+        else:
+            await self._faces.add(visit.operator, room, EntryBody(kind, entity, reason))
         return self.desk.go(f"{policy_path(room_id)}?done=entry")
 
     async def _entries(self, room_id: RoomId) -> list[Shown]:
@@ -140,7 +141,7 @@ def _shown(events: Iterable[dict[str, Any]]) -> Iterable[Shown]:
         content, kind = event.get("content", {}), str(event.get("type", "")).rpartition(".")[2]
         hashes: dict[str, Any] = next((content[key] for key in _HASHES if isinstance(content.get(key), dict)), {})
         entity, digest = content.get("entity"), hashes.get("sha256")
-        if kind not in POLICY_KINDS or not (isinstance(entity, str) or isinstance(digest, str)):
+        if kind not in KINDS or not (isinstance(entity, str) or isinstance(digest, str)):
             continue
         name = entity if isinstance(entity, str) else f"sha256:{digest}"
         yield {

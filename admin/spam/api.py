@@ -8,18 +8,16 @@ from typing import Annotated, Any
 import msgspec
 import orjson
 
-from admin.audit import AuditLog, entry_of
+from admin.audit import AuditLog
 from admin.spam.book import Recorded, RuleBook, difference
 from admin.spam.history import HistoryTrials
 from admin.spam.packs import PACKS, pack_of
-from admin.spam.policy_lists import PolicyLists
+from admin.spam.recording import recording
 from admin.spam.reviewing import Reviewing
 from admin.spam.rules import Rule, Wordlist
 from admin.spam.trial import Sample, tried_on
 from homeserver.core.errors import InvalidParam, NotFound
-from homeserver.core.identifiers import RoomId
 from homeserver.core.operators import Permission
-from homeserver.storage.database import Tx
 from homeserver.web.endpoint import Access, Caller, Json, Operator, endpoint
 
 _SPAM = "/_hansa/admin/v1/spam"
@@ -212,40 +210,6 @@ class RuleEndpoints:
 
     def _recorded(self, operator: Operator, action: str, target: str, why: str) -> Recorded:
         return recording(self._audit, operator, action, target, why)
-
-
-def recording(audit: AuditLog, operator: Operator, action: str, target: str, why: str) -> Recorded:
-    """Writes the audit entry of a change, in its transaction."""
-
-    async def record(tx: Tx, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
-        entry = entry_of(operator, action, target, reason=why or None, before=before, after=after)
-        await audit.record(tx, entry)
-
-    return record
-
-
-class PolicyListEndpoints:
-    """Policy list rooms that this server follows."""
-
-    def __init__(self, lists: PolicyLists, audit: AuditLog) -> None:
-        self._lists = lists
-        self._audit = audit
-
-    @endpoint("GET", _SPAM + "/policy_lists", access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
-    async def followed(self) -> Json:
-        return {"rooms": list(self._lists.followed)}
-
-    @endpoint("PUT", _SPAM + "/policy_lists/{room_id}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
-    async def follow(self, operator: Operator, room_id: RoomId) -> Json:
-        recorded = recording(self._audit, operator, "policy_list.follow", room_id, "")
-        await self._lists.follow(room_id, by=operator.user_id, recorded=recorded)
-        return {}
-
-    @endpoint("DELETE", _SPAM + "/policy_lists/{room_id}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
-    async def unfollow(self, operator: Operator, room_id: RoomId) -> Json:
-        recorded = recording(self._audit, operator, "policy_list.unfollow", room_id, "")
-        await self._lists.unfollow(room_id, recorded=recorded)
-        return {}
 
 
 class TrialEndpoints:

@@ -72,7 +72,8 @@ class Verdict:
 class BannedBy(Protocol):
     """Implemented by admin.spam.policy_lists."""
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     def why(self, what: Happening) -> str | None: ...
 

@@ -65,6 +65,11 @@ PACKS: Sequence[Pack] = (
                 _deny("This room takes nobody new for a while."), pack="join-flood",
             ),
             _rule(
+                "raid-lock", "A wave that goes on: the room takes invites alone for 15 minutes", "join remote_join",
+                "room.joins_1m > 40 && sender.age_s < 86400 && sender.power < 50",
+                _deny("This room takes nobody new for a while."), Action(kind="lock", seconds=900), pack="join-flood",
+            ),
+            _rule(
                 "join-hopper", "One user comes into many rooms", "join remote_join",
                 "rates.sender_rooms_1m > 15 && sender.age_s < 604800", _deny(), pack="join-flood",
             ),

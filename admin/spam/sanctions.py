@@ -1,7 +1,6 @@
 """What follows a decision, really done: redact, kick, ban, mute, suspend, quarantine, report, tell; and undone.
 
-In rooms, the member of ours with the most power acts. Where nobody has enough, the room's rules say no, and the log
-says so.
+In rooms, the member of ours with the most power acts; where the room's rules say no, the log says so.
 """
 
 from __future__ import annotations
@@ -17,24 +16,23 @@ from admin.audit import AuditEntry, AuditLog
 from admin.spam import storage
 from admin.spam.book import BY_ITSELF
 from admin.spam.engine import Act
+from admin.spam.hand import RoomHand
+from admin.spam.raids import RaidMode
 from admin.spam.rules import Action
-from homeserver.core.errors import MatrixError, NotFound
+from admin.spam.webhooks import Webhooks
+from homeserver.core.errors import MatrixError
 from homeserver.core.events import Draft
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
-from homeserver.rooms.residents import Room, Rooms
-from homeserver.rooms.writer import RoomWriter
 from homeserver.runtime.clock import Clock
 from homeserver.storage import reports, users
 from homeserver.storage.database import Database
 from homeserver.storage.reports import NewReport
 from homeserver.storage.users import UserRow
-from homeserver.web.outgoing import Outgoing, OutgoingError
 
 log = structlog.get_logger()
 
 REDACTED_MAX = 200
 LOOKED_BACK = 50_000
-WEBHOOK_TIMEOUT_S = 10.0
 MUTED = -1
 
 
@@ -63,20 +61,20 @@ class Reach:
     """What sanctions reach beyond rooms; given once those parts are built."""
 
     server_name: ServerName
-    outgoing: Outgoing
+    webhooks: Webhooks
+    raids: RaidMode
+    audit: AuditLog
     accounts: Accounts | None = None
     sessions: Sessions | None = None
     media: MediaBars | None = None
-    audit: AuditLog | None = None
 
 
 class Sanctions:
     """Carries out what rules call for."""
 
-    def __init__(self, db: Database, rooms: Rooms, writer: RoomWriter, clock: Clock, reach: Reach) -> None:
+    def __init__(self, db: Database, hand: RoomHand, clock: Clock, reach: Reach) -> None:
         self._db = db
-        self._rooms = rooms
-        self._writer = writer
+        self._hand = hand
         self._clock = clock
         self.reach = reach
 
@@ -85,7 +83,7 @@ class Sanctions:
         for act in acts:
             try:
                 await self._do(act, event_id)
-            except (MatrixError, OutgoingError) as error:
+            except MatrixError as error:
                 log.warning("spam_action_failed", rule_id=act.rule.id, action=act.action.kind, why=str(error)[:200])
 
     async def _do(self, act: Act, event_id: str | None) -> None:
@@ -95,9 +93,16 @@ class Sanctions:
             await self._redact(room_id, sender, action, event_id)
         elif action.kind in ("kick", "ban"):
             membership = "leave" if action.kind == "kick" else "ban"
-            await self._set_member(room_id, sender, membership, action.reason)
+            await self._hand.set_member(room_id, sender, membership, action.reason)
         elif action.kind == "mute":
-            await self._set_power(room_id, sender, MUTED)
+            await self._hand.set_power(room_id, sender, MUTED)
+        elif action.kind == "lock":
+            await self.reach.raids.lock(
+                room_id,
+                how=action.how,
+                seconds=action.seconds,
+                because=f"rule {act.rule.id}, version {act.rule.version}",
+            )
         elif action.kind == "suspend":
             await self._set_suspended(sender, True, f"rule {act.rule.id}, version {act.rule.version}")
         elif action.kind == "quarantine":
@@ -115,13 +120,16 @@ class Sanctions:
         outcome, sender, room_id = row["outcome"].split(","), UserId(row["sender"]), RoomId(row["room_id"])
         done = []
         if "ban" in outcome and room_id:
-            room = await self._rooms.get(room_id)
+            room = await self._hand.rooms.get(room_id)
             if room is not None and room.membership(sender) == "ban":
-                await self._set_member(room_id, sender, "leave", "the ban was taken back")
+                await self._hand.set_member(room_id, sender, "leave", "the ban was taken back")
                 done.append("ban")
         if "mute" in outcome and room_id:
-            await self._set_power(room_id, sender, None)
+            await self._hand.set_power(room_id, sender, None)
             done.append("mute")
+        if "lock" in outcome and room_id in self.reach.raids.locked:
+            await self.reach.raids.unlock(room_id, because=f"decision {row['decision_id']} was undone")
+            done.append("lock")
         if "suspend" in outcome:
             await self._set_suspended(sender, False, f"decision {row['decision_id']} was undone")
             done.append("suspend")
@@ -140,52 +148,13 @@ class Sanctions:
             state_key=kept["state_key"],
             origin_server_ts=self._clock.now_ms(),
         )
-        return (await self._writer.send(RoomId(row["room_id"]), draft)).event_id
+        [event] = await self._hand.send_all(RoomId(row["room_id"]), [draft])
+        return event.event_id
 
     # --- in rooms
 
-    async def _acting(self, room_id: RoomId) -> tuple[Room, UserId]:
-        """The room, and the member of ours with the most power there. Raises NotFound."""
-        room = await self._rooms.get(room_id)
-        levels = room.power_levels() if room is not None else None
-        if room is None or levels is None:
-            raise NotFound("this server isn't in the room")
-        ours = [
-            (level, user_id)
-            for user_id, level in levels.users().items()
-            if room.membership(UserId(user_id)) == "join" and domain_of(user_id) == self.reach.server_name
-        ]
-        if not ours:
-            raise NotFound("nobody of this server has power in the room")
-        return room, UserId(max(ours)[1])
-
-    async def _send(
-        self, room_id: RoomId, by: UserId, type: str, content: dict[str, Any], state_key: str | None = None
-    ) -> None:
-        draft = Draft(type=type, sender=by, content=content, state_key=state_key, origin_server_ts=self._clock.now_ms())
-        await self._writer.send(room_id, draft)
-
-    async def _set_member(self, room_id: RoomId, target: UserId, membership: str, reason: str) -> None:
-        room, by = await self._acting(room_id)
-        if membership == "leave" and room.membership(target) not in ("join", "invite", "knock", "ban"):
-            return
-        content = {"membership": membership, **({"reason": reason} if reason else {})}
-        await self._send(room_id, by, "m.room.member", content, target)
-
-    async def _set_power(self, room_id: RoomId, target: UserId, level: int | None) -> None:
-        room, by = await self._acting(room_id)
-        known = room.known_state("m.room.power_levels")
-        content = dict(known.content) if known is not None else {}
-        levels = content.get("users")
-        levels = dict(levels) if isinstance(levels, dict) else {}
-        if level is None:
-            levels.pop(target, None)
-        else:
-            levels[target] = level
-        await self._send(room_id, by, "m.room.power_levels", {**content, "users": levels}, "")
-
     async def _redact(self, room_id: RoomId, sender: UserId, action: Action, event_id: str | None) -> None:
-        room, by = await self._acting(room_id)
+        room, by = await self._hand.acting(room_id)
         targets = [event_id] if event_id else []
         if action.minutes:
             since_ms = self._clock.now_ms() - action.minutes * 60_000
@@ -203,20 +172,20 @@ class Sanctions:
             for target in dict.fromkeys(targets)
         ]
         if drafts:
-            await self._writer.send_all(room_id, drafts)
+            await self._hand.send_all(room_id, drafts)
 
     async def _notify(self, room_id: RoomId, act: Act, event_id: str | None) -> None:
-        _, by = await self._acting(room_id)
+        _, by = await self._hand.acting(room_id)
         text = f"Rule {act.rule.id} ({act.rule.title}): {act.decision.sender}, {act.decision.room_id or 'no room'}"
         if event_id:
             text += f", event {event_id}"
-        await self._send(room_id, by, "m.room.message", {"msgtype": "m.notice", "body": text})
+        await self._hand.send(room_id, by, "m.room.message", {"msgtype": "m.notice", "body": text})
 
     # --- beyond rooms
 
     async def _set_suspended(self, user_id: UserId, suspended: bool, why: str) -> None:
-        accounts, sessions, audit = self.reach.accounts, self.reach.sessions, self.reach.audit
-        if accounts is None or sessions is None or audit is None or domain_of(user_id) != self.reach.server_name:
+        accounts, sessions = self.reach.accounts, self.reach.sessions
+        if accounts is None or sessions is None or domain_of(user_id) != self.reach.server_name:
             return
         before = await accounts.target(user_id)
         entry = AuditEntry(
@@ -229,7 +198,7 @@ class Sanctions:
         )
         async with self._db.transaction() as tx:
             await users.set_suspended(tx, user_id, suspended)
-            await audit.record(tx, entry)
+            await self.reach.audit.record(tx, entry)
         sessions.account_changed(user_id)
 
     async def _set_quarantined(self, media: Sequence[str], barred: bool) -> None:
@@ -263,14 +232,7 @@ class Sanctions:
             "event_id": event_id or "",
             "decided_ts": decision.decided_ts,
         }
-        await self.reach.outgoing.request(
-            "POST",
-            url,
-            headers={"Content-Type": "application/json"},
-            body=orjson.dumps(told),
-            timeout_s=WEBHOOK_TIMEOUT_S,
-            response_bytes_max=4_096,
-        )
+        await self.reach.webhooks.call(url, orjson.dumps(told).decode())
 
 
 def _media_of(seen: str) -> list[str]:

@@ -90,11 +90,6 @@ _RELEASE = "DELETE FROM spam_held WHERE decision_id = $1"
 _PAST_ACTIONS = """
     SELECT count(*) FROM spam_decisions WHERE sender = $1 AND stage = 'enforced' AND undone_ts IS NULL
 """
-_POLICY_LISTS = "SELECT room_id FROM spam_policy_lists ORDER BY room_id"
-_FOLLOW = """
-    INSERT INTO spam_policy_lists (room_id, added_by, added_ts) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
-"""
-_UNFOLLOW = "DELETE FROM spam_policy_lists WHERE room_id = $1"
 
 
 def _count(status: str) -> int:
@@ -216,18 +211,6 @@ async def past_actions(db: Reader, sender: str) -> int:
     return int(await db.fetchval(_PAST_ACTIONS, sender))
 
 
-async def policy_lists(db: Reader) -> list[RoomId]:
-    return [RoomId(row["room_id"]) for row in await db.fetch(_POLICY_LISTS)]
-
-
-async def follow(tx: Tx, room_id: RoomId, *, by: str, now_ms: int) -> None:
-    await tx.execute(_FOLLOW, room_id, by, now_ms)
-
-
-async def unfollow(tx: Tx, room_id: RoomId) -> bool:
-    return _count(await tx.execute(_UNFOLLOW, room_id)) > 0
-
-
 _SEE = "INSERT INTO spam_first_seen (user_id, seen_ts) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 _FIRST_SEEN = "SELECT seen_ts FROM spam_first_seen WHERE user_id = $1"
 _EVENTS_OF = """
@@ -283,14 +266,16 @@ async def known_since(db: Reader, user_ids: Sequence[str]) -> dict[str, int]:
 
 
 _POLICY_RULES = """
-    SELECT DISTINCT ON (events.room_nid, events.key_nid) events.json
+    SELECT DISTINCT ON (events.room_nid, events.key_nid) rooms.room_id, events.json, events.event_id,
+        events.redacted_by IS NOT NULL AS is_redacted
     FROM events JOIN rooms USING (room_nid) JOIN state_keys USING (key_nid)
     WHERE rooms.room_id = ANY($1::text[]) AND events.ordering IS NOT NULL
-        AND (state_keys.type LIKE 'm.policy.rule.%' OR state_keys.type LIKE 'org.matrix.mjolnir.rule.%')
+        AND (state_keys.type LIKE 'm.policy.rule.%' OR state_keys.type LIKE 'org.matrix.mjolnir.rule.%'
+            OR state_keys.type LIKE 'm.room.rule.%')
     ORDER BY events.room_nid, events.key_nid, events.ordering DESC
 """
 
 
 async def policy_rules(db: Reader, room_ids: Sequence[RoomId]) -> list[Row]:
-    """The newest event of each policy rule of these rooms, as `json`."""
+    """The newest event of each policy rule of these rooms: `room_id`, `event_id`, `json`, `is_redacted`."""
     return await db.fetch(_POLICY_RULES, list(room_ids))

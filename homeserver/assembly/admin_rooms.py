@@ -73,7 +73,7 @@ async def build_admin_rooms(
         views=views,
         actions=actions,
         deletion=deletion,
-        hand=RoomHand(tools, parts.store, commands.creation),
+        hand=RoomHand(tools, parts.store),
         endpoints=[
             RoomLists(db, parts.rooms, views),
             RoomContent(history, parts.rooms, parts.store, views),

@@ -9,10 +9,11 @@ from admin.console.spam_decisions import SpamDecisionPages
 from admin.console.spam_lists import SpamListPages
 from admin.console.spam_rules import SpamRulePages
 from admin.console.spam_trials import SampleMarks, SpamTrialPages
-from admin.spam.api import DecisionEndpoints, PolicyListEndpoints, RuleEndpoints, TrialEndpoints
+from admin.spam.api import DecisionEndpoints, RuleEndpoints, TrialEndpoints
 from admin.spam.book import RuleBook
 from admin.spam.policy_lists import PolicyLists
 from admin.spam.reviewing import Reviewing
+from admin.spam.room_api import PolicyListEndpoints
 from homeserver.assembly.admin import AdminParts
 from homeserver.assembly.base import Base
 
@@ -36,5 +37,5 @@ def spam_pages(
         SpamTrialPages(desk, admin.rooms.jobs, faces.trials, SampleMarks(db, clock, admin.audit)),
         SpamDecisionPages(desk, db, reviewing, faces.decisions),
         SpamListPages(desk, book, faces.rules),
-        PolicyListPages(desk, db, lists, faces.lists, admin.rooms.hand),
+        PolicyListPages(desk, db, lists, faces.lists),
     ]

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from admin.spam.api import AppealEndpoint, DecisionEndpoints, PolicyListEndpoints, RuleEndpoints, TrialEndpoints
+from admin.audit import AuditLog
+from admin.spam.api import AppealEndpoint, DecisionEndpoints, RuleEndpoints, TrialEndpoints
 from admin.spam.book import RuleBook
 from admin.spam.engine import SpamEngine
 from admin.spam.engine import World as SpamWorld
 from admin.spam.gate import SpamGate
+from admin.spam.hand import RoomHand
 from admin.spam.history import HistoryTrials
 from admin.spam.policy_lists import PolicyLists
+from admin.spam.publishing import PolicyPublishing
+from admin.spam.raids import RaidMode
 from admin.spam.reviewing import Reviewing
+from admin.spam.room_api import LockedRoomEndpoints, PolicyListEndpoints, RoomGroupEndpoints
+from admin.spam.room_groups import RoomGroups
 from admin.spam.sanctions import Reach, Sanctions
 from admin.spam.surroundings import Surroundings
+from admin.spam.webhooks import Webhooks
 from federation.inbound.policy import PolicyServerEndpoint
 from federation.policy_servers import PolicyServers
 from homeserver.accounts.moderation import AccountModeration
@@ -30,6 +37,7 @@ from homeserver.core.identifiers import RoomId
 from homeserver.core.policy_server import KEY_ID
 from homeserver.core.signing import Signer
 from homeserver.rooms.arrivals import Arrival, Fate
+from homeserver.rooms.commands.create import RoomCreation
 from homeserver.runtime.signing_key import load_signer
 
 
@@ -43,6 +51,9 @@ class SpamParts:
     sanctions: Sanctions
     reviewing: Reviewing
     lists: PolicyLists
+    groups: RoomGroups
+    raids: RaidMode
+    hand: RoomHand
 
 
 async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
@@ -52,43 +63,72 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
     await book.start()
     around = Surroundings(world.db, parts.rooms, world.clock, base.server_name)
     engine = SpamEngine(SpamWorld(world.db, world.clock, world.randomness), book, around)
-    reach = Reach(server_name=base.server_name, outgoing=base.outgoing)
-    sanctions = Sanctions(world.db, parts.rooms, parts.writer, world.clock, reach)
+    hand = RoomHand(parts.rooms, parts.writer, world.clock, base.server_name)
+    audit = AuditLog(world.clock)
+    raids = RaidMode(world.db, hand, audit, world.clock)
+    webhooks = Webhooks(world.db, base.outgoing, world.clock)
+    reach = Reach(server_name=base.server_name, webhooks=webhooks, raids=raids, audit=audit)
+    sanctions = Sanctions(world.db, hand, world.clock, reach)
     gate = SpamGate(world.db, engine, sanctions, world.clock, base.tasks)
     parts.journal.listen(around.hear)
     parts.journal.listen(gate.hear)
     parts.policy.add(gate)
     parts.policy.abuse = gate
     parts.incoming.screen = gate
-    lists = PolicyLists(world.db, engine, world.clock, base.tasks)
+    lists = PolicyLists(world.db, engine, world.clock, base.server_name)
+    groups = RoomGroups(world.db, lists, hand, world.clock)
     await lists.load()
     parts.journal.listen(lists.hear)
+    base.tasks.forever(lists.run, name="policy_lists")
+    await raids.start()
     base.tasks.forever(engine.run, name="spam_decisions")
     reviewing = Reviewing(world.db, engine, sanctions, world.clock)
     base.tasks.forever(reviewing.run, name="spam_decisions_kept")
-    return SpamParts(book=book, engine=engine, gate=gate, sanctions=sanctions, reviewing=reviewing, lists=lists)
+    return SpamParts(
+        book=book,
+        engine=engine,
+        gate=gate,
+        sanctions=sanctions,
+        reviewing=reviewing,
+        lists=lists,
+        groups=groups,
+        raids=raids,
+        hand=hand,
+    )
 
 
 def spam_endpoints(
-    base: Base, spam: SpamParts, accounts: AccountParts, media: MediaParts, admin: AdminParts
+    base: Base, spam: SpamParts, accounts: AccountParts, media: MediaParts, admin: AdminParts, creation: RoomCreation
 ) -> list[object]:
     """What operators may ask; what clients may is added to theirs."""
     world = base.world
     spam.sanctions.reach.accounts = AccountModeration(world.db, accounts.users, accounts.sessions)
     spam.sanctions.reach.sessions = accounts.sessions
     spam.sanctions.reach.media = media.repository
-    spam.sanctions.reach.audit = admin.audit
     media.repository.abuse = accounts.profiles.abuse = spam.gate
     admin.for_clients.append(AppealEndpoint(spam.reviewing))
+    # These write to rooms: not before everybody is there who is to hear of it.
+    base.tasks.forever(spam.groups.run, name="policy_lists_applied")
+    base.tasks.forever(spam.raids.run, name="spam_raids")
+    base.tasks.forever(spam.sanctions.reach.webhooks.run, name="spam_webhooks")
+    publishing = PolicyPublishing(world.db, spam.lists, spam.hand, creation)
     trials = HistoryTrials(world.db, spam.book, spam.engine.around, admin.rooms.jobs, world.clock)
     faces = SpamFaces(
         rules=RuleEndpoints(spam.book, admin.audit),
         trials=TrialEndpoints(spam.book, trials),
-        lists=PolicyListEndpoints(spam.lists, admin.audit),
+        lists=PolicyListEndpoints(spam.lists, publishing, admin.audit),
         decisions=DecisionEndpoints(spam.reviewing, admin.audit),
     )
     pages = spam_pages(base, admin, faces, spam.book, spam.reviewing, spam.lists)
-    return [faces.rules, faces.trials, faces.lists, faces.decisions, *pages]
+    return [
+        faces.rules,
+        faces.trials,
+        faces.lists,
+        faces.decisions,
+        RoomGroupEndpoints(spam.groups, admin.audit),
+        LockedRoomEndpoints(spam.raids, admin.audit),
+        *pages,
+    ]
 
 
 def ask_policy_servers(base: Base, parts: RoomParts, transport: FederationParts, spam: SpamParts) -> None:

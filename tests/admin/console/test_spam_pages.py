@@ -213,7 +213,7 @@ async def test_a_list_of_our_own_keeps_people_out(server: RunningServer, crew: C
     assert (await visitor.post(f"{where}/unfollow", {})).status == 303
     sql = "SELECT action FROM audit_log WHERE action LIKE 'policy_list.%' ORDER BY entry_nid"
     acts = [row["action"].partition(".")[2] for row in await server.db.fetch(sql)]
-    assert acts == ["create", "follow", "publish", "withdraw", "unfollow"]
+    assert acts == ["create", "publish", "withdraw", "unfollow"]
 
 
 async def test_an_auditor_changes_no_rule(server: RunningServer, crew: Crew) -> None:
