@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tests.admin.people import crew_of
 from tests.admin.spam.test_rules_over_http import put, rule
-from tests.kit.authority import Authority
 from tests.kit.canned import answer, canned
 from tests.kit.clock import FakeClock
 from tests.kit.server import running_server
