@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.admin.people import Crew, crew_of
@@ -17,8 +15,9 @@ JOIN_RULES = "/rooms/{}/state/m.room.join_rules/"
 POWER = "/rooms/{}/state/m.room.power_levels/"
 
 
-async def join_rule(client: Client, room_id: str) -> Any:
-    return (await client.get(JOIN_RULES, room_id)).ok()["join_rule"]
+async def join_rule(client: Client, room_id: str) -> str:
+    found: str = (await client.get(JOIN_RULES, room_id)).ok()["join_rule"]
+    return found
 
 
 async def test_a_wave_locks_the_room_and_its_end_opens_it(database_dsn: str) -> None:

@@ -38,7 +38,7 @@ async def test_calls_are_made_again_until_they_are_answered(database_dsn: str, t
 
             async def is_heard() -> bool:
                 clock.advance(5)
-                return await server.db.fetchval("SELECT count(*) FROM spam_webhook_calls") == 0
+                return bool(await server.db.fetchval("SELECT count(*) FROM spam_webhook_calls") == 0)
 
             await until(is_heard)
     assert len(heard) == 3
