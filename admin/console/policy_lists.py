@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import re2
 
 from admin.console.acting import reason_of
@@ -35,9 +36,7 @@ _STATES = ("all", *KINDS)
 class PolicyListPages:
     """/admin/spam/policy."""
 
-    def __init__(
-        self, desk: Desk, db: Database, lists: PolicyLists, faces: PolicyListEndpoints
-    ) -> None:
+    def __init__(self, desk: Desk, db: Database, lists: PolicyLists, faces: PolicyListEndpoints) -> None:
         self.desk = desk
         self._db = db
         self._lists = lists
@@ -108,13 +107,14 @@ class PolicyListPages:
     async def change(self, visit: Visit, room_id: str) -> Answer:
         """Publishes an entry, or takes one back."""
         kind, entity = visit.fields.get("kind", ""), visit.fields.get("entity", "").strip()
-        if kind not in KINDS:
-            raise InvalidParam(f"kind must be {', '.join(KINDS)}")
-        room, reason = parse_room_id(room_id), reason_of(visit)
-        if visit.fields.get("act") == "withdraw":
-            await self._faces.remove(visit.operator, room, EntryQuery(kind, entity, reason))
-        else:
-            await self._faces.add(visit.operator, room, EntryBody(kind, entity, reason))
+        room, given = parse_room_id(room_id), {"kind": kind, "entity": entity, "reason": reason_of(visit)}
+        try:
+            if visit.fields.get("act") == "withdraw":
+                await self._faces.remove(visit.operator, room, msgspec.convert(given, EntryQuery))
+            else:
+                await self._faces.add(visit.operator, room, msgspec.convert(given, EntryBody))
+        except msgspec.ValidationError as error:
+            raise InvalidParam(str(error)) from None
         return self.desk.go(f"{policy_path(room_id)}?done=entry")
 
     async def _entries(self, room_id: RoomId) -> list[Shown]:

@@ -27,7 +27,20 @@ HOOKS = (
 )  # fmt: skip
 STAGES = ("draft", "shadow", "enforced")
 DENYING = ("deny", "soft_fail", "hold", "rate_limit", "shadow")
-AFTERWARDS = ("redact", "kick", "ban", "mute", "lock", "suspend", "quarantine", "report", "notify", "webhook", "tag")
+AFTERWARDS = (
+    "redact",
+    "kick",
+    "ban",
+    "mute",
+    "lock",
+    "quiet",
+    "suspend",
+    "quarantine",
+    "report",
+    "notify",
+    "webhook",
+    "tag",
+)
 ACTIONS = (*DENYING, "mask", *AFTERWARDS)
 # How a room is locked while a wave lasts → the type of the event that says so.
 LOCKS: Mapping[str, str] = {"invite_only": "m.room.join_rules", "quiet": "m.room.power_levels"}
@@ -41,8 +54,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     kind: str
     reason: str = ""
     minutes: int = 0  # redact: what the sender said before, too
-    seconds: int = 60  # rate_limit, lock
-    how: str = "invite_only"  # lock: that, or quiet (who has no power can't speak)
+    seconds: int = 60  # rate_limit, lock, quiet
     pattern: str = ""  # mask: what is replaced
     room_id: str = ""  # notify
     url: str = ""  # webhook
@@ -122,8 +134,6 @@ def _check_action(action: Action) -> None:
     needed = {"mask": action.pattern, "notify": action.room_id, "webhook": action.url}
     if action.kind in needed and not needed[action.kind]:
         raise WrongRule(f"{action.kind} needs pattern, room_id or url")
-    if action.how not in LOCKS:
-        raise WrongRule(f"how must be one of {', '.join(LOCKS)}")
     if action.kind == "mask":
         try:
             re2.compile(action.pattern)
