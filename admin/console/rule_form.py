@@ -15,6 +15,8 @@ ACTION_ROWS = 4
 DETAILS: Mapping[str, str] = {
     "redact": "minutes",
     "mute": "seconds",
+    "lock": "seconds",
+    "quiet": "seconds",
     "rate_limit": "seconds",
     "mask": "pattern",
     "notify": "room_id",

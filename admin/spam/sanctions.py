@@ -34,6 +34,7 @@ log = structlog.get_logger()
 REDACTED_MAX = 200
 LOOKED_BACK = 50_000
 MUTED = -1
+_LOCKS = {"lock": "invite_only", "quiet": "quiet"}
 
 
 class Accounts(Protocol):
@@ -96,13 +97,9 @@ class Sanctions:
             await self._hand.set_member(room_id, sender, membership, action.reason)
         elif action.kind == "mute":
             await self._hand.set_power(room_id, sender, MUTED)
-        elif action.kind == "lock":
-            await self.reach.raids.lock(
-                room_id,
-                how=action.how,
-                seconds=action.seconds,
-                because=f"rule {act.rule.id}, version {act.rule.version}",
-            )
+        elif action.kind in _LOCKS:
+            because = f"rule {act.rule.id}, version {act.rule.version}"
+            await self.reach.raids.lock(room_id, how=_LOCKS[action.kind], seconds=action.seconds, because=because)
         elif action.kind == "suspend":
             await self._set_suspended(sender, True, f"rule {act.rule.id}, version {act.rule.version}")
         elif action.kind == "quarantine":
@@ -127,7 +124,7 @@ class Sanctions:
         if "mute" in outcome and room_id:
             await self._hand.set_power(room_id, sender, None)
             done.append("mute")
-        if "lock" in outcome and room_id in self.reach.raids.locked:
+        if any(kind in outcome for kind in _LOCKS) and room_id in self.reach.raids.locked:
             await self.reach.raids.unlock(room_id, because=f"decision {row['decision_id']} was undone")
             done.append("lock")
         if "suspend" in outcome:

@@ -98,10 +98,10 @@ async def test_who_may_lock_which_rooms(server: RunningServer, crew: Crew) -> No
     assert (await crew.moderator.put(LOCKED, room_id, body={"seconds": 60})).ok()["until_ts"] == longer
 
 
-@pytest.mark.parametrize("how", ["invite_only", "quiet"])
-async def test_undoing_the_decision_opens_the_room(server: RunningServer, crew: Crew, how: str) -> None:
+@pytest.mark.parametrize("kind", ["lock", "quiet"])
+async def test_undoing_the_decision_opens_the_room(server: RunningServer, crew: Crew, kind: str) -> None:
     room_id = await crew.user.create_room(preset="public_chat")
-    await put(crew, "noise", rule('event.text.contains("zebra")', {"kind": "lock", "how": how, "seconds": 3_600}))
+    await put(crew, "noise", rule('event.text.contains("zebra")', {"kind": kind, "seconds": 3_600}))
     await crew.user.send(room_id, "zebra")
 
     async def is_locked() -> bool:
