@@ -188,9 +188,7 @@ class Hansa:
             federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)
         self.admin = await build_admin(base, accounts, rooms, commands, self.people, self.media, self.federation)
-        self.admin.endpoints.extend(
-            spam_endpoints(base, self.spam, accounts, self.media, self.admin, commands.creation)
-        )
+        self.admin.endpoints.extend(spam_endpoints(base, self.spam, accounts, self.media, self.admin))
         await self._serve([*parts, *self.admin.for_clients], between_servers, self.admin.endpoints)
         self._watch(journal)
 

@@ -20,6 +20,7 @@ from admin.room_overviews import REBUILD, RoomOverviews
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.rooms import RoomParts
+from homeserver.rooms.commands.create import RoomCreation
 from homeserver.rooms.history import History
 from homeserver.rooms.purging import Purging
 from homeserver.rooms.views import RoomViews
@@ -35,6 +36,7 @@ class AdminRoomParts:
     views: RoomViews
     actions: RoomActions
     deletion: RoomDeletion
+    creation: RoomCreation
     hand: RoomHand
     endpoints: list[object]
 
@@ -73,6 +75,7 @@ async def build_admin_rooms(
         views=views,
         actions=actions,
         deletion=deletion,
+        creation=commands.creation,
         hand=RoomHand(tools, parts.store),
         endpoints=[
             RoomLists(db, parts.rooms, views),

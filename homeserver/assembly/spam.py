@@ -37,7 +37,6 @@ from homeserver.core.identifiers import RoomId
 from homeserver.core.policy_server import KEY_ID
 from homeserver.core.signing import Signer
 from homeserver.rooms.arrivals import Arrival, Fate
-from homeserver.rooms.commands.create import RoomCreation
 from homeserver.runtime.signing_key import load_signer
 
 
@@ -98,7 +97,7 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
 
 
 def spam_endpoints(
-    base: Base, spam: SpamParts, accounts: AccountParts, media: MediaParts, admin: AdminParts, creation: RoomCreation
+    base: Base, spam: SpamParts, accounts: AccountParts, media: MediaParts, admin: AdminParts
 ) -> list[object]:
     """What operators may ask; what clients may is added to theirs."""
     world = base.world
@@ -111,7 +110,7 @@ def spam_endpoints(
     base.tasks.forever(spam.groups.run, name="policy_lists_applied")
     base.tasks.forever(spam.raids.run, name="spam_raids")
     base.tasks.forever(spam.sanctions.reach.webhooks.run, name="spam_webhooks")
-    publishing = PolicyPublishing(world.db, spam.lists, spam.hand, creation)
+    publishing = PolicyPublishing(world.db, spam.lists, spam.hand, admin.rooms.creation)
     trials = HistoryTrials(world.db, spam.book, spam.engine.around, admin.rooms.jobs, world.clock)
     faces = SpamFaces(
         rules=RuleEndpoints(spam.book, admin.audit),
