@@ -24,6 +24,7 @@ from homeserver.assembly.appservices import build_appservices, build_bridges
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.calls import CallParts
 from homeserver.assembly.commands import build_commands, command_endpoints, start_upkeep
+from homeserver.assembly.console_cases import case_pages
 from homeserver.assembly.contacts import build_contacts
 from homeserver.assembly.encryption import build_encryption
 from homeserver.assembly.federated_rooms import (
@@ -189,6 +190,7 @@ class Hansa:
             await federated.intake.start(self.tasks)
         self.admin = await build_admin(base, accounts, rooms, commands, self.people, self.media, self.federation)
         self.admin.endpoints.extend(spam_endpoints(base, self.spam, accounts, self.media, self.admin))
+        self.admin.endpoints.extend(case_pages(base, self.admin, self.people))
         await self._serve([*parts, *self.admin.for_clients], between_servers, self.admin.endpoints)
         self._watch(journal)
 

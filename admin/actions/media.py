@@ -70,6 +70,15 @@ class MediaActions:
         named = [(self.server_name, media_id) for media_id in ids]
         return await self.quarantine(named, by=by, target=user_id, reason=reason)
 
+    async def count_of_user(self, user_id: UserId) -> int:
+        """How many files a user of ours has uploaded."""
+        return await admin_media.count_of_user(self._db, user_id)
+
+    async def release_user(self, user_id: UserId, *, by: Operator, reason: str | None = None) -> int:
+        """Lets what a user of ours has uploaded out again."""
+        ids = await admin_media.ids_of_user(self._db, user_id, DELETED_MAX)
+        return await self.release([(self.server_name, one) for one in ids], by=by, target=user_id, reason=reason)
+
     async def set_protected(self, media_id: str, is_protected: bool, *, by: Operator) -> None:
         """Keeps a file of ours from being quarantined, or no longer. Raises NotFound."""
         by.check(Permission.MODERATE_MEDIA)

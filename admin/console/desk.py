@@ -37,6 +37,7 @@ NAVIGATION: Sequence[tuple[str, Sequence[tuple[str, str, Permission]]]] = (
         "group_moderation",
         (
             (HOME, "nav_overview", Permission.READ_SERVER),
+            ("/admin/cases", "nav_cases", Permission.READ_REPORTS),
             ("/admin/reports", "nav_reports", Permission.READ_REPORTS),
             ("/admin/spam", "nav_spam", Permission.READ_RULES),
         ),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from admin.console.texts_cases import CASES
 from admin.console.texts_rules import RULES
 from homeserver.web.translations import LANGUAGES
 
 # key → English, Chinese
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     **RULES,
+    **CASES,
     "console": ("Console", "控制台"),
     "skip": ("Skip to the content", "跳到正文"),
     "menu": ("Menu", "菜单"),

@@ -135,6 +135,10 @@ async def of_user(
     return [_info(row) for row in rows], int(await db.fetchval(_COUNT_OF_USER, user_id))
 
 
+async def count_of_user(db: Reader, user_id: UserId) -> int:
+    return int(await db.fetchval(_COUNT_OF_USER, user_id))
+
+
 async def ids_of_user(db: Reader, user_id: UserId, limit: int) -> list[str]:
     return [row["media_id"] for row in await db.fetch(_IDS_OF_USER, user_id, limit)]
 

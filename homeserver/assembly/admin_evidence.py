@@ -19,6 +19,7 @@ class EvidenceParts:
     """What pages use of it, and the endpoints."""
 
     holds: LegalHolds
+    redaction: UserRedaction
     endpoints: list[object]
 
 
@@ -28,4 +29,6 @@ def build_evidence(base: Base, parts: RoomParts, tools: AccountTools, jobs: Jobs
     holds = LegalHolds(db, tools.audit, clock, base.world.randomness)
     hand = RedactionTools(db=db, clock=clock, rooms=parts.rooms, events=parts.store, writer=parts.writer)
     redaction = UserRedaction(jobs, tools.roles, hand)
-    return EvidenceParts(holds=holds, endpoints=[LegalHoldEndpoints(holds), UserRedactionEndpoints(redaction)])
+    return EvidenceParts(
+        holds=holds, redaction=redaction, endpoints=[LegalHoldEndpoints(holds), UserRedactionEndpoints(redaction)]
+    )

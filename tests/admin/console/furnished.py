@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from homeserver.web.endpoint import Endpoint
+from tests.admin.console.visitor import Visitor
 from tests.admin.people import Crew
 from tests.kit.server import Client, RunningServer
 from tests.kit.until import until
@@ -30,7 +31,13 @@ async def furnish(server: RunningServer, crew: Crew, text: str) -> dict[str, str
     await crew.moderator.put("/rooms/{}/state/m.room.name/", policy_room, body={"name": text})
     await crew.moderator.put("/rooms/{}/state/m.policy.rule.user/{}", policy_room, "rule", body=body)
     (await crew.moderator.put(_SPAM + "/policy_lists/{}", policy_room)).ok()
+    visitor = await Visitor(server).log_in("the-moderator")
+    await visitor.get("/admin/cases")
+    case_id = await server.db.fetchval("SELECT min(case_id) FROM cases WHERE entity = $1", user.user_id)
+    await visitor.get(f"/admin/cases/{case_id}")
+    assert (await visitor.post(f"/admin/cases/{case_id}/note", {"text": text})).status == 303
     return {
+        "case_id": str(case_id),
         "user_id": user.user_id,
         "room_id": room_id,
         "event_id": event_id,

@@ -1,0 +1,159 @@
+"""Cases: everything said against one user or room in one place, from the first word to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from admin.actions.operators import OperatorRoles
+from admin.audit import AuditLog, entry_of
+from admin.storage import cases
+from admin.storage.cases import Case
+from homeserver.accounts.server_notices import ServerNotices
+from homeserver.core.errors import InvalidParam, MatrixError, NotFound
+from homeserver.core.identifiers import UserId, domain_of
+from homeserver.core.operators import Permission
+from homeserver.runtime.clock import Clock
+from homeserver.storage.database import Database, Tx
+from homeserver.web.endpoint import Operator
+
+log = structlog.get_logger()
+
+OUTCOMES = ("acted", "nothing", "wrong")
+TEXT_CHARS_MAX = 5_000
+TOLD_MAX = 50
+_SWEPT_EACH_S = 15.0
+# What commits late isn't missed: each sweep looks back so far.
+_OVERLAP_MS = 600_000
+_EVIDENCE_KEPT_MS = 180 * 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class CaseTools:
+    """What cases are kept with."""
+
+    db: Database
+    clock: Clock
+    audit: AuditLog
+
+
+class Cases:
+    """Opens cases by itself; assigns, annotates and closes them for operators."""
+
+    def __init__(self, tools: CaseTools, roles: OperatorRoles, notices: ServerNotices) -> None:
+        self._tools = tools
+        self._roles = roles
+        self._notices = notices
+        self._swept_ms = 0
+
+    async def sweep(self) -> None:
+        """Takes in what was said since the last time."""
+        now = self._tools.clock.now_ms()
+        async with self._tools.db.transaction() as tx:
+            await cases.sweep(tx, max(0, self._swept_ms - _OVERLAP_MS), now - _OVERLAP_MS, now)
+            await cases.forget_evidence(tx, now - _EVIDENCE_KEPT_MS)
+        self._swept_ms = now
+
+    async def run(self) -> None:
+        """One round of a background task."""
+        await self.sweep()
+        await self._tools.clock.sleep(_SWEPT_EACH_S)
+
+    async def one(self, case_id: int) -> Case:
+        """Raises NotFound."""
+        async with self._tools.db.transaction() as tx:
+            return await self._locked(tx, case_id)
+
+    async def assign(self, case_id: int, assignee: UserId | None, *, by: Operator) -> None:
+        """Gives a case to an operator who handles reports, or to nobody. Raises NotFound, InvalidParam."""
+        by.check(Permission.HANDLE_REPORTS)
+        if assignee is not None and await self._roles.of(assignee) is None:
+            raise InvalidParam(f"{assignee} doesn't run this server")
+        async with self._tools.db.transaction() as tx:
+            case = await self._locked(tx, case_id)
+            await cases.assign(tx, case_id, assignee)
+            was, now = {"assignee": case.assignee}, {"assignee": assignee}
+            await self._record(tx, by, "case.assign", case, before=was, after=now)
+
+    async def note(self, case_id: int, text: str, *, by: Operator) -> None:
+        """Adds a note, which stays. Raises NotFound, InvalidParam."""
+        by.check(Permission.HANDLE_REPORTS)
+        text = _checked(text)
+        async with self._tools.db.transaction() as tx:
+            case = await self._locked(tx, case_id)
+            await cases.note(tx, case_id, by=by.user_id, text=text, now_ms=self._tools.clock.now_ms())
+            await self._record(tx, by, "case.note", case)
+
+    async def close(self, case_id: int, outcome: str, reply: str, *, by: Operator) -> int:
+        """Ends a case; with a reply, the reporters of ours get it. How many did. Raises NotFound, MatrixError."""
+        by.check(Permission.HANDLE_REPORTS)
+        if outcome not in OUTCOMES:
+            raise InvalidParam(f"outcome must be one of {', '.join(OUTCOMES)}")
+        answer = _checked(reply) if reply.strip() else None
+        async with self._tools.db.transaction() as tx:
+            case = await self._locked(tx, case_id)
+            if not case.is_open:
+                raise MatrixError("this case is closed already", status=409)
+            reporters = {row["reporter"] for row in await cases.reports(tx, case, TOLD_MAX)}
+            now = self._tools.clock.now_ms()
+            await cases.close(tx, case_id, by=by.user_id, outcome=outcome, reply=answer, now_ms=now)
+            await self._record(tx, by, "case.close", case, after={"outcome": outcome, "reply": answer})
+        return await self._tell(reporters, answer, by.user_id) if answer is not None else 0
+
+    async def reopen(self, case_id: int, reason: str, *, by: Operator) -> None:
+        """Raises NotFound, MatrixError where it is open, or another one of the same is."""
+        by.check(Permission.HANDLE_REPORTS)
+        async with self._tools.db.transaction() as tx:
+            case = await self._locked(tx, case_id)
+            if case.is_open or not await cases.reopen(tx, case):
+                raise MatrixError("there is an open case of this user or room", status=409)
+            await self._record(tx, by, "case.reopen", case, reason=reason)
+
+    async def revealed(self, case_id: int, reason: str, *, by: Operator) -> None:
+        """Notes that somebody looked at what redacted evidence had said."""
+        by.check(Permission.READ_CONTENT)
+        async with self._tools.db.transaction() as tx:
+            await self._record(tx, by, "case.evidence", await self._locked(tx, case_id), reason=reason)
+
+    async def _tell(self, reporters: set[str], text: str, by: str) -> int:
+        told = 0
+        for reporter in sorted(reporters):
+            if domain_of(reporter) != domain_of(by) or reporter.startswith("@:"):
+                continue
+            try:
+                await self._notices.send(UserId(reporter), {"msgtype": "m.text", "body": text})
+                told += 1
+            except MatrixError as error:
+                log.info("case_reply_failed", why=error.message[:200])
+        return told
+
+    async def _locked(self, tx: Tx, case_id: int) -> Case:
+        case = await cases.locked(tx, case_id)
+        if case is None:
+            raise NotFound("there is no such case")
+        return case
+
+    async def _record(
+        self,
+        tx: Tx,
+        by: Operator,
+        action: str,
+        case: Case,
+        *,
+        reason: str | None = None,
+        before: Mapping[str, str | None] | None = None,
+        after: Mapping[str, str | None] | None = None,
+    ) -> None:
+        shown = {"case": str(case.case_id), **(after or {})}
+        entry = entry_of(by, action, case.entity, reason=reason, before=before, after=shown)
+        await self._tools.audit.record(tx, entry)
+
+
+def _checked(text: str) -> str:
+    """Raises InvalidParam."""
+    text = text.strip().replace("\x00", "")
+    if not 0 < len(text) <= TEXT_CHARS_MAX:
+        raise InvalidParam(f"a text has 1 to {TEXT_CHARS_MAX} characters")
+    return text

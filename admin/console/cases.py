@@ -1,0 +1,178 @@
+"""Cases: what is said against one user or room, looked at, acted upon, answered."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from admin.actions.case_acts import CaseActs, Plan
+from admin.actions.cases import OUTCOMES, Cases
+from admin.console.acting import reason_of
+from admin.console.desk import Desk, Visit
+from admin.console.page import page
+from admin.storage import cases, console_reads
+from admin.storage.cases import Case
+from admin.storage.console_reads import Shown
+from homeserver.core.errors import NotFound
+from homeserver.core.identifiers import UserId, parse_user_id
+from homeserver.core.operators import Permission
+from homeserver.storage.database import Database
+from homeserver.web.endpoint import Answer
+
+_PATH = "/admin/cases"
+_NEWEST = 2**62
+_SHOWN_MAX = 50
+_COLUMNS = (
+    "case_id",
+    "kind",
+    "entity",
+    "because",
+    "assignee",
+    "reports",
+    "hits",
+    "appeals",
+    "refusals",
+    "opened_ts",
+    "changed_ts",
+    "closed_ts",
+    "closed_by",
+    "outcome",
+)
+_STATES = ("open", "unassigned", "closed")
+
+
+@dataclass(frozen=True, slots=True)
+class CaseWork:
+    """Keeping cases, and acting on them."""
+
+    keeping: Cases
+    acts: CaseActs
+
+
+class CasePages:
+    """/admin/cases."""
+
+    def __init__(self, desk: Desk, db: Database, work: CaseWork) -> None:
+        self.desk = desk
+        self._db = db
+        self._cases = work.keeping
+        self._acts = work.acts
+
+    @page("GET", _PATH, needs=Permission.READ_REPORTS)
+    async def cases(self, visit: Visit) -> Answer:
+        await self._cases.sweep()
+        about, state = visit.asked("q"), visit.asked("state") or "open"
+        below = visit.number("below") or _NEWEST, visit.number("below_id") or _NEWEST
+
+        async def fetch(limit: int) -> list[Shown]:
+            found = await cases.page(
+                self._db, below, about, limit, is_open=state != "closed", only_unassigned=state == "unassigned"
+            )
+            return [dict(row) for row in found]
+
+        values = {"q": about, "state": state, "states": _STATES}
+        return await self.desk.listing(visit, "cases", _COLUMNS, fetch, values)
+
+    @page("GET", _PATH + "/{case_id}", needs=Permission.READ_REPORTS)
+    async def case(self, visit: Visit, case_id: str) -> Answer:
+        return self.desk.page(visit, "case", await self._values(visit, _number(case_id)))
+
+    @page("POST", _PATH + "/{case_id}/assign", needs=Permission.HANDLE_REPORTS)
+    async def assign(self, visit: Visit, case_id: str) -> Answer:
+        named = visit.fields.get("assignee", "").strip()
+        assignee: UserId | None = parse_user_id(named) if named else None
+        if visit.fields.get("act") == "take":
+            assignee = UserId(visit.operator.user_id)
+        await self._cases.assign(_number(case_id), assignee, by=visit.operator)
+        return self._done(case_id, "assigned")
+
+    @page("POST", _PATH + "/{case_id}/note", needs=Permission.HANDLE_REPORTS)
+    async def note(self, visit: Visit, case_id: str) -> Answer:
+        await self._cases.note(_number(case_id), visit.fields.get("text", ""), by=visit.operator)
+        return self._done(case_id, "noted")
+
+    @page("POST", _PATH + "/{case_id}/evidence", needs=Permission.READ_CONTENT)
+    async def reveal(self, visit: Visit, case_id: str) -> Answer:
+        """Shows what redacted evidence had said: whoever looks is noted, with the reason."""
+        await self._cases.revealed(_number(case_id), reason_of(visit), by=visit.operator)
+        return self.desk.page(visit, "case", await self._values(visit, _number(case_id), is_revealed=True))
+
+    @page("POST", _PATH + "/{case_id}/act", needs=Permission.HANDLE_REPORTS)
+    async def act(self, visit: Visit, case_id: str) -> Answer:
+        """First what would be done; then, where that was agreed to, doing it."""
+        case, reason = await self._cases.one(_number(case_id)), reason_of(visit)
+        acts = [name.removeprefix("do_") for name in visit.fields if name.startswith("do_")]
+        plan = await self._acts.plan(case, acts)
+        if visit.fields.get("step") != "do":
+            values = await self._planned(visit, case, plan)
+            return self.desk.page(visit, "case_plan", {**values, "reason": reason})
+        told = await self._acts.do(case, plan, by=visit.operator, reason=reason)
+        await self._cases.note(case.case_id, f"{reason}\n" + "\n".join(told), by=visit.operator)
+        return self._done(case_id, "acted")
+
+    @page("POST", _PATH + "/{case_id}/close", needs=Permission.HANDLE_REPORTS)
+    async def close(self, visit: Visit, case_id: str) -> Answer:
+        outcome, reply = visit.fields.get("outcome", ""), visit.fields.get("reply", "")
+        await self._cases.close(_number(case_id), outcome, reply, by=visit.operator)
+        return self._done(case_id, "closed")
+
+    @page("POST", _PATH + "/{case_id}/reopen", needs=Permission.HANDLE_REPORTS)
+    async def reopen(self, visit: Visit, case_id: str) -> Answer:
+        await self._cases.reopen(_number(case_id), reason_of(visit), by=visit.operator)
+        return self._done(case_id, "reopened")
+
+    async def _values(self, visit: Visit, case_id: int, *, is_revealed: bool = False) -> dict[str, Any]:
+        row = await cases.one(self._db, case_id)
+        if row is None:
+            raise NotFound("there is no such case")
+        case, is_user = await self._cases.one(case_id), row["kind"] == "user"
+        evidence = await cases.evidence(self._db, case_id) if visit.may(Permission.READ_CONTENT) else []
+        return {
+            "case": row,
+            "reports": await cases.reports(self._db, case, _SHOWN_MAX),
+            "hits": await cases.hits(self._db, case.entity, _SHOWN_MAX) if is_user else [],
+            "refusals": await cases.refusals(self._db, case.entity, _SHOWN_MAX) if is_user else [],
+            "evidence": [_shown(one, is_revealed) for one in evidence],
+            "hidden_evidence": not is_revealed and any(one["is_redacted"] or not one["is_here"] for one in evidence),
+            "notes": await cases.notes(self._db, case_id),
+            "earlier": await cases.earlier(self._db, case),
+            "rooms": await self._acts.rooms_of(case),
+            "user": await console_reads.user(self._db, case.entity) if is_user else None,
+            "room": None if is_user else await console_reads.room(self._db, case.entity),
+            "possible": self._acts.possible(case),
+            "outcomes": OUTCOMES,
+        }
+
+    async def _planned(self, visit: Visit, case: Case, plan: Plan) -> dict[str, Any]:
+        shown = plan.events[:200]
+        bodies = await console_reads.bodies(self._db, shown) if visit.may(Permission.READ_CONTENT) else {}
+        return {"case": case, "plan": plan, "events": [(one, bodies.get(one, "")) for one in shown]}
+
+    def _done(self, case_id: str, what: str) -> Answer:
+        return self.desk.go(f"{_PATH}/{_number(case_id)}?done=case_{what}")
+
+
+def _shown(one: Any, is_revealed: bool) -> Shown:
+    """Evidence as the page has it. What was redacted since is shown only to those who ask for it."""
+    source, content = one["source"], one["source"].get("content", {})
+    is_hidden = not is_revealed and (one["is_redacted"] or not one["is_here"])
+    body = content.get("body") if isinstance(content, dict) else None
+    return {
+        "event_id": one["event_id"],
+        "room_id": one["room_id"],
+        "kept_ts": one["kept_ts"],
+        "is_redacted": one["is_redacted"],
+        "is_here": one["is_here"],
+        "is_hidden": is_hidden,
+        "type": source.get("type", ""),
+        "body": "" if is_hidden or not isinstance(body, str) else body,
+        "text": "" if is_hidden else json.dumps(source, ensure_ascii=False, indent=2)[:20_000],
+    }
+
+
+def _number(text: str) -> int:
+    """Raises NotFound."""
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise NotFound("there is no such case")
+    return int(text)
