@@ -189,10 +189,17 @@ class Hansa:
             federated.intake.relay = self.outbound.sender
             await federated.intake.start(self.tasks)
         self.admin = await build_admin(base, accounts, rooms, commands, self.people, self.media, self.federation)
-        self.admin.endpoints.extend(spam_endpoints(base, self.spam, accounts, self.media, self.admin))
-        self.admin.endpoints.extend(case_pages(base, self.admin, self.people))
-        await self._serve([*parts, *self.admin.for_clients], between_servers, self.admin.endpoints)
+        for_operators = self._for_operators(accounts)
+        await self._serve([*parts, *self.admin.for_clients], between_servers, for_operators)
         self._watch(journal)
+
+    def _for_operators(self, accounts: AccountParts) -> list[object]:
+        """The admin API and the console; what clients may ask of these parts is added to `admin.for_clients`."""
+        return [
+            *self.admin.endpoints,
+            *spam_endpoints(self.base, self.spam, accounts, self.media, self.admin),
+            *case_pages(self.base, self.admin, self.people),
+        ]
 
     def _openid_of_others(self) -> RemoteOpenId | NoOtherServers:
         return RemoteOpenId(self.federation.client) if self.federation is not None else NoOtherServers()

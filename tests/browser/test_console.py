@@ -16,6 +16,7 @@ from playwright.async_api import BrowserContext, Page, ViewportSize, expect
 from homeserver.web.endpoint import Endpoint
 from tests.admin.console.furnished import Ids, furnish, pages_of
 from tests.admin.console.test_every_page import NASTY
+from tests.admin.console.visitor import Visitor
 from tests.admin.people import PASSWORD, Crew, crew_of
 from tests.kit.browser import chromium, server_for_browsers
 from tests.kit.server import RunningServer
@@ -101,7 +102,8 @@ async def sideways(page: Page) -> bool:
 @pytest.mark.parametrize(("size", "scheme"), [("phone", "light"), ("desktop", "dark")])
 async def test_every_page_can_be_read_by_everybody(server: RunningServer, crew: Crew, size: str, scheme: Any) -> None:
     """Axe finds nothing serious, nothing is cut off, no page breaks its own policy."""
-    ids = await furnish(server, crew, "Buy 花园 followers at spam.example")
+    moderator = await Visitor(server).log_in("the-moderator")
+    ids = await furnish(server, crew, "Buy 花园 followers at spam.example", moderator)
     async with chromium() as context:
         page = await log_in(server, context, "owner")
         await page.set_viewport_size(SIZES[size])
@@ -155,7 +157,8 @@ async def test_a_phone_shows_the_menu_when_it_is_asked_for(server: RunningServer
 
 async def test_nasty_strings_are_only_shown(server: RunningServer, crew: Crew) -> None:
     """T-M1, T-M15: names, bodies, reasons, file names and programs run nothing and load nothing, on any page."""
-    pages = [path for _, path in html_pages(server, await furnish(server, crew, NASTY))]
+    moderator = await Visitor(server).log_in("the-moderator")
+    pages = [path for _, path in html_pages(server, await furnish(server, crew, NASTY, moderator))]
     async with chromium() as context:
         page = await log_in(server, context, "owner")
         alerts: list[str] = []

@@ -18,8 +18,11 @@ _NO_PAGES = ("/admin/static/{name}", "/admin/login", "/admin/code")
 Ids = Mapping[str, str]
 
 
-async def furnish(server: RunningServer, crew: Crew, text: str) -> dict[str, str]:
-    """Everything that somebody can name is named so. What is to stand in paths, by parameter or by whole path."""
+async def furnish(server: RunningServer, crew: Crew, text: str, visitor: Visitor) -> dict[str, str]:
+    """Everything that somebody can name is named so. What is to stand in paths, by parameter or by whole path.
+
+    `visitor` is an operator at the console, for what can be made there alone.
+    """
     user = crew.user
     room_id, event_id = await _talk(user, text)
     await crew.moderator.join(room_id)
@@ -31,7 +34,6 @@ async def furnish(server: RunningServer, crew: Crew, text: str) -> dict[str, str
     await crew.moderator.put("/rooms/{}/state/m.room.name/", policy_room, body={"name": text})
     await crew.moderator.put("/rooms/{}/state/m.policy.rule.user/{}", policy_room, "rule", body=body)
     (await crew.moderator.put(_SPAM + "/policy_lists/{}", policy_room)).ok()
-    visitor = await Visitor(server).log_in("the-moderator")
     await visitor.get("/admin/cases")
     case_id = await server.db.fetchval("SELECT min(case_id) FROM cases WHERE entity = $1", user.user_id)
     await visitor.get(f"/admin/cases/{case_id}")

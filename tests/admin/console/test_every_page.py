@@ -55,20 +55,20 @@ def needs_of(path: str) -> Permission:
 
 async def test_each_page_by_each_role(server: RunningServer, crew: Crew) -> None:
     """T-J1, T-J2: who may sees it, who may not is told so and nothing else, a stranger is sent to the log-in."""
-    pages = pages_of(server, await furnish(server, crew, "Plain text"))
-    assert len(pages) > 25
     names = {
         Role.OWNER: "owner",
         Role.ADMIN: "the-admin",
         Role.MODERATOR: "the-moderator",
         Role.AUDITOR: "the-auditor",
     }
+    visitors = {role: await Visitor(server).log_in(name) for role, name in names.items()}
+    pages = pages_of(server, await furnish(server, crew, "Plain text", visitors[Role.OWNER]))
+    assert len(pages) > 25
     stranger = Visitor(server)
     for _, path in pages:
         sent = await stranger.get(path)
         assert (sent.status, sent.headers["Location"].partition("?")[0]) == (303, "/admin/login"), path
-    for role, name in names.items():
-        visitor = await Visitor(server).log_in(name)
+    for role, visitor in visitors.items():
         for declared, path in pages:
             expected = 200 if may(role, needs_of(declared.paths[0])) else 403
             assert (await visitor.get(path)).status == expected, (role, path)
@@ -77,7 +77,7 @@ async def test_each_page_by_each_role(server: RunningServer, crew: Crew) -> None
 async def test_nothing_that_somebody_named_is_markup(server: RunningServer, crew: Crew) -> None:
     """T-M1, T-M15, T-J13: on no page, and in no file that a spreadsheet opens."""
     visitor = await Visitor(server).log_in("owner")
-    for declared, path in pages_of(server, await furnish(server, crew, NASTY)):
+    for declared, path in pages_of(server, await furnish(server, crew, NASTY, visitor)):
         page = await visitor.get(path)
         assert page.status == 200, path
         if "text/html" not in page.headers["Content-Type"]:
