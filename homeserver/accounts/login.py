@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from homeserver.accounts.login_tokens import LoginTokens
@@ -22,6 +22,8 @@ class Login:
     """Opens sessions for those who can prove who they are."""
 
     abuse: AbuseCheck | None = None
+    # Says whose password alone isn't enough: they sign in on our pages.
+    needs_more: Callable[[UserId], Awaitable[bool]] | None = None
 
     def __init__(
         self, db: Database, users: Users, sessions: Sessions, tokens: LoginTokens, limiter: RateLimiter
@@ -44,6 +46,8 @@ class Login:
     ) -> dict[str, Any]:
         """user_id and session. Raises Forbidden; LimitExceeded after too many failures for this account."""
         user_id = await self.prove(identifier, password, address=address)
+        if self.needs_more is not None and await self.needs_more(user_id):
+            raise Forbidden("this account also needs its passkey: sign in with a browser")
         return await self.open(user_id, device_id=device_id, display_name=display_name, refreshable=refreshable)
 
     async def prove(self, identifier: Mapping[str, Any], password: str, *, address: str) -> UserId:
@@ -74,6 +78,16 @@ class Login:
         self, user_id: UserId, *, device_id: str | None, display_name: str | None, refreshable: bool
     ) -> dict[str, Any]:
         """A session for somebody who was proved to be this user, by whatever means. Raises MatrixError."""
+        await self.check_usable(user_id)
+        async with self._db.transaction() as tx:
+            opened = await self._sessions.open(
+                tx, user_id, device_id=device_id, display_name=display_name, refreshable=refreshable
+            )
+        self._sessions.account_changed(user_id)
+        return {"user_id": user_id, "home_server": self._users.server_name, **opened}
+
+    async def check_usable(self, user_id: UserId) -> None:
+        """Raises MatrixError for an account that was deactivated, or is locked."""
         user = await users_table.by_id(self._db, user_id)
         if user is None or user.is_deactivated:
             raise MatrixError("this account was deactivated", errcode="M_USER_DEACTIVATED", status=403)
@@ -81,12 +95,6 @@ class Login:
             raise MatrixError(
                 "this account is locked", errcode="M_USER_LOCKED", status=401, extra={"soft_logout": True}
             )
-        async with self._db.transaction() as tx:
-            opened = await self._sessions.open(
-                tx, user_id, device_id=device_id, display_name=display_name, refreshable=refreshable
-            )
-        self._sessions.account_changed(user_id)
-        return {"user_id": user_id, "home_server": self._users.server_name, **opened}
 
     async def _named(self, identifier: Mapping[str, Any]) -> UserId:
         kind, name = identifier.get("type"), identifier.get("user")

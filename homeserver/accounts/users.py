@@ -180,6 +180,11 @@ class Users:
             return False
         return await self.elsewhere.take_in(user_id, password)
 
+    async def has_password(self, user_id: UserId) -> bool:
+        """Whether there is one, here or elsewhere, that can be asked for."""
+        user = await users.by_id(self._db, user_id)
+        return (user is not None and user.password_hash is not None) or await self.is_kept_elsewhere(user_id)
+
     async def is_kept_elsewhere(self, user_id: UserId) -> bool:
         """Whether the user's password is none of ours."""
         return self.elsewhere is not None and await self.elsewhere.knows(user_id)

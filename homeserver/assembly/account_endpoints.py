@@ -9,6 +9,7 @@ from homeserver.accounts.devices import Devices
 from homeserver.accounts.directory_login import DirectoryLogin
 from homeserver.accounts.login import Login
 from homeserver.accounts.login_tokens import LoginTokens
+from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.password_change import PasswordChange
 from homeserver.accounts.registration import Registration, RegistrationTools, SharedSecretRegistration
 from homeserver.accounts.rendezvous import Rendezvous
@@ -58,6 +59,8 @@ def account_endpoints(
     login = Login(db, users, sessions, tokens, base.limiter)
     if (url := base.config.ldap.url) is not None:
         users.elsewhere = DirectoryLogin(LdapDirectory(url, base.config.ldap), db, users, door.welcome)
+    passkeys = Passkeys(db, clock, base.world.randomness, base.config.base_url, base.server_name)
+    login.needs_more = passkeys.is_required
     login.abuse = registration.abuse = parts.policy
     deactivation = accounts.deactivation
     base.tasks.start(deactivation.resume(), name="deactivations")
@@ -73,6 +76,7 @@ def account_endpoints(
         deactivation=deactivation,
         resets=accounts.resets,
         ways=ways,
+        passkeys=passkeys,
     )
     info = ServerInfo(base.config, base.served, transports_of(base.config))
     info.features_of = partial(experimental_features.of_user, db)

@@ -14,6 +14,7 @@ from homeserver.accounts.oauth.browser import BrowserSessions, CrossSigningReset
 from homeserver.accounts.oauth.clients import OAuthClients
 from homeserver.accounts.oauth.grants import Grants
 from homeserver.accounts.oauth.tokens import OAuthTokens
+from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.registration import Registration
 from homeserver.accounts.sso import OpenIdProvider, SingleSignOn
 from homeserver.assembly.accounts import AccountParts
@@ -38,6 +39,7 @@ class SignInTools:
     deactivation: Deactivation
     resets: CrossSigningResets
     ways: Ways
+    passkeys: Passkeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +79,16 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
     browser = BrowserSessions(db, clock, randomness)
     tools.deactivation.endings.append(tools.ways.tokens.end)
     tools.deactivation.endings.append(browser.close_all)
+    tools.deactivation.endings.append(tools.passkeys.end)
     visits = Visits(browser, tools.pages, base.config.base_url)
     work = AccountWork(accounts.users, accounts.sessions, browser, tools.deactivation, tools.resets)
     devices = Devices(db, parts.journal, accounts.sessions)
+    forms = SignInForms(visits, browser, tools.passkeys, tools.ways.shown())
     is_open = tools.registration.is_possible_on_page
     return [
         OAuthEndpoints(clients, grants, tokens, base.config.base_url, is_registration_open=is_open),
-        SignInPages(SignInForms(visits, browser, tools.ways.shown()), tools.login, tools.registration, base.limiter),
+        SignInPages(forms, tools.login, tools.registration, base.limiter),
         SsoPages(visits, tools.ways.sso, browser, tools.ways.tokens),
         ConsentPages(visits, grants, base.limiter),
-        AccountPages(visits, devices, work, base.limiter),
+        AccountPages(visits, devices, work, tools.passkeys, base.limiter),
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.devices import Devices
 from homeserver.accounts.oauth.browser import BrowserSessions, CrossSigningResets
+from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
 from homeserver.client_api.visits import LOGIN_PATH, Visit, Visits
@@ -18,6 +20,7 @@ from homeserver.web.rate_limits import RateLimiter
 
 _PATH = "/_hansa/account"
 _ACTIONS = {
+    "passkeys": "passkeys",
     "org.matrix.account_deactivate": "deactivate",
     "org.matrix.cross_signing_reset": "reset",
     "org.matrix.device_view": "devices",
@@ -65,6 +68,14 @@ class AccountWork:
         await self._check(user_id, password)
         self._resets.allow(user_id)
 
+    async def has_password(self, user_id: UserId) -> bool:
+        return await self._users.has_password(user_id)
+
+    async def check(self, user_id: UserId, password: str) -> None:
+        """Nothing is asked of an account without a password. Raises Forbidden."""
+        if await self._users.has_password(user_id):
+            await self._check(user_id, password)
+
     async def _check(self, user_id: UserId, password: str) -> None:
         if not await self._users.is_password(user_id, password):
             raise Forbidden("the password is wrong")
@@ -73,8 +84,11 @@ class AccountWork:
 class AccountPages:
     """/_hansa/account."""
 
-    def __init__(self, visits: Visits, devices: Devices, work: AccountWork, limiter: RateLimiter) -> None:
+    def __init__(
+        self, visits: Visits, devices: Devices, work: AccountWork, passkeys: Passkeys, limiter: RateLimiter
+    ) -> None:
         self._visits = visits
+        self._passkeys = passkeys
         self._devices = devices
         self._work = work
         self._limiter = limiter
@@ -100,6 +114,10 @@ class AccountPages:
                 await self._work.end_device(user_id, fields.get("device_id", ""))
                 return self._visits.go(f"{_PATH}?action=org.matrix.devices_list")
             self._limiter.check("authentication_failed", user_id)
+            if action.startswith("passkey_"):
+                await self._work.check(user_id, fields.get("password", ""))
+                await self._change_passkeys(visit, user_id, action, fields)
+                return self._visits.go(f"{_PATH}?action=passkeys")
             if action == "password":
                 old, new = fields.get("password", ""), fields.get("new_password", "")
                 await self._work.change_password(user_id, old, new, visit.cookie)
@@ -114,6 +132,14 @@ class AccountPages:
             return await self._page(visit, user_id, action, "", error)
         return self._visits.go(_PATH)
 
+    async def _change_passkeys(self, visit: Visit, user_id: UserId, action: str, fields: Mapping[str, str]) -> None:
+        if action == "passkey_add":
+            await self._passkeys.add(user_id, visit.cookie, fields.get("response", ""), fields.get("name", ""))
+        elif action == "passkey_remove":
+            await self._passkeys.remove(user_id, fields.get("credential_id", ""))
+        elif action in ("passkey_require", "passkey_optional"):
+            await self._passkeys.require(user_id, action == "passkey_require")
+
     async def _page(
         self, visit: Visit, user_id: UserId, wanted: str, device_id: str, error: MatrixError | None = None
     ) -> Answer:
@@ -123,5 +149,19 @@ class AccountPages:
             "wanted": wanted,
             "error": error.message if error else "",
             "action": _PATH,
+            **await self._shown_passkeys(visit, user_id),
         }
-        return self._visits.page(visit, "account", values, status=error.http_status if error else 200)
+        script = "passkeys.js" if self._passkeys.are_possible else None
+        return self._visits.page(visit, "account", values, status=error.http_status if error else 200, script=script)
+
+    async def _shown_passkeys(self, visit: Visit, user_id: UserId) -> dict[str, Any]:
+        if not self._passkeys.are_possible:
+            return {"passkeys_possible": False}
+        found = await self._passkeys.of_user(user_id)
+        return {
+            "passkeys_possible": True,
+            "has_password": await self._work.has_password(user_id),
+            "passkeys": [{"credential_id": one.credential_id.hex(), "name": one.name} for one in found],
+            "passkey_options": await self._passkeys.options_to_add(user_id, visit.cookie),
+            "passkey_required": await self._passkeys.is_required(user_id),
+        }

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from homeserver.accounts.login import Login
 from homeserver.accounts.oauth.browser import BrowserSessions
+from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.registration import Registration, Wish
 from homeserver.client_api.visits import LOGIN_PATH, Visit, Visits, safe_next
 from homeserver.core.errors import MatrixError
@@ -25,6 +26,7 @@ class SignInForms:
 
     visits: Visits
     browser: BrowserSessions
+    passkeys: Passkeys
     providers: Sequence[Mapping[str, str]]
 
 
@@ -40,6 +42,7 @@ class SignInPages:
     ) -> None:
         self._visits = forms.visits
         self._browser = forms.browser
+        self._passkeys = forms.passkeys
         self._providers = forms.providers
         self._login = login
         self._registration = registration
@@ -48,20 +51,24 @@ class SignInPages:
     @endpoint("GET", LOGIN_PATH, access=Access.NONE, limit="page", spec="")
     async def login_page(self, request: Request) -> Answer:
         visit = await self._visits.look(request)
-        return self._login_page(visit, safe_next(request.raw_query.get("next"), _HOME))
+        return await self._login_page(visit, safe_next(request.raw_query.get("next"), _HOME))
 
     @endpoint("POST", LOGIN_PATH, access=Access.NONE, limit="page", raw_body=True, spec="")
     async def login(self, request: Request) -> Answer:
         visit, fields = await self._visits.form(request)
         onward = safe_next(fields.get("next"), _HOME)
         name, password = fields.get("username", ""), fields.get("password", "")
+        if "response" in fields:
+            return await self._by_passkey(visit, fields["response"], onward)
         kind = {"type": "m.id.thirdparty", "medium": "email", "address": name}
         if "@" not in name[1:]:
             kind = {"type": "m.id.user", "user": name}
         try:
             user_id = await self._login.prove(kind, password, address=request.address)
         except MatrixError as error:
-            return self._login_page(visit, onward, name, error)
+            return await self._login_page(visit, onward, name, error)
+        if await self._passkeys.is_required(user_id):
+            return await self._second_step(visit, user_id, onward)
         return await self._signed_in(visit, user_id, onward)
 
     @endpoint("GET", REGISTER_PATH, access=Access.NONE, limit="page", spec="")
@@ -89,24 +96,53 @@ class SignInPages:
         await self._browser.close(visit.cookie)
         return self._visits.go(LOGIN_PATH, ends=True)
 
+    async def _by_passkey(self, visit: Visit, response: str, onward: str) -> Answer:
+        try:
+            user_id = await self._passkeys.prove(visit.cookie, response)
+            await self._login.check_usable(user_id)
+        except MatrixError as error:
+            return await self._login_page(visit, onward, "", error, told="passkey_failed")
+        return await self._signed_in(visit, user_id, onward)
+
+    async def _second_step(self, visit: Visit, user_id: UserId, onward: str) -> Answer:
+        values = {
+            "next": onward,
+            "next_quoted": quote(onward, safe=""),
+            "passkey_options": await self._passkeys.options_to_sign_in(visit.cookie, user_id),
+        }
+        return self._visits.page(visit, "second_step", values, script="passkeys.js")
+
     async def _signed_in(self, visit: Visit, user_id: UserId, onward: str) -> Answer:
         if visit.user_id is not None:
             await self._browser.close(visit.cookie)
         return self._visits.go(onward, cookie=await self._browser.open(user_id))
 
-    def _login_page(self, visit: Visit, onward: str, name: str = "", error: MatrixError | None = None) -> Answer:
+    async def _login_page(
+        self,
+        visit: Visit,
+        onward: str,
+        name: str = "",
+        error: MatrixError | None = None,
+        *,
+        told: str = "wrong_password",
+    ) -> Answer:
+        are_possible = self._passkeys.are_possible
         values = {
             "next": onward,
             "next_quoted": quote(onward, safe=""),
             "username": name,
-            "error": "wrong_password" if error else "",
+            "error": told if error else "",
+            "passkey_options": await self._passkeys.options_to_sign_in(visit.cookie) if are_possible else "",
             "providers": [
                 {"name": one["name"], "href": f"/_hansa/sso/with/{one['id']}?next={quote(onward, safe='')}"}
                 for one in self._providers
             ],
             "may_register": self._registration.is_possible_on_page,
         }
-        return self._visits.page(visit, "sign_in", values, status=error.http_status if error else 200)
+        status = error.http_status if error else 200
+        return self._visits.page(
+            visit, "sign_in", values, status=status, script="passkeys.js" if are_possible else None
+        )
 
     def _register_page(self, visit: Visit, onward: str, name: str = "", error: MatrixError | None = None) -> Answer:
         values = {
