@@ -36,6 +36,7 @@ class RelationParts:
     """These reads, plugged together."""
 
     endpoints: list[object]
+    searching: Searching
     everywhere: EverywhereSearch
 
 
@@ -60,6 +61,7 @@ async def build_relations(
     browser = BrowserSessions(db, base.world.clock, base.world.randomness)
     visits = Visits(browser, contacts.pages, base.config.base_url)
     return RelationParts(
+        searching=searching,
         everywhere=EverywhereSearch(db, parts.store, search.search),
         endpoints=[
             Relations(Related(reads, parts.history, parts.ignore_lists), parts.views),

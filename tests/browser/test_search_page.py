@@ -125,7 +125,7 @@ async def test_somebody_searches(server: RunningServer, size: str) -> None:
         if size == "phone":
             await page.get_by_text("Narrow down").first.click()
         await page.get_by_role("link", name="Harbour office 港口办公室").last.click()
-        await expect(page.get_by_role("status")).to_have_text("3 messages")
+        await expect(page.get_by_role("status")).to_have_text("4 messages")
         await page.locator(".chip.on").click()
         await expect(page.get_by_role("status")).to_have_text("32 messages")
         await page.get_by_role("searchbox").fill("港口")

@@ -1,0 +1,180 @@
+"""Histories of rooms as people make them, many at once, and what each of these people may read of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from homeserver.core.errors import MatrixError, RuleBroken
+from homeserver.core.events import Event
+from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.storage.events import StoredEvent
+from tests.kit.server import Client, RunningServer
+
+VISIBILITIES = ("world_readable", "shared", "invited", "joined")
+WORDS = ("alpha", "beta", "港口", "gamma")
+
+
+def text_of(chance: random.Random) -> str:
+    """Two words of few, and one that all have."""
+    return " ".join(("common", *chance.choices(WORDS, k=2)))
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message as it is said now; `source` is the event that says it: itself, or its latest edit."""
+
+    sender: UserId
+    text: str
+    room_id: RoomId
+    source: EventId
+
+
+@dataclass(slots=True)
+class History:
+    """One conversation, in one room or in those that it was upgraded to, and what wasn't redacted of it."""
+
+    rooms: list[RoomId]
+    said: dict[EventId, Said] = field(default_factory=dict)
+
+    @property
+    def room(self) -> RoomId:
+        return self.rooms[-1]
+
+    @property
+    def newest(self) -> list[EventId]:
+        """What was said in the room that it is in now."""
+        return [event_id for event_id, said in self.said.items() if said.room_id == self.room]
+
+
+class Players:
+    """Some users of a server, who all do what users do. The first makes the rooms; everybody may do everything."""
+
+    def __init__(self, server: RunningServer, users: Sequence[Client], seed: int) -> None:
+        self.server = server
+        self.users = users
+        self._chance = random.Random(seed)
+        self.ids = [UserId(user.user_id) for user in users]
+        self.ignored: dict[UserId, set[UserId]] = {user_id: set() for user_id in self.ids}
+
+    async def play(self, count: int, steps: int) -> list[History]:
+        """So many histories beside each other; then somebody may be ignored."""
+        seeds = [self._chance.randrange(2**32) for _ in range(count)]
+        histories = await asyncio.gather(*(self._play(random.Random(seed), steps) for seed in seeds))
+        for user in self.users[1:]:
+            if self._chance.random() < 0.5:
+                other = self._chance.choice([one for one in self.ids if one != user.user_id])
+                self.ignored[UserId(user.user_id)].add(other)
+                path = "/user/{}/account_data/m.ignored_user_list"
+                body: dict[str, Any] = {"ignored_users": {other: {}}}
+                (await user.put(path, user.user_id, body=body)).ok()
+        return histories
+
+    async def _play(self, chance: random.Random, steps: int) -> History:
+        visibility = {"type": "m.room.history_visibility", "state_key": "", "content": self._visibility(chance)}
+        room = await self.users[0].create_room(
+            preset="public_chat",
+            room_version=chance.choice(("10", "11", "12")),
+            initial_state=[visibility],
+            power_level_content_override={"users_default": 90},
+        )
+        history = History([RoomId(room)])
+        for _ in range(steps):
+            with contextlib.suppress(MatrixError, RuleBroken):
+                await self._step(chance, history)
+        return history
+
+    def _visibility(self, chance: random.Random) -> dict[str, str]:
+        return {"history_visibility": chance.choice(VISIBILITIES)}
+
+    async def _step(self, chance: random.Random, history: History) -> None:
+        user, other = chance.sample(self.ids, 2)
+        match chance.randrange(20):
+            case 0 | 1 | 2:
+                await self._send(history, "m.room.member", user, {"membership": "join"}, user)
+            case 3:
+                await self._send(history, "m.room.member", user, {"membership": "leave"}, user)
+            case 4:
+                await self._send(history, "m.room.member", user, {"membership": "invite"}, other)
+            case 5:
+                await self._send(history, "m.room.member", user, {"membership": "leave"}, other)
+            case 6:
+                await self._send(history, "m.room.member", user, {"membership": "ban"}, other)
+            case 7 | 8:
+                await self._send(history, "m.room.history_visibility", user, self._visibility(chance), "")
+            case 9 if history.newest:
+                await self._redact(history, user, chance.choice(history.newest))
+            case 10 | 11 if history.newest:
+                await self._edit(history, chance.choice(history.newest), text_of(chance))
+            case 12 if chance.random() < 0.3:
+                await self._upgrade(history)
+            case 13 if chance.random() < 0.3:
+                client = self.users[self.ids.index(user)]
+                await client.post("/rooms/{}/forget", history.room)
+            case _:
+                text = text_of(chance)
+                event = await self._send(history, "m.room.message", user, {"msgtype": "m.text", "body": text})
+                history.said[event.event_id] = Said(user, text, history.room, event.event_id)
+
+    async def _send(
+        self, history: History, kind: str, sender: UserId, content: dict[str, Any], state_key: str | None = None
+    ) -> Event:
+        submission = self.server.hansa.rooms.submission
+        return await submission.send(history.room, submission.draft(kind, sender, content, state_key))
+
+    async def _redact(self, history: History, user: UserId, event_id: EventId) -> None:
+        submission = self.server.hansa.rooms.submission
+        draft = submission.draft("m.room.redaction", user, {}, redacts=event_id)
+        await submission.send(history.room, draft)
+        history.said.pop(event_id)
+
+    async def _edit(self, history: History, event_id: EventId, text: str) -> None:
+        said = history.said[event_id]
+        content = {
+            "msgtype": "m.text",
+            "body": f"* {text}",
+            "m.new_content": {"msgtype": "m.text", "body": text},
+            "m.relates_to": {"rel_type": "m.replace", "event_id": event_id},
+        }
+        event = await self._send(history, "m.room.message", said.sender, content)
+        history.said[event_id] = replace(said, text=text, source=event.event_id)
+
+    async def _upgrade(self, history: History) -> None:
+        """What was said before is edited and redacted no more."""
+        path, body = "/rooms/{}/upgrade", {"new_version": "11"}
+        answer = await self.users[0].post(path, history.room, body=body)
+        if answer.status == 200:
+            history.rooms.append(RoomId(answer.json["replacement_room"]))
+
+    async def shown(self, user: UserId, room_id: RoomId) -> list[StoredEvent]:
+        """All that /messages shows the user of a room, in order; nothing where it refuses.
+
+        What a stranger may read of a room is not searched in.
+        """
+        history = self.server.hansa.rooms.history
+        try:
+            room = await history.room_for(user, room_id)
+        except MatrixError:
+            return []
+        if room.membership(user) is None:
+            return []
+        page = await history.page(user, room, start=None, backwards=False, limit=1_000)
+        assert page.end is None
+        return page.events
+
+
+def expected(
+    players: Players, user: UserId, histories: Sequence[History], seen: Mapping[RoomId, Sequence[StoredEvent]]
+) -> dict[EventId, Said]:
+    """What the user must find, and nothing else: what they see, as it is said now, where they see that."""
+    visible = {one.event.event_id for shown in seen.values() for one in shown}
+    return {
+        event_id: said
+        for history in histories
+        for event_id, said in history.said.items()
+        if event_id in visible and said.source in visible and said.sender not in players.ignored[user]
+    }
