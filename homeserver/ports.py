@@ -256,6 +256,24 @@ class MessageSearch(Protocol):
         ...
 
 
+class ContentKeeper(Protocol):
+    """A place beside the table of events where content lies: an index, an archive, a queue of what waits to be sent.
+
+    Each area that has one puts it into `Base.keepers` by name.
+    """
+
+    async def forget(self, user_id: UserId) -> int | None:
+        """Lets go of what the user said, which the database has erased already; how many pieces, where it counts them.
+
+        Returns once it has; raises what makes that impossible.
+        """
+        ...
+
+    async def scrub(self) -> None:
+        """Writes its files anew where they hold bytes of what it let go of."""
+        ...
+
+
 class ThirdPartyNetworks(Protocol):
     """Networks that bridges reach. Implemented by appservices."""
 

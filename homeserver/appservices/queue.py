@@ -1,7 +1,8 @@
 """The queue of one application service: transactions in order, each until it is acknowledged.
 
-A transaction is written down before it is sent and is never altered: after a crash or a lost answer it goes again under
-its number. One that fails waits longer and longer, and holds up nobody but its own service.
+A transaction is written down before it is sent and is never altered, but for what erased users said: after a crash or
+a lost answer it goes again under its number. One that fails waits longer and longer, and holds up nobody but its own
+service.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from homeserver.appservices.beside_events import BesideEvents, Told
 from homeserver.appservices.client import AppserviceClient
 from homeserver.appservices.interest import Interest
 from homeserver.appservices.registration import Registration
+from homeserver.core.identifiers import UserId
 from homeserver.journal.event_log import EventLog
 from homeserver.journal.journal import Entry
 from homeserver.rooms.client_events import ClientEvents, Viewer
@@ -82,6 +84,16 @@ class Queue:
     def shows_life(self) -> None:
         """Told when the service has called us: it is tried again at once."""
         self._is_alive = True
+
+    async def forget(self, user_id: UserId) -> int:
+        """Takes what a user said out of the transaction that waits; how many events that were."""
+        pending = self._row.pending
+        if pending is None:
+            return 0
+        body, count = without_events_of(pending.body, user_id)
+        if count:
+            await self._save(replace(self._row, pending=replace(pending, body=body)))
+        return count
 
     async def run(self) -> None:
         """One round: makes the next transaction, and brings it there."""
@@ -168,3 +180,19 @@ class Queue:
         if not self._is_saved:
             with contextlib.suppress(Exception):
                 await self._save(self._row)
+
+
+def without_events_of(body: bytes, user_id: UserId) -> tuple[bytes, int]:
+    """A transaction without what a user sent, and how much that was."""
+    told: dict[str, Any] = orjson.loads(body)
+    count = 0
+    for part, items in told.items():
+        if isinstance(items, list):
+            kept = [item for item in items if not (isinstance(item, dict) and _is_of(item, user_id))]
+            count += len(items) - len(kept)
+            told[part] = kept
+    return (orjson.dumps(told) if count else body), count
+
+
+def _is_of(item: dict[str, Any], user_id: UserId) -> bool:
+    return item.get("sender") == user_id or (item.get("type") == "m.room.member" and item.get("state_key") == user_id)

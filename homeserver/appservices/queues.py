@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from homeserver.appservices.beside_events import BesideEvents, BesideSources
 from homeserver.appservices.interest import Interest
-from homeserver.appservices.queue import Queue, QueueTools
+from homeserver.appservices.queue import Queue, QueueTools, without_events_of
 from homeserver.appservices.registration import Registration
-from homeserver.core.identifiers import ServerName
+from homeserver.core.identifiers import ServerName, UserId
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.residents import Rooms
 from homeserver.runtime.tasks import Tasks
+from homeserver.storage import appservices
 
 
 class Queues:
@@ -54,6 +56,24 @@ class Queues:
         running = self._running.get(appservice_id)
         if running is not None:
             running[0].shows_life()
+
+    async def forget(self, user_id: UserId) -> int:
+        """Takes what a user said out of all that waits; how many events that were."""
+        count = sum([await queue.forget(user_id) for queue, _ in list(self._running.values())])
+        # Of services that are registered no more.
+        for appservice_id, row in await appservices.pending_naming(self._tools.db, user_id):
+            if appservice_id in self._running or row.pending is None:
+                continue
+            body, found = without_events_of(row.pending.body, user_id)
+            if found:
+                async with self._tools.db.transaction() as tx:
+                    pending = replace(row.pending, body=body)
+                    await appservices.put_queue(tx, appservice_id, replace(row, pending=pending))
+                count += found
+        return count
+
+    async def scrub(self) -> None:
+        """What waits lies in the database alone."""
 
     async def stop(self) -> None:
         for appservice_id in list(self._running):

@@ -96,7 +96,7 @@ async def build_admin(
         rooms=rooms,
         four_eyes=four_eyes,
     )
-    evidence = build_evidence(base, parts, tools, rooms.jobs)
+    evidence = build_evidence(base, parts, media, accounts.deactivation, tools, rooms.jobs)
     desk = build_desk(base, accounts, audit)
     await rooms.jobs.start()
     oversight = build_oversight(base, parts, media, federation, audit)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from admin.actions.legal_holds import LegalHolds
+from admin.actions.scrubbing import Scrubbing
 from admin.actions.targets import AccountTools
+from admin.actions.user_erasure import ErasureTools, UserErasure
 from admin.actions.user_redaction import RedactionTools, UserRedaction
+from admin.api.erasures import ErasureEndpoints
 from admin.api.legal_holds import LegalHoldEndpoints
 from admin.api.user_redaction import UserRedactionEndpoints
 from admin.jobs import Jobs
+from homeserver.accounts.deactivation import Deactivation
 from homeserver.assembly.base import Base
+from homeserver.assembly.media import MediaParts
 from homeserver.assembly.rooms import RoomParts
 
 
@@ -20,15 +25,44 @@ class EvidenceParts:
 
     holds: LegalHolds
     redaction: UserRedaction
+    erasure: UserErasure
+    scrubbing: Scrubbing
     endpoints: list[object]
 
 
-def build_evidence(base: Base, parts: RoomParts, tools: AccountTools, jobs: Jobs) -> EvidenceParts:
+def build_evidence(
+    base: Base, parts: RoomParts, media: MediaParts, deactivation: Deactivation, tools: AccountTools, jobs: Jobs
+) -> EvidenceParts:
     """Call it before the jobs begin."""
     db, clock = base.world.db, base.world.clock
+    erasure = UserErasure(jobs, tools, _erasure_tools(base, parts, media, deactivation))
+    base.tasks.forever(erasure.run, name="user_erasures")
+    scrubbing = Scrubbing(db, jobs, base.keepers)
     holds = LegalHolds(db, tools.audit, clock, base.world.randomness)
     hand = RedactionTools(db=db, clock=clock, rooms=parts.rooms, events=parts.store, writer=parts.writer)
     redaction = UserRedaction(jobs, tools.roles, hand)
     return EvidenceParts(
-        holds=holds, redaction=redaction, endpoints=[LegalHoldEndpoints(holds), UserRedactionEndpoints(redaction)]
+        holds=holds,
+        redaction=redaction,
+        erasure=erasure,
+        scrubbing=scrubbing,
+        endpoints=[
+            LegalHoldEndpoints(holds),
+            UserRedactionEndpoints(redaction),
+            ErasureEndpoints(erasure, scrubbing),
+        ],
+    )
+
+
+def _erasure_tools(base: Base, parts: RoomParts, media: MediaParts, deactivation: Deactivation) -> ErasureTools:
+    return ErasureTools(
+        rooms=parts.rooms,
+        events=parts.store,
+        writer=parts.writer,
+        journal=parts.journal,
+        media=media.repository,
+        deactivation=deactivation,
+        signer=base.signer,
+        randomness=base.world.randomness,
+        keepers=base.keepers,
     )

@@ -117,6 +117,7 @@ def build_appservices(
     )
     queues = Queues(parts.journal, parts.rooms, sources, tools, base.tasks, base.server_name)
     parts.journal.listen(queues.hear)
+    base.keepers["appservice_queues"] = queues
     lists = RoomLists(db, parts.rooms)
     return AppserviceParts(
         base=base,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from homeserver.config import Config
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
+from homeserver.ports import ContentKeeper
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.disk import Disk, SystemDisk
 from homeserver.runtime.ids import Randomness
@@ -45,6 +46,8 @@ class Base:
 
     # The paths of all endpoints, once the server listens.
     served: set[str] = field(default_factory=set)
+    # Where content lies beside the database, by name: whoever erases goes to each of them.
+    keepers: dict[str, ContentKeeper] = field(default_factory=dict)
 
     @property
     def server_name(self) -> ServerName:

@@ -11,6 +11,7 @@ from homeserver.assembly.rooms import RoomParts
 from homeserver.config.search import Elasticsearch
 from homeserver.core.folding import warm_up
 from homeserver.rooms.families import RoomFamilies
+from search.erasing import IndexKeeper
 from search.hot.elastic import Cluster, ElasticIndex
 from search.hot.embedded import EmbeddedIndex
 from search.indexer import Indexer
@@ -49,6 +50,7 @@ async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> 
     )
     base.tasks.at_end(index.close)
     base.tasks.forever(indexer.run, name="search")
+    base.keepers["search_index"] = IndexKeeper(indexer, base.world.clock)
     base.tasks.start(asyncio.to_thread(warm_up), name="search_tables")
     return SearchParts(search=TierSearch(base.world.db, index, indexer, families), indexer=indexer)
 

@@ -14,6 +14,7 @@ from homeserver.cli.audit import audit_group
 from homeserver.cli.command import Failed, Misused, hansa, say_error
 from homeserver.cli.configuration import config_group
 from homeserver.cli.database import db_group
+from homeserver.cli.erasing import erase_user
 from homeserver.cli.events import event_group
 from homeserver.cli.federation import federation_group, signing_key_group
 from homeserver.cli.holds import hold_group
@@ -33,6 +34,7 @@ for _command in (
     event_group,
     audit_group,
     hold_group,
+    erase_user,
     federation_group,
     signing_key_group,
 ):

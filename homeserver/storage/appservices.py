@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import DeviceId, RoomId, UserId
-from homeserver.storage.database import Reader, Tx
+from homeserver.storage.database import Reader, Row, Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,10 @@ class QueueRow:
 
 _GET = """
     SELECT position, number, pending, pending_upto, failures, retry_ts FROM appservice_queues WHERE appservice_id = $1
+"""
+_NAMING = """
+    SELECT appservice_id, position, number, pending, pending_upto, failures, retry_ts FROM appservice_queues
+    WHERE pending IS NOT NULL AND position(convert_to($1, 'UTF8') IN pending) > 0
 """
 _PUT = """
     INSERT INTO appservice_queues (appservice_id, position, number, pending, pending_upto, failures, retry_ts)
@@ -79,8 +83,15 @@ _WAITING_USERS = "SELECT DISTINCT user_id FROM to_device_messages"
 async def queue(db: Reader, appservice_id: str) -> QueueRow | None:
     """None for one that was never sent anything."""
     row = await db.fetchrow(_GET, appservice_id)
-    if row is None:
-        return None
+    return _queue(row) if row is not None else None
+
+
+async def pending_naming(db: Reader, user_id: UserId) -> list[tuple[str, QueueRow]]:
+    """(service, its queue) of those whose waiting transaction names a user."""
+    return [(row["appservice_id"], _queue(row)) for row in await db.fetch(_NAMING, user_id)]
+
+
+def _queue(row: Row) -> QueueRow:
     pending = Pending(row["number"], row["pending"], row["pending_upto"]) if row["pending"] is not None else None
     return QueueRow(
         position=row["position"],

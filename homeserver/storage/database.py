@@ -202,3 +202,12 @@ class Database:
         """One statement as a transaction of its own: one round trip, durable when it returns."""
         async with _Lease(self._pool) as connection:
             return await connection.execute(sql, *args)
+
+    async def maintain(self, sql: str) -> None:
+        """One statement that can't be part of a transaction, however long it takes: VACUUM, CHECKPOINT."""
+        async with _Lease(self._pool) as connection:
+            await connection.execute("SET statement_timeout = 0")
+            try:
+                await connection.execute(sql, timeout=_HOURS_S)
+            finally:
+                await connection.execute("RESET statement_timeout")
