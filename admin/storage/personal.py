@@ -11,68 +11,71 @@ from typing import Any
 from homeserver.core.identifiers import UserId
 from homeserver.storage.database import Reader, Tx
 
-# Table → the rows that are the user's own. `$1` is the user's id.
+# Table → the rows of it that are the user's own, as a statement goes on. `$1` is the user's id.
 OWN: Mapping[str, str] = {
-    "access_tokens": "user_id = $1",
-    "account_data": "user_id = $1",
-    "backed_up_sessions": "user_id = $1",
-    "browser_sessions": "user_id = $1",
-    "console_factors": "user_id = $1",
-    "console_sessions": "user_id = $1",
-    "contact_bindings": "user_id = $1",
+    "access_tokens": "FROM access_tokens WHERE user_id = $1",
+    "account_data": "FROM account_data WHERE user_id = $1",
+    "backed_up_sessions": "FROM backed_up_sessions WHERE user_id = $1",
+    "browser_sessions": "FROM browser_sessions WHERE user_id = $1",
+    "console_factors": "FROM console_factors WHERE user_id = $1",
+    "console_sessions": "FROM console_sessions WHERE user_id = $1",
+    "contact_bindings": "FROM contact_bindings WHERE user_id = $1",
     # By address too: who registers with one has no user id yet.
-    "contact_validations": "user_id = $1 OR address IN (SELECT address FROM contacts WHERE user_id = $1)",
-    "contacts": "user_id = $1",
-    "cross_signing_keys": "user_id = $1",
-    "dehydrated_devices": "user_id = $1",
-    "delayed_events": "user_id = $1",
-    "device_keys": "user_id = $1",
-    "devices": "user_id = $1",
-    "directory_users": "user_id = $1",
-    "directory_words": "user_id = $1",
-    "event_webhooks": "owner = $1",
-    "experimental_features": "user_id = $1",
-    "external_ids": "user_id = $1",
-    "fallback_keys": "user_id = $1",
-    "filters": "user_id = $1",
-    "key_backups": "user_id = $1",
-    "key_signatures": "signer = $1 OR target_user = $1",
-    "login_tokens": "user_id = $1",
-    "media_uploads": "user_id = $1",
-    "oauth_codes": "user_id = $1",
-    "oauth_device_codes": "user_id = $1",
-    "oauth_sessions": "user_id = $1",
-    "oauth_spent_tokens": "user_id = $1",
-    "one_time_keys": "user_id = $1",
-    "openid_tokens": "user_id = $1",
-    "operator_tokens": "user_id = $1",
-    "presence": "user_id = $1",
-    "profiles": "user_id = $1",
-    "push_rules": "user_id = $1",
-    "pushers": "user_id = $1",
-    "pushes": "user_id = $1",
-    "rate_limit_overrides": "user_id = $1",
-    "receipts": "user_id = $1",
-    "refresh_tokens": "user_id = $1",
-    "remote_device_lists": "user_id = $1",
-    "reports": "reporter = $1",
-    "saved_searches": "user_id = $1",
-    "server_notice_rooms": "user_id = $1",
-    "sessions_to_end": "user_id = $1",
-    "sliding_connections": "user_id = $1",
-    "spam_decisions": "sender = $1",
-    "spam_first_seen": "user_id = $1",
-    "staged_pdus": "position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN json) > 0",
-    "thread_subscriptions": "user_id = $1",
+    "contact_validations": "FROM contact_validations WHERE user_id = $1 OR address IN (SELECT address FROM contacts WHERE user_id = $1)",
+    "contacts": "FROM contacts WHERE user_id = $1",
+    "cross_signing_keys": "FROM cross_signing_keys WHERE user_id = $1",
+    "dehydrated_devices": "FROM dehydrated_devices WHERE user_id = $1",
+    "delayed_events": "FROM delayed_events WHERE user_id = $1",
+    "device_keys": "FROM device_keys WHERE user_id = $1",
+    "devices": "FROM devices WHERE user_id = $1",
+    "directory_users": "FROM directory_users WHERE user_id = $1",
+    "directory_words": "FROM directory_words WHERE user_id = $1",
+    "event_webhooks": "FROM event_webhooks WHERE owner = $1",
+    "experimental_features": "FROM experimental_features WHERE user_id = $1",
+    "external_ids": "FROM external_ids WHERE user_id = $1",
+    "fallback_keys": "FROM fallback_keys WHERE user_id = $1",
+    "filters": "FROM filters WHERE user_id = $1",
+    "key_backups": "FROM key_backups WHERE user_id = $1",
+    "key_signatures": "FROM key_signatures WHERE signer = $1 OR target_user = $1",
+    "login_tokens": "FROM login_tokens WHERE user_id = $1",
+    "media_uploads": "FROM media_uploads WHERE user_id = $1",
+    "oauth_codes": "FROM oauth_codes WHERE user_id = $1",
+    "oauth_device_codes": "FROM oauth_device_codes WHERE user_id = $1",
+    "oauth_sessions": "FROM oauth_sessions WHERE user_id = $1",
+    "oauth_spent_tokens": "FROM oauth_spent_tokens WHERE user_id = $1",
+    "one_time_keys": "FROM one_time_keys WHERE user_id = $1",
+    "openid_tokens": "FROM openid_tokens WHERE user_id = $1",
+    "operator_tokens": "FROM operator_tokens WHERE user_id = $1",
+    "presence": "FROM presence WHERE user_id = $1",
+    "profiles": "FROM profiles WHERE user_id = $1",
+    "push_rules": "FROM push_rules WHERE user_id = $1",
+    "pushers": "FROM pushers WHERE user_id = $1",
+    "pushes": "FROM pushes WHERE user_id = $1",
+    "rate_limit_overrides": "FROM rate_limit_overrides WHERE user_id = $1",
+    "receipts": "FROM receipts WHERE user_id = $1",
+    "refresh_tokens": "FROM refresh_tokens WHERE user_id = $1",
+    "remote_device_lists": "FROM remote_device_lists WHERE user_id = $1",
+    "reports": "FROM reports WHERE reporter = $1",
+    "saved_searches": "FROM saved_searches WHERE user_id = $1",
+    "server_notice_rooms": "FROM server_notice_rooms WHERE user_id = $1",
+    "sessions_to_end": "FROM sessions_to_end WHERE user_id = $1",
+    "sliding_connections": "FROM sliding_connections WHERE user_id = $1",
+    "spam_decisions": "FROM spam_decisions WHERE sender = $1",
+    "spam_first_seen": "FROM spam_first_seen WHERE user_id = $1",
+    "staged_pdus": "FROM staged_pdus WHERE position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN json) > 0",
+    "thread_subscriptions": "FROM thread_subscriptions WHERE user_id = $1",
     "to_device_messages": (
-        "user_id = $1 OR position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN message) > 0"
+        "FROM to_device_messages WHERE user_id = $1 OR position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN message) > 0"
     ),
-    "to_device_transactions": "user_id = $1",
-    "outgoing_to_device": "position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN content) > 0",
-    "unread_marks": "user_id = $1",
-    "unread_pages": "user_id = $1",
-    "webhooks": "owner = $1",
+    "to_device_transactions": "FROM to_device_transactions WHERE user_id = $1",
+    "outgoing_to_device": "FROM outgoing_to_device WHERE position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN content) > 0",
+    "unread_marks": "FROM unread_marks WHERE user_id = $1",
+    "unread_pages": "FROM unread_pages WHERE user_id = $1",
+    "webhooks": "FROM webhooks WHERE owner = $1",
 }
+_COUNTS = "SELECT " + ", ".join("(SELECT count(*) " + rows + ") AS " + table for table, rows in OWN.items())
+# Of `contacts` last: other rows are found by them.
+_DELETES = ["DELETE " + rows for table, rows in sorted(OWN.items(), key=lambda one: one[0] == "contacts")]
 # Tables that name users for the server's sake, and keep nothing that they said: why each stays.
 STAYS: Mapping[str, str] = {
     "approvals": "acts of operators",
@@ -189,14 +192,15 @@ async def taken_out(db: Reader, user_id: UserId) -> dict[str, list[dict[str, Any
 
 async def counts(db: Reader, user_id: UserId) -> dict[str, int]:
     """How many rows of each table are the user's own; empty tables are left out. One query."""
-    each = [f"SELECT '{table}' AS name, count(*) AS n FROM {table} WHERE {of}" for table, of in OWN.items()]
-    return {row["name"]: row["n"] for row in await db.fetch(" UNION ALL ".join(each), user_id) if row["n"]}
+    row = await db.fetchrow(_COUNTS, user_id)
+    assert row is not None
+    return {table: count for table, count in zip(OWN, row.values(), strict=True) if count}
 
 
 async def delete(tx: Tx, user_id: UserId) -> None:
-    """Deletes them all. Of `contacts` last: other rows are found by them."""
-    for table in sorted(OWN, key=lambda name: name == "contacts"):
-        await tx.execute(f"DELETE FROM {table} WHERE {OWN[table]}", user_id)
+    """Deletes them all."""
+    for sql in _DELETES:
+        await tx.execute(sql, user_id)
 
 
 async def tables_naming_users(db: Reader) -> frozenset[str]:
