@@ -5,6 +5,7 @@ from __future__ import annotations
 from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock
 from search.indexer import Indexer
+from search.tiers import TierLost
 
 _LOOK_S = 0.2
 
@@ -27,6 +28,6 @@ class IndexKeeper:
 
         Meanwhile a search finds what is in it already, and says that it is partial.
         """
-        self._indexer.mend()
+        self._indexer.failed(TierLost("to be written anew"))
         while not await self._indexer.flushed():
             await self._clock.sleep(_LOOK_S)

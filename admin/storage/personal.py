@@ -21,7 +21,9 @@ OWN: Mapping[str, str] = {
     "console_sessions": "FROM console_sessions WHERE user_id = $1",
     "contact_bindings": "FROM contact_bindings WHERE user_id = $1",
     # By address too: who registers with one has no user id yet.
-    "contact_validations": "FROM contact_validations WHERE user_id = $1 OR address IN (SELECT address FROM contacts WHERE user_id = $1)",
+    "contact_validations": (
+        "FROM contact_validations WHERE user_id = $1 OR address IN (SELECT address FROM contacts WHERE user_id = $1)"
+    ),
     "contacts": "FROM contacts WHERE user_id = $1",
     "cross_signing_keys": "FROM cross_signing_keys WHERE user_id = $1",
     "dehydrated_devices": "FROM dehydrated_devices WHERE user_id = $1",
@@ -62,13 +64,19 @@ OWN: Mapping[str, str] = {
     "sliding_connections": "FROM sliding_connections WHERE user_id = $1",
     "spam_decisions": "FROM spam_decisions WHERE sender = $1",
     "spam_first_seen": "FROM spam_first_seen WHERE user_id = $1",
-    "staged_pdus": "FROM staged_pdus WHERE position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN json) > 0",
+    "staged_pdus": (
+        "FROM staged_pdus WHERE position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN json) > 0"
+    ),
     "thread_subscriptions": "FROM thread_subscriptions WHERE user_id = $1",
     "to_device_messages": (
-        "FROM to_device_messages WHERE user_id = $1 OR position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN message) > 0"
+        "FROM to_device_messages WHERE user_id = $1 "
+        "OR position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN message) > 0"
     ),
     "to_device_transactions": "FROM to_device_transactions WHERE user_id = $1",
-    "outgoing_to_device": "FROM outgoing_to_device WHERE position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN content) > 0",
+    "outgoing_to_device": (
+        "FROM outgoing_to_device WHERE "
+        "position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN content) > 0"
+    ),
     "unread_marks": "FROM unread_marks WHERE user_id = $1",
     "unread_pages": "FROM unread_pages WHERE user_id = $1",
     "webhooks": "FROM webhooks WHERE owner = $1",
