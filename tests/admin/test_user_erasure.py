@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from dataclasses import replace
@@ -49,12 +48,14 @@ async def erased(server: RunningServer, operator: Client, user_id: str, **option
 async def scrubbed(operator: Client) -> dict[str, Any]:
     """The job, once all files are rewritten."""
     job_id = (await operator.post("/_hansa/admin/v1/scrub")).ok()["job_id"]
-    async with asyncio.timeout(120):
-        while True:
-            job: dict[str, Any] = (await operator.get("/_hansa/admin/v1/jobs/{}", job_id)).ok()
-            if job["state"] not in ("scheduled", "active"):
-                return job
-            await asyncio.sleep(0.1)
+    job: dict[str, Any] = {}
+
+    async def has_ended() -> bool:
+        job.update((await operator.get("/_hansa/admin/v1/jobs/{}", job_id)).ok())
+        return job["state"] not in ("scheduled", "active")
+
+    await until(has_ended, within_s=60)
+    return job
 
 
 def files_with(folder: Path, canary: str) -> list[str]:
