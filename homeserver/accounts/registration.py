@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from homeserver.accounts.captcha import Captcha
 from homeserver.accounts.passwords import Passwords
+from homeserver.accounts.proof_of_work import ProofOfWork
 from homeserver.accounts.sessions import Sessions
-from homeserver.accounts.uia import CAPTCHA, DUMMY, EMAIL, TERMS, TOKEN, Flow, Uia
+from homeserver.accounts.uia import CAPTCHA, DUMMY, EMAIL, TERMS, TOKEN, WORK, Flow, Uia
 from homeserver.accounts.users import NewUser, Users
 from homeserver.config.schema import Registration as RegistrationConfig
 from homeserver.core.errors import Forbidden, MatrixError, MissingParam
@@ -86,7 +87,13 @@ class Registration:
     def terms_url(self) -> str | None:
         return self._config.terms_url if self._config.terms_version else None
 
-    async def register_on_page(self, wish: Wish, *, token: str | None, accepts_terms: bool) -> UserId:
+    def work_on_page(self) -> dict[str, Any] | None:
+        """What the page has the visitor's machine do first."""
+        return self._tools.work.challenge() if self._tools.work is not None else None
+
+    async def register_on_page(
+        self, wish: Wish, *, token: str | None, accepts_terms: bool, work: str | None = None
+    ) -> UserId:
         """An account without a session. Raises Forbidden, MatrixError."""
         if not self.is_possible_on_page:
             raise Forbidden("this server takes no registrations here")
@@ -96,6 +103,8 @@ class Registration:
             raise Forbidden("the terms must be accepted")
         if self.wants_token and token is None:
             raise MissingParam("a registration token is needed")
+        if self._tools.work is not None:
+            self._tools.work.check(work)
         await self._make(user_id, wish, token=token if self.wants_token else None, proof=None)
         return user_id
 
@@ -156,6 +165,7 @@ class Registration:
 
     def _flows(self) -> list[Flow]:
         first: Flow = () if self._tools.captcha is None else (CAPTCHA,)
+        first += (WORK,) if self._tools.work is not None else ()
         first += (TERMS,) if self._config.terms_version else ()
         first += (TOKEN,) if self._config.mode == "token" else ()
         plain = first if TOKEN in first else (*first, DUMMY)
@@ -168,6 +178,8 @@ class Registration:
         params: dict[str, Any] = {}
         if self._tools.captcha is not None:
             params[CAPTCHA] = {"public_key": self._tools.captcha.site_key}
+        if self._tools.work is not None:
+            params[WORK] = self._tools.work.challenge()
         if self._config.terms_version:
             text = {"name": self._config.terms_name, "url": self._config.terms_url}
             version = self._config.terms_version
@@ -185,6 +197,7 @@ class RegistrationTools:
     randomness: Randomness
     email: AddressKeeper | None = None
     captcha: Captcha | None = None
+    work: ProofOfWork | None = None
     # Told of each new account, once it is there.
     welcome: Callable[[UserId], None] = lambda user_id: None
 

@@ -19,6 +19,8 @@ from homeserver.web.rate_limits import RateLimiter
 SESSIONS_MAX = 10_000
 PASSWORD, DUMMY, TOKEN, TERMS = "m.login.password", "m.login.dummy", "m.login.registration_token", "m.login.terms"
 EMAIL, CAPTCHA = "m.login.email.identity", "m.login.recaptcha"
+# Ours: clients that don't know it show its page.
+WORK = "org.hansa.login.proof_of_work"
 # Done on a page of ours: whoever sends it as a stage has not done it there.
 OAUTH = "m.oauth"
 

@@ -11,8 +11,10 @@ from homeserver.accounts.login import Login
 from homeserver.accounts.login_tokens import LoginTokens
 from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.password_change import PasswordChange
+from homeserver.accounts.proof_of_work import ProofOfWork
 from homeserver.accounts.registration import Registration, RegistrationTools, SharedSecretRegistration
 from homeserver.accounts.rendezvous import Rendezvous
+from homeserver.accounts.uia import WORK
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.calls import transports_of
@@ -48,6 +50,7 @@ def account_endpoints(
         base.world.randomness,
         contacts.proofs,
         contacts.captcha,
+        _work(base, accounts),
         door.welcome,
     )
     registration = Registration(db, users, sessions, passwords, tools)
@@ -94,3 +97,12 @@ def account_endpoints(
         FilterEndpoints(accounts.filters),
         FallbackPages(accounts.uia, contacts.pages, base.limiter),
     ]
+
+
+def _work(base: Base, accounts: AccountParts) -> ProofOfWork | None:
+    """What whoever registers has to do, where it is asked for."""
+    if not base.config.captcha.proof_of_work:
+        return None
+    work = ProofOfWork(base.config.captcha.proof_of_work, base.world.clock, base.world.randomness)
+    accounts.uia.add_stage(WORK, work.stage)
+    return work

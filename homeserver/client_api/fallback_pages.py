@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+import orjson
 
-from homeserver.accounts.uia import DUMMY, PASSWORD, TERMS, TOKEN, OpenStage, Uia
+from homeserver.accounts.uia import DUMMY, PASSWORD, TERMS, TOKEN, WORK, OpenStage, Uia
 from homeserver.core.errors import LimitExceeded, MatrixError, NotFound
 from homeserver.web.endpoint import Access, Answer, Request, endpoint
 from homeserver.web.forms import read_form
@@ -24,6 +25,7 @@ _STAGES: Mapping[str, tuple[str, str]] = {
     TOKEN: ("stage_token", "token"),
     PASSWORD: ("stage_password", "password"),
     DUMMY: ("stage_dummy", ""),
+    WORK: ("stage_work", "response"),
 }
 _FORM_BYTES_MAX = 16 * 1024
 
@@ -95,8 +97,10 @@ class FallbackPages:
             "session": session,
             "problem": problem,
             "policies": _policies(opened.params, language),
+            "work": orjson.dumps(opened.params).decode() if stage == WORK else "",
         }
-        return self._pages.page("stage", language, values, status=status)
+        script = "proof_of_work.js" if stage == WORK else None
+        return self._pages.page("stage", language, values, status=status, script=script)
 
     def _done(self, language: str) -> Answer:
         values = {"title": "stage_done_title", "text": "stage_done_text"}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+import orjson
+
 from homeserver.accounts.login import Login
 from homeserver.accounts.oauth.browser import BrowserSessions
 from homeserver.accounts.passkeys import Passkeys
@@ -84,7 +86,7 @@ class SignInPages:
             self._limiter.check("registration", request.address)
             wish = Wish(username=name, password=fields.get("password", ""), inhibit_login=True)
             user_id = await self._registration.register_on_page(
-                wish, token=fields.get("token") or None, accepts_terms="terms" in fields
+                wish, token=fields.get("token") or None, accepts_terms="terms" in fields, work=fields.get("response")
             )
         except MatrixError as error:
             return self._register_page(visit, onward, name, error)
@@ -145,6 +147,7 @@ class SignInPages:
         )
 
     def _register_page(self, visit: Visit, onward: str, name: str = "", error: MatrixError | None = None) -> Answer:
+        work = self._registration.work_on_page()
         values = {
             "next": onward,
             "next_quoted": quote(onward, safe=""),
@@ -153,5 +156,8 @@ class SignInPages:
             "may_register": self._registration.is_possible_on_page,
             "wants_token": self._registration.wants_token,
             "terms_url": self._registration.terms_url,
+            "work": orjson.dumps(work).decode() if work is not None else "",
         }
-        return self._visits.page(visit, "register", values, status=error.http_status if error else 200)
+        script = "proof_of_work.js" if work is not None and self._registration.is_possible_on_page else None
+        status = error.http_status if error else 200
+        return self._visits.page(visit, "register", values, status=status, script=script)

@@ -29,9 +29,16 @@ class Webhooks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captcha:
-    """A test that those who register are people: reCAPTCHA, or a service that answers like it."""
+    """A test that those who register are people: reCAPTCHA, a service that answers like it, or work of our own."""
 
     site_key: str | None = option(None, "Public key that clients show the test with; none asks for nothing.")
+    proof_of_work: int = option(
+        0,
+        "How many hashes whoever registers has their machine try, with no service asked; 200000 take about a second. "
+        "0 asks for none.",
+        low=0,
+        high=100_000_000,
+    )
     secret: Secret | None = option(None, "Key with which the answer is checked.")
     verify_url: str = option(
         "https://www.google.com/recaptcha/api/siteverify", "Where answers are checked.", check=checks.http_url

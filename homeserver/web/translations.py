@@ -40,6 +40,13 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "无需其他操作：请继续使用 {server}。",
     ),
     "stage_dummy_button": ("Continue", "继续"),
+    "stage_work_title": ("Show that you are no robot", "证明您不是机器人"),
+    "stage_work_text": (
+        "{server} has your device solve a small task. You need do nothing but go on.",
+        "{server} 让您的设备完成一个小任务。您只需继续即可。",
+    ),
+    "stage_work_button": ("Continue", "继续"),
+    "work_goes_on": ("Your device is working on it. One moment, please.", "您的设备正在处理，请稍候。"),
     "stage_wrong": ("That is not right. Please try again.", "不正确，请重试。"),
     "too_often": ("Too many tries. Please wait a little.", "尝试次数过多，请稍候再试。"),
     "stage_done_title": ("Done", "完成"),

@@ -39,14 +39,14 @@ async def chromium(language: str = "en") -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def server_for_browsers(
-    database_dsn: str, folder: Path, *, host: str = "127.0.0.1"
+    database_dsn: str, folder: Path, *, host: str = "127.0.0.1", toml: str = ""
 ) -> AsyncIterator[RunningServer]:
     """A server whose own address is the one that the browser sees: by this name of the loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     config = replace(
-        config_for_tests(folder), listeners=(Listener(port=port),), public_base_url=f"http://{host}:{port}"
+        config_for_tests(folder, toml), listeners=(Listener(port=port),), public_base_url=f"http://{host}:{port}"
     )
     async with running_server(database_dsn, config=config) as running:
         yield running
