@@ -98,10 +98,13 @@ class ElasticIndex:
             wanted = {*map(self._index_of, documents), *places.values()}
             for name in sorted(wanted - months):
                 await self._make(name)
-            self._is_refreshed = False
             refused: list[Refused] = []
-            for lines in await asyncio.to_thread(self._lines, documents, gone, places):
-                refused += await self._bulk(lines)
+            try:
+                for lines in await asyncio.to_thread(self._lines, documents, gone, places):
+                    refused += await self._bulk(lines)
+            finally:
+                # Afterwards: whoever searched meanwhile refreshed too early.
+                self._is_refreshed = False
             return refused
 
     async def find(self, question: Question) -> Findings:

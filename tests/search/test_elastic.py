@@ -17,7 +17,7 @@ from search.hot import elastic_queries
 from search.hot.elastic import Cluster, ElasticIndex
 from search.hot.embedded import EmbeddedIndex
 from search.query import parse
-from search.tiers import FIRST_PLACE, LAST_PLACE, Document, Gone, Question, Term, TierFault, TierLost
+from search.tiers import FIRST_PLACE, LAST_PLACE, Document, Gone, Question, Refused, Term, TierFault, TierLost
 from tests.kit import search_oracle as oracle
 from tests.kit.elasticsearch import ElasticsearchServer
 from tests.kit.search_languages import QUERIES
@@ -192,6 +192,22 @@ async def test_a_user_of_ten_thousand_rooms(elasticsearch: ElasticsearchServer) 
         in_one = [replace(one, room_nid=3 + one.event_nid % 2) for one in said[:1_600]]
         await index.write([replace(one, version=6) for one in in_one], [])
         assert await index.find(question) == oracle.find(in_one, question)
+
+
+async def test_what_is_written_while_somebody_searches_is_seen_by_the_next(
+    elasticsearch: ElasticsearchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with filled(elasticsearch.cluster()) as index:
+        await index.write([document(1, 5, "word")], [])
+        write = index._bulk
+
+        async def late(lines: Sequence[bytes]) -> list[Refused]:
+            assert await found(index, "word") == [1]
+            return await write(lines)
+
+        monkeypatch.setattr(index, "_bulk", late)
+        await index.write([document(2, 5, "word")], [])
+        assert await found(index, "word") == [2, 1]
 
 
 async def test_a_cluster_that_is_not_there() -> None:
