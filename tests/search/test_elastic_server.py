@@ -14,6 +14,7 @@ from search import indexer
 from search.hot.elastic import Cluster, ElasticIndex
 from tests.kit.elasticsearch import ElasticsearchServer, running_elasticsearch
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
+from tests.kit.until import a_moment, until
 from tests.search.test_search import edit, found, ids
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs("elasticsearch")]
@@ -48,10 +49,11 @@ timeout_s = {cluster.timeout_s}
 
 async def eventually(client: Client, term: str, expected: list[str]) -> None:
     """That it is found, and nothing else, once the answer isn't partial any more."""
-    end = time.monotonic() + 60
-    while "org.hansa.partial" in await found(client, term) or await ids(client, term) != expected:
-        assert time.monotonic() < end, (await ids(client, term), expected)
-        await asyncio.sleep(0.2)
+
+    async def is_so() -> bool:
+        return "org.hansa.partial" not in await found(client, term) and await ids(client, term) == expected
+
+    await until(is_so, within_s=60)
 
 
 async def is_partial(client: Client, term: str) -> bool:
@@ -131,7 +133,7 @@ async def test_a_bad_day_of_the_cluster(
                 assert time.monotonic() - began < 5
 
         load = asyncio.create_task(say(60))
-        await asyncio.sleep(0.1)
+        await a_moment()
         async with trouble(mortal, cluster):  # type: ignore[attr-defined]
             await load
             assert await is_partial(alice, "word")
