@@ -48,6 +48,7 @@ NAVIGATION: Sequence[tuple[str, Sequence[tuple[str, str, Permission]]]] = (
             ("/admin/users", "nav_users", Permission.READ_USERS),
             ("/admin/rooms", "nav_rooms", Permission.READ_ROOMS),
             ("/admin/media", "nav_media", Permission.READ_MEDIA),
+            ("/admin/trace", "nav_trace", Permission.READ_ROOMS),
         ),
     ),
     (

@@ -7,12 +7,14 @@ from typing import Final
 
 from admin.console.texts_cases import CASES
 from admin.console.texts_rules import RULES
+from admin.console.texts_tracing import TRACING
 from homeserver.web.translations import LANGUAGES
 
 # key → English, Chinese
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     **RULES,
     **CASES,
+    **TRACING,
     "console": ("Console", "控制台"),
     "skip": ("Skip to the content", "跳到正文"),
     "menu": ("Menu", "菜单"),

@@ -24,6 +24,7 @@ from admin.console.reports import ReportPages
 from admin.console.rooms import RoomPages
 from admin.console.sessions import ConsoleDoor, ConsoleSessions
 from admin.console.texts import say
+from admin.console.tracing import TracePages
 from admin.console.users import UserActs, UserPages
 from homeserver.accounts.login import Login
 from homeserver.accounts.login_tokens import LoginTokens
@@ -83,6 +84,7 @@ def console_endpoints(base: Base, desk: Desk, parts: RoomParts, acts: ConsoleAct
         RegistrationTokenPages(desk, db, clock, acts.tokens),
         NoticePages(desk, db, acts.audit, acts.notices),
         ApprovalPages(desk, acts.four_eyes),
+        TracePages(desk, db, base.server_name),
         AuditPages(desk, db),
         ConfigurationPages(desk, base.config),
     ]

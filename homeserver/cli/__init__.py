@@ -15,7 +15,7 @@ from homeserver.cli.command import Failed, Misused, hansa, say_error
 from homeserver.cli.configuration import config_group
 from homeserver.cli.database import db_group
 from homeserver.cli.erasing import erase_user
-from homeserver.cli.events import event_group
+from homeserver.cli.events import event_group, event_trace
 from homeserver.cli.federation import federation_group, signing_key_group
 from homeserver.cli.holds import hold_group
 from homeserver.cli.server import completion, doctor, run
@@ -32,6 +32,7 @@ for _command in (
     user_group,
     webhook_group,
     event_group,
+    event_trace,
     audit_group,
     hold_group,
     erase_user,

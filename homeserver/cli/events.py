@@ -45,3 +45,25 @@ def event_explain(ctx: click.Context, event_id: str, as_data: bool) -> None:
     for title, cited in (("it cites", found.auth_events), ("state before", found.state_before)):
         for one in cited:
             click.echo(f"  {title:<13}{one.what}  {one.event_id}" + (f"  {one.fate}" if one.fate else ""))
+
+
+@click.command("trace", epilog="JSONL: {event_id, room_id, sender, type, step, state, what, at_ms, details}.")
+@click.argument("event_id")
+@json_option
+@click.pass_context
+def event_trace(ctx: click.Context, event_id: str, as_data: bool) -> None:
+    """Say step by step what became of an event: judged, kept, indexed, pushed, acknowledged by which server."""
+    from admin.trace import lines
+    from homeserver.core.identifiers import EventId
+    from homeserver.operator.trace import traced
+    from homeserver.runtime.clock import SystemClock
+
+    found = wait(traced(config_of(ctx), SystemClock(), EventId(event_id)))
+    if found is None:
+        raise Failed(f"this server never had the event {event_id}", "quote the id: the shell reads $ otherwise")
+    if as_data:
+        click.echo(lines(found), nl=False)
+        return
+    click.echo(f"{found.event_id}\n  {found.type} by {found.sender}\n  room  {found.room_id}")
+    for step in found.steps:
+        click.echo(f"  {step.state:<6}{step.step:<22}{step.what}")

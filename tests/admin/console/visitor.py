@@ -24,6 +24,7 @@ class Visitor:
     def __init__(self, server: RunningServer) -> None:
         self._base_url = server.base_url
         self.cookie = ""
+        self._cookie_name = "hansa-admin"
         self.secret = ""
         self.page = ""
 
@@ -63,11 +64,12 @@ class Visitor:
             return Answered(answer.status, dict(answer.headers), await answer.read())
 
     def _headers(self) -> dict[str, str]:
-        return {"Cookie": f"__Secure-hansa-admin={self.cookie}"} if self.cookie else {}
+        return {"Cookie": f"{self._cookie_name}={self.cookie}"} if self.cookie else {}
 
     def _kept(self, answered: Answered) -> Answered:
         given = answered.headers.get("Set-Cookie", "")
         if "hansa-admin=" in given:
+            self._cookie_name = given.partition("=")[0]
             self.cookie = given.partition("hansa-admin=")[2].partition(";")[0]
         if answered.body and "text/html" in answered.headers.get("Content-Type", ""):
             self.page = answered.body.decode()
