@@ -97,6 +97,8 @@ class Backfill:
 
     def _is_shared(self, room: Room) -> bool:
         """Whether there are others to ask. A look at the members, once for each change of them."""
+        if room.partial is not None:
+            return True
         known = self._shared.get(room.nid)
         if known is None or known[0] is not room.members:
             own = ":" + self._server_name

@@ -53,6 +53,8 @@ class Relay(Protocol):
 
     def forward(self, stored: StoredEvent, room: Room, *, apart_from: Collection[ServerName] = ()) -> None: ...
 
+    def told_elsewhere(self, event_id: EventId) -> None: ...
+
 
 class RoomIntake:
     """Stages what came in and takes it into the rooms."""
@@ -98,6 +100,12 @@ class RoomIntake:
     async def take(self, room: Room, event: Event, origin: ServerName) -> Fate:
         """Takes one event at once, for whoever waits for its fate."""
         return (await self._take_in(room, [_Staged(event, origin, None)]))[event.event_id]
+
+    async def take_through(self, room: Room, event: Event, server: ServerName) -> Fate:
+        """The same for an event of ours that this server has taken in: it tells the room's other servers."""
+        if self.relay is not None:
+            self.relay.told_elsewhere(event.event_id)
+        return await self.take(room, event, server)
 
     async def take_through_us(self, room: Room, event: Event, origin: ServerName) -> Fate:
         """The same for an event that came to us alone (a join through us): we tell the room's other servers."""

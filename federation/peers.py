@@ -28,8 +28,16 @@ class Peers:
         return await self._client.get(server, path, query=query)
 
     async def send_join(self, server: ServerName, room_id: RoomId, event_id: EventId, pdu: Json) -> Json:
+        """The members may be left out of the answer: we ask for them later."""
         path = path_of("/_matrix/federation/v2/send_join/{}/{}", room_id, event_id)
-        return await self._client.put(server, path, pdu, timeout_s=STATE_TIMEOUT_S, response_bytes_max=STATE_BYTES_MAX)
+        return await self._client.put(
+            server,
+            path,
+            pdu,
+            query={"omit_members": "true"},
+            timeout_s=STATE_TIMEOUT_S,
+            response_bytes_max=STATE_BYTES_MAX,
+        )
 
     async def send_leave(self, server: ServerName, room_id: RoomId, event_id: EventId, pdu: Json) -> None:
         await self._client.put(server, path_of("/_matrix/federation/v2/send_leave/{}/{}", room_id, event_id), pdu)

@@ -20,6 +20,7 @@ from homeserver.core.identifiers import DeviceId, ServerName, UserId, domain_of
 from homeserver.encryption.keys import check_device_keys
 from homeserver.journal.journal import Entry
 from homeserver.rooms.building import Written
+from homeserver.rooms.completing import Whole
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
 
@@ -47,6 +48,8 @@ class RemoteKeys:
         """A journal listener: of who comes into a room, changes may have been missed before."""
         for entry in entries:
             written = entry.payload
+            if isinstance(written, Whole):
+                self._came |= {user for user in written.came if domain_of(user) != self._client.server_name}
             if not isinstance(written, Written) or written.event.type != "m.room.member":
                 continue
             if written.event.membership != "join" or written.membership_before == "join":

@@ -15,12 +15,13 @@ from federation.client import FederationError, Unreachable
 from federation.intake import RoomIntake
 from federation.pdu_checks import PduChecks
 from federation.peers import Peers
+from federation.resync import Resync
 from federation.room_access import is_in, joined_servers
 from federation.room_told import shown_state
 from federation.templates import filled
 from homeserver.core.errors import Forbidden, InvalidEvent, MatrixError, NotFound, RemoteFault, RuleBroken
 from homeserver.core.events import Draft, Event
-from homeserver.core.identifiers import RoomAlias, RoomId, ServerName, UserId, domain_of, is_room_id
+from homeserver.core.identifiers import RoomAlias, RoomId, ServerName, UserId, domain_of, is_room_id, is_server_name
 from homeserver.core.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.core.signing import Signer
 from homeserver.rooms.arrivals import Arrival, Fate
@@ -35,6 +36,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 SERVERS_TRIED_MAX = 8
 STATE_EVENTS_MAX = 500_000
+SERVERS_TOLD_MAX = 50_000
 STRIPPED_TYPES = tuple(
     "m.room." + name for name in "create name avatar topic join_rules canonical_alias encryption".split()
 )
@@ -60,6 +62,7 @@ class RoomSide:
     writer: RoomWriter
     incoming: Incoming
     intake: RoomIntake
+    resync: Resync
 
 
 class FederatedRooms:
@@ -83,15 +86,18 @@ class FederatedRooms:
             answer = await self._peers.send_join(server, room_id, event.event_id, event.pdu)
             snapshot = await self._snapshot(server, version, room_id, event, answer)
             room = await self._side.rooms.get(room_id)
-            if room is not None and is_in(room, self._me):
-                # Others of ours are in: the join is an event like any other, but for who let the user in.
-                if await self._side.intake.take(room, snapshot.event, server) is not Fate.ACCEPTED:
+            if room is not None and (room.partial is not None or is_in(room, self._me)):
+                # Others of ours are in, or were a moment ago: the join is an event like any other, but for who let the
+                # user in.
+                if await self._side.intake.take_through(room, snapshot.event, server) is not Fate.ACCEPTED:
                     raise Forbidden("the room's state doesn't allow it")
                 return
             try:
                 await self._side.incoming.enter(room_id, snapshot)
             except RuleBroken as broken:
                 raise Forbidden(f"the room's state doesn't allow it: {broken.reason}") from None
+            if snapshot.servers is not None:
+                self._side.resync.begin(room_id)
 
         await self._through_one(await self._candidates(room_id, via, user_id), through)
 
@@ -278,7 +284,15 @@ class FederatedRooms:
             state=events,
             auth_chain=[one for one in mine[len(state) :] if one is not None],
             event=event,
+            servers=_servers_told(server, answer) if answer.get("members_omitted") is True else None,
         )
+
+
+def _servers_told(server: ServerName, answer: Mapping[str, Any]) -> list[ServerName]:
+    """Who is in the room, as the answer to a join says: first the server itself."""
+    told = answer.get("servers_in_room")
+    names = told[:SERVERS_TOLD_MAX] if isinstance(told, list) else []
+    return [server, *(ServerName(name) for name in names if isinstance(name, str) and is_server_name(name))]
 
 
 def _room_state(room: Room, invite: Event) -> list[dict[str, Any]]:

@@ -31,8 +31,15 @@ class RoomAccess:
     async def shared_room(self, room_id: RoomId, origin: ServerName) -> Room:
         """The same for a server that must be in the room itself. Raises Forbidden."""
         room = await self.open_room(room_id, origin)
-        if not is_in(room, origin):
+        if not is_in(room, origin) and (room.partial is None or origin not in room.partial.servers):
             raise Forbidden("your server is not in this room")
+        return room
+
+    async def whole_room(self, room_id: RoomId, origin: ServerName) -> Room:
+        """As `open_room`, but a room whose members we don't all know yet isn't there: nobody can come in through us."""
+        room = await self.open_room(room_id, origin)
+        if room.partial is not None:
+            raise NotFound("this server doesn't know all of the room yet")
         return room
 
 
@@ -43,9 +50,10 @@ def is_in(room: Room, server: ServerName) -> bool:
 
 
 def joined_servers(room: Room) -> list[ServerName]:
-    """Those in the room, the ones with the most users first."""
+    """Those in the room, the ones with the most users first; while members are missing, those we were told of."""
     found = servers_in(room)
-    return sorted(found, key=lambda server: (-found[server], server))
+    known = sorted(found, key=lambda server: (-found[server], server))
+    return known if room.partial is None else list(dict.fromkeys([*room.partial.servers, *known]))
 
 
 def server_of(user_id: str) -> ServerName:

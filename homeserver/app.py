@@ -187,7 +187,7 @@ class Hansa:
                 *federated_room_endpoints(base, rooms, commands, federated, users, edus),
             ]
             federated.intake.relay = self.outbound.sender
-            await federated.intake.start(self.tasks)
+            await federated.start(base)
         self.admin = await build_admin(base, accounts, rooms, commands, self.people, self.media, self.federation)
         for_operators = self._for_operators(accounts)
         await self._serve([*parts, *self.admin.for_clients], between_servers, for_operators)

@@ -150,6 +150,8 @@ class FederatedEvents:
         self, origin: ServerName, room_id: RoomId, event_id: str
     ) -> tuple[list[StoredEvent], list[StoredEvent]]:
         room = await self._access.shared_room(room_id, origin)
+        if room.partial is not None:
+            raise Forbidden("this server doesn't know all of the room's state yet")
         stored = await self._event_of(room, EventId(event_id))
         state = await self._reads.state_before(stored)
         if state is None:

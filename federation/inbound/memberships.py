@@ -57,7 +57,7 @@ class FederatedMemberships:
         spec="server-server-api/#get_matrixfederationv1make_joinroomiduserid",
     )
     async def make_join(self, origin: ServerName, room_id: RoomId, user_id: UserId, request: Request) -> Json:
-        room = await self._room_for(room_id, origin, user_id)
+        room = await self._room_for(room_id, origin, user_id, is_coming=True)
         _check_version(room, [value for key, value in request.raw_query.items() if key == "ver"] or ["1"])
         return await self._template(room, user_id, "join")
 
@@ -69,7 +69,7 @@ class FederatedMemberships:
         spec="server-server-api/#get_matrixfederationv1make_knockroomiduserid",
     )
     async def make_knock(self, origin: ServerName, room_id: RoomId, user_id: UserId, request: Request) -> Json:
-        room = await self._room_for(room_id, origin, user_id)
+        room = await self._room_for(room_id, origin, user_id, is_coming=True)
         _check_version(room, [value for key, value in request.raw_query.items() if key == "ver"])
         return await self._template(room, user_id, "knock")
 
@@ -135,16 +135,18 @@ class FederatedMemberships:
         spec="server-server-api/#put_matrixfederationv1send_knockroomideventid",
     )
     async def send_knock(self, origin: ServerName, room_id: RoomId, event_id: EventId, body: Json) -> Json:
-        room = await self._access.open_room(room_id, origin)
+        room = await self._access.whole_room(room_id, origin)
         await self._taken(room, await self._member_event(room, origin, event_id, body, "knock"), origin)
         known = [room.known_state(event_type) for event_type in STRIPPED_TYPES]
         return {"knock_room_state": [event.pdu for event in known if event is not None]}
 
     # --- inside
 
-    async def _room_for(self, room_id: RoomId, origin: ServerName, user_id: UserId) -> Room:
+    async def _room_for(self, room_id: RoomId, origin: ServerName, user_id: UserId, *, is_coming: bool = False) -> Room:
         if domain_of(user_id) != origin:
             raise Forbidden("a server speaks for its own users")
+        if is_coming:
+            return await self._access.whole_room(room_id, origin)
         return await self._access.open_room(room_id, origin)
 
     async def _template(self, room: Room, user_id: UserId, membership: str) -> Json:
@@ -154,7 +156,7 @@ class FederatedMemberships:
     async def _joined(
         self, origin: ServerName, room_id: RoomId, event_id: EventId, body: Json, *, omits_members: bool = False
     ) -> Json:
-        room = await self._access.open_room(room_id, origin)
+        room = await self._access.whole_room(room_id, origin)
         signed = self._members.cosigned(room.version, body)
         event = await self._member_event(room, origin, event_id, signed, "join")
         await self._members.check_authorised(room, event)

@@ -245,7 +245,8 @@ class Deliveries:
         users = list(changes)
         for at in range(0, len(users), _CHANGES_AT_ONCE):
             edus = await self._sources.updates.edus({user: changes[user] for user in users[at : at + _CHANGES_AT_ONCE]})
-            await self._transmit(destination, Transaction(self._next_id(), (), tuple(edus)))
+            if edus:
+                await self._transmit(destination, Transaction(self._next_id(), (), tuple(edus)))
 
     async def _transmit(self, destination: Destination, transaction: Transaction) -> None:
         """Returns once it has arrived, or will never be taken. Raises Stopped."""

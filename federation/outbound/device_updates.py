@@ -25,19 +25,24 @@ def stream_id(position: int) -> int:
 
 
 class DeviceUpdates:
-    """Reads, in two queries for all users of a transaction."""
+    """Reads, in three queries for all users of a transaction."""
 
     def __init__(self, db: Database, server_name: ServerName) -> None:
         self._db = db
         self._server_name = server_name
 
     async def edus(self, changed: Mapping[UserId, int]) -> list[Edu]:
-        """What is told about these users of ours, changed at these positions."""
+        """What is told about these users of ours, changed at these positions; nothing of who never had keys."""
         devices: dict[UserId, str] = {}
         for row in await device_keys.of_users(self._db, list(changed)):
             devices.setdefault(row.user_id, row.device_id)
         found: list[Edu] = []
+        # Who has come into a room, and never had a device to speak of, is told of by that alone.
+        bare = [user_id for user_id in changed if user_id not in devices]
+        had = await remote_devices.own_positions(self._db, bare) if bare else {}
         for user_id, position in changed.items():
+            if user_id not in devices and user_id not in had:
+                continue
             number = stream_id(position)
             content: Edu = {"user_id": user_id, "stream_id": number, "prev_id": [number - 1]}
             content |= {"device_id": devices[user_id]} if user_id in devices else {"device_id": "", "deleted": True}

@@ -18,6 +18,7 @@ from federation.outbound.sender import Sender
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.journal.journal import Entry
 from homeserver.rooms.building import Written
+from homeserver.rooms.completing import WHOLE, Whole
 from homeserver.storage.receipts import Receipt
 
 log = structlog.get_logger()
@@ -61,9 +62,14 @@ class EduFeed:
                 self._deliveries.messages_wait(self._sender.allowed(entry.payload))
             elif entry.kind == "device_list" and entry.payload is not None:
                 self._devices(entry.payload, entry.position, (domain_of(user) for user in entry.user_ids))
+                if self._is_ours(entry.payload):
+                    self._wait_for(entry)
             elif self._concerns(entry):
-                self._waiting.append(entry)
-                self._come.set()
+                self._wait_for(entry)
+
+    def _wait_for(self, entry: Entry) -> None:
+        self._waiting.append(entry)
+        self._come.set()
 
     async def run(self) -> None:
         """One round of a background task: waits until something is to be told, and tells it."""
@@ -79,7 +85,7 @@ class EduFeed:
     def _concerns(self, entry: Entry) -> bool:
         if entry.kind == "event":
             return self._is_joining(entry.payload)
-        return entry.kind in ("typing", "presence") or (entry.kind == "receipt" and entry.room_id is not None)
+        return entry.kind in ("typing", "presence", WHOLE) or (entry.kind == "receipt" and entry.room_id is not None)
 
     def _is_joining(self, written: Written) -> bool:
         """Whether it brings a user of ours to servers that may not know their devices."""
@@ -102,6 +108,13 @@ class EduFeed:
         if entry.kind == "presence":
             await self._tell_presence(entry)
             return
+        if entry.kind == "device_list":
+            # Who shares a room whose members we don't know yet isn't among those that the entry names.
+            self._devices(entry.payload, entry.position, await self._sender.presumed_with(entry.payload))
+            return
+        if isinstance(entry.payload, Whole):
+            self._tell_missed(entry.payload, entry.position)
+            return
         assert entry.room_id is not None
         servers = await self._sender.servers_in(entry.room_id)
         if not servers:
@@ -115,6 +128,11 @@ class EduFeed:
                 if self._is_ours(receipt.user_id):
                     key = ("receipt", receipt.room_id, receipt.user_id, receipt.thread_id)
                     self._deliveries.add_edu(servers, key, _receipt_edu(receipt), lasting=True)
+
+    def _tell_missed(self, whole: Whole, position: int) -> None:
+        """Servers that a room was shared with unknowingly have missed what our users' devices are."""
+        for user_id in whole.room.joined_members():
+            self._devices(user_id, position, whole.missed)
 
     async def _tell_typing(self, room_id: RoomId, servers: set[ServerName]) -> None:
         now = frozenset(user for user in await self._typing.users(room_id) if self._is_ours(user))

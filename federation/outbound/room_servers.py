@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import RoomId, ServerName, domain_of
@@ -27,14 +28,14 @@ class RoomServers:
         self._rooms: OrderedDict[RoomId, _Servers] = OrderedDict()
 
     def of(self, room: Room) -> set[ServerName]:
-        """The servers with joined users, ours included."""
-        return set(self._get(room).users)
+        """The servers with joined users, ours included; while members are missing, all that there may be."""
+        return set(self._get(room).users).union(_presumed(room))
 
     def concerned(self, written: Written) -> set[ServerName]:
         """The servers that an event is for: all before it, and that of the member whom it is about."""
         servers = self._get(written.room)
         event = written.event
-        found = set(servers.users)
+        found = set(servers.users).union(_presumed(written.room))
         if event.type == "m.room.member" and event.state_key is not None:
             if written.membership_before in ("join", "invite", "knock") or event.membership == "join":
                 found.add(domain_of(event.state_key))
@@ -67,3 +68,7 @@ class RoomServers:
         servers.users[server] += 1 if is_in else -1
         if servers.users[server] <= 0:
             del servers.users[server]
+
+
+def _presumed(room: Room) -> Collection[ServerName]:
+    return room.partial.servers if room.partial is not None else ()

@@ -15,11 +15,11 @@ from federation.outbound.destination import QueuedPdu
 from federation.outbound.room_servers import RoomServers
 from federation.server_access import ServerAccess
 from federation.storage import lagging_servers
-from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
+from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
 from homeserver.rooms.residents import Room, Rooms
-from homeserver.storage import events, journal_cursors
+from homeserver.storage import events, journal_cursors, partial_rooms
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 
@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 FLUSH_S = 2.0
 CATCH_UP_EVENTS = 500
+TOLD_MAX = 1_000
 
 
 class Sender:
@@ -44,6 +45,7 @@ class Sender:
         self._heard = 0
         self._written = 0
         self._saved: dict[ServerName, int] = {}
+        self._told: dict[EventId, None] = {}
 
     async def start(self) -> None:
         """Takes up what was not sent when the process ended. Call it before anybody can write; then `hear`."""
@@ -93,6 +95,16 @@ class Sender:
         rooms = await self._rooms.get_many(await self._rooms.joined_rooms(user_id))
         return self.allowed(set().union(*(self.servers.of(room) for room in rooms.values())))
 
+    async def presumed_with(self, user_id: UserId) -> set[ServerName]:
+        """Those that are in a room with a user of ours by what we were told, while its members are missing."""
+        return self.allowed(await partial_rooms.servers_with(self._db, user_id))
+
+    def told_elsewhere(self, event_id: EventId) -> None:
+        """An event of ours that another server took in and tells the others of: a join through it."""
+        self._told[event_id] = None
+        if len(self._told) > TOLD_MAX:
+            del self._told[next(iter(self._told))]
+
     def allowed(self, servers: Collection[ServerName]) -> set[ServerName]:
         """Those of these servers that are talked with: others, and not denied."""
         return {server for server in servers if self._access.may_talk_with(server)}
@@ -119,7 +131,8 @@ class Sender:
 
     def _event(self, position: int, written: Written) -> None:
         concerned = self.servers.concerned(written)
-        is_ours = domain_of(written.event.sender) == self._access.own and not written.is_entry
+        is_told = written.is_entry or written.event.event_id in self._told
+        is_ours = domain_of(written.event.sender) == self._access.own and not is_told
         if is_ours and written.stored.is_shown:
             self._enqueue(written.stored, position, concerned)
 

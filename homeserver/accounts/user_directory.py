@@ -20,6 +20,7 @@ from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.core.name_words import terms_of, words_of
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
+from homeserver.rooms.completing import WHOLE
 from homeserver.rooms.residents import Room
 from homeserver.runtime.clock import Clock
 from homeserver.storage import events, journal_cursors, memberships, profiles, user_directory, users
@@ -61,6 +62,7 @@ class UserDirectory:
         self._server_name = server_name
         self._sightings: dict[UserId, _Sighting | None] = {}
         self._changed_rooms: set[RoomId] = set()
+        self._whole: set[int] = set()  # rooms whose members have all become known
         self._heard = 0
         self._caught_up = 0  # all up to here was taken in from the tables
         self._catch_up_to = 0
@@ -99,7 +101,12 @@ class UserDirectory:
         """A journal listener."""
         for entry in entries:
             if isinstance(entry.payload, Written):
+                if entry.payload.is_entry:
+                    self._changed_rooms.add(entry.payload.event.room_id)
                 self._note(entry.payload.event, entry.payload.stored.room_nid)
+            elif entry.kind == WHOLE and entry.room_id is not None:
+                self._changed_rooms.add(entry.room_id)
+                self._whole.add(entry.payload.room.nid)
             elif entry.kind == "profile" and isinstance(entry.payload, str):
                 self._sightings.setdefault(UserId(entry.payload), None)
             self._heard = entry.position
@@ -170,7 +177,8 @@ class UserDirectory:
             position = self._caught_up if behind else heard
             if position is not None:
                 await journal_cursors.advance(tx, user_directory.CONSUMER, position)
-        await self._take_in_members(opened)
+        whole, self._whole = self._whole, set()
+        await self._take_in_members(opened | whole)
 
     async def _profiles(self, own: Sequence[UserId]) -> tuple[list[Found], list[UserId]]:
         """What users of this server say of themselves, and those whose account has ended."""

@@ -18,6 +18,7 @@ from federation.outside import OutsideRooms
 from federation.pdu_checks import PduChecks
 from federation.peers import Peers
 from federation.remote_rooms import FederatedRooms, OwnSide, RoomSide
+from federation.resync import Resync
 from federation.room_access import RoomAccess
 from homeserver.accounts.users import Users
 from homeserver.assembly.base import Base
@@ -40,6 +41,12 @@ class FederatedRoomParts:
     intake: RoomIntake
     remote: FederatedRooms
     backfill: Backfill
+    resync: Resync
+
+    async def start(self, base: Base) -> None:
+        """Takes up what was staged, or begun, before a stop."""
+        await self.intake.start(base.tasks)
+        await self.resync.start(base.tasks, base.server_name)
 
 
 def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationParts) -> FederatedRoomParts:
@@ -49,7 +56,8 @@ def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationPar
     own = OwnSide(signer=base.signer, clock=base.world.clock, randomness=base.world.randomness)
     intake = RoomIntake(base.world.db, parts.rooms, parts.store, gaps, base.world.clock)
     intake.figures = IntakeFigures(base.metrics, base.world.clock)
-    side = RoomSide(rooms=parts.rooms, writer=parts.writer, incoming=parts.incoming, intake=intake)
+    resync = Resync(base.world.db, parts.rooms, parts.completing, tools, base.world.clock)
+    side = RoomSide(rooms=parts.rooms, writer=parts.writer, incoming=parts.incoming, intake=intake, resync=resync)
     return FederatedRoomParts(
         peers=peers,
         checks=checks,
@@ -57,6 +65,7 @@ def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationPar
         intake=intake,
         remote=FederatedRooms(peers, checks, own, side),
         backfill=Backfill(tools, gaps, parts.graph_reads, base.world.clock, base.server_name),
+        resync=resync,
     )
 
 

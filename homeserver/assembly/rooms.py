@@ -16,6 +16,7 @@ from homeserver.rooms.building import WriteSteps
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.committer import Committer
+from homeserver.rooms.completing import Completing
 from homeserver.rooms.erasure import Erasure
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.forks import Forks
@@ -48,6 +49,7 @@ class RoomParts:
     blocked: RoomsBlocked
     views: RoomViews
     incoming: Incoming
+    completing: Completing
     graph_reads: GraphReads
     relation_reads: RelationReads
     ignore_lists: IgnoreLists
@@ -78,6 +80,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     blocked = RoomsBlocked(db)
     policy = PolicyChain([blocked, invites, NoticeRoomsStay(db, rooms)])
     shadow_bans = ShadowBans(db, rooms)
+    incoming = Incoming(writes, rooms, store, numbers)
     return RoomParts(
         journal=journal,
         store=store,
@@ -91,7 +94,8 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
         policy=policy,
         blocked=blocked,
         views=RoomViews(client_events, store, numbers, history),
-        incoming=Incoming(writes, rooms, store, numbers),
+        incoming=incoming,
+        completing=Completing(writes, incoming, rooms, store, numbers),
         relation_reads=reads,
         ignore_lists=ignore_lists,
         shadow_bans=shadow_bans,

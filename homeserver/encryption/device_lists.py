@@ -9,7 +9,7 @@ from homeserver.journal.journal import JournalWrite
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.state_numbers import StateNumbers
-from homeserver.storage import cross_signing, device_lists, events, memberships
+from homeserver.storage import cross_signing, device_lists, events, memberships, partial_rooms
 from homeserver.storage.database import Database
 from homeserver.storage.memberships import UserRoom
 
@@ -40,6 +40,7 @@ class DeviceLists:
         changed = await device_lists.changed(self._db, since, sharing)
         changed |= sharing & await cross_signing.signed_since(self._db, user_id, since)
         came, went = await self._moved(user_id, joined, since, upto)
+        came |= await self._made_known(joined, since)
         went |= await self._left_behind(user_id, rooms, since)
         return changed | (came & sharing), went - sharing
 
@@ -50,13 +51,18 @@ class DeviceLists:
         spans = {room.room_nid: (since, upto) for room in joined}
         changes = await events.state_changes(self._db, spans) if spans else {}
         keys = await self._numbers.keys_of({number for found in changes.values() for number in found})
-        nids = {
-            nid for found in changes.values() for number, nid in found.items() if keys[number][0] == "m.room.member"
-        }
+        moved = [
+            (UserId(keys[number][1]), nid)
+            for found in changes.values()
+            for number, nid in found.items()
+            if keys[number][0] == "m.room.member"
+        ]
+        nids = {nid for _, nid in moved if nid}
         stored = await self._events.by_nids(nids)
         replaced = await self._events.by_nids({entry.replaces for entry in stored.values() if entry.replaces})
         came: set[UserId] = set()
-        went: set[UserId] = set()
+        # Of whom a resolution found that they aren't there after all.
+        went = {user for user, nid in moved if not nid}
         for entry in stored.values():
             event, before = entry.event, replaced.get(entry.replaces or 0)
             target = UserId(event.state_key or "")
@@ -69,6 +75,15 @@ class DeviceLists:
             elif event.membership in _OUT:
                 went.add(target)
         return came, went
+
+    async def _made_known(self, joined: Sequence[UserRoom], since: int) -> set[UserId]:
+        """Whose devices changed while nobody here knew that they were in a room with the user."""
+        whole = await partial_rooms.whole_since(self._db, [room.room_nid for room in joined], since) if joined else {}
+        found = await self._rooms.get_many([room.room_id for room in joined if room.room_nid in whole])
+        changed: set[UserId] = set()
+        for room in found.values():
+            changed |= await device_lists.changed(self._db, whole[room.nid], set(room.joined_members()))
+        return changed
 
     async def _left_behind(self, user_id: UserId, rooms: Sequence[UserRoom], since: int) -> set[UserId]:
         """The members of the rooms that the user has left."""

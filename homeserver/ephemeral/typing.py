@@ -27,7 +27,7 @@ _TICK_S = 0.5
 class Members(Protocol):
     """Who is in a room. Implemented by rooms.residents."""
 
-    async def membership(self, room_id: RoomId, user_id: UserId) -> str | None: ...
+    async def presumed_membership(self, room_id: RoomId, user_id: UserId) -> str | None: ...
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Typing:
 
     async def set(self, user_id: UserId, room_id: RoomId, is_typing: bool, timeout_ms: int | None = None) -> None:
         """Shows the user as typing for so long (at most TIMEOUT_MS_MAX), or no longer. Raises Forbidden."""
-        if await self._members.membership(room_id, user_id) != "join":
+        if await self._members.presumed_membership(room_id, user_id) != "join":
             raise Forbidden("you are not in this room")
         if is_typing and self.is_silenced(user_id):
             return
@@ -80,7 +80,7 @@ class Typing:
             return []
         now = self._clock.monotonic_s()
         typing = [user_id for user_id, until_s in room.until_s.items() if until_s > now]
-        return [user_id for user_id in typing if await self._members.membership(room_id, user_id) == "join"]
+        return [user_id for user_id in typing if await self._members.presumed_membership(room_id, user_id) == "join"]
 
     def changed_at(self, room_id: RoomId) -> int:
         """The position at which who is typing changed last; 0 if it didn't since the server started."""

@@ -100,7 +100,7 @@ class Arrivals:
         `first` is the first of `positions_for` numbers for each. Cost where the graph goes straight on: no query beyond
         what isn't in memory. Where branches meet: a resolution.
         """
-        work = await _Work.begin(self._reads, room, arrivals, first)
+        work = await Work.begin(self._reads, room, arrivals, first)
         fates = [await work.take(arrival) for arrival in arrivals]
         return Intake(await work.built(), fates)
 
@@ -108,9 +108,13 @@ class Arrivals:
         """Told when what was taken could not be written."""
         self._reads.forks.forget(room.nid)
 
+    @property
+    def reads(self) -> ArrivalReads:
+        return self._reads
+
 
 @dataclass(slots=True)
-class _Tip:
+class Tip:
     """A forward extremity."""
 
     head: Head
@@ -119,7 +123,7 @@ class _Tip:
     state_nid: int
 
 
-class _Work:
+class Work:
     """Follows one room from arrival to arrival."""
 
     def __init__(self, reads: ArrivalReads, room: Room, numbers: range) -> None:
@@ -133,7 +137,7 @@ class _Work:
         self._nids = room.nids
         self._members = room.members
         self._newest = room.newest
-        self._tips: dict[EventId, _Tip] = {}
+        self._tips: dict[EventId, Tip] = {}
         self._events: dict[EventId, StoredEvent] = {}
         self._pending: dict[int, Pending] = {}
         self._key_nids: dict[StateKey, int] = {}
@@ -145,6 +149,7 @@ class _Work:
         self._written: list[tuple[StoredEvent, Event | None, str | None, StoredEvent | None]] = []
         self._promoted: list[int] = []
         self._changes: dict[int, int] = {}
+        self._told: list[int] = []
 
     @property
     def _arrived(self) -> Arrived:
@@ -152,7 +157,7 @@ class _Work:
         return self._batch.arrived
 
     @classmethod
-    async def begin(cls, reads: ArrivalReads, room: Room, arrivals: Sequence[Arrival], first: int) -> _Work:
+    async def begin(cls, reads: ArrivalReads, room: Room, arrivals: Sequence[Arrival], first: int) -> Work:
         """Looks up what all of them will ask for: a query for the events, one for the numbers, one for the gaps."""
         work = cls(reads, room, range(first, first + sum(map(positions_for, arrivals))))
         events = [arrival.event for arrival in arrivals]
@@ -169,7 +174,7 @@ class _Work:
             stored = work._events[head.event_id]
             state_nid = stored.state_after
             assert state_nid is not None
-            work._tips[head.event_id] = _Tip(head, stored.nid, stored.event.depth, state_nid)
+            work._tips[head.event_id] = Tip(head, stored.nid, stored.event.depth, state_nid)
         if any(set(event.prev_event_ids) != set(work._tips) for event in events):
             work._gaps = await fork_tables.gaps_among(reads.db, room.nid, [event.event_id for event in events])
         return work
@@ -184,14 +189,9 @@ class _Work:
         before = await self._state_before(arrival)
         if before is None:
             return Fate.UNCONNECTED
-        refusal = arrival.refusal or await self._refusal(event, before)
-        fate = Fate.REJECTED if refusal else Fate.ACCEPTED
-        if refusal is None and before.nid != self._line.nid:
-            refusal = await self._broken_rule(event, self._line)
-            fate = Fate.SOFT_FAILED if refusal else Fate.ACCEPTED
-        if fate is Fate.ACCEPTED and arrival.unwelcome is not None:
-            fate, refusal = Fate.SOFT_FAILED, arrival.unwelcome
+        fate, refusal = await self._fate(arrival, before)
         if arrival.states_before is not None:
+            self._note_told(existing.nid if existing is not None else self._next)
             # What is kept outside of the timeline, as part of a state, has a past that isn't here either.
             prevs = {name: self._events.get(name) for name in event.prev_event_ids}
             missing = [name for name, prev in prevs.items() if prev is None or not prev.has_place]
@@ -201,6 +201,16 @@ class _Work:
         return fate
 
     # --- the state before, and what it allows
+
+    async def _fate(self, arrival: Arrival, before: Line) -> tuple[Fate, str | None]:
+        """What becomes of the event, and why where it isn't accepted."""
+        refusal = arrival.refusal or await self._refusal(arrival.event, before)
+        if refusal is not None:
+            return Fate.REJECTED, refusal
+        if before.nid != self._line.nid:
+            refusal = await self._broken_rule(arrival.event, self._line)
+        refusal = refusal or arrival.unwelcome
+        return Fate.SOFT_FAILED if refusal else Fate.ACCEPTED, refusal
 
     async def _state_before(self, arrival: Arrival) -> Line | None:
         if arrival.states_before is not None:
@@ -216,14 +226,18 @@ class _Work:
 
     async def _across_gap(self, arrival: Arrival) -> Line | None:
         """The state before an event whose past is only partly here."""
-        nids = set()
-        for state in arrival.states_before or ():
-            nids.add((await self._given(state)).nid)
+        nids = {(await self._given(state)).nid for state in arrival.states_before or ()}
+        self._told = sorted(nids)
         for event_id in arrival.event.prev_event_ids:
             prev = self._events.get(event_id)
             if prev is not None and prev.has_place and prev.state_after is not None:
                 nids.add(prev.state_after)
         return await self._met(nids) if nids else None
+
+    def _note_told(self, event_nid: int) -> None:
+        """While members are missing: what the state before the event is made from is wanted again once they aren't."""
+        if self._room.partial is not None:
+            self._arrived.told.extend((event_nid, nid) for nid in self._told)
 
     async def _given(self, state: StateMap) -> Line:
         """A state that another server told of, as a line: near the current one where most of it is the same."""
@@ -288,11 +302,19 @@ class _Work:
         return f"by the state before it: {reason}" if reason else None
 
     async def _broken_rule(self, event: Event, line: Line) -> str | None:
+        state = await self._state_at(line, keys_for_check(event))
+        if self._room.partial is not None:
+            state = {**self._cited_members(event), **state}
         try:
-            check_auth(event, await self._state_at(line, keys_for_check(event)))
+            check_auth(event, state)
         except RuleBroken as broken:
             return str(broken)
         return None
+
+    def _cited_members(self, event: Event) -> dict[StateKey, Event]:
+        """Whom the event's auth events say to be members: believed of those of whom nothing is known yet."""
+        cited = [self._events[name].event for name in event.auth_event_ids if name in self._events]
+        return {one.key: one for one in cited if one.is_state and one.type == "m.room.member"}
 
     async def _state_at(self, line: Line, keys: Collection[StateKey]) -> dict[StateKey, Event]:
         found: dict[StateKey, Event] = {}
@@ -326,10 +348,14 @@ class _Work:
             raise RuntimeError("more numbers are needed than were reserved")
         return number
 
+    def _place_for(self, existing: StoredEvent | None) -> int:
+        """Where the event comes in the timeline, if it does; the number of one that wasn't here."""
+        return self._number()
+
     async def _place(
         self, event: Event, existing: StoredEvent | None, before: Line, fate: Fate, refusal: str | None
     ) -> None:
-        position = self._number()
+        position = self._place_for(existing)
         nid = existing.nid if existing is not None else position
         accepted = fate is Fate.ACCEPTED
         key_nid = self._key_nids[event.key] if event.is_state else None
@@ -387,7 +413,7 @@ class _Work:
         relation = row_of(event, stored.nid, self._room.nid)
         if relation is not None:
             self._batch.relations.append(relation)
-        self._newest = position
+        self._newest = max(self._newest, position)
         state_nid = stored.state_after
         assert state_nid is not None
         if event.event_id in self._gaps:
@@ -395,7 +421,7 @@ class _Work:
         else:
             for cited in self._joined_tips(event):
                 self._tips.pop(cited, None)
-            self._tips[event.event_id] = _Tip(Head.of(event), stored.nid, event.depth, state_nid)
+            self._tips[event.event_id] = Tip(Head.of(event), stored.nid, event.depth, state_nid)
         if before.nid == self._line.nid and len(self._tips) == 1 and event.event_id in self._tips:
             self._step(stored, after)
         else:
@@ -538,6 +564,6 @@ class _Work:
             head_nids={} if is_plain else {tip.head.event_id: tip.nid for tip in tips},
         )
 
-    def _is_newest(self, tip: _Tip) -> bool:
+    def _is_newest(self, tip: Tip) -> bool:
         stored = self._events.get(tip.head.event_id)
         return stored is not None and stored.ordering == self._newest

@@ -239,6 +239,8 @@ class _Rows:
             newest=self._newest,
             has_own_heads=len(self._head.heads) > 1,
             head_nids=self._head_nids(),
+            partial=self._before.partial if self._before else None,
+            whole_at=self._before.whole_at if self._before else 0,
         )
         if room.has_own_heads:
             self._batch.heads = Heads(self._room_nid, list(room.head_nids.values()), room.line.nid)

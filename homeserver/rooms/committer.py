@@ -20,6 +20,7 @@ from homeserver.storage import (
     events,
     forks,
     memberships,
+    partial_rooms,
     relations,
     room_aliases,
     rooms,
@@ -31,6 +32,7 @@ from homeserver.storage.database import Database, NoRoom, Tx, UniqueViolation
 from homeserver.storage.events import NewEvent
 from homeserver.storage.forks import Gap, Jump
 from homeserver.storage.memberships import MembershipRow
+from homeserver.storage.partial_rooms import PartialRow
 from homeserver.storage.relations import RelationRow
 from homeserver.storage.room_aliases import AliasRow
 from homeserver.storage.rooms import Heads, RoomRow
@@ -41,6 +43,18 @@ EVENTS_PER_TRANSACTION_MAX = 1_000
 WAIT_FOR_DATABASE_S = 20.0
 
 _IS_WRITTEN = "SELECT EXISTS (SELECT FROM events WHERE event_nid = $1)"
+
+
+@dataclass(slots=True, kw_only=True)
+class MadeAnew:
+    """A room whose members are all known since position `whole_at`: the states since its join, made anew.
+
+    `moved` has the states that are no more, each with the one in its place.
+    """
+
+    whole_at: int
+    states: list[StateRow] = field(default_factory=list)
+    moved: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,6 +70,9 @@ class Arrived:
     refusals: dict[int, str] = field(default_factory=dict)
     staged: list[int] = field(default_factory=list)
     stripped: dict[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    partial: PartialRow | None = None  # with is_entry: members are missing yet
+    told: list[tuple[int, int]] = field(default_factory=list)  # (event, a state that was told for it)
+    made_anew: MadeAnew | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -245,6 +262,20 @@ async def _write_arrived(tx: Tx, arrived: Arrived) -> None:
         await forks.put_stripped(tx, event_nid, stripped)
     if arrived.staged:
         await staged_pdus.delete(tx, arrived.staged)
+    if arrived.is_entry:
+        await partial_rooms.delete(tx, arrived.room_nid)
+    if arrived.partial is not None:
+        await partial_rooms.begin(tx, arrived.partial)
+    if arrived.told:
+        await partial_rooms.insert_told(tx, arrived.room_nid, arrived.told)
+    if arrived.made_anew is not None:
+        await _write_anew(tx, arrived, arrived.made_anew)
+
+
+async def _write_anew(tx: Tx, arrived: Arrived, made: MadeAnew) -> None:
+    await states.replace(tx, made.states)
+    await partial_rooms.move_states(tx, arrived.room_nid, made.moved, [row.nid for row in arrived.promoted])
+    await partial_rooms.finish(tx, arrived.room_nid, made.whole_at)
 
 
 def _fail(done: asyncio.Future[None], error: Exception) -> None:

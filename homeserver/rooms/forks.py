@@ -71,6 +71,14 @@ class Forks:
                 self._resolved.popitem(last=False)
         return Resolved(base, known)
 
+    async def correct(
+        self, room_nid: int, version: RoomVersion, accepted: Collection[EventId], rejected: Collection[EventId]
+    ) -> None:
+        """Told of fates that are another than those written, until `forget`."""
+        graph = await self._graphs.of(room_nid, version)
+        graph.rejected.difference_update(accepted)
+        graph.rejected.update(rejected)
+
     def forget(self, room_nid: int) -> None:
         """Told when pending events were not written after all."""
         self._graphs.forget(room_nid)

@@ -152,10 +152,11 @@ class History:
         return await self.event(viewer, room, event_id)
 
     async def member_events(self, viewer: UserId, room: Room, place: int | None) -> list[StoredEvent]:
-        """All member events of a room's state: at a place, or as `state_for` gives it.
+        """All member events of a room's state: at a place, or as `state_for` gives it. Waits for missing members.
 
         Before anything happened there is nobody; who asks for then gets the room as its creator entered it.
         """
+        room = await self._rooms.whole(room)
         if place is None or place > room.newest:
             stored = await self.state_for(viewer, room)
         else:
@@ -182,7 +183,11 @@ class History:
         return await self.state_after((await self._events.by_nids(nids))[nids[0]])
 
     async def state_for(self, viewer: UserId, room: Room) -> list[StoredEvent]:
-        """The state that a viewer gets: the current one, or that at their leaving. Raises Forbidden."""
+        """The state that a viewer gets: the current one, or that at their leaving. Waits for missing members.
+
+        Raises Forbidden.
+        """
+        room = await self._rooms.whole(room)
         membership = room.membership(viewer)
         visibility = room.known_text("m.room.history_visibility", "history_visibility")
         if membership == "join" or visibility == "world_readable":
@@ -196,6 +201,8 @@ class History:
     async def state_event_for(self, viewer: UserId, room: Room, key: StateKey) -> StoredEvent | None:
         """One event of what `state_for` gives, without loading the rest. Raises Forbidden."""
         if room.membership(viewer) == "join":
+            if key[0] == "m.room.member" and room.membership(UserId(key[1])) is None:
+                room = await self._rooms.whole(room)
             known = await self._rooms.with_known(room, [key])
             nid = known.nids.get(key)
             return (await self._events.by_nids([nid])).get(nid) if nid is not None else None

@@ -13,7 +13,7 @@ from typing import Any
 from homeserver.core.auth_rules import check_auth, check_auth_events
 from homeserver.core.errors import MissingEvents, NotFound, RuleBroken
 from homeserver.core.events import Event, StateKey
-from homeserver.core.identifiers import EventId, RoomId, UserId, domain_of
+from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.core.room_versions import RoomVersion
 from homeserver.journal.journal import Entry, Journal
 from homeserver.ports import RemoteScreen
@@ -30,11 +30,12 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import REJECTED, NewEvent, StoredEvent
 from homeserver.storage.forks import Gap, Jump
 from homeserver.storage.memberships import MembershipRow
+from homeserver.storage.partial_rooms import PartialRow
 from homeserver.storage.relations import row_of
 from homeserver.storage.rooms import RoomRow
 from homeserver.storage.states import first_line
 
-CHUNK = 2_000
+CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +51,16 @@ class WriteParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomSnapshot:
-    """A room as another server told of it: all state, the auth chain, and the event by which this server comes in."""
+    """A room as another server told of it: all state, the auth chain, and the event by which this server comes in.
+
+    `servers` is given where members were left out of the state: who is in the room, first the server that told it.
+    """
 
     version: RoomVersion
     state: Sequence[Event]
     auth_chain: Sequence[Event]
     event: Event
+    servers: Sequence[ServerName] | None = None
 
 
 class Incoming:
@@ -181,7 +186,7 @@ class Incoming:
         wanted |= create_ids(events)
         known = dict(await self._events.by_ids(wanted))
         new = in_auth_order([event for event in events if event.event_id not in known])
-        refusals = await asyncio.to_thread(judge, new, known) if len(new) > 50 else judge(new, known)
+        refusals = await asyncio.to_thread(_judge_and_encode, new, known) if len(new) > 50 else judge(new, known)
         numbers = await self._numbers.give([event.key for event in new if event.is_state])
         for at in range(0, len(new), CHUNK):
             chunk = new[at : at + CHUNK]
@@ -317,6 +322,8 @@ class Incoming:
         valid = [known[event.event_id] for event in snapshot.state if event.event_id in known]
         state = {stored.event.key: stored for stored in valid if not stored.flags & REJECTED}
         event = snapshot.event
+        if snapshot.servers is not None:
+            state = {**_cited_members(event, known), **state}
         check_auth(event, {key: stored.event for key, stored in state.items()})
         journal = self._parts.journal
         numbers = await self._numbers.give([*state, event.key])
@@ -330,6 +337,11 @@ class Incoming:
         entries: Sequence[Entry] = ()
         try:
             batch = self._entry_batch(room_nid, event, {numbers[key]: s for key, s in state.items()}, first, numbers)
+            assert batch.arrived is not None
+            if snapshot.servers is not None:
+                batch.arrived.partial = PartialRow(
+                    room_nid=room_nid, join_nid=first + 1, state_nid=first, servers=dict.fromkeys(snapshot.servers)
+                )
             was = state.get(event.key)
             await self._parts.committer.commit(batch)
             self._numbers.saved(batch.state_keys)
@@ -436,6 +448,12 @@ class Incoming:
             journal.close(nid, entries)
 
 
+def _cited_members(event: Event, known: Mapping[EventId, StoredEvent]) -> dict[StateKey, StoredEvent]:
+    """The member events that an event names as its authorisation, as far as they aren't rejected."""
+    cited = [known[name] for name in event.auth_event_ids if name in known]
+    return {one.event.key: one for one in cited if one.event.type == "m.room.member" and not one.flags & REJECTED}
+
+
 def _is_joined(room: Room, server: str) -> bool:
     suffix = ":" + server
     return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())
@@ -471,6 +489,13 @@ def in_auth_order(events: Sequence[Event]) -> list[Event]:
             if waiting[later] == 0:
                 ready.append(later)
     return ordered
+
+
+def _judge_and_encode(events: Sequence[Event], known: Mapping[EventId, StoredEvent]) -> dict[EventId, str]:
+    """As `judge`; their bytes are made as well, in this thread rather than in the loop."""
+    for event in events:
+        _ = event.canonical
+    return judge(events, known)
 
 
 def judge(events: Sequence[Event], known: Mapping[EventId, StoredEvent]) -> dict[EventId, str]:

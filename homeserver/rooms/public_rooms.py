@@ -141,6 +141,8 @@ class PublicRooms:
             written = entry.payload
             if isinstance(written, Published):
                 self._stale.update(written.room_ids)
+            elif entry.kind == "state_jump" and entry.room_id in self._listed:
+                self._stale.add(entry.room_id)
             elif isinstance(written, Written):
                 room_id, kind = written.event.room_id, written.event.type
                 is_shown = kind in _SHOWN or written.redacts is not None

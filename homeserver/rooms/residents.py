@@ -15,9 +15,9 @@ import structlog
 from immutables import Map
 
 from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
-from homeserver.core.errors import Forbidden
+from homeserver.core.errors import Forbidden, Unavailable
 from homeserver.core.events import Event, StateKey
-from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.core.identifiers import EventId, RoomId, UserId, domain_of
 from homeserver.core.room import Head, RoomHead
 from homeserver.core.room_versions import RoomVersion
 from homeserver.rooms.event_store import EventStore
@@ -25,6 +25,7 @@ from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.storage import events, memberships, rooms, states
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
+from homeserver.storage.partial_rooms import PartialRow
 from homeserver.storage.rooms import RoomRow
 from homeserver.storage.states import Line, StateMap
 
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 ROOMS_MAX = 5_000
 MEMBERS_MAX = 2_000_000
 STATE_PAIRS_MAX = 2_000_000
+# So long a request waits for the members of a room that was joined before they were known.
+WHOLE_WAIT_S = 50.0
 # Lines longer than this are unpacked in a thread: about 5 ms of work.
 _UNPACK_INLINE_BYTES = 100_000
 
@@ -65,6 +68,10 @@ class Room:
     has_own_heads: bool = False
     # The numbers of the forward extremities, where it does.
     head_nids: Mapping[EventId, int] = field(default_factory=dict)
+    # While members are missing that were there before us: then what `members` says of other servers' users isn't all.
+    partial: PartialRow | None = None
+    # The position since which they aren't, where they were: 0 for most rooms.
+    whole_at: int = 0
 
     @property
     def room_id(self) -> RoomId:
@@ -93,6 +100,12 @@ class Room:
     def membership(self, user_id: UserId) -> str | None:
         return self.members.get(user_id)
 
+    def presumed_membership(self, user_id: UserId) -> str | None:
+        known = self.members.get(user_id)
+        if known is None and self.partial is not None and domain_of(user_id) in self.partial.servers:
+            return "join"
+        return known
+
     def joined_members(self) -> list[UserId]:
         return [user_id for user_id, membership in self.members.items() if membership == "join"]
 
@@ -109,6 +122,9 @@ class Rooms:
         self._pinned: Counter[RoomId] = Counter()
         self._loading: dict[RoomId, asyncio.Future[None]] = {}
         self._maps: OrderedDict[int, StateMap] = OrderedDict()
+        # First states of lines that were made anew: who holds a line from before still has its numbers, not its states.
+        self._retired: set[int] = set()
+        self._whole: dict[RoomId, asyncio.Future[None]] = {}
         self._pairs_held = 0
 
     # --- whole rooms
@@ -152,7 +168,7 @@ class Rooms:
         if old is not None:
             self._members_held -= len(old.members)
             map_before = self._maps.get(old.line.nid)
-            if map_before is not None and changes:
+            if map_before is not None and changes and not self._is_retired(room.line):
                 self._keep_map(room.line.nid, states.applied(map_before, changes))
         self._rooms[room.room_id] = room
         self._rooms.move_to_end(room.room_id)
@@ -196,14 +212,47 @@ class Rooms:
     async def maps_of_lines(self, lines: Iterable[Line]) -> dict[int, StateMap]:
         found: dict[int, StateMap] = {}
         for line in lines:
-            known = self._maps.get(line.nid)
+            known = self._maps.get(line.nid) if not self._is_retired(line) else None
             if known is None:
                 if sum(len(row.delta) for row in line.rows) > _UNPACK_INLINE_BYTES:
                     known = await asyncio.to_thread(line.state)
                 else:
                     known = line.state()
-                self._keep_map(line.nid, known)
+                if not self._is_retired(line):
+                    self._keep_map(line.nid, known)
             found[line.nid] = known
+        return found
+
+    def made_anew(self, room_id: RoomId, root_nid: int, state_nids: Collection[int]) -> None:
+        """Told when a room's states since `root_nid` were made anew: what memory has of the room is dropped."""
+        self._retired.add(root_nid)
+        for nid in state_nids:
+            dropped = self._maps.pop(nid, None)
+            if dropped is not None:
+                self._pairs_held -= len(dropped) + 1
+        self.drop(room_id)
+        waiting = self._whole.pop(room_id, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    def _is_retired(self, line: Line) -> bool:
+        return bool(self._retired) and line.rows[-1].nid in self._retired
+
+    async def whole(self, room: Room, wait_s: float = WHOLE_WAIT_S) -> Room:
+        """The room once all its members are known. Raises Unavailable where that takes longer than `wait_s`."""
+        if room.partial is None:
+            return room
+        waiting = self._whole.get(room.room_id)
+        if waiting is None:
+            waiting = self._whole[room.room_id] = asyncio.get_running_loop().create_future()
+        # It may have become whole between the caller's look and this one.
+        now = await self.get_many([room.room_id])
+        found = now.get(room.room_id, room)
+        if found.partial is not None:
+            await asyncio.wait([waiting], timeout=wait_s)
+            found = await self.get(room.room_id) or room
+        if found.partial is not None:
+            raise Unavailable("the members of this room are still being fetched from another server")
         return found
 
     async def with_known(self, room: Room, keys: Collection[StateKey]) -> Room:
@@ -241,6 +290,10 @@ class Rooms:
         state_map = await self.state_map(room)
         return list((await self._events.by_nids(list(state_map.values()))).values())
 
+    async def events_by_ids(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
+        """Events wherever they are; no check of who may see them. One query at most."""
+        return await self._events.by_ids(event_ids)
+
     async def event(self, event_id: str) -> Event | None:
         """An event by its id, wherever it is; no check of who may see it."""
         stored = await self._events.by_id(event_id)  # type: ignore[arg-type]
@@ -251,6 +304,14 @@ class Rooms:
     async def membership(self, room_id: RoomId, user_id: UserId) -> str | None:
         room = await self.get(room_id)
         return room.members.get(user_id) if room else None
+
+    async def presumed_membership(self, room_id: RoomId, user_id: UserId) -> str | None:
+        """The same, but that a user of a server in a room whose members aren't all known is taken for one of them.
+
+        For what does no harm where that is wrong.
+        """
+        room = await self.get(room_id)
+        return room.presumed_membership(user_id) if room else None
 
     async def outside_member(self, room_id: RoomId, user_id: UserId) -> StoredEvent | None:
         """The member event of a user in a room that this server may only have heard of: an invite, say."""
@@ -311,7 +372,7 @@ class Rooms:
         # A room of which a part is damaged is better not there than there without its power levels.
         whole = {row.nid for row in rows if row.nid in usual and heads.keys() >= set(row.forward_extremities or ())}
         for row in rows:
-            if row.nid not in whole:
+            if row.nid in newest and row.nid not in whole:
                 log.error("room_unreadable", room_id=row.room_id)
         return {
             row.room_id: _assemble(
@@ -394,4 +455,6 @@ def _assemble(
         newest=newest.ordering or 0,
         has_own_heads=row.forward_extremities is not None,
         head_nids={stored.event.event_id: stored.nid for stored in heads},
+        partial=row.partial if row.partial is not None and row.partial.whole_at is None else None,
+        whole_at=(row.partial.whole_at or 0) if row.partial is not None else 0,
     )

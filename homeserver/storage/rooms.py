@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from homeserver.core.identifiers import RoomId, UserId
+from homeserver.core.identifiers import RoomId, ServerName, UserId
 from homeserver.core.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.storage.database import Reader, Row, Tx
+from homeserver.storage.partial_rooms import PartialRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomRow:
-    """`forward_extremities` and `state_nid` are None while the newest event says both."""
+    """`forward_extremities` and `state_nid` are None while the newest event says both.
+
+    `partial` is read by `by_ids` alone.
+    """
 
     nid: int
     room_id: RoomId
@@ -21,11 +25,18 @@ class RoomRow:
     is_published: bool
     forward_extremities: Sequence[int] | None
     state_nid: int | None
+    partial: PartialRow | None = None
 
 
 _COLUMNS = "room_nid, room_id, version, creator, is_published, forward_extremities, state_nid"
 _INSERT = "INSERT INTO rooms (room_nid, room_id, version, creator, is_published) VALUES ($1, $2, $3, $4, $5)"
-_BY_IDS = f"SELECT {_COLUMNS} FROM rooms WHERE room_id = ANY($1::text[])"
+_BY_IDS = f"""
+    SELECT {_COLUMNS}, p.join_nid, p.before_nid, p.servers, p.whole_at FROM rooms
+    LEFT JOIN (
+        SELECT room_nid, join_nid, state_nid AS before_nid, servers, whole_at FROM partial_rooms
+    ) p USING (room_nid)
+    WHERE room_id = ANY($1::text[])
+"""
 _BY_NIDS = f"SELECT {_COLUMNS} FROM rooms WHERE room_nid = ANY($1::bigint[])"
 _SET_HEADS = "UPDATE rooms SET forward_extremities = $2, state_nid = $3 WHERE room_nid = $1"
 _SET_PUBLISHED = "UPDATE rooms SET is_published = $2 WHERE room_id = $1"
@@ -38,7 +49,7 @@ async def insert(tx: Tx, room: RoomRow) -> None:
 
 
 async def by_ids(db: Reader, room_ids: Collection[RoomId]) -> list[RoomRow]:
-    return [_room(row) for row in await db.fetch(_BY_IDS, list(room_ids))]
+    return [replace(_room(row), partial=_partial(row)) for row in await db.fetch(_BY_IDS, list(room_ids))]
 
 
 async def by_nids(db: Reader, nids: Collection[int]) -> list[RoomRow]:
@@ -70,6 +81,18 @@ async def numbered(db: Reader) -> list[tuple[int, RoomId]]:
 
 async def set_published(tx: Tx, room_id: RoomId, is_published: bool) -> None:
     await tx.execute(_SET_PUBLISHED, room_id, is_published)
+
+
+def _partial(row: Row) -> PartialRow | None:
+    if row["join_nid"] is None:
+        return None
+    return PartialRow(
+        room_nid=row["room_nid"],
+        join_nid=row["join_nid"],
+        state_nid=row["before_nid"],
+        servers=dict.fromkeys(map(ServerName, row["servers"])),
+        whole_at=row["whole_at"],
+    )
 
 
 def _room(row: Row) -> RoomRow:

@@ -120,6 +120,11 @@ _INSERT = """
     SELECT * FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bytea[])
 """
 
+_REPLACE = f"""
+    {_INSERT}
+    ON CONFLICT (state_nid) DO UPDATE SET index = excluded.index, base = excluded.base, delta = excluded.delta
+"""
+
 _LINES = """
     WITH RECURSIVE line AS (
         SELECT state_nid AS wanted, state_nid, index, base, delta FROM states WHERE state_nid = ANY($1::bigint[])
@@ -131,13 +136,21 @@ _LINES = """
 
 
 async def insert(tx: Tx, rows: Sequence[StateRow]) -> None:
-    await tx.execute(
-        _INSERT,
+    await tx.execute(_INSERT, *_columns(rows))
+
+
+async def replace(tx: Tx, rows: Sequence[StateRow]) -> None:
+    """Writes states that are made anew: those before of the same numbers are gone. Each number once."""
+    await tx.execute(_REPLACE, *_columns(rows))
+
+
+def _columns(rows: Sequence[StateRow]) -> list[list[object]]:
+    return [
         [row.nid for row in rows],
         [row.index for row in rows],
         [row.base for row in rows],
         [row.delta for row in rows],
-    )
+    ]
 
 
 async def lines(db: Reader, state_nids: Collection[int]) -> dict[int, Line]:

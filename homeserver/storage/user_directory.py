@@ -53,8 +53,7 @@ _SEARCH = """
     )
     SELECT d.user_id, d.display_name, d.avatar_url
     FROM matching m JOIN directory_users d USING (user_id) LEFT JOIN users u USING (user_id)
-    WHERE d.user_id <> $1
-        AND (u.user_id IS NULL OR NOT (u.is_deactivated OR u.is_locked OR u.is_guest))
+    WHERE (u.user_id IS NULL OR NOT (u.is_deactivated OR u.is_locked OR u.is_guest))
         AND EXISTS (
             SELECT FROM memberships theirs
             WHERE theirs.user_id = d.user_id AND theirs.membership = 'join' AND (

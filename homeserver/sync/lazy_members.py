@@ -26,6 +26,10 @@ SENT_PER_DEVICE_MAX = 20_000
 Sent = dict[tuple[RoomId, UserId], tuple[int, int]]
 
 
+def loads_lazily(wanted: RoomFilter) -> bool:
+    return wanted.state.lazy_load_members or wanted.timeline.lazy_load_members
+
+
 class LazyMembers:
     """Chooses what of a state is sent, and remembers which member events each device has."""
 
@@ -43,7 +47,7 @@ class LazyMembers:
         wanted: RoomFilter,
     ) -> list[list[int]]:
         """For each room the numbers of the state events to send."""
-        if not wanted.state.lazy_load_members and not wanted.timeline.lazy_load_members:
+        if not loads_lazily(wanted):
             return [list(state.values()) for state in maps]
         needed = [self._needed(viewer, room) for room in told]
         keys: set[StateKey] = {("m.room.member", user_id) for users in needed for user_id in users}
@@ -51,10 +55,35 @@ class LazyMembers:
         named = await self._numbers.keys_of({number for state in maps for number in state})
         full = await self._rooms.maps_of_lines([room.plan.room.line for room in told if room.events])
         sent = self._sent_to(viewer, device, told, is_kept=not wanted.state.include_redundant_members)
-        return [
+        chosen = [
             self._of_room(room, state, users, (numbers, named), full, sent, wanted)
             for room, state, users in zip(told, maps, needed, strict=True)
         ]
+        for room, nids in zip(told, chosen, strict=True):
+            if room.plan.room.partial is not None:
+                nids += [nid for nid in await self._cited(room, sent) if nid not in nids]
+        return chosen
+
+    async def _cited(self, room: Told, sent: Sent) -> list[int]:
+        """Of senders who are missing among the known members, what their events say that they are."""
+        known = room.plan.room.members
+        strangers = {stored.event.sender for stored in room.events if stored.event.sender not in known}
+        if not strangers:
+            return []
+        names = {name for stored in room.events for name in stored.event.auth_event_ids}
+        found: dict[UserId, int] = {}
+        for stored in (await self._rooms.events_by_ids(names)).values():
+            user_id = UserId(stored.event.state_key or "")
+            if stored.event.type == "m.room.member" and user_id in strangers:
+                found[user_id] = max(found.get(user_id, 0), stored.nid)
+        room_id, since, upto = room.plan.room.room_id, room.plan.since, room.plan.upto
+        chosen = []
+        for user_id, nid in found.items():
+            before, told_at = sent.get((room_id, user_id), (0, 0))
+            if room.plan.is_full or before != nid or told_at > since:
+                chosen.append(nid)
+                sent[room_id, user_id] = nid, upto
+        return chosen
 
     def _needed(self, viewer: UserId, room: Told) -> set[UserId]:
         users = {stored.event.sender for stored in room.events}

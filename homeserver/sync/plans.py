@@ -59,8 +59,12 @@ def make_plans(
     upto: int,
     full_state: bool,
     include_left: bool,
+    needs_members: bool = True,
 ) -> Plans:
-    """Sorts rooms into sections. `before` has the user's membership at `since` where it changed since then."""
+    """Sorts rooms into sections. `before` has the user's membership at `since` where it changed since then.
+
+    `needs_members`: the client is to have all members of a room, so it hears of none whose members are still missing.
+    """
     plans = Plans([], [], [], [])
     for room_id, entry in entries.items():
         room = rooms.get(room_id)
@@ -72,8 +76,10 @@ def make_plans(
                 plans.turned_away.append(entry.event_nid)
             continue
         was = before.get(entry.room_nid) if has_changed else entry.membership
+        if entry.membership == IN and needs_members and room.partial is not None:
+            continue  # it is told once they are known
         if entry.membership == IN:
-            is_new = since == 0 or was != IN
+            is_new = since == 0 or was != IN or (needs_members and room.whole_at > since)
             plans.joined.append(
                 Plan(
                     room=room,

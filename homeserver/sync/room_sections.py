@@ -25,6 +25,7 @@ from homeserver.storage import events, forks
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
+from homeserver.sync.lazy_members import loads_lazily
 from homeserver.sync.plans import Plans, make_plans, memberships_at
 from homeserver.sync.sources import Datum, Sources
 from homeserver.sync.summaries import summary_of
@@ -153,6 +154,7 @@ class RoomSections:
             upto=span.upto,
             full_state=span.full_state,
             include_left=span.wanted.room.include_leave,
+            needs_members=not loads_lazily(span.wanted.room),
         )
 
     # --- what is told of each

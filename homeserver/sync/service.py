@@ -126,7 +126,8 @@ class SyncService:
         if lists:
             answer["device_lists"] = lists
         keys_changed = device_id is not None and self._hub.user_last(user_id, "one_time_keys") > span.since
-        has_news = bool(answer) or keys_changed
+        own_presence_alone = answer.keys() == {"presence"} and all(one["sender"] == user_id for one in presence)
+        has_news = (bool(answer) and not own_presence_alone) or keys_changed
         answer["next_batch"] = str(SyncToken(span.upto, told))
         return await self._with_keys(answer, span), has_news
 

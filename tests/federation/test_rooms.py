@@ -192,6 +192,7 @@ async def test_a_timeline_begins_after_a_gap(here: RunningServer, there: Running
     for number in range(3):
         await alice.send(room_id, f"away {number}")
     await join(bob, room_id, here)
+    await members(bob, room_id)  # a sync that doesn't load members lazily waits for them
     await bob.send(room_id, "back")
     for answer in (await bob.sync(), await bob.sync(since=since)):
         timeline = answer["rooms"]["join"][room_id]["timeline"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound, RoomInUse
@@ -69,7 +69,10 @@ class Aliases:
         if found is None:
             raise NotFound(f"there is no room alias {alias}")
         own = self._submission.server_name
-        others = await room_directory.servers_in(self._db, found.room_id, SERVERS_MAX)
+        others: Sequence[ServerName] = await room_directory.servers_in(self._db, found.room_id, SERVERS_MAX)
+        room = await self._rooms.get(found.room_id)
+        if room is not None and room.partial is not None:
+            others = list(dict.fromkeys([*room.partial.servers, *others]))[:SERVERS_MAX]
         return found.room_id, [own, *(server for server in others if server != own)]
 
     async def of_room(self, room_id: RoomId, viewer: UserId, *, is_admin: bool = False) -> list[RoomAlias]:

@@ -60,20 +60,25 @@ class Membership:
         check_reason(own.get("reason"))
         own = {key: value for key, value in own.items() if key not in _SERVERS_OWN}
         room = await self._rooms.get(room_id)
-        if room is None or not self._is_here(room):
+        if room is not None and room.membership(user_id) == "join":
+            return
+        if room is not None and room.partial is not None and room.membership(user_id) == "ban":
+            raise Forbidden("you are banned from this room")
+        # While members are missing nobody here knows whether the user may come in.
+        if room is None or room.partial is not None or not self._is_here(room):
             content = {**(await self._contents("join", [user_id], None))[user_id], **own}
             await self._submission.judge(room_id, self._submission.draft("m.room.member", user_id, content, user_id))
             await self._remote.join(user_id, room_id, via, content)
-        elif room.membership(user_id) != "join":
-            try:
-                await self._join_here(room, user_id, own, is_guest=is_guest)
-            except MatrixError as error:
-                others = self._others(room)
-                if error.code != "M_UNABLE_TO_GRANT_JOIN" or not others:
-                    raise
-                # Nobody here may let the user in; somebody elsewhere may.
-                content = (await self._contents("join", [user_id], None))[user_id]
-                await self._remote.join(user_id, room_id, [*via, *others], {**content, **own})
+            return
+        try:
+            await self._join_here(room, user_id, own, is_guest=is_guest)
+        except MatrixError as error:
+            others = self._others(room)
+            if error.code != "M_UNABLE_TO_GRANT_JOIN" or not others:
+                raise
+            # Nobody here may let the user in; somebody elsewhere may.
+            content = (await self._contents("join", [user_id], None))[user_id]
+            await self._remote.join(user_id, room_id, [*via, *others], {**content, **own})
 
     async def knock(
         self, room_id: RoomId, user_id: UserId, *, reason: str | None = None, via: Sequence[ServerName] = ()
@@ -91,7 +96,7 @@ class Membership:
     async def invite(self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None) -> None:
         """Raises Forbidden (M_INVITE_BLOCKED among it), LimitExceeded."""
         check_reason(reason)
-        await self._visible_to(room_id, by)
+        await self._visible_to(room_id, by, target)
         self.count_invites(by, [target], room_id)
         content = (await self._contents("invite", [target], reason))[target]
         await self._send(room_id, by, target, content)
@@ -118,7 +123,7 @@ class Membership:
     ) -> None:
         """Raises Forbidden, where there is nobody to kick too."""
         check_reason(reason)
-        room = await self._visible_to(room_id, by)
+        room = await self._visible_to(room_id, by, target)
         if room.membership(target) not in ("join", "invite", "knock"):
             raise Forbidden(f"{target} is not in the room")
         await self._send(room_id, by, target, {"membership": "leave", **_reason(reason), **_redacting(redact_events)})
@@ -128,13 +133,13 @@ class Membership:
     ) -> None:
         """`redact_events` takes along what the user said, where `by` may redact."""
         check_reason(reason)
-        await self._visible_to(room_id, by)
+        await self._visible_to(room_id, by, target)
         await self._send(room_id, by, target, {"membership": "ban", **_reason(reason), **_redacting(redact_events)})
 
     async def unban(self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None) -> None:
         """Raises Forbidden, where there is no ban too."""
         check_reason(reason)
-        room = await self._visible_to(room_id, by)
+        room = await self._visible_to(room_id, by, target)
         if room.membership(target) != "ban":
             raise Forbidden(f"{target} is not banned")
         await self._send(room_id, by, target, {"membership": "leave", **_reason(reason)})
@@ -159,7 +164,7 @@ class Membership:
         if not is_user_id(target):
             raise InvalidParam("the state key of a member event must be a user id")
         user_id = UserId(target)
-        room = await self._visible_to(room_id, sender)
+        room = await self._visible_to(room_id, sender, user_id)
         own = {key: value for key, value in content.items() if key not in _SERVERS_OWN}
         check_reason(own.get("reason"))
         if membership == "join" and user_id == sender:
@@ -226,12 +231,15 @@ class Membership:
             user_id: {"membership": membership, **profiles.get(user_id, {}), **_reason(reason)} for user_id in user_ids
         }
 
-    async def _visible_to(self, room_id: RoomId, user_id: UserId) -> Room:
-        """The room, for somebody who has to do with it. Others learn nothing about it."""
+    async def _visible_to(self, room_id: RoomId, user_id: UserId, target: UserId) -> Room:
+        """The room, for somebody who has to do with it. Others learn nothing about it.
+
+        Waits for missing members where `target` may be one of them.
+        """
         room = await self._rooms.get(room_id)
         if room is None or (room.membership(user_id) is None and not _is_open(room)):
             raise Forbidden("you are not in this room")
-        return room
+        return room if self._submission.is_local(target) else await self._rooms.whole(room)
 
     def _others(self, room: Room) -> list[ServerName]:
         """The other servers in a room, those of its most powerful users first."""
@@ -248,7 +256,7 @@ class Membership:
 
     def _is_here(self, room: Room) -> bool:
         """Whether this server takes part in the room, or nobody does."""
-        if room.joined == 0:
+        if room.joined == 0 and room.partial is None:
             return True
         suffix = ":" + self._submission.server_name
         return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())

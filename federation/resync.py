@@ -1,0 +1,151 @@
+"""The members of rooms that were joined without them, fetched afterwards: one background task a room, taken up again
+after a restart.
+
+The servers that are in the room are asked in turn, first the one that let us in, until one tells a state that is
+complete and that allows our join. While none does the room stays usable as it is, and all are asked again after waits
+that grow. spec: server-server-api/#put_matrixfederationv2send_joinroomideventid
+"""
+
+from __future__ import annotations
+
+import structlog
+from immutables import Map
+
+from federation.client import FederationError, Unreachable
+from federation.gaps import Tools
+from federation.room_access import joined_servers
+from homeserver.core.errors import MatrixError
+from homeserver.core.events import Event
+from homeserver.core.identifiers import EventId, RoomId, ServerName
+from homeserver.rooms.completing import Completing
+from homeserver.rooms.residents import Room, Rooms
+from homeserver.runtime.clock import Clock
+from homeserver.runtime.tasks import Tasks
+from homeserver.storage import partial_rooms
+from homeserver.storage.database import Database
+from homeserver.storage.events import REJECTED
+from homeserver.storage.states import StateMap
+
+log = structlog.get_logger()
+
+SERVERS_EACH_ROUND = 10
+STATE_EVENTS_MAX = 500_000
+# Fewer missing events than this are fetched one by one, more as a whole state.
+SINGLE_MAX = 20
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 600.0
+
+
+class NotHad(Exception):
+    """Why a server's answer is of no use."""
+
+
+class Resync:
+    """Makes rooms whole."""
+
+    def __init__(self, db: Database, rooms: Rooms, completing: Completing, tools: Tools, clock: Clock) -> None:
+        self._db = db
+        self._rooms = rooms
+        self._completing = completing
+        self._tools = tools
+        self._clock = clock
+        self._running: set[RoomId] = set()
+        self.server_name = ServerName("")
+
+    async def start(self, tasks: Tasks, server_name: ServerName) -> None:
+        """Takes up what was not finished before a stop."""
+        self._tasks, self.server_name = tasks, server_name
+        for room_id in await partial_rooms.unfinished(self._db):
+            self.begin(room_id)
+
+    def begin(self, room_id: RoomId) -> None:
+        """Told of a room that this server has come into without its members."""
+        if room_id not in self._running:
+            self._running.add(room_id)
+            self._tasks.start(self._work(room_id), name="room_resync")
+
+    async def _work(self, room_id: RoomId) -> None:
+        wait_s = FIRST_WAIT_S
+        try:
+            while not await self._round(room_id):
+                await self._clock.sleep(wait_s)
+                wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+        finally:
+            self._running.discard(room_id)
+
+    async def _round(self, room_id: RoomId) -> bool:
+        """Asks some servers. Whether there is nothing more to do."""
+        room = await self._rooms.get(room_id)
+        if room is None or room.partial is None:
+            return True
+        servers = [server for server in joined_servers(room) if server != self.server_name]
+        for server in servers[:SERVERS_EACH_ROUND]:
+            try:
+                await self._from(server, room)
+            except (Unreachable, FederationError, NotHad, MatrixError) as fault:
+                log.info("members_not_had", server=server, room_id=room_id, reason=str(fault))
+                continue
+            except Exception:
+                # One room's trouble, which the next round may not have: the room stays as it is.
+                log.exception("room_not_made_whole", server=server, room_id=room_id)
+                continue
+            log.info("room_made_whole", server=server, room_id=room_id)
+            return True
+        return False
+
+    async def _from(self, server: ServerName, room: Room) -> None:
+        """Makes a room whole with what one server tells. Raises NotHad, Unreachable, FederationError."""
+        assert room.partial is not None
+        join = (await self._tools.event_store.by_nids([room.partial.join_nid])).get(room.partial.join_nid)
+        if join is None:
+            raise NotHad("our own join can't be read")
+        known = await self._tools.event_store.by_ids(join.event.prev_event_ids)
+        missing = [name for name in join.event.prev_event_ids if name not in known or not known[name].has_place]
+        states = [await self._state_after(server, room, name) for name in missing]
+        refusal = await self._completing.complete(room.room_id, states)
+        if refusal is not None:
+            raise NotHad(f"its state doesn't allow our join: {refusal}")
+
+    async def _state_after(self, server: ServerName, room: Room, event_id: EventId) -> StateMap:
+        """The whole state after an event; what of it isn't here is fetched, checked and kept."""
+        state_ids, chain_ids = await self._tools.peers.state_ids(server, room.room_id, event_id)
+        if len(state_ids) + len(chain_ids) > STATE_EVENTS_MAX:
+            raise NotHad("the state is too large")
+        refused = await self._obtain(server, room, event_id, [*chain_ids, *state_ids])
+        rows = await partial_rooms.state_rows(self._db, room.room_id, {*state_ids, event_id})
+        own = rows.pop(event_id, None)
+        if own is None:
+            raise NotHad("the event before our join isn't told")
+        # What can't be checked, for want of a dead server's key, is left out; what wasn't told is asked for elsewhere.
+        if sum(1 for name in state_ids if name not in rows and name != event_id) > refused:
+            raise NotHad("not all of the state is told")
+        state = {one.key_nid: one.event_nid for one in rows.values() if not one.flags & REJECTED}
+        if own.key_nid is not None and not own.flags & REJECTED:
+            state[own.key_nid] = own.event_nid
+        return Map({key_nid: nid for key_nid, nid in state.items() if key_nid is not None})
+
+    async def _obtain(self, server: ServerName, room: Room, event_id: EventId, wanted: list[EventId]) -> int:
+        """Fetches what isn't here. How much of what was told can't be believed."""
+        refused = 0
+        missing = await self._missing(room, [*wanted, event_id])
+        if len(missing) > SINGLE_MAX:
+            refused += await self._keep(room, await self._tools.peers.state(server, room.room_id, event_id))
+            missing = await self._missing(room, [*wanted, event_id])
+        if 0 < len(missing) <= SINGLE_MAX:
+            pdus = []
+            for name in missing:
+                try:
+                    pdus.append(await self._tools.peers.event(server, name))
+                except FederationError as fault:
+                    log.info("state_event_not_had", server=server, event_id=name, reason=str(fault))
+            refused += await self._keep(room, pdus)
+        return refused
+
+    async def _missing(self, room: Room, event_ids: list[EventId]) -> list[EventId]:
+        known = await partial_rooms.state_rows(self._db, room.room_id, event_ids)
+        return [name for name in dict.fromkeys(event_ids) if name not in known]
+
+    async def _keep(self, room: Room, pdus: list[object]) -> int:
+        checked = await self._tools.checks.check(room.version, pdus[:STATE_EVENTS_MAX])
+        events = {one.event_id: one for one in checked if isinstance(one, Event)}
+        await self._tools.incoming.keep(room.room_id, [one for one in events.values() if one.room_id == room.room_id])
+        return sum(1 for one in checked if not isinstance(one, Event))
