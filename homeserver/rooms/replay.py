@@ -54,7 +54,7 @@ class Replay(Work):
             has_own_heads=True,
             partial=None,
         )
-        super().__init__(reads, room, 0)
+        super().__init__(reads, room, range(0))
         self._restart = restart
         self.shown: set[int] = set()
         self.hidden: dict[int, EventId] = {}
