@@ -21,7 +21,7 @@ from tests.kit.federation import federated_server, free_port
 from tests.kit.network import Network
 from tests.kit.postgres import PostgresForTests
 from tests.kit.server import Client, RunningServer
-from tests.kit.until import until
+from tests.kit.until import a_moment, until
 
 V1 = "/_matrix/federation/v1"
 LAZY = json.dumps({"room": {"state": {"lazy_load_members": True}, "timeline": {"lazy_load_members": True}}})
@@ -104,8 +104,8 @@ async def test_a_room_is_used_before_its_members_are_known(
     assert await joined(eve) == {} and await joined(eve, since=since) == {}
     waiting = [asyncio.create_task(members(eve, room_id)), asyncio.create_task(whole_state(eve, room_id))]
     woken = asyncio.create_task(eve.sync(since=(await eve.sync())["next_batch"], timeout=20_000))
-    await asyncio.sleep(0.2)
-    assert not any(task.done() for task in (*waiting, woken))
+    await a_moment()
+    assert held.asked and not any(task.done() for task in (*waiting, woken))
     held.go.set()
     others = {alice.user_id.replace("alice", name) for name in ("alice", "bob", "carol")}
     assert await waiting[0] == {eve.user_id, *others}
