@@ -71,6 +71,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.embedded import EmbeddedPostgres
 from homeserver.storage.migrate import migrate
 from homeserver.storage.only_server import OnlyServer
+from homeserver.web.compression import PADDING_MAX
 from homeserver.web.connections import Connections
 from homeserver.web.dns import SystemDns
 from homeserver.web.endpoint import Endpoint
@@ -287,6 +288,7 @@ class Hansa:
                 json_depth_max=limits.json_depth_max,
                 open_requests_per_user_max=limits.open_requests_per_user_max,
                 shutdown_seconds_max=limits.shutdown_time_s,
+                compresses=listener.compress,
             ),
             trusted_proxies=listener.trusted_proxies,
             door=self.door,
@@ -304,6 +306,7 @@ def _door(config: Config, world: World, guard: DiskGuard) -> Door:
         connections=Connections(most=limits.open_connections_max, per_address=limits.connections_per_address_max),
         check_room=guard.check,
         name=world.randomness.letters(6),
+        padding=lambda: int(world.randomness.fraction() * PADDING_MAX),
     )
 
 

@@ -96,6 +96,7 @@ class KeyEndpoints:
         access=Access.GUEST,
         spec="client-server-api/#post_matrixclientv3keysquery",
         needs_disk=False,
+        compressed=True,
         limit="keys_query",
     )
     async def query(self, caller: Caller, body: QueryBody) -> Json:

@@ -94,6 +94,7 @@ class Search:
         access=Access.USER,
         limit="search",
         needs_disk=False,
+        compressed=True,
         spec="client-server-api/#post_matrixclientv3search",
     )
     async def search(self, caller: Caller, body: SearchBody, query: SearchQuery) -> Answer:

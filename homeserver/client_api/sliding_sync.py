@@ -30,6 +30,7 @@ class SlidingSyncEndpoint:
         access=Access.GUEST,
         spec="client-server-api/#syncing",
         timeout_s=None,
+        compressed=True,
     )
     async def sync(self, caller: Caller, query: SlidingQuery, body: SlidingBody) -> Answer:
         set_presence = query.set_presence or body.set_presence or "online"

@@ -47,6 +47,9 @@ class Listener:
         ("client", "federation", "admin", "health"),
         "What is served here. `client` includes media; `metrics` needs a listener of its own.",
     )
+    compress: bool = option(
+        True, "Whether JSON is compressed for clients that take zstd or gzip; off where a proxy does it."
+    )
     trusted_proxies: tuple[str, ...] = option(
         ("127.0.0.0/8", "::1/128"),
         "Address ranges of the proxies whose `X-Forwarded-For` is believed.",

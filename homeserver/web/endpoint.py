@@ -104,7 +104,13 @@ class Endpoint:
     needs_disk: bool | None = None
     # With Access.ADMIN: what the caller must hold. None: everything, as an administrator's account does.
     needs: Permission | None = None
+    # Whether the answer may be compressed: None where it is a GET. Never one that holds a token.
+    compressed: bool | None = None
     name: str = field(default="", compare=False)
+
+    @property
+    def may_be_compressed(self) -> bool:
+        return self.method == "GET" if self.compressed is None else self.compressed
 
     @property
     def keeps_something(self) -> bool:
@@ -130,6 +136,7 @@ def endpoint(
     raw_body: bool = False,
     needs_disk: bool | None = None,
     needs: Permission | None = None,
+    compressed: bool | None = None,
 ) -> Callable[[HandlerT], HandlerT]:
     """Declares a method as the endpoint of these paths.
 
@@ -153,6 +160,7 @@ def endpoint(
         raw_body=raw_body,
         needs_disk=needs_disk,
         needs=needs,
+        compressed=compressed,
     )
 
     def declare(handler: HandlerT) -> HandlerT:

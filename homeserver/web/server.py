@@ -36,6 +36,7 @@ from homeserver.core.identifiers import ServerName
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.logging import bind_request, bound_request
 from homeserver.web.binding import Binding
+from homeserver.web.compression import compressed, encoding_for, is_worth_it
 from homeserver.web.connections import Connections, GuardedServer, client_address, network_of
 from homeserver.web.endpoint import Access, Answer, Caller, Endpoint, Handler, Operator, endpoints_of
 from homeserver.web.older_spellings import older_spellings
@@ -82,6 +83,7 @@ class WebLimits:
     open_requests_per_user_max: int = 100
     keepalive_s: float = 60.0
     shutdown_seconds_max: float = 10.0
+    compresses: bool = True
 
 
 class Authenticator(Protocol):
@@ -121,6 +123,8 @@ class Door:
     # Begins the id that each request has in the log.
     name: str = "r"
     numbers: Iterator[int] = field(default_factory=itertools.count)
+    # How many bytes are added to a compressed answer: at random, each time.
+    padding: Callable[[], int] = lambda: 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +291,8 @@ class WebServer:
                 raise Unrecognized("this path takes GET, not HEAD", status=405)
             answer = await self._call(route, path, raw)
             response = await _respond(raw, answer)
+            if self._limits.compresses and route.declared.may_be_compressed:
+                await _compress(raw, response, self._door.padding())
         except MatrixError as error:
             if error.http_status >= 500:
                 log.warning("request_refused", endpoint=name, status=error.http_status, error=error.message)
@@ -445,6 +451,21 @@ async def _respond(raw: web.BaseRequest, answer: Any) -> web.StreamResponse:
     if isinstance(answer, dict):
         return web.Response(body=orjson.dumps(answer), headers=_JSON_HEADERS)
     return web.Response(body=msgspec.json.encode(answer), headers=_JSON_HEADERS)
+
+
+async def _compress(raw: web.BaseRequest, response: web.StreamResponse, padding: int) -> None:
+    """Where the client takes it, and it saves something."""
+    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+        return
+    if "ETag" in response.headers:
+        return  # it names these very bytes
+    if response.status != 200 or not is_worth_it(response.headers.get("Content-Type", ""), response.body):
+        return
+    response.headers["Vary"] = "Accept-Encoding"
+    encoding = encoding_for(raw.headers.get("Accept-Encoding"))
+    if encoding is not None:
+        response.body = await compressed(response.body, encoding, padding)
+        response.headers["Content-Encoding"] = encoding
 
 
 async def _stream(raw: web.BaseRequest, answer: Answer, headers: Mapping[str, str]) -> web.StreamResponse:
