@@ -139,9 +139,15 @@ async def last_event(db: Reader) -> int:
     return int(await db.fetchval(_LAST))
 
 
+async def page_end(db: Reader, after: int, rows: int) -> int | None:
+    """The number of the last of the next so many events; None: there are no more."""
+    upto: int | None = await db.fetchval(_UPTO, after, rows)
+    return upto
+
+
 async def said(db: Reader, user_id: UserId, after: int, rows: int) -> tuple[list[Said], int | None]:
     """What of the next so many events is the user's, and up to where they reach; None: there are no more."""
-    upto = await db.fetchval(_UPTO, after, rows)
+    upto = await page_end(db, after, rows)
     if upto is None:
         return [], None
     return [Said(**row) for row in await db.fetch(_SAID, after, upto, user_id)], upto

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from admin.actions.exports import Exports
 from admin.actions.legal_holds import LegalHolds
 from admin.actions.scrubbing import Scrubbing
 from admin.actions.targets import AccountTools
 from admin.actions.user_erasure import ErasureTools, UserErasure
 from admin.actions.user_redaction import RedactionTools, UserRedaction
 from admin.api.erasures import ErasureEndpoints
+from admin.api.exports import ExportEndpoints
 from admin.api.legal_holds import LegalHoldEndpoints
 from admin.api.user_redaction import UserRedactionEndpoints
+from admin.exporting.exporter import Exporter
 from admin.jobs import Jobs
 from homeserver.accounts.deactivation import Deactivation
 from homeserver.assembly.base import Base
@@ -26,6 +29,7 @@ class EvidenceParts:
     holds: LegalHolds
     redaction: UserRedaction
     erasure: UserErasure
+    exports: Exports
     scrubbing: Scrubbing
     endpoints: list[object]
 
@@ -39,17 +43,23 @@ def build_evidence(
     base.tasks.forever(erasure.run, name="user_erasures")
     scrubbing = Scrubbing(db, jobs, base.keepers)
     holds = LegalHolds(db, tools.audit, clock, base.world.randomness)
+    exporter = Exporter(db, clock, base.signer, media.objects)
+    exports = Exports(db, jobs, tools.audit, exporter, base.config.data_dir / "exports")
+    base.keepers["exports"] = exports
+    base.tasks.forever(lambda: exports.tidy(clock), name="exports")
     hand = RedactionTools(db=db, clock=clock, rooms=parts.rooms, events=parts.store, writer=parts.writer)
     redaction = UserRedaction(jobs, tools.roles, hand)
     return EvidenceParts(
         holds=holds,
         redaction=redaction,
         erasure=erasure,
+        exports=exports,
         scrubbing=scrubbing,
         endpoints=[
             LegalHoldEndpoints(holds),
             UserRedactionEndpoints(redaction),
             ErasureEndpoints(erasure, scrubbing),
+            ExportEndpoints(exports),
         ],
     )
 

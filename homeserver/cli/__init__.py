@@ -16,6 +16,7 @@ from homeserver.cli.configuration import config_group
 from homeserver.cli.database import db_group
 from homeserver.cli.erasing import erase_user
 from homeserver.cli.events import event_group, event_trace
+from homeserver.cli.exporting import export_group
 from homeserver.cli.federation import federation_group, signing_key_group
 from homeserver.cli.holds import hold_group
 from homeserver.cli.server import completion, doctor, run
@@ -36,6 +37,7 @@ for _command in (
     audit_group,
     hold_group,
     erase_user,
+    export_group,
     federation_group,
     signing_key_group,
 ):
