@@ -47,6 +47,26 @@ class Tools:
     numbers: StateNumbers
 
 
+def leading_to(event: Event, found: Collection[Event], placed: Collection[EventId]) -> list[Event]:
+    """Those of the events found by which what is placed leads to this event, each after what it follows.
+
+    What lies behind what is placed is the past: taken in as if it were new, everybody would see it once more.
+    """
+    by_id = {one.event_id: one for one in found if one.event_id not in placed}
+    order: list[Event] = []
+    seen: set[EventId] = set()
+    waiting: list[tuple[Event, bool]] = [(event, False)]
+    while waiting:
+        one, is_followed = waiting.pop()
+        if is_followed:
+            order.append(one)
+        elif one.event_id not in seen:
+            seen.add(one.event_id)
+            waiting.append((one, True))
+            waiting += [(by_id[name], False) for name in one.prev_event_ids if name in by_id and name not in seen]
+    return order[:-1]
+
+
 class Gaps:
     """Fetches what is missing. Everything kept was checked; what can't be had is left out."""
 
@@ -55,7 +75,10 @@ class Gaps:
         self._server_name = server_name
 
     async def events_between(self, room: Room, event: Event, origin: ServerName) -> list[Event]:
-        """Events that lead from what is here to this event, in the order of their depth. Empty where there are none."""
+        """Events that others say lead from what is here to this event, in no order. Empty where there are none.
+
+        There may be more: whoever doesn't know our newest events goes on to the room's beginning (`leading_to`).
+        """
         pdus: list[object] = []
         for server in self._askable(room, origin):
             try:
@@ -74,7 +97,7 @@ class Gaps:
         checked = await self.tools.checks.check(room.version, pdus[:MISSING_EVENTS_MAX])
         found = {one.event_id: one for one in checked if isinstance(one, Event) and one.room_id == room.room_id}
         found.pop(event.event_id, None)
-        return sorted(found.values(), key=lambda one: (one.depth, one.event_id))
+        return list(found.values())
 
     async def states_after(self, room: Room, prev_ids: Sequence[EventId], origin: ServerName) -> list[StateMap]:
         """The states after events that aren't here, as their server tells them: key number → event number each.

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from federation.gaps import Gaps
+from federation.gaps import Gaps, leading_to
 from federation.intake_figures import IntakeFigures, Step
 from homeserver.core import canonical_json
 from homeserver.core.errors import LimitExceeded
@@ -220,7 +220,8 @@ class RoomIntake:
         if set(event.prev_event_ids) - await self._placed(set(event.prev_event_ids)):
             with self._timed("missing_events"):
                 between = await self._gaps.events_between(room, event, origin)
-            for older in between:
+            placed = await self._placed({one.event_id for one in between})
+            for older in leading_to(event, between, placed):
                 fates |= await self._bridged(room, older, origin, None)
         return fates | await self._bridged(room, event, origin, staged.nid)
 

@@ -53,7 +53,7 @@ class Sources:
 
 
 class Deliveries:
-    """The servers that something waits for."""
+    """The servers that something waits for. Each event goes to them in the order of their names, in every run."""
 
     def __init__(
         self, client: FederationClient, reachability: Reachability, sources: Sources, clock: Clock, tasks: Tasks
@@ -79,17 +79,17 @@ class Deliveries:
 
     async def start(self) -> None:
         """Begins with whoever something waits for."""
-        for name in await self._sources.messages.servers():
-            self._destination(name).has_messages = True
-        for destination in list(self._servers.values()):
-            self._wake(destination)
+        for waiting in await self._sources.messages.servers():
+            self._destination(waiting).has_messages = True
+        for name in sorted(self._servers):
+            self._wake(self._servers[name])
 
     def seen(self, position: int) -> None:
         """All up to this position of the journal has been enqueued."""
         self._visible = position
 
     def enqueue(self, servers: Iterable[ServerName], item: QueuedPdu) -> None:
-        for name in servers:
+        for name in sorted(servers):
             destination = self._destination(name)
             outage = self._reachability.outage(name)
             destination.add(item, is_down=outage is not None and outage.failures > _SAME_AGAIN)
@@ -97,7 +97,7 @@ class Deliveries:
 
     def add_edu(self, servers: Iterable[ServerName], key: object, edu: dict[str, Any], *, lasting: bool) -> None:
         """`key`: an EDU takes the place of an older one with it. Who is down gets none but `lasting` ones."""
-        for name in servers:
+        for name in sorted(servers):
             if not lasting and self._reachability.outage(name) is not None:
                 continue
             destination = self._destination(name)
@@ -106,7 +106,7 @@ class Deliveries:
 
     def devices_changed(self, servers: Iterable[ServerName], user_id: UserId, position: int) -> None:
         """A user of ours has other devices or keys since this position. Who is down learns it when catching up."""
-        for name in servers:
+        for name in sorted(servers):
             destination = self._destination(name)
             outage = self._reachability.outage(name)
             destination.add_change(user_id, position, is_down=outage is not None and outage.failures > _SAME_AGAIN)
@@ -114,7 +114,7 @@ class Deliveries:
 
     def messages_wait(self, servers: Iterable[ServerName]) -> None:
         """There are messages to devices of these servers in the database."""
-        for name in servers:
+        for name in sorted(servers):
             destination = self._destination(name)
             destination.has_messages = True
             self._wake(destination)

@@ -38,12 +38,12 @@ class GraphReads:
         return await self._events.by_ids(event_ids)
 
     async def auth_chain(self, room: Room, starts: Collection[EventId]) -> list[StoredEvent]:
-        """What these events cite as their authorisation, and what that cites. Two queries at most."""
+        """What these events cite as their authorisation, and what that cites, as it came. Two queries at most."""
         graph = await self._graphs.of(room.nid, room.version)
         chain = reachable(starts, graph.auth_of) - graph.rejected
         if room.version.room_id_from_create_event:
             chain.add(EventId("$" + room.room_id[1:]))  # nobody cites it, and all of them rest on it
-        return list((await self._events.by_ids(chain)).values())
+        return sorted((await self._events.by_ids(chain)).values(), key=lambda stored: stored.nid)
 
     async def chain_behind(self, room: Room, found: Sequence[Event]) -> list[StoredEvent]:
         """The auth chain of these events, without themselves unless one cites another."""

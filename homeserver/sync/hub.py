@@ -13,7 +13,7 @@ from immutables import Map
 
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.journal.journal import PURGED, Entry, Journal
-from homeserver.rooms.building import Written
+from homeserver.rooms.building import PAST, Written
 from homeserver.rooms.residents import Rooms
 from homeserver.storage.events import StoredEvent
 from homeserver.sync.user_rooms import UserRooms
@@ -175,6 +175,8 @@ class SyncHub:
         for entry in entries:
             if isinstance(entry.payload, Written):
                 self._hear_event(entry.payload, woken)
+            elif entry.kind == PAST:
+                self._make_way({past.event.room_id for past in entry.payload})
             elif entry.room_id is not None:
                 self._touch(entry.room_id, entry.position)
                 if entry.kind == "redacted":
@@ -242,6 +244,14 @@ class SyncHub:
         if feed is not None and any(stored.nid in gone for stored in feed.recent):
             feed.floor = feed.recent[-1].ordering or feed.floor
             feed.recent.clear()
+
+    def _make_way(self, room_ids: Iterable[RoomId]) -> None:
+        """A gap was filled: who hasn't seen beyond it reads from the database, where its events are in their places."""
+        for room_id in room_ids:
+            feed = self._feeds.get(room_id)
+            if feed is not None and feed.recent:
+                feed.floor = feed.recent[-1].ordering or feed.floor
+                feed.recent.clear()
 
     def _concerned(self, members: Map[UserId, str]) -> set[UserId]:
         """Those who wait and are in the room: over whichever of the two is smaller."""

@@ -167,6 +167,20 @@ async def test_what_lies_before_a_state_that_was_told_is_still_to_be_fetched(sta
     assert await stage.server.db.fetch("SELECT missing_id FROM backward_extremities") == []
 
 
+async def test_who_was_away_sees_what_a_neighbour_had_fetched(stage: Stage) -> None:
+    """A gap that somebody's reading has filled is no gap for others: their next sync has its events, in order."""
+    alice = stage.alice
+    since = (await alice.sync())["next_batch"]
+    hansa = stage.server.hansa.rooms
+    before = await stage.event("m.room.message", text("unheard"), None, list(await stage.heads()))
+    after = await stage.event("m.room.message", text("heard"), None, [before.event_id])
+    whole = await hansa.rooms.state_map(await stage.room())
+    assert await stage.take(after, states_before=[whole]) is Fate.ACCEPTED
+    assert await hansa.incoming.extend_back(stage.room_id, after.event_id, [before]) == 1
+    timeline = (await alice.sync(since=since))["rooms"]["join"][stage.room_id]["timeline"]
+    assert [event["content"]["body"] for event in timeline["events"]] == ["unheard", "heard"]
+
+
 @pytest.mark.parametrize("content", [{}, {"x": "y" * 60_000}])
 def test_what_is_told_of_a_room_is_bounded(content: dict[str, Any]) -> None:
     """T-B8: in number and in bytes."""

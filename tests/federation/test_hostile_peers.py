@@ -245,6 +245,26 @@ async def test_every_way_in_has_the_same_checks(here: RunningServer, peer: Peer)
     assert await texts(alice, room.room_id) == ["true but unknown", "last"]
 
 
+async def test_the_past_does_not_come_in_as_news(here: RunningServer, peer: Peer) -> None:
+    """T-E7: asked for what is missing, a peer that goes on to the room's beginning is heard as far as it was asked."""
+    alice, room = await joined(here, peer)
+    since = (await alice.sync())["next_batch"]
+    old = room.make("m.room.message", {"msgtype": "m.text", "body": "old"}, prev=[list(room.events)[2]])
+    past, known = [*room.events.values(), old], [event.event_id for event in room.state.values()]
+    missing = room.text("missing")
+    past.append(missing)
+    peer.answers[V1 + "/get_missing_events"] = lambda sent: {"events": [event.pdu for event in past]}
+    peer.answers[V1 + "/state_ids"] = lambda sent: {"pdu_ids": known, "auth_chain_ids": []}
+    await room.send(name_of(here), room.text("last"))
+
+    async def heard() -> bool:
+        return "last" in await texts(alice, room.room_id)
+
+    await until(heard)
+    timeline = (await alice.sync(since=since))["rooms"]["join"][room.room_id]["timeline"]
+    assert [event["content"]["body"] for event in timeline["events"]] == ["missing", "last"]
+
+
 async def test_what_is_read_back_has_the_same_checks(here: RunningServer, peer: Peer) -> None:
     """T-A6: backfill too."""
     peer.answers[V1 + "/backfill"] = lambda sent: {"pdus": [*lies(past).values(), past.events[old].pdu]}

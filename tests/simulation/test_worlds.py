@@ -1,0 +1,122 @@
+"""Worlds of virtual time: what servers, people, networks and liars do comes from a seed; the end is always the same.
+
+In the end all honest servers have the same state; nothing that the rules reject is in it; nothing acknowledged is lost;
+each client saw each event once, in order. `python -m tests.simulation SEED VERSION ACTS --shrink` plays one again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.kit.postgres import PostgresForTests
+from tests.simulation.__main__ import Stage
+from tests.simulation.virtual_database import RealLoop
+from tests.simulation.virtual_loop import Deadlock, VirtualLoop, run
+from tests.simulation.worlds import Act, Outcome, Plan, plan, shrunk
+
+ACTS = 40
+
+
+@pytest.fixture(scope="module")
+def stage(postgres: PostgresForTests) -> Iterator[Stage]:
+    real = RealLoop()
+    yield Stage(postgres, real)
+    real.stop()
+
+
+def check(stage: Stage, plan: Plan) -> Outcome:
+    outcome = stage.play(plan)
+    if outcome.problem is not None:
+        lies = " --lies" if plan.lies else ""
+        again = f"python -m tests.simulation {plan.seed} {plan.version} {len(plan.acts)} --servers {plan.servers}{lies}"
+        pytest.fail(f"{outcome.problem}\nagain: {again} --shrink")
+    return outcome
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["6", "9", "10", "11", "12"])
+def test_honest_servers_agree(stage: Stage, version: str) -> None:
+    """T-E19: they crash at any statement, clocks jump, disks fill, answers are lost."""
+    check(stage, plan(1, version, acts=ACTS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["6", "10", "11", "12"])
+def test_liars_change_nothing(stage: Stage, version: str) -> None:
+    """T-C6: whoever equivocates, withholds, backdates, forges, floods."""
+    check(stage, plan(2, version, acts=ACTS, lies=True))
+
+
+@pytest.mark.slow
+def test_three_servers_agree(stage: Stage) -> None:
+    check(stage, plan(1, "12", acts=ACTS, servers=3, lies=True))
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("version", ["2", "6", "9", "10", "11", "12"])
+def test_many_worlds(stage: Stage, version: str) -> None:
+    events, began = 0, time.monotonic()
+    for seed in range(100, 160):
+        made = plan(seed, version, acts=100, servers=2 + seed % 2, lies=seed % 3 > 0)
+        events += check(stage, made).events
+    sys.stdout.write(f"\nversion {version}: {events / (time.monotonic() - began):.0f} events a second\n")
+
+
+@pytest.mark.slow
+def test_a_seed_is_a_world() -> None:
+    """Twice the same, to the byte of each request, also where strings hash otherwise."""
+    told = []
+    for hash_seed in ("1", "2"):
+        asked = [sys.executable, "-m", "tests.simulation", "1", "12", "40", "--servers", "3", "--lies"]
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        ended = subprocess.run(asked, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+        told.append(ended.stdout.splitlines()[:2])
+        assert told[-1][0].startswith("fingerprint "), ended.stderr
+    assert told[0] == told[1]
+
+
+def test_waiting_for_nothing_is_an_error() -> None:
+    async def main(loop: VirtualLoop) -> None:
+        await asyncio.sleep(1_000_000)
+        await loop.create_future()
+
+    with pytest.raises(Deadlock):
+        run(1, main)
+
+
+def test_time_is_a_number_and_order_is_chance() -> None:
+    """A year takes no time; what is ready at once runs in an order that the seed gives, the same each time."""
+
+    async def main(loop: VirtualLoop) -> list[int]:
+        order: list[int] = []
+
+        async def one(number: int) -> None:
+            await asyncio.sleep(31_536_000)
+            order.append(number)
+
+        await asyncio.gather(*(one(number) for number in range(10)))
+        return order
+
+    orders = [run(seed, main) for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_a_small_case_is_found() -> None:
+    """Of a hundred acts, the two without which it doesn't fail."""
+    acts = tuple(Act("say", 0, (number,)) for number in range(100))
+    whole = Plan(1, "11", 2, False, acts)
+
+    def fails(plan: Plan) -> bool:
+        return {acts[17], acts[71]} <= set(plan.acts)
+
+    small = shrunk(whole, fails, tries=200)
+    assert small == replace(whole, acts=(acts[17], acts[71]))
