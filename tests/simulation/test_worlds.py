@@ -24,6 +24,7 @@ from tests.simulation.virtual_loop import Deadlock, VirtualLoop, run
 from tests.simulation.worlds import Act, Outcome, Plan, plan, shrunk
 
 ACTS = 40
+YEAR_S = 31_536_000
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_a_seed_is_a_world() -> None:
 
 def test_waiting_for_nothing_is_an_error() -> None:
     async def main(loop: VirtualLoop) -> None:
-        await asyncio.sleep(1_000_000)
+        await asyncio.sleep(YEAR_S)
         await loop.create_future()
 
     with pytest.raises(Deadlock):
@@ -100,7 +101,7 @@ def test_time_is_a_number_and_order_is_chance() -> None:
         order: list[int] = []
 
         async def one(number: int) -> None:
-            await asyncio.sleep(31_536_000)
+            await asyncio.sleep(YEAR_S)
             order.append(number)
 
         await asyncio.gather(*(one(number) for number in range(10)))

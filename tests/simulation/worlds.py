@@ -31,6 +31,8 @@ from tests.simulation.virtual_servers import VirtualServer
 SETTLING_ROUNDS = 12
 ROUND_S = 40.0
 ACT_S = 60.0
+DOWN_S = 5.0
+STARTING_S = 1.0
 
 
 class Broken(AssertionError):
@@ -165,7 +167,7 @@ class Play:
         except (ConnectionError, TimeoutError):
             pass
         if not server.is_up and not server.is_starting:
-            await asyncio.sleep(5)
+            await asyncio.sleep(DOWN_S)
             await self._up(server)
 
     async def _up(self, server: VirtualServer) -> None:
@@ -279,7 +281,7 @@ class Play:
             server.clock.ahead_ms = 0
             while not server.is_up:
                 if server.is_starting:
-                    await asyncio.sleep(1)
+                    await asyncio.sleep(STARTING_S)
                 else:
                     await server.restart()
             server.db.is_full = False
