@@ -352,7 +352,7 @@ def test_tests_do_not_wait() -> None:
         (
             f"{module.place(node)}: waits {ast.unparse(node.args[0])} s"
             for module in modules_of_tests()
-            if not module.is_in("tests.kit", "tests.clients", "tests.benchmarks")
+            if not module.is_in("tests.kit", "tests.clients", "tests.benchmarks", "tests.simulation")
             for node in ast.walk(module.tree)
             if isinstance(node, ast.Call)
             and dotted(node.func) in ("time.sleep", "asyncio.sleep")
