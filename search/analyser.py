@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from homeserver.core.folding import TEXT_CHARS_MAX, fold, fold_normal, is_paired, runs_of, without_marks
 
 # In every index: another number means that the index is built anew.
-VERSION = 2
+VERSION = 3
 
 WORD_CHARS_MAX = 64
 TERMS_MAX = 32

@@ -20,12 +20,17 @@ _UNSPACED = (
     (0x0E40, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
     (0x1780, 0x17FF),  # Khmer
+    (0x1950, 0x19DF),  # Tai Le, New Tai Lue
+    (0x1A20, 0x1AAF),  # Tai Tham
+    (0x1B00, 0x1B7F),  # Balinese
     (0x3005, 0x3007),
     (0x3031, 0x3035),
     (0x3040, 0x30FF),  # Hiragana, Katakana
     (0x3100, 0x312F),  # Bopomofo
     (0x31F0, 0x31FF),
     (0x3400, 0x9FFF),  # Han
+    (0xA000, 0xA48F),  # Yi
+    (0xA980, 0xA9DF),  # Javanese
     (0xAC00, 0xD7A3),  # Hangul
     (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
@@ -35,6 +40,10 @@ _MARKS_ARE_EXTRAS_BELOW = 0x0780
 _SCANNED_TO = 0x20000
 # Pictures, flags; what only varies them is dropped.
 _EMOJI = "©®‼⁉™ℹ←-⇿⌀-⏿①-⓿■-➿⤴⤵⬀-⯿〰〽㊗㊙\U0001f000-\U0001f3fa\U0001f400-\U0001faff"
+# Arabic letters that keyboards of other countries have in another form, or that are written either way.
+_ARABIC = {0x06A9: 0x0643, 0x06CC: 0x064A, 0x0649: 0x064A, 0x0629: 0x0647}
+# The iota below a Greek vowel, which folding case would make a letter of its own.
+_IOTAS_BELOW = re.compile("[\u1f80-\u1fff\u0345]")
 # Letters that Unicode doesn't take apart, as people write them without.
 _PLAIN = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
 
@@ -61,6 +70,7 @@ def _scripts() -> _Scripts:
         elif category[0] == "M":
             marks.append(code)
     folded[0x0640] = None  # tatweel
+    folded.update(_ARABIC)
     codes = sorted({*marks, *map(ord, re.findall(r"[^\W_]", every))} - folded.keys())
     pairs = _ranges(filter(_is_unspaced, codes)) + "\U00020000-\U0003ffff"
     words = _ranges(code for code in codes if not _is_unspaced(code))
@@ -111,6 +121,8 @@ def without_marks(word: str) -> str:
 
 def fold_normal(normal: str) -> str:
     """Folds what is in NFKC already."""
+    if _IOTAS_BELOW.search(normal) is not None:
+        normal = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", normal).replace("\u0345", ""))
     folded = normal.casefold().translate(_scripts().folded)
     return folded if folded.isascii() else unicodedata.normalize("NFKC", folded)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def test_what_a_query_finds(query: str, numbers: frozenset[int], said: list[Docu
     parsed = parse(query)
     assert parsed is not None
     assert {hit.event_nid for hit in oracle.find(said, replace(ANY, query=parsed.query)).hits} == numbers
+
+
+def test_the_set_is_wide() -> None:
+    """More than 200 queries, in more than 20 scripts."""
+    scripts = {unicodedata.name(char).partition(" ")[0] for query, _ in QUERIES for char in query if char.isalpha()}
+    assert len(QUERIES) >= 200 and len(scripts - {"FULLWIDTH", "HALFWIDTH", "MATHEMATICAL"}) >= 30
 
 
 async def test_the_index_finds_the_same(tmp_path: Path) -> None:
