@@ -27,7 +27,8 @@ from search.tiers import Document, Gone, Refused, Tier, TierFault, TierLost
 
 log = structlog.get_logger()
 
-FLUSH_S = 0.25
+# A search takes in what was heard before it looks, so this is what others wait for who are told; each costs a commit.
+FLUSH_S = 1.0
 # How long a search waits for what was said last: a slow tier makes answers partial, not slow.
 FLUSH_PATIENCE_S = 2.0
 BATCH = 500

@@ -29,6 +29,7 @@ from homeserver.rooms.searching import Searching
 from homeserver.rooms.space_tree import SpaceTree
 from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.rooms.watching import RoomWatch
+from search.indexer import Indexer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class RelationParts:
 
     endpoints: list[object]
     searching: Searching
+    indexer: Indexer
     everywhere: EverywhereSearch
 
 
@@ -62,6 +64,7 @@ async def build_relations(
     visits = Visits(browser, contacts.pages, base.config.base_url)
     return RelationParts(
         searching=searching,
+        indexer=search.indexer,
         everywhere=EverywhereSearch(db, parts.store, search.search),
         endpoints=[
             Relations(Related(reads, parts.history, parts.ignore_lists), parts.views),

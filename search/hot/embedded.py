@@ -56,7 +56,8 @@ GONE_THROUGH_MAX = 20_000
 # With the page comes so much more that what ties with its last event is mostly there.
 TIES = 32
 _RANK_SHIFT = 48  # the order by rank is one number: rank, then event
-WRITER_BYTES = 64_000_000
+# The least that the engine takes: each write of a few hundred events is a commit, which costs by this size.
+WRITER_BYTES = 15_000_000
 _MARK = "filled"
 _NUMBER = tantivy.FieldType.Integer
 _MUST, _SHOULD, _NOT = tantivy.Occur.Must, tantivy.Occur.Should, tantivy.Occur.MustNot
