@@ -24,7 +24,7 @@ from homeserver.assembly.appservices import build_appservices, build_bridges
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.calls import CallParts
 from homeserver.assembly.commands import build_commands, command_endpoints, start_upkeep
-from homeserver.assembly.console_cases import case_pages
+from homeserver.assembly.console_cases import case_pages, search_pages
 from homeserver.assembly.contacts import build_contacts
 from homeserver.assembly.encryption import build_encryption
 from homeserver.assembly.federated_rooms import (
@@ -200,6 +200,7 @@ class Hansa:
             *self.admin.endpoints,
             *spam_endpoints(self.base, self.spam, accounts, self.media, self.admin),
             *case_pages(self.base, self.admin, self.people),
+            *search_pages(self.base, self.admin, self.rooms, self.relations.everywhere),
         ]
 
     def _openid_of_others(self) -> RemoteOpenId | NoOtherServers:

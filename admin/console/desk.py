@@ -49,6 +49,7 @@ NAVIGATION: Sequence[tuple[str, Sequence[tuple[str, str, Permission]]]] = (
             ("/admin/rooms", "nav_rooms", Permission.READ_ROOMS),
             ("/admin/media", "nav_media", Permission.READ_MEDIA),
             ("/admin/trace", "nav_trace", Permission.READ_ROOMS),
+            ("/admin/search", "nav_search", Permission.READ_SERVER),
         ),
     ),
     (
@@ -249,6 +250,10 @@ def room_path(room_id: str) -> str:
 
 def rule_path(rule_id: str) -> str:
     return f"/admin/spam/rules/{quote(rule_id, safe='')}"
+
+
+def server_path(server_name: str) -> str:
+    return f"/admin/federation/{quote(server_name, safe='')}"
 
 
 def policy_path(room_id: str) -> str:

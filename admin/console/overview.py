@@ -17,6 +17,17 @@ from homeserver.web.endpoint import Answer
 
 _LAST_S = 253_402_300_799  # the end of the year 9999
 _LAG_MUCH = 1_000
+# What can be wrong, the worst first, and the page that says more.
+_ALERTS = {
+    "disk": "/admin/media",
+    "lag": "#lags",
+    "search": "/admin/search",
+    "rules": "/admin/spam?state=shadow",
+    "cases": "/admin/cases",
+    "approvals": "/admin/approvals",
+    "jobs": "/admin/jobs?state=failed",
+    "federation": "/admin/federation",
+}
 _FREE_LITTLE_BYTES = 2 * 1024**3
 
 
@@ -57,7 +68,10 @@ class OverviewPages:
             "rooms": f"{figures['rooms']:,}",
             "events": f"{figures['events']:,}",
             "events_per_s": f"{figures['events_per_s']:,}",
+            "cases": f"{figures['cases']:,}",
             "reports_day": f"{figures['reports_day']:,}",
+            "approvals": f"{figures['approvals']:,}",
+            "failed_jobs": f"{figures['failed_jobs']:,}",
             "unreachable": f"{figures['unreachable']:,}",
             "lag": f"{max(lags.values(), default=0):,}",
             "database_bytes": size(figures["database_bytes"]),
@@ -65,16 +79,19 @@ class OverviewPages:
             "media_bytes": size(figures["media_bytes"]),
             "free_bytes": size(free),
         }
-        alerts = []
-        if free < _FREE_LITTLE_BYTES:
-            alerts.append("alert_disk")
-        if any(lag > _LAG_MUCH for lag in lags.values()):
-            alerts.append("alert_lag")
-        if figures["unreachable"] > 0:
-            alerts.append("alert_federation")
-        if figures["reports_day"] > 0:
-            alerts.append("alert_reports")
-        return {"figures": shown, "lags": lags, "alerts": alerts}
+        wrong = {
+            "disk": free < _FREE_LITTLE_BYTES,
+            "lag": any(lag > _LAG_MUCH for lag in lags.values()),
+            "search": any(lag > _LAG_MUCH for name, lag in lags.items() if name.startswith("search")),
+            "rules": figures["stopped_rules"] > 0,
+            "cases": figures["cases"] > 0,
+            "approvals": figures["approvals"] > 0,
+            "jobs": figures["failed_jobs"] > 0,
+            "federation": figures["unreachable"] > 0,
+        }
+        alerts = [(f"alert_{name}", where) for name, where in _ALERTS.items() if wrong[name]]
+        space = [(f"kind_{kind}", size(held)) for kind, held in (await console_reads.space(self._db)).items()]
+        return {"figures": shown, "lags": lags, "alerts": alerts, "space": space}
 
 
 def iso(ms: int) -> str:

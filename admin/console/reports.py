@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+from admin.actions.reports import Reports
+from admin.console.acting import reason_of
 from admin.console.desk import ROWS, Desk, Visit
 from admin.console.page import page
-from admin.storage import console_reads
+from admin.storage import cases, console_reads
 from admin.storage.console_reads import Shown
 from homeserver.core.errors import NotFound
 from homeserver.core.operators import Permission
@@ -21,9 +23,10 @@ KINDS = ("all", "event", "room", "user")
 class ReportPages:
     """/admin/reports."""
 
-    def __init__(self, desk: Desk, db: Database) -> None:
+    def __init__(self, desk: Desk, db: Database, actions: Reports) -> None:
         self.desk = desk
         self._db = db
+        self._actions = actions
 
     @page("GET", "/admin/reports", needs=Permission.READ_REPORTS)
     async def reports(self, visit: Visit) -> Answer:
@@ -37,8 +40,7 @@ class ReportPages:
 
     @page("GET", "/admin/reports/{report_id}", needs=Permission.READ_REPORTS)
     async def report(self, visit: Visit, report_id: str) -> Answer:
-        is_number = report_id.isascii() and report_id.isdigit() and len(report_id) < 19
-        found = await console_reads.report(self._db, int(report_id)) if is_number else None
+        found = await console_reads.report(self._db, int(report_id)) if _is_number(report_id) else None
         if found is None:
             raise NotFound("there is no such report")
         same = await console_reads.reports(self._db, _NEWEST, found["kind"], found["target"], ROWS)
@@ -46,5 +48,19 @@ class ReportPages:
         if found["kind"] == "event" and visit.may(Permission.READ_CONTENT):
             evidence = await console_reads.event(self._db, found["target"])
         text = json.dumps(evidence["source"], ensure_ascii=False, indent=2) if evidence else ""
-        values = {"report": found, "same": same, "evidence": evidence, "text": text}
+        case_id = await cases.open_about(self._db, found["sender"] or found["room_id"] or found["target"])
+        values = {"report": found, "same": same, "evidence": evidence, "text": text, "case_id": case_id}
         return self.desk.page(visit, "report", values)
+
+    @page("POST", "/admin/reports/{report_id}/delete", needs=Permission.HANDLE_REPORTS)
+    async def delete(self, visit: Visit, report_id: str) -> Answer:
+        """Puts one report away: for a mistake. What is to be looked into is closed as a case."""
+        found = await console_reads.report(self._db, int(report_id)) if _is_number(report_id) else None
+        if found is None:
+            raise NotFound("there is no such report")
+        await self._actions.delete(found["report_id"], found["kind"], by=visit.operator, reason=reason_of(visit))
+        return self.desk.go("/admin/reports?done=close")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19

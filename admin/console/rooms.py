@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+from admin.actions.media import MediaActions
 from admin.actions.room_deletion import Deletion, RoomDeletion
 from admin.actions.rooms import RoomActions
 from admin.console.acting import proven, reason_of
 from admin.console.desk import Desk, Visit, room_path
 from admin.console.page import page
-from admin.storage import console_reads
+from admin.storage import cases, console_reads
 from admin.storage.console_reads import Shown
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import parse_room_id
@@ -19,6 +20,7 @@ from homeserver.web.endpoint import Answer
 
 _NEWEST = 2**63 - 1
 _COLUMNS = ("room_id", "name", "members", "version", "creator", "is_published", "is_encrypted", "room_type")
+_SHOWN_MAX = 60
 _MEMBERSHIPS = ("join", "invite", "knock", "ban", "leave")
 _SAID = ("ordering", "event_id", "sender", "origin_server_ts", "type", "body", "redacted_by")
 STATES = ("all", "published", "encrypted", "spaces", "blocked")
@@ -27,11 +29,14 @@ STATES = ("all", "published", "encrypted", "spaces", "blocked")
 class RoomPages:
     """/admin/rooms, /admin/events."""
 
-    def __init__(self, desk: Desk, db: Database, actions: RoomActions, deletion: RoomDeletion) -> None:
+    def __init__(
+        self, desk: Desk, db: Database, actions: RoomActions, deletion: RoomDeletion, media: MediaActions
+    ) -> None:
         self.desk = desk
         self._db = db
         self._actions = actions
         self._deletion = deletion
+        self._media = media
 
     @page("GET", "/admin/rooms", needs=Permission.READ_ROOMS)
     async def rooms(self, visit: Visit) -> Answer:
@@ -51,7 +56,19 @@ class RoomPages:
             one["text"] = json.dumps(one["content"], ensure_ascii=False, indent=1)[:4_000]
         members = await console_reads.members(self._db, room_id, "join", "", 20)
         reports = await console_reads.reports(self._db, _NEWEST, "", room_id, 20)
-        values = {"room": found, "state": state, "members": members, "reports": reports}
+        shows = await self._media.of_room(parse_room_id(room_id)) if visit.may(Permission.READ_MEDIA) else []
+        values = {
+            "room": found,
+            "state": state,
+            "members": members,
+            "reports": reports,
+            "counts": await console_reads.memberships_of(self._db, found["room_nid"]),
+            "servers": await console_reads.servers_of(self._db, found["room_nid"]),
+            "own_server": self._media.server_name,
+            "shows": shows[:_SHOWN_MAX],
+            "shows_count": len(shows),
+            "case_id": await cases.open_about(self._db, room_id),
+        }
         return self.desk.page(visit, "room", values)
 
     @page("GET", "/admin/rooms/{room_id}/members", needs=Permission.READ_ROOMS)

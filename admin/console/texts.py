@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from admin.console.texts_cases import CASES
+from admin.console.texts_oversight import OVERSIGHT
 from admin.console.texts_rules import RULES
 from admin.console.texts_tracing import TRACING
 from homeserver.web.translations import LANGUAGES
@@ -14,6 +15,7 @@ from homeserver.web.translations import LANGUAGES
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     **RULES,
     **CASES,
+    **OVERSIGHT,
     **TRACING,
     "console": ("Console", "控制台"),
     "skip": ("Skip to the content", "跳到正文"),

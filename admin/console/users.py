@@ -8,16 +8,18 @@ from admin.actions.access import AccountAccess
 from admin.actions.accounts import Accounts
 from admin.actions.sanctions import Sanctions
 from admin.console.acting import proven, reason_of
+from admin.console.bulk import done, preview, ticked
 from admin.console.desk import Desk, Visit, user_path
 from admin.console.page import page
-from admin.storage import console_reads
+from admin.storage import cases, console_reads
 from admin.storage.console_reads import Shown
 from homeserver.core.errors import InvalidParam, NotFound
-from homeserver.core.identifiers import parse_user_id
+from homeserver.core.identifiers import UserId, parse_user_id
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Operator
 
+SANCTIONS = ("suspend", "unsuspend", "lock", "unlock")
 STATES = ("all", "active", "suspended", "locked", "deactivated", "guests", "operators")
 _COLUMNS = (
     "user_id",
@@ -69,20 +71,35 @@ class UserPages:
             "devices": await console_reads.devices(self._db, user_id),
             "rooms": await console_reads.rooms_of(self._db, user_id),
             "reports": await console_reads.reports_about(self._db, user_id),
+            "case_id": await cases.open_about(self._db, user_id),
         }
         return self.desk.page(visit, "user", values)
+
+    @page("POST", "/admin/users/act", needs=Permission.MODERATE_USERS)
+    async def act(self, visit: Visit) -> Answer:
+        """The same as `sanction` with many: first what would be done, then doing it."""
+        act, chosen, reason, by = visit.fields.get("act", ""), ticked(visit), reason_of(visit), visit.operator
+        targets = {one: parse_user_id(one) for one in chosen}
+        if act not in SANCTIONS:
+            raise InvalidParam("there is no such act")
+        if visit.fields.get("step") != "do":
+            return preview(self.desk, visit, act, chosen, reason, back="/admin/users")
+        return await done(
+            self.desk,
+            visit,
+            act,
+            chosen,
+            lambda one: self._sanction(targets[one], act, reason, by),
+            back="/admin/users",
+        )
 
     @page("POST", "/admin/users/{user_id}/sanction", needs=Permission.MODERATE_USERS)
     async def sanction(self, visit: Visit, user_id: str) -> Answer:
         """Suspends, locks, or lifts it."""
         target, act, reason, by = parse_user_id(user_id), visit.fields.get("act"), reason_of(visit), visit.operator
-        sanctions = self._acts.sanctions
-        if act in ("suspend", "unsuspend"):
-            await sanctions.set_suspended(target, act == "suspend", by=by, reason=reason)
-        elif act in ("lock", "unlock"):
-            await sanctions.set_locked(target, act == "lock", by=by, reason=reason)
-        else:
+        if act not in SANCTIONS:
             raise InvalidParam("there is no such act")
+        await self._sanction(target, act, reason, by)
         return self.desk.go(f"{user_path(user_id)}?done={act}")
 
     @page("POST", "/admin/users/{user_id}/password", needs=Permission.IMPERSONATE)
@@ -107,3 +124,9 @@ class UserPages:
         by = await proven(self.desk, visit)
         await self.desk.sessions.forget_factor(target, by=by, reason=reason)
         return self.desk.go(f"{user_path(user_id)}?done=factor")
+
+    async def _sanction(self, target: UserId, act: str, reason: str, by: Operator) -> None:
+        if act in ("suspend", "unsuspend"):
+            await self._acts.sanctions.set_suspended(target, act == "suspend", by=by, reason=reason)
+        else:
+            await self._acts.sanctions.set_locked(target, act == "lock", by=by, reason=reason)

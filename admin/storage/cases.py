@@ -92,6 +92,7 @@ _EARLIER = f"""
     SELECT {_COLUMNS} FROM cases c WHERE entity = $1 AND kind = $2 AND case_id <> $3 ORDER BY case_id DESC LIMIT 20
 """
 _OPEN_COUNT = "SELECT count(*) FROM (SELECT FROM cases WHERE is_open LIMIT 1000) few"
+_OPEN_ABOUT = "SELECT case_id FROM cases WHERE entity = $1 AND is_open LIMIT 1"
 _ASSIGN = "UPDATE cases SET assignee = $2 WHERE case_id = $1"
 _CLOSE = """
     UPDATE cases SET is_open = false, closed_ts = $2, closed_by = $3, outcome = $4, reply = $5 WHERE case_id = $1
@@ -183,6 +184,12 @@ async def earlier(db: Reader, case: Case) -> list[Row]:
 async def open_count(db: Reader) -> int:
     """How many are open; 1,000 where there are more."""
     return int(await db.fetchval(_OPEN_COUNT))
+
+
+async def open_about(db: Reader, entity: str) -> int | None:
+    """The open case about this user or room."""
+    found: int | None = await db.fetchval(_OPEN_ABOUT, entity)
+    return found
 
 
 async def assign(tx: Tx, case_id: int, assignee: str | None) -> None:

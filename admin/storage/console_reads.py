@@ -124,6 +124,15 @@ _KNOWN_SERVERS = """
         LEFT JOIN lagging_servers l USING (server_name)
     WHERE d.server_name > $1 ORDER BY d.server_name LIMIT $2
 """
+_SERVER_KEYS = """
+    SELECT key_id, valid_until_ms, is_old FROM server_keys WHERE server_name = $1
+    ORDER BY is_old, valid_until_ms DESC LIMIT 20
+"""
+_SERVERS_OF = """
+    SELECT substring(user_id FROM position(':' IN user_id) + 1) AS server, count(*) AS members FROM memberships
+    WHERE room_nid = $1 AND membership = 'join' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 200
+"""
+_MEMBERSHIPS_OF = "SELECT membership, count(*) AS count FROM memberships WHERE room_nid = $1 GROUP BY membership"
 _TOKENS = """
     SELECT token, uses_allowed, completed, expires_ts FROM registration_tokens WHERE token > $1 ORDER BY token LIMIT $2
 """
@@ -133,8 +142,28 @@ _JOBS = """
         AND ($4 = 'all' OR state = $4)
     ORDER BY created_ts DESC, job_id DESC LIMIT $5
 """
+_SEARCH_CURSORS = "SELECT consumer, position FROM journal_cursors WHERE consumer LIKE 'search%' ORDER BY consumer"
+_DEAD_LETTERS = "SELECT event_id, reason, noted_ms FROM search_dead_letters ORDER BY noted_ms DESC LIMIT $1"
+_SPACE = """
+    SELECT relname, pg_total_relation_size(c.oid) AS bytes FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema() AND relkind = 'r'
+"""
+# By how the names of tables begin.
+_KINDS = (
+    ("events", ("event",)),
+    ("state", ("state", "rooms", "room_", "memberships", "stripped", "forks")),
+    ("accounts", ("users", "devices", "device_", "access_", "refresh_", "profiles", "account_", "one_time", "cross_",
+                  "key_backup", "push", "receipts", "to_device", "presence", "unread")),
+    ("moderation", ("spam_", "reports", "case", "audit", "approvals", "policy_", "operator")),
+    ("federation", ("server_key", "unreachable", "lagging", "staged", "remote_", "outgoing_")),
+)  # fmt: skip
 _FIGURES = """
     SELECT (SELECT count(*) FROM reports WHERE received_ts > $1) AS reports_day,
+        (SELECT count(*) FROM (SELECT FROM cases WHERE is_open LIMIT 1000) few) AS cases,
+        (SELECT count(*) FROM approvals WHERE approved_by IS NULL AND asked_ts > $1 + 82800000) AS approvals,
+        (SELECT count(*) FROM admin_jobs WHERE state = 'failed' AND changed_ts > $1) AS failed_jobs,
+        (SELECT count(*) FROM spam_rules r JOIN spam_rule_versions v USING (rule_id, version)
+            WHERE v.made_by = 'hansa') AS stopped_rules,
         (SELECT count(*) FROM unreachable_servers) AS unreachable,
         (SELECT count(*) FROM (SELECT FROM users WHERE created_ts > $1 LIMIT 100000) n) AS users_day,
         pg_database_size(current_database()) AS database_bytes
@@ -235,6 +264,21 @@ async def servers(db: Reader, after: str, limit: int, *, only_troubled: bool) ->
     return [dict(row) for row in await db.fetch(_TROUBLED if only_troubled else _KNOWN_SERVERS, after, limit)]
 
 
+async def server_keys(db: Reader, server_name: str) -> list[Shown]:
+    """The signing keys of another server that are known, those in use first."""
+    return [dict(row) for row in await db.fetch(_SERVER_KEYS, server_name)]
+
+
+async def servers_of(db: Reader, room_nid: int) -> list[Shown]:
+    """The servers with members in a room, those with the most first; at most 200."""
+    return [dict(row) for row in await db.fetch(_SERVERS_OF, room_nid)]
+
+
+async def memberships_of(db: Reader, room_nid: int) -> dict[str, int]:
+    """How many are in a room in which way."""
+    return {row["membership"]: row["count"] for row in await db.fetch(_MEMBERSHIPS_OF, room_nid)}
+
+
 async def tokens(db: Reader, after: str, limit: int) -> list[Shown]:
     return [dict(row) for row in await db.fetch(_TOKENS, after, limit)]
 
@@ -242,6 +286,25 @@ async def tokens(db: Reader, after: str, limit: int) -> list[Shown]:
 async def jobs(db: Reader, below: tuple[int, str], about: str, state: str, limit: int) -> list[Shown]:
     """Long work, the newest first."""
     return [dict(row) for row in await db.fetch(_JOBS, *below, about, state, limit)]
+
+
+async def search_cursors(db: Reader) -> list[Shown]:
+    """How far each tier of the search has come."""
+    return [dict(row) for row in await db.fetch(_SEARCH_CURSORS)]
+
+
+async def dead_letters(db: Reader, limit: int) -> list[Shown]:
+    """Events that an index refused, the newest first."""
+    return [dict(row) for row in await db.fetch(_DEAD_LETTERS, limit)]
+
+
+async def space(db: Reader) -> dict[str, int]:
+    """Bytes in the database by kind of data."""
+    found: dict[str, int] = {}
+    for row in await db.fetch(_SPACE):
+        kind = next((kind for kind, begins in _KINDS if row["relname"].startswith(begins)), "other")
+        found[kind] = found.get(kind, 0) + row["bytes"]
+    return dict(sorted(found.items(), key=lambda one: -one[1]))
 
 
 async def figures(db: Reader, now_ms: int) -> Shown:

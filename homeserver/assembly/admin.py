@@ -47,6 +47,7 @@ class AdminParts:
 
     audit: AuditLog
     desk: Desk
+    four_eyes: FourEyes
     roles: OperatorRoles
     tools: AccountTools
     accounts: Accounts
@@ -88,6 +89,7 @@ async def build_admin(
     await sanctions.load()
     tokens = RegistrationTokens(db, audit, clock, base.world.randomness)
     rooms = await build_admin_rooms(base, parts, commands, audit, four_eyes)
+    oversight = build_oversight(base, parts, media, federation, audit)
     acts = ConsoleActs(
         audit=audit,
         users=UserActs(changes, access, sanctions),
@@ -95,14 +97,15 @@ async def build_admin(
         notices=people.notices,
         rooms=rooms,
         four_eyes=four_eyes,
+        oversight=oversight,
     )
     evidence = build_evidence(base, parts, media, accounts.deactivation, tools, rooms.jobs)
     desk = build_desk(base, accounts, audit)
     await rooms.jobs.start()
-    oversight = build_oversight(base, parts, media, federation, audit)
     return AdminParts(
         audit=audit,
         desk=desk,
+        four_eyes=four_eyes,
         roles=roles,
         rooms=rooms,
         oversight=oversight,

@@ -30,6 +30,7 @@ from homeserver.accounts.login import Login
 from homeserver.accounts.login_tokens import LoginTokens
 from homeserver.accounts.server_notices import ServerNotices
 from homeserver.assembly.accounts import AccountParts
+from homeserver.assembly.admin_oversight import OversightParts
 from homeserver.assembly.admin_rooms import AdminRoomParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
@@ -65,6 +66,7 @@ class ConsoleActs:
     notices: ServerNotices
     rooms: AdminRoomParts
     four_eyes: FourEyes
+    oversight: OversightParts
 
 
 def console_endpoints(base: Base, desk: Desk, parts: RoomParts, acts: ConsoleActs) -> list[object]:
@@ -76,11 +78,11 @@ def console_endpoints(base: Base, desk: Desk, parts: RoomParts, acts: ConsoleAct
         EntryPages(desk, base.server_name),
         OverviewPages(desk, db, clock, gauges),
         UserPages(desk, db, acts.users),
-        RoomPages(desk, db, acts.rooms.actions, acts.rooms.deletion),
+        RoomPages(desk, db, acts.rooms.actions, acts.rooms.deletion, acts.oversight.media),
         JobPages(desk, db, acts.rooms.jobs),
-        ReportPages(desk, db),
-        MediaPages(desk, db),
-        FederationPages(desk, db),
+        ReportPages(desk, db, acts.oversight.reports),
+        MediaPages(desk, db, acts.oversight.media, acts.oversight.repository),
+        FederationPages(desk, db, acts.oversight.destinations, acts.oversight.ask),
         RegistrationTokenPages(desk, db, clock, acts.tokens),
         NoticePages(desk, db, acts.audit, acts.notices),
         ApprovalPages(desk, acts.four_eyes),

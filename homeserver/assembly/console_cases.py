@@ -1,13 +1,18 @@
-"""Cases and their pages, plugged together."""
+"""Cases, and the search over everything, with their pages, plugged together."""
 
 from __future__ import annotations
 
 from admin.actions.case_acts import CaseActs, CaseHands
 from admin.actions.cases import Cases, CaseTools
+from admin.actions.content_search import ContentSearch
+from admin.api.content_search import ContentSearchEndpoint
 from admin.console.cases import CasePages, CaseWork
+from admin.console.searching import SearchGauges, SearchPages
 from homeserver.assembly.admin import AdminParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.people import PeopleParts
+from homeserver.assembly.rooms import RoomParts
+from homeserver.rooms.search_everywhere import EverywhereSearch
 
 
 def case_pages(base: Base, admin: AdminParts, people: PeopleParts) -> list[object]:
@@ -24,3 +29,16 @@ def case_pages(base: Base, admin: AdminParts, people: PeopleParts) -> list[objec
         roles=admin.roles,
     )
     return [CasePages(admin.desk, db, CaseWork(cases, CaseActs(db, hands)))]
+
+
+def search_pages(base: Base, admin: AdminParts, parts: RoomParts, everywhere: EverywhereSearch) -> list[object]:
+    content = ContentSearch(base.world.db, admin.audit, admin.four_eyes, everywhere)
+    names = ("lag_seconds", "dead_letters", "failures")
+
+    def figures() -> dict[str, float]:
+        behind = max((lag for name, lag in parts.journal.lags().items() if name.startswith("search")), default=0)
+        of_index = {name: base.metrics.value("hansa_search_indexer", figure=name) for name in names}
+        return {"positions_behind": behind, **of_index}
+
+    gauges = SearchGauges(base.config.search.engine, figures)
+    return [ContentSearchEndpoint(content), SearchPages(admin.desk, base.world.db, gauges, content)]

@@ -17,7 +17,7 @@ from homeserver.config.options import Secret, option, section
 from homeserver.config.search import Search
 from homeserver.config.sign_in import Captcha, Email, JwtLogin, Ldap, ServerNotices, SsoProvider, Webhooks
 
-Act = Literal["erase", "impersonate", "delete_room", "purge_history"]
+Act = Literal["erase", "impersonate", "delete_room", "purge_history", "search_content"]
 Api = Literal["client", "federation", "admin", "media", "health", "metrics"]
 
 NOTHING: Mapping[str, object] = Map()

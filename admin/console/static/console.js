@@ -19,6 +19,13 @@ for (const time of document.querySelectorAll("time[data-ms]")) {
   }
 }
 
+for (const button of document.querySelectorAll("button.blurred")) {
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", () => {
+    button.setAttribute("aria-pressed", String(button.classList.toggle("clear")));
+  });
+}
+
 const live = document.querySelector("[data-live]");
 if (live) {
   const renew = async () => {

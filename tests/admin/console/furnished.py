@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 from urllib.parse import quote
+
+from PIL import Image
 
 from homeserver.web.endpoint import Endpoint
 from tests.admin.console.visitor import Visitor
@@ -28,6 +31,9 @@ async def furnish(server: RunningServer, crew: Crew, text: str, visitor: Visitor
     await crew.moderator.join(room_id)
     await crew.moderator.post("/rooms/{}/report/{}", room_id, event_id, body={"reason": text})
     await crew.moderator.post("/users/{}/report", user.user_id, body={"reason": text})
+    media_id = await picture_of(user)
+    sql = "INSERT INTO unreachable_servers VALUES ('elsewhere.test', 1, 2000000000000, 3, $1)"
+    await server.db.execute(sql, text)
     rules = await _rules(server, crew, room_id, text)
     policy_room = await crew.moderator.create_room(name=text)
     body = {"entity": text[:200], "reason": text, "recommendation": text[:100]}
@@ -45,6 +51,8 @@ async def furnish(server: RunningServer, crew: Crew, text: str, visitor: Visitor
         "event_id": event_id,
         "report_id": "1",
         "/admin/spam/policy/{room_id}": policy_room,
+        "media_id": media_id,
+        "server_name": "elsewhere.test",
         **rules,
     }
 
@@ -59,6 +67,17 @@ async def _talk(user: Client, text: str) -> tuple[str, str]:
     path = "/_matrix/media/v3/upload"
     await user.request("POST", path, data=text.encode(), headers=headers, query={"filename": text})
     return room_id, event_id
+
+
+async def picture_of(user: Client) -> str:
+    """A small one that is really one: its id."""
+    drawn = io.BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(drawn, "PNG")
+    headers = {"Content-Type": "image/png"}
+    path = "/_matrix/media/v3/upload"
+    sent = await user.request("POST", path, data=drawn.getvalue(), headers=headers, query={"filename": "teal.png"})
+    uri: str = sent.ok()["content_uri"]
+    return uri.rpartition("/")[2]
 
 
 async def _rules(server: RunningServer, crew: Crew, room_id: str, text: str) -> dict[str, str]:
