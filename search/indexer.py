@@ -7,22 +7,22 @@ them says now and writes it. The cursor moves when the tier has it. Doing so twi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 import structlog
 
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId
-from homeserver.core.relations import is_replacement, relation_of
+from homeserver.core.relations import relation_of
 from homeserver.journal.journal import PURGED, Entry, Journal
 from homeserver.rooms.building import PAST, Written
 from homeserver.runtime.clock import Clock
-from homeserver.storage import events, journal_cursors, relations
+from homeserver.storage import journal_cursors
 from homeserver.storage.database import Database
-from homeserver.storage.events import StoredEvent
 from search import storage
-from search.documents import document_of, is_edit, key_of
+from search.documents import is_edit, key_of
+from search.reading import concerned_by, read_events
 from search.tiers import Document, Gone, Refused, Tier, TierFault, TierLost
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ class Indexer:
         self._caught_up = self._position = 0 if is_empty or found is None else found
         self._catch_up_to = self._heard = self._journal.visible
         self._journal.listen(self.hear)
-        self._journal.follow(self._consumer, lambda: self._caught_up if self._is_behind else self._written)
+        self._follow()
 
     @property
     def heard(self) -> int:
@@ -228,13 +228,48 @@ class Indexer:
             heard = self._heard
             nids = await storage.after(self._db, self._caught_up, self._catch_up_to, BATCH)
             upto = nids[-1] if len(nids) == BATCH else self._catch_up_to
-            stored = await events.by_nids(self._db, nids)
-            targets = [target for one in stored if (target := one.event.redacts) is not None]
-            wanted = [one.nid for one in stored if key_of(one.event) is not None]
-            ids = await storage.concerned(self._db, wanted, targets) if wanted or targets else []
-            await self._write([EventId(event_id) for event_id in dict.fromkeys(ids)], heard)
+            await self._write(await concerned_by(self._db, nids), heard)
             await self._advance(upto)
             self._caught_up = upto
+
+    def repair(self, changed: Collection[EventId], gone: Collection[Gone]) -> None:
+        """These are to be written again, those to be taken out."""
+        self._changed.update(dict.fromkeys(changed))
+        self._purged.update((one.event_nid, one) for one in gone)
+
+    @property
+    def is_level(self) -> bool:
+        """Whether the tier has all that happened, but for what was noted a moment ago."""
+        return not (self._is_behind or self._needs_mending or self._failures or self._writing.locked())
+
+    @property
+    def catches_up_to(self) -> int:
+        """Where it stops to read the past: what came later it hears."""
+        return self._catch_up_to
+
+    async def succeed(self, successor: Indexer, switch: Callable[[], Awaitable[None]]) -> bool:
+        """Goes on with the tier of another, which is no more, once that is level: whether it was.
+
+        `switch` makes the new tier the one that this one writes to; both wait meanwhile.
+        """
+        async with self._writing:
+            if not successor.is_level:
+                return False
+            await switch()
+            self._journal.unlisten(successor.hear)
+            self._journal.unfollow(self._consumer)
+            self._consumer = successor._consumer
+            self._position, self._letters = successor._position, successor._letters
+            self._changed.update(successor._changed)
+            self._redacted.update(successor._redacted)
+            self._purged.update(successor._purged)
+            self._caught_up = self._catch_up_to = 0
+            self._needs_mending, self._failures = False, 0
+            self._follow()
+        return True
+
+    def _follow(self) -> None:
+        self._journal.follow(self._consumer, lambda: self._caught_up if self._is_behind else self._written)
 
     async def _advance(self, position: int) -> None:
         async with self._db.transaction() as tx:
@@ -242,31 +277,11 @@ class Indexer:
         self._position = max(self._position, position)
 
     async def _write(self, ids: Collection[EventId], version: int) -> None:
-        """What is read now is at least as new as the position `version`."""
-        found = await events.by_ids(self._db, ids)
-        shown = [
-            one
-            for one in found
-            if one.is_shown and one.redacted_by is None and key_of(one.event) is not None and not is_edit(one.event)
-        ]
-        children = await relations.children(self._db, [(one.room_nid, one.event) for one in shown]) if shown else {}
-        nids = {
-            nid for ones in children.values() for child in ones if child.rel_type == "m.replace" for nid in child.nids
-        }
-        edits = {one.nid: one for one in await events.by_nids(self._db, nids)} if nids else {}
-        received = await storage.received(self._db, [one.nid for one in found]) if found else {}
-        said = [(one, _latest(one, children[one.event.event_id], edits)) for one in shown]
-        documents, refused = await asyncio.to_thread(_documents, said, version, received)
-        kept = {document.event_nid for document in documents}
-        gone = [
-            Gone(one.nid, one.room_nid, version, one.event.event_id, received.get(one.nid))
-            for one in found
-            if one.nid not in kept and (key_of(one.event) is not None or one.redacted_by is not None)
-        ]
-        refused += await self._tier.write(documents, gone)
-        await self._note_letters({one.event.event_id for one in found}, refused)
+        said = await read_events(self._db, ids, version)
+        refused = [*said.refused, *await self._tier.write(said.documents, said.gone)]
+        await self._note_letters(said.event_ids, refused)
         for follower in self.followers:
-            await follower(documents)
+            await follower(said.documents)
 
     async def _note_letters(self, event_ids: Collection[str], refused: Sequence[Refused]) -> None:
         if not refused and not self._letters:
@@ -277,31 +292,3 @@ class Indexer:
         self._letters = await storage.count_letters(self._db, self._consumer)
         for one in refused:
             log.warning("search_event_refused", event_id=one.event_id, reason=one.reason)
-
-
-def _documents(
-    said: Sequence[tuple[StoredEvent, StoredEvent | None]], version: int, received: Mapping[int, int]
-) -> tuple[list[Document], list[Refused]]:
-    """What they say; and those that can't be read, so that one of them doesn't stop all the others."""
-    made: list[Document] = []
-    refused: list[Refused] = []
-    for one, edit in said:
-        try:
-            document = document_of(one, edit, version=version, received_ms=received.get(one.nid, 0))
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            refused.append(Refused(one.event.event_id, type(error).__name__))
-            continue
-        if document is not None:
-            made.append(document)
-    return made, refused
-
-
-def _latest(
-    one: StoredEvent, children: Sequence[relations.Children], edits: Mapping[int, StoredEvent]
-) -> StoredEvent | None:
-    for child in children:
-        if child.rel_type == "m.replace":
-            for nid in child.nids:
-                if nid in edits and is_replacement(edits[nid].event, one.event):
-                    return edits[nid]
-    return None

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from homeserver.accounts.server_notices import ServerNotices
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
+from homeserver.config import Config
 from homeserver.config.search import Elasticsearch
 from homeserver.core.folding import warm_up
 from homeserver.rooms.families import RoomFamilies
 from search.erasing import IndexKeeper
+from search.hot.current import CurrentTier
 from search.hot.elastic import Cluster, ElasticIndex
 from search.hot.embedded import EmbeddedIndex
 from search.indexer import Indexer
@@ -19,6 +23,9 @@ from search.saved.api import SavedSearchEndpoints
 from search.saved.service import SavedSearches, SavedSearchTeller
 from search.saved.watch import SavedSearchWatch
 from search.service import TierSearch
+from search.upkeep.counting import CountedTier
+from search.upkeep.rebuilding import Engine, LiveIndex, Upkeep
+from search.upkeep.storage import generations, live_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +35,14 @@ class SearchParts:
 
 
 async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> SearchParts:
-    chosen = base.config.search
-    index: ElasticIndex | EmbeddedIndex
-    if chosen.engine == "elasticsearch":
-        # Whether it is there, and whole, shows when it is first used: a cluster that is away stops no start.
-        index, consumer, is_kept = ElasticIndex(cluster_of(chosen.elasticsearch)), "search-elasticsearch", True
-    else:
-        index, consumer = EmbeddedIndex(base.config.data_dir / "search"), "search"
-        is_kept = await index.open()
-    indexer = Indexer(base.world.db, parts.journal, base.world.clock, index, consumer)
-    await indexer.start(is_empty=not is_kept)
+    db, clock = base.world.db, base.world.clock
+    engine = engine_of(base.config)
+    generation = live_number(await generations(db, engine.name))
+    opened = engine.open(generation, True)
+    index = CurrentTier(opened)
+    indexer = Indexer(db, parts.journal, clock, index, engine.consumer(generation))
+    await indexer.start(is_empty=not await opened.open())
+    upkeep = Upkeep(db, parts.journal, clock, engine, LiveIndex(index, indexer))
     base.metrics.watch(
         "hansa_search_indexer",
         "The index of messages: seconds it is behind, events it won't take, rounds that failed in a row.",
@@ -49,10 +54,12 @@ async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> 
         },
     )
     base.tasks.at_end(index.close)
+    base.tasks.at_end(upkeep.close)
     base.tasks.forever(indexer.run, name="search")
-    base.keepers["search_index"] = IndexKeeper(indexer, base.world.clock)
+    base.tasks.forever(upkeep.run, name="search_upkeep")
+    base.keepers["search_index"] = IndexKeeper(indexer, clock)
     base.tasks.start(asyncio.to_thread(warm_up), name="search_tables")
-    return SearchParts(search=TierSearch(base.world.db, index, indexer, families), indexer=indexer)
+    return SearchParts(search=TierSearch(db, index, indexer, families), indexer=indexer)
 
 
 async def build_saved_searches(base: Base, parts: RoomParts, search: SearchParts, notices: ServerNotices) -> object:
@@ -65,6 +72,29 @@ async def build_saved_searches(base: Base, parts: RoomParts, search: SearchParts
     base.tasks.forever(SavedSearchTeller(reads, watch, notices, clock).run, name="saved_searches")
     searches = SavedSearches(reads, watch, parts.journal, clock, base.world.randomness)
     return SavedSearchEndpoints(searches, parts.views)
+
+
+def engine_of(config: Config) -> Engine:
+    """What keeps the index, as the configuration says."""
+    chosen = config.search
+    if chosen.engine == "elasticsearch":
+        cluster = cluster_of(chosen.elasticsearch)
+        return Engine(chosen.engine, lambda number, is_live: ElasticIndex(cluster, number, is_live=is_live))
+    return Engine(chosen.engine, lambda number, is_live: EmbeddedIndex(folder_of(config, number)))
+
+
+def readers_of(config: Config) -> Callable[[int], CountedTier]:
+    """How a generation is read beside the server that writes it, by its number."""
+    chosen = config.search
+    if chosen.engine == "elasticsearch":
+        cluster = cluster_of(chosen.elasticsearch)
+        # Not as the one that answers: who only reads leaves the alias alone.
+        return lambda number: ElasticIndex(cluster, number, is_live=False)
+    return lambda number: EmbeddedIndex(folder_of(config, number), writes=False)
+
+
+def folder_of(config: Config, number: int) -> Path:
+    return config.data_dir / (f"search-{number}" if number else "search")
 
 
 def cluster_of(chosen: Elasticsearch) -> Cluster:

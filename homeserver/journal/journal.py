@@ -108,6 +108,9 @@ class Journal:
         """Calls `listener` with each batch of entries, in order. It must be quick and must not raise."""
         self._listeners.append(listener)
 
+    def unlisten(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
+
     def follow(self, consumer: str, seen: Callable[[], int]) -> None:
         """Makes a durable consumer known: `seen` says up to which position it has taken all in."""
         self._consumers[consumer] = seen

@@ -21,6 +21,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 from search.hot import elastic_queries as queries
 from search.hot.elastic_mapping import RANK_SHIFT, Names, stored, template, tombstone
 from search.tiers import Document, Findings, Gone, Hit, Question, Refused, TierFault, TierLost
+from search.upkeep.counting import Census, Held, Tally
 
 log = structlog.get_logger()
 
@@ -71,6 +72,10 @@ class ElasticIndex:
         self._changing = asyncio.Lock()
         self._refreshing = asyncio.Lock()
 
+    async def open(self) -> bool:
+        """True: a cluster that is away stops no start. Whether it has the index, and whole, shows at the first use."""
+        return True
+
     async def clear(self) -> None:
         """Deletes it. Until `adopt` it counts as lost. Raises TierFault."""
         async with self._changing, _faults():
@@ -84,6 +89,18 @@ class ElasticIndex:
         async with self._changing, _faults():
             await self._define(set())
             self._months = set()
+
+    async def promote(self) -> None:
+        """From now on the alias has its indices, and no others. Raises TierFault."""
+        async with self._changing, _faults():
+            months = await self._opened()
+            self._is_live = True
+            await self._define(months)
+            await self._take_alias()
+
+    async def destroy(self) -> None:
+        """Raises TierFault."""
+        await self.clear()
 
     async def close(self) -> None:
         await self._client.close()
@@ -144,6 +161,52 @@ class ElasticIndex:
             body = {"bool": {"must_not": [{"term": {"room": 0}}]}}
             return int((await self._client.count(index=self._names.pattern, query=body))["count"])
 
+    async def census(self) -> Census:
+        """Raises TierFault."""
+        tallies: dict[tuple[str, int], Tally] = {}
+        async with _faults():
+            await self._refresh()
+            for name in sorted(self._months or ()):
+                async for bucket in self._rooms_in(name):
+                    tally = Tally(bucket["doc_count"], int(bucket["checksums"]["value"]))
+                    tallies[name.removeprefix(f"{self._names.stem}-"), bucket["key"]["room"]] = tally
+        return tallies
+
+    async def held(self, month: str, room_nid: int) -> Sequence[Held]:
+        """Raises TierFault."""
+        found: list[Held] = []
+        async with _faults():
+            await self._refresh()
+            body: Json = {
+                "size": _FORGOTTEN_AT_ONCE,
+                "_source": False,
+                "docvalue_fields": ["nid", "check"],
+                "query": {"term": {"room": room_nid}},
+                "sort": [{"nid": "asc"}],
+            }
+            while True:
+                answer = await self._client.search(index=f"{self._names.stem}-{month}", body=body)
+                hits = answer["hits"]["hits"]
+                found += [Held(hit["fields"]["nid"][0], hit["_id"], hit["fields"]["check"][0]) for hit in hits]
+                if len(hits) < _FORGOTTEN_AT_ONCE:
+                    return found
+                body["search_after"] = hits[-1]["sort"]
+
+    async def _rooms_in(self, name: str) -> AsyncIterator[Json]:
+        rooms: Json = {"size": 5_000, "sources": [{"room": {"terms": {"field": "room"}}}]}
+        body: Json = {
+            "size": 0,
+            "query": {"bool": {"must_not": [{"term": {"room": 0}}]}},
+            "aggs": {"rooms": {"composite": rooms, "aggs": {"checksums": {"sum": {"field": "check"}}}}},
+        }
+        while True:
+            answer = (await self._client.search(index=name, body=body))["aggregations"]["rooms"]
+            for bucket in answer["buckets"]:
+                yield bucket
+            if "after_key" not in answer:
+                return
+            rooms["after"] = answer["after_key"]
+
     @property
     def _timeout_ms(self) -> int:
         """For the cluster, which then tells what it has; a little less than we wait for that."""
@@ -167,9 +230,24 @@ class ElasticIndex:
             there = await self._indices()
             if missing := set(listed) - there:
                 raise TierLost(f"{len(missing)} indices of {len(listed)} are gone")
+            if self._is_live and self._names.alias not in found["index_templates"][0]["index_template"]["template"].get(
+                "aliases", {}
+            ):
+                await self._define(there)
+                await self._take_alias()
             self._months = there
             self._is_refreshed = False
         return self._months
+
+    async def _take_alias(self) -> None:
+        """At once for whoever asks: our indices in the alias, and no others."""
+        alias, ours = self._names.alias, await self._indices()
+        found = await self._client.options(ignore_status=_NOT_FOUND).indices.get_alias(name=alias)
+        others = set(found.body) - ours if found.meta.status != _NOT_FOUND else set()
+        actions = [{"add": {"index": name, "alias": alias}} for name in sorted(ours)]
+        actions += [{"remove": {"index": name, "alias": alias}} for name in sorted(others)]
+        if actions:
+            await self._client.indices.update_aliases(actions=actions)
 
     async def _indices(self) -> set[str]:
         found = await self._client.indices.get_alias(index=self._names.pattern, allow_no_indices=True)

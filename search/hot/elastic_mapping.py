@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from search.analyser import VERSION
+from search.hot.months import month_of
 from search.tiers import Document, Gone
 
 # Another number means that the index is built anew.
 SCHEMA_VERSION = 1
 RANK_SHIFT = 48  # the order by rank is one number: rank, then event
-# Months outside of these come from clocks of others, before receipt was noted: they share the first or last index.
-_FIRST_YEAR, _LAST_YEAR = 2014, 2099
 
 _NUMBER = {"type": "long"}
 _COLUMN = {"type": "long", "index": False}
@@ -56,15 +54,6 @@ class Names:
 
     def index(self, received_ms: int) -> str:
         return f"{self.stem}-{month_of(received_ms)}"
-
-
-def month_of(received_ms: int) -> str:
-    """Of a time in milliseconds, in UTC: 2025-03."""
-    first, last = (
-        int(datetime(year, month, 1, tzinfo=UTC).timestamp()) * 1000
-        for year, month in ((_FIRST_YEAR, 1), (_LAST_YEAR, 12))
-    )
-    return datetime.fromtimestamp(min(max(received_ms, first), last) / 1000, UTC).strftime("%Y-%m")
 
 
 def template(names: Names, months: Sequence[str], *, replicas_max: int, is_live: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import structlog
 import tantivy
 
 from search.analyser import VERSION
+from search.hot.months import month_of
 from search.tiers import (
     FIRST_PLACE,
     LAST_PLACE,
@@ -45,10 +46,11 @@ from search.tiers import (
     TierLost,
     Types,
 )
+from search.upkeep.counting import Census, Held, Tally
 
 log = structlog.get_logger()
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # Rooms of which parts are seen: up to so many are asked for by their intervals. Of more, what was found in them is gone
 # through, unless it is more than so much.
 ROOMS_BY_INTERVAL_MAX = 8
@@ -70,7 +72,19 @@ class IndexBroken(TierLost):
 
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
-    for name in ("nid", "version", "place", "source", "source_place", "said", "time", "ranked", "room"):
+    for name in (
+        "nid",
+        "version",
+        "place",
+        "source",
+        "source_place",
+        "said",
+        "time",
+        "ranked",
+        "room",
+        "received",
+        "check",
+    ):
         is_key = name in ("nid", "room")
         builder.add_integer_field(name, indexed=is_key, fast=True)
     for name in ("room_id", "sender", "type", "key", "has", "mention"):
@@ -81,10 +95,14 @@ def _schema() -> tantivy.Schema:
 
 
 class EmbeddedIndex:
-    """One index, written by one process. All calls run in threads, writes one after the other."""
+    """One index, written by one process. All calls run in threads, writes one after the other.
 
-    def __init__(self, folder: Path) -> None:
+    Without `writes` it is read beside the process that writes it, as it was at `open`.
+    """
+
+    def __init__(self, folder: Path, *, writes: bool = True) -> None:
         self._folder = folder
+        self._writes = writes
         self._schema = _schema()
         self._index: tantivy.Index | None = None
         self._writer: tantivy.IndexWriter | None = None
@@ -103,6 +121,14 @@ class EmbeddedIndex:
         """Makes it anew, empty. Until `adopt` it is so at the next start as well."""
         async with self._writing:
             await asyncio.to_thread(self._make)
+
+    async def promote(self) -> None:
+        """Which folder answers is written down elsewhere."""
+
+    async def destroy(self) -> None:
+        """Nothing of it is left."""
+        await self.close()
+        await asyncio.to_thread(lambda: shutil.rmtree(self._folder, ignore_errors=True))
 
     async def close(self) -> None:
         async with self._writing:
@@ -128,6 +154,14 @@ class EmbeddedIndex:
     async def count(self) -> int:
         """How many events it finds."""
         return await self._in_thread(lambda: _count(self._searcher(), self._exists()))
+
+    async def census(self) -> Census:
+        """Raises IndexBroken."""
+        return await self._in_thread(self._census)
+
+    async def held(self, month: str, room_nid: int) -> Sequence[Held]:
+        """Raises IndexBroken."""
+        return await self._in_thread(lambda: self._held(month, room_nid))
 
     async def _to_the_end(self, work: Callable[[], None]) -> None:
         """Who is cancelled waits all the same: a thread can't be, and whoever has the lock next must find it done."""
@@ -156,14 +190,15 @@ class EmbeddedIndex:
         try:
             if mark.read_text() == f"{VERSION}.{SCHEMA_VERSION}":
                 self._index = tantivy.Index(self._schema, path=str(self._folder), reuse=True)
-                self._writer = self._index.writer(WRITER_BYTES, 1)
+                self._writer = self._index.writer(WRITER_BYTES, 1) if self._writes else None
                 _search(self._searcher(), tantivy.Query.all_query(), 1, "nid")
                 return True
         except FileNotFoundError:
             log.info("search_index_missing")
         except (ValueError, OSError, RuntimeError) as error:
             log.warning("search_index_damaged", error=str(error))
-        self._make()
+        if self._writes:
+            self._make()
         return False
 
     def _make(self) -> None:
@@ -184,7 +219,9 @@ class EmbeddedIndex:
         return self._index, self._writer
 
     def _searcher(self) -> tantivy.Searcher:
-        return self._opened()[0].searcher()
+        if self._index is None:
+            raise RuntimeError("the index isn't open")
+        return self._index.searcher()
 
     def _exists(self) -> tantivy.Query:
         return _must_not(tantivy.Query.term_query(self._schema, "room", 0))
@@ -230,6 +267,25 @@ class EmbeddedIndex:
             writer.delete_documents_by_term("room", room_nid)
         writer.commit()
         index.reload()
+
+    def _census(self) -> Census:
+        tallies: dict[tuple[str, int], Tally] = {}
+        for received, room, _, check in self._columns(self._exists()):
+            group = month_of(received), room
+            tallies[group] = tallies.get(group, Tally(0, 0)).plus(check)
+        return tallies
+
+    def _held(self, month: str, room_nid: int) -> Sequence[Held]:
+        found = self._columns(tantivy.Query.term_query(self._schema, "room", room_nid))
+        return [Held(nid, "", check) for received, _, nid, check in found if month_of(received) == month]
+
+    def _columns(self, query: tantivy.Query) -> Iterator[tuple[int, int, int, int]]:
+        """received, room, number and checksum of all that a query finds."""
+        searcher = self._searcher()
+        if count := _count(searcher, query):
+            places = [place for _, place in searcher.search(query, limit=count, count=False).hits]
+            columns = [_column(searcher, name, places) for name in ("received", "room", "nid", "check")]
+            yield from zip(*columns, strict=True)
 
     def _find(self, question: Question) -> Findings:
         schema, searcher = self._schema, self._searcher()
@@ -303,6 +359,8 @@ def _stored(document: Document) -> tantivy.Document:
         "time": document.time_ms,
         "ranked": document.rank << _RANK_SHIFT | document.event_nid,
         "room": document.room_nid,
+        "received": document.received_ms,
+        "check": document.checksum,
     }
     for name, number in numbers.items():
         made.add_integer(name, number)

@@ -1,0 +1,85 @@
+"""The tier that answers now, behind one name: the next generation takes its place without anybody noticing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from search.indexer import RenewableTier
+from search.tiers import Document, Findings, Gone, Question, Refused
+
+
+class Generational(RenewableTier, Protocol):
+    """A tier of which the next generation can be built beside it."""
+
+    async def open(self) -> bool:
+        """Whether it holds what was written before; else it has to be filled anew."""
+        ...
+
+    async def promote(self) -> None:
+        """From now on it is the one that answers. Raises TierFault."""
+        ...
+
+    async def destroy(self) -> None:
+        """Nothing of it is left. Raises TierFault."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Held:
+    """A tier and who asks it just now."""
+
+    def __init__(self, tier: Generational) -> None:
+        self.tier = tier
+        self._asking = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    async def find(self, question: Question) -> Findings:
+        """As the tier does."""
+        self._asking += 1
+        self._is_idle.clear()
+        try:
+            return await self.tier.find(question)
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._is_idle.set()
+
+    async def idle(self) -> None:
+        """Returns when nobody asks."""
+        await self._is_idle.wait()
+
+
+class CurrentTier:
+    """Hands on to the one in place. Implements RenewableTier."""
+
+    def __init__(self, tier: Generational) -> None:
+        self._held = Held(tier)
+
+    def replace(self, tier: Generational) -> Held:
+        """The one that was in place until now; some may still ask it."""
+        old, self._held = self._held, Held(tier)
+        return old
+
+    async def write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> Sequence[Refused]:
+        """As the tier does."""
+        return await self._held.tier.write(documents, gone)
+
+    async def find(self, question: Question) -> Findings:
+        """As the tier does."""
+        return await self._held.find(question)
+
+    async def forget_rooms(self, room_nids: Sequence[int]) -> None:
+        await self._held.tier.forget_rooms(room_nids)
+
+    async def clear(self) -> None:
+        await self._held.tier.clear()
+
+    async def adopt(self) -> None:
+        await self._held.tier.adopt()
+
+    async def close(self) -> None:
+        await self._held.tier.close()

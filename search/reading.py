@@ -1,0 +1,86 @@
+"""What events say now, read from the database: the documents of a tier, and what is gone from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from homeserver.core.identifiers import EventId
+from homeserver.core.relations import is_replacement
+from homeserver.storage import events, relations
+from homeserver.storage.database import Reader
+from homeserver.storage.events import StoredEvent
+from search import storage
+from search.documents import document_of, is_edit, key_of
+from search.tiers import Document, Gone, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Of some events: what is found of them, what isn't any more, and those that can't be read."""
+
+    documents: Sequence[Document]
+    gone: Sequence[Gone]
+    refused: Sequence[Refused]
+    event_ids: frozenset[str]  # of all that are here
+
+
+async def read_events(db: Reader, ids: Collection[EventId], version: int) -> Said:
+    """What is read now is at least as new as the position `version`. Five queries."""
+    found = await events.by_ids(db, ids)
+    shown = [
+        one
+        for one in found
+        if one.is_shown and one.redacted_by is None and key_of(one.event) is not None and not is_edit(one.event)
+    ]
+    children = await relations.children(db, [(one.room_nid, one.event) for one in shown]) if shown else {}
+    nids = {nid for ones in children.values() for child in ones if child.rel_type == "m.replace" for nid in child.nids}
+    edits = {one.nid: one for one in await events.by_nids(db, nids)} if nids else {}
+    received = await storage.received(db, [one.nid for one in found]) if found else {}
+    said = [(one, _latest(one, children[one.event.event_id], edits)) for one in shown]
+    documents, refused = await asyncio.to_thread(_documents, said, version, received)
+    kept = {document.event_nid for document in documents}
+    gone = [
+        Gone(one.nid, one.room_nid, version, one.event.event_id, received.get(one.nid))
+        for one in found
+        if one.nid not in kept and (key_of(one.event) is not None or one.redacted_by is not None)
+    ]
+    return Said(documents, gone, refused, frozenset(one.event.event_id for one in found))
+
+
+async def concerned_by(db: Reader, nids: Sequence[int]) -> list[EventId]:
+    """The events whose words these events change: themselves, those that they edit, those that they redact."""
+    stored = await events.by_nids(db, nids)
+    targets = [target for one in stored if (target := one.event.redacts) is not None]
+    wanted = [one.nid for one in stored if key_of(one.event) is not None]
+    ids = await storage.concerned(db, wanted, targets) if wanted or targets else []
+    return [EventId(event_id) for event_id in dict.fromkeys(ids)]
+
+
+def _documents(
+    said: Sequence[tuple[StoredEvent, StoredEvent | None]], version: int, received: Mapping[int, int]
+) -> tuple[list[Document], list[Refused]]:
+    """What they say; and those that can't be read, so that one of them doesn't stop all the others."""
+    made: list[Document] = []
+    refused: list[Refused] = []
+    for one, edit in said:
+        try:
+            document = document_of(one, edit, version=version, received_ms=received.get(one.nid, 0))
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            refused.append(Refused(one.event.event_id, type(error).__name__))
+            continue
+        if document is not None:
+            made.append(document)
+    return made, refused
+
+
+def _latest(
+    one: StoredEvent, children: Sequence[relations.Children], edits: Mapping[int, StoredEvent]
+) -> StoredEvent | None:
+    for child in children:
+        if child.rel_type == "m.replace":
+            for nid in child.nids:
+                if nid in edits and is_replacement(edits[nid].event, one.event):
+                    return edits[nid]
+    return None

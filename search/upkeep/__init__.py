@@ -1,0 +1,1 @@
+"""Looking after the index: building it anew beside itself, comparing it with the database, explaining queries."""

@@ -1,0 +1,53 @@
+"""`hansa search` beside a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from homeserver.cli import run_command
+from homeserver.operator import search as operated
+from tests.kit.server import config_for_tests, running_server
+
+pytestmark = pytest.mark.slow
+
+
+async def test_an_operator_looks_after_the_index(
+    database_dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-O7"""
+    config = config_for_tests(tmp_path, f'[database]\ndsn = "{database_dsn}"')
+
+    async def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        file = str(tmp_path / "hansa.toml")
+        code = await asyncio.to_thread(run_command, ["--config", file, "search", *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    async with running_server(database_dsn, config=config) as server:
+        alice = await server.user("alice")
+        room = await alice.create_room()
+        for number in range(5):
+            await alice.send(room, f"word {number}")
+        await alice.post("/search", body={"search_categories": {"room_events": {"search_term": "word"}}})
+        code, out, _ = await run("status", "--json")
+        assert code == 0 and json.loads(out)["events"] == 5 and json.loads(out)["generation"] == 0
+        code, out, err = await run("verify")
+        assert (code, out) == (0, "") and "5 events" in err
+        code, out, err = await run("reindex")
+        assert (code, out, err) == (0, "", "the new index answers\n")
+        code, out, _ = await run("status")
+        assert code == 0 and "generation 1" in out and "events        5" in out
+        code, out, _ = await run("verify", "--json", "--repair")
+        assert code == 0 and json.loads(out) == {"groups": 1, "events": 5, "damages": [], "left": []}
+    monkeypatch.setattr(operated, "SERVER_WAIT_S", 0.0)
+    code, _, err = await run("reindex")
+    assert code == 1 and "hint: it is done once the server runs" in err
+    code, out, _ = await run("explain", "--json", 'harb* "red pier"')
+    assert code == 0 and json.loads(out)["tree"] == ["all of", "  prefix harb", "  phrase red pier"]
+    code, _, err = await run("explain", "has:wings")
+    assert code == 1 and "character 5" in err
