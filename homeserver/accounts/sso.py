@@ -1,47 +1,27 @@
-"""Signing in at a service that speaks OpenID Connect. spec: client-server-api/#sso-client-loginauthentication
+"""Signing in at other services. spec: client-server-api/#sso-client-loginauthentication
 
-Each sign-in is bound to the browser that began it, to its provider, and to numbers used once (state, nonce, PKCE).
-Somebody is known by issuer and subject alone.
+Each sign-in is bound to the browser that began it, to its service, and to numbers used once. Somebody is known by the
+service and its own name for them alone.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlencode
-
-import orjson
-import structlog
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from typing import Protocol
 
 from homeserver.accounts.newcomers import Newcomers
-from homeserver.config.sign_in import SsoProvider
 from homeserver.core.errors import Forbidden, MatrixError, NotFound
 from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
-from homeserver.web.outgoing import Outgoing, OutgoingError
-
-log = structlog.get_logger()
 
 CALLBACK_PATH = "/_hansa/sso/callback"
 BEGUN_MAX = 10_000
 BEGUN_LIFETIME_S = 600.0
-METADATA_LIFETIME_S = 3_600.0
-LEEWAY_S = 120
-TIMEOUT_S = 15.0
-ANSWER_BYTES_MAX = 1_000_000
-CODE_CHARS_MAX = 4_000
-# Signatures that anybody can check by the provider's published keys, or that need none of ours: never `none` or HS.
-_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
 
 class SsoFailed(MatrixError):
@@ -63,92 +43,30 @@ class Begun:
     redirect_url: str | None = None
 
 
-class OpenIdProvider:
-    """One service: its published metadata and keys, and the exchange of codes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who somebody is at a service: `subject` for ever; a new account is called as they are `wanted` to be."""
 
-    def __init__(self, config: SsoProvider, outgoing: Outgoing, clock: Clock) -> None:
-        self.config = config
-        self._outgoing = outgoing
-        self._clock = clock
-        self._metadata: tuple[float, dict[str, Any]] | None = None
-        self._loading = asyncio.Lock()
+    provider: str
+    subject: str
+    wanted: str | None
+    display_name: str | None
 
-    async def authorization_url(self, values: Mapping[str, str]) -> str:
-        metadata = await self._known()
-        endpoint = str(metadata["authorization_endpoint"])
-        query = {
-            "response_type": "code",
-            "client_id": self.config.client_id,
-            "scope": " ".join(self.config.scopes),
-            "code_challenge_method": "S256",
-            **values,
-        }
-        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
 
-    async def claims(self, code: str, begun: Begun, redirect_uri: str) -> dict[str, Any]:
-        """What the service says of whoever signed in, signed. Raises SsoFailed, Forbidden."""
-        metadata = await self._known()
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": redirect_uri,
-            "client_id": self.config.client_id,
-            "code_verifier": begun.verifier,
-        }
-        if self.config.client_secret is not None:
-            form["client_secret"] = self.config.client_secret.reveal()
-        answer = await self._ask("POST", str(metadata["token_endpoint"]), urlencode(form).encode())
-        token = answer.get("id_token")
-        if not isinstance(token, str):
-            raise SsoFailed("the sign-in service gave no identity")
-        keys = await self._ask("GET", str(metadata["jwks_uri"]))
-        try:
-            decoded = jwt.decode(token, KeySet.import_key_set(keys), algorithms=_ALGORITHMS)  # type: ignore[arg-type]
-            jwt.JWTClaimsRegistry(
-                now=self._clock.now_ms() // 1000,
-                leeway=LEEWAY_S,
-                iss={"essential": True, "value": metadata["issuer"]},
-                aud={"essential": True, "value": self.config.client_id},
-                exp={"essential": True},
-                sub={"essential": True},
-                nonce={"essential": True, "value": begun.nonce},
-            ).validate(decoded.claims)
-        except (JoseError, ValueError, TypeError, KeyError) as error:
-            log.warning("identity_refused", provider=self.config.id, error=type(error).__name__)
-            raise Forbidden("the sign-in service's answer is not good") from None
-        return dict(decoded.claims)
+class SignInService(Protocol):
+    """A service at which people sign in. `brand` is a hint for apps which picture to show."""
 
-    async def issuer(self) -> str:
-        return str((await self._known())["issuer"])
+    id: str
+    name: str
+    brand: str | None
 
-    async def _known(self) -> dict[str, Any]:
-        async with self._loading:
-            now = self._clock.monotonic_s()
-            if self._metadata is not None and now - self._metadata[0] < METADATA_LIFETIME_S:
-                return self._metadata[1]
-            issuer = self.config.issuer.rstrip("/")
-            found = await self._ask("GET", f"{issuer}/.well-known/openid-configuration")
-            needed = ("authorization_endpoint", "token_endpoint", "jwks_uri", "issuer")
-            if not all(isinstance(found.get(key), str) for key in needed) or found["issuer"].rstrip("/") != issuer:
-                raise SsoFailed("the sign-in service's metadata can't be used")
-            self._metadata = (now, found)
-            return found
+    async def url(self, begun: Begun, state: str, callback: str) -> str:
+        """Where to send the browser. Raises SsoFailed."""
+        ...
 
-    async def _ask(self, method: str, url: str, form: bytes | None = None) -> dict[str, Any]:
-        headers = {"Accept": "application/json"}
-        if form is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        try:
-            answer = await self._outgoing.request(
-                method, url, headers=headers, body=form, timeout_s=TIMEOUT_S, response_bytes_max=ANSWER_BYTES_MAX
-            )
-            said = orjson.loads(answer.body)
-        except (OutgoingError, orjson.JSONDecodeError) as error:
-            log.warning("sign_in_service_failed", provider=self.config.id, error=type(error).__name__)
-            raise SsoFailed("the sign-in service gives no answer") from None
-        if answer.status != 200 or not isinstance(said, dict):
-            raise SsoFailed("the sign-in service refused")
-        return said
+    async def identity(self, query: Mapping[str, str], begun: Begun, state: str, callback: str) -> Identity:
+        """Who came back with this query. Raises Forbidden, SsoFailed."""
+        ...
 
 
 class SingleSignOn:
@@ -156,14 +74,14 @@ class SingleSignOn:
 
     def __init__(
         self,
-        providers: Sequence[OpenIdProvider],
+        providers: Sequence[SignInService],
         newcomers: Newcomers,
         clock: Clock,
         randomness: Randomness,
         *,
         base_url: str,
     ) -> None:
-        self.providers = {provider.config.id: provider for provider in providers}
+        self.providers = {provider.id: provider for provider in providers}
         self._newcomers = newcomers
         self._clock = clock
         self._randomness = randomness
@@ -182,11 +100,7 @@ class SingleSignOn:
                 break
             self._begun.popitem(last=False)
         state, verifier, nonce = (self._randomness.token(32) for _ in range(3))
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        url = await provider.authorization_url(
-            {"redirect_uri": self._callback, "state": state, "nonce": nonce, "code_challenge": challenge}
-        )
-        self._begun[state] = Begun(
+        begun = Begun(
             provider_id=provider_id,
             browser=_digest(cookie),
             nonce=nonce,
@@ -195,28 +109,21 @@ class SingleSignOn:
             onward=onward,
             redirect_url=redirect_url,
         )
+        url = await provider.url(begun, state, self._callback)
+        self._begun[state] = begun
         return url
 
     async def finish(self, query: Mapping[str, str], cookie: str) -> tuple[UserId, Begun]:
         """Who has signed in, and for what. Each state counts once. Raises Forbidden, SsoFailed."""
-        begun = self._begun.pop(query.get("state", ""), None)
+        state = query.get("state", "")
+        begun = self._begun.pop(state, None)
         if begun is None or self._clock.monotonic_s() - begun.begun_s > BEGUN_LIFETIME_S:
             raise Forbidden("this sign-in took too long, or was not begun here")
         if not hmac.compare_digest(begun.browser, _digest(cookie)):
             raise Forbidden("this sign-in was begun in another browser")
-        code = query.get("code", "")
-        if not 0 < len(code) <= CODE_CHARS_MAX:
-            raise Forbidden("the sign-in service let nobody in")
-        provider = self.providers[begun.provider_id]
-        if "iss" in query and query["iss"] != await provider.issuer():
-            raise Forbidden("another service answered than the one that was asked")
-        claims = await provider.claims(code, begun, self._callback)
-        wanted, name = claims.get(provider.config.localpart_claim), claims.get("name")
+        found = await self.providers[begun.provider_id].identity(query, begun, state, self._callback)
         user_id = await self._newcomers.by_subject(
-            provider.config.issuer,
-            str(claims["sub"]),
-            wanted=wanted if isinstance(wanted, str) else None,
-            display_name=name if isinstance(name, str) else None,
+            found.provider, found.subject, wanted=found.wanted, display_name=found.display_name
         )
         return user_id, begun
 

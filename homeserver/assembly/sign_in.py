@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from homeserver.accounts.cas import CasProvider
 from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.devices import Devices
 from homeserver.accounts.jwt_login import JwtLogin
@@ -14,9 +15,10 @@ from homeserver.accounts.oauth.browser import BrowserSessions, CrossSigningReset
 from homeserver.accounts.oauth.clients import OAuthClients
 from homeserver.accounts.oauth.grants import Grants
 from homeserver.accounts.oauth.tokens import OAuthTokens
+from homeserver.accounts.openid_provider import OpenIdProvider
 from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.registration import Registration
-from homeserver.accounts.sso import OpenIdProvider, SingleSignOn
+from homeserver.accounts.sso import SignInService, SingleSignOn
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
@@ -53,7 +55,7 @@ class Ways:
     def shown(self) -> list[dict[str, str]]:
         """The services as GET /login names them."""
         return [
-            {"id": one.config.id, "name": one.config.name, **({"brand": one.config.brand} if one.config.brand else {})}
+            {"id": one.id, "name": one.name, **({"brand": one.brand} if one.brand else {})}
             for one in self.sso.providers.values()
         ]
 
@@ -62,7 +64,10 @@ def build_ways(base: Base, accounts: AccountParts, tokens: LoginTokens, welcome:
     db, clock, randomness, config = base.world.db, base.world.clock, base.world.randomness, base.config
     newcomers = Newcomers(db, accounts.users, welcome)
     has_jwt = config.jwt.secret is not None or config.jwt.public_key_path is not None
-    providers = [OpenIdProvider(one, base.outgoing, clock) for one in config.sso]
+    providers: list[SignInService] = [
+        *(OpenIdProvider(one, base.outgoing, clock) for one in config.sso),
+        *(CasProvider(one, base.outgoing) for one in config.cas),
+    ]
     return Ways(
         tokens=tokens,
         jwt=JwtLogin(config.jwt, newcomers, clock) if has_jwt else None,

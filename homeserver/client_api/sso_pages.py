@@ -41,11 +41,9 @@ class SsoPages:
             raise NotFound("there is no sign-in service here")
         visit = await self._visits.look(request)
         if len(providers) == 1:
-            return await self._begin(visit, providers[0].config.id, redirect_url=redirect_url)
+            return await self._begin(visit, providers[0].id, redirect_url=redirect_url)
         query = urlencode({"redirectUrl": redirect_url})
-        shown = [
-            {"name": one.config.name, "href": f"{_V3}/{quote(one.config.id, safe='')}?{query}"} for one in providers
-        ]
+        shown = [{"name": one.name, "href": f"{_V3}/{quote(one.id, safe='')}?{query}"} for one in providers]
         return self._visits.page(visit, "choose", {"providers": shown})
 
     @endpoint(

@@ -77,11 +77,18 @@ def _mail(config: Config) -> Iterator[Broken]:
         yield ("registration", "email"), "`registration.email` needs a server that takes mail", "give `email.smtp_host`"
     if (config.captcha.site_key is None) != (config.captcha.secret is None):
         yield ("captcha",), "`captcha` has half of what it needs", "give `site_key` and `secret`, or neither"
-    names = Counter(provider.id for provider in config.sso)
+    names = Counter([*(one.id for one in config.sso), *(one.id for one in config.cas)])
     for index, provider in enumerate(config.sso):
         if not provider.client_id or names[provider.id] > 1 or not provider.id.replace("-", "").isalnum():
             message = f"`sso[{index}]` has no `client_id`, or its `id` is no short name of its own"
             yield ("sso", index), message, "give each a `client_id`, and an `id` of letters and digits"
+    for index, service in enumerate(config.cas):
+        if names[service.id] > 1 or not service.id.isalnum():
+            yield (
+                ("cas", index),
+                f"the `id` of `cas[{index}]` is no short name of its own",
+                "give each an `id` of letters and digits that no other service has",
+            )
     local = ("localhost", "127.0.0.1", "::1")
     if config.email.smtp_host not in (None, *local) and config.email.smtp_tls == "none":
         yield (

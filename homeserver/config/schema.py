@@ -15,7 +15,7 @@ from immutables import Map
 from homeserver.config import checks
 from homeserver.config.options import Secret, option, section
 from homeserver.config.search import Search
-from homeserver.config.sign_in import Captcha, Email, JwtLogin, Ldap, ServerNotices, SsoProvider, Webhooks
+from homeserver.config.sign_in import Captcha, CasService, Email, JwtLogin, Ldap, ServerNotices, SsoProvider, Webhooks
 
 Act = Literal["erase", "impersonate", "delete_room", "purge_history", "search_content"]
 Api = Literal["client", "federation", "admin", "media", "health", "metrics"]
@@ -523,6 +523,7 @@ class Config:
     captcha: Captcha = section(Captcha(), "A test that those who register are people.")
     email: Email = section(Email(), "Mail that Hansa sends.")
     sso: tuple[SsoProvider, ...] = section((), "Services at which people sign in.")
+    cas: tuple[CasService, ...] = section((), "Services at which people sign in by CAS.")
     jwt: JwtLogin = section(JwtLogin(), "Log-in by tokens that a service of yours signs.")
     ldap: Ldap = section(Ldap(), "A directory of the operator's people.")
     password: Password = section(Password(), "How passwords are hashed.")

@@ -84,6 +84,21 @@ class SsoProvider:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CasService:
+    """A service at which people sign in, by CAS (protocol 3.0)."""
+
+    id: str = option("cas", "Its short name in addresses.")
+    name: str = option("Single sign-on", "What people read on its button.")
+    brand: str | None = option(None, "A hint for apps which picture to show.")
+    url: str = option(
+        "https://localhost/cas",
+        "Its address; people's accounts hang on this and their name there.",
+        check=checks.http_url,
+    )
+    display_name_attribute: str = option("displayName", "The attribute that a new account is called by.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ldap:
     """A directory of the operator's people: they log in with the password that they have there."""
 

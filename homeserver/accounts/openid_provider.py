@@ -1,0 +1,137 @@
+"""A sign-in service that speaks OpenID Connect: its published metadata and keys, and the exchange of codes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+import structlog
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from homeserver.accounts.sso import Begun, Identity, SsoFailed
+from homeserver.config.sign_in import SsoProvider
+from homeserver.core.errors import Forbidden
+from homeserver.runtime.clock import Clock
+from homeserver.web.outgoing import Outgoing, OutgoingError
+
+log = structlog.get_logger()
+
+METADATA_LIFETIME_S = 3_600.0
+LEEWAY_S = 120
+TIMEOUT_S = 15.0
+ANSWER_BYTES_MAX = 1_000_000
+CODE_CHARS_MAX = 4_000
+# Signatures that anybody can check by the provider's published keys, or that need none of ours: never `none` or HS.
+_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+
+class OpenIdProvider:
+    """Implements `homeserver.accounts.sso.SignInService`."""
+
+    def __init__(self, config: SsoProvider, outgoing: Outgoing, clock: Clock) -> None:
+        self.id, self.name, self.brand = config.id, config.name, config.brand
+        self._config = config
+        self._outgoing = outgoing
+        self._clock = clock
+        self._metadata: tuple[float, dict[str, Any]] | None = None
+        self._loading = asyncio.Lock()
+
+    async def url(self, begun: Begun, state: str, callback: str) -> str:
+        metadata = await self._known()
+        digest = hashlib.sha256(begun.verifier.encode()).digest()
+        endpoint = str(metadata["authorization_endpoint"])
+        query = {
+            "response_type": "code",
+            "client_id": self._config.client_id,
+            "scope": " ".join(self._config.scopes),
+            "code_challenge_method": "S256",
+            "redirect_uri": callback,
+            "state": state,
+            "nonce": begun.nonce,
+            "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        }
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
+
+    async def identity(self, query: Mapping[str, str], begun: Begun, state: str, callback: str) -> Identity:
+        code = query.get("code", "")
+        if not 0 < len(code) <= CODE_CHARS_MAX:
+            raise Forbidden("the sign-in service let nobody in")
+        if "iss" in query and query["iss"] != str((await self._known())["issuer"]):
+            raise Forbidden("another service answered than the one that was asked")
+        claims = await self._claims(code, begun, callback)
+        wanted, name = claims.get(self._config.localpart_claim), claims.get("name")
+        return Identity(
+            provider=self._config.issuer,
+            subject=str(claims["sub"]),
+            wanted=wanted if isinstance(wanted, str) else None,
+            display_name=name if isinstance(name, str) else None,
+        )
+
+    async def _claims(self, code: str, begun: Begun, redirect_uri: str) -> dict[str, Any]:
+        """What the service says of whoever signed in, signed. Raises SsoFailed, Forbidden."""
+        metadata = await self._known()
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "client_id": self._config.client_id,
+            "code_verifier": begun.verifier,
+        }
+        if self._config.client_secret is not None:
+            form["client_secret"] = self._config.client_secret.reveal()
+        answer = await self._ask("POST", str(metadata["token_endpoint"]), urlencode(form).encode())
+        token = answer.get("id_token")
+        if not isinstance(token, str):
+            raise SsoFailed("the sign-in service gave no identity")
+        keys = await self._ask("GET", str(metadata["jwks_uri"]))
+        try:
+            decoded = jwt.decode(token, KeySet.import_key_set(keys), algorithms=_ALGORITHMS)  # type: ignore[arg-type]
+            jwt.JWTClaimsRegistry(
+                now=self._clock.now_ms() // 1000,
+                leeway=LEEWAY_S,
+                iss={"essential": True, "value": metadata["issuer"]},
+                aud={"essential": True, "value": self._config.client_id},
+                exp={"essential": True},
+                sub={"essential": True},
+                nonce={"essential": True, "value": begun.nonce},
+            ).validate(decoded.claims)
+        except (JoseError, ValueError, TypeError, KeyError) as error:
+            log.warning("identity_refused", provider=self._config.id, error=type(error).__name__)
+            raise Forbidden("the sign-in service's answer is not good") from None
+        return dict(decoded.claims)
+
+    async def _known(self) -> dict[str, Any]:
+        async with self._loading:
+            now = self._clock.monotonic_s()
+            if self._metadata is not None and now - self._metadata[0] < METADATA_LIFETIME_S:
+                return self._metadata[1]
+            issuer = self._config.issuer.rstrip("/")
+            found = await self._ask("GET", f"{issuer}/.well-known/openid-configuration")
+            needed = ("authorization_endpoint", "token_endpoint", "jwks_uri", "issuer")
+            if not all(isinstance(found.get(key), str) for key in needed) or found["issuer"].rstrip("/") != issuer:
+                raise SsoFailed("the sign-in service's metadata can't be used")
+            self._metadata = (now, found)
+            return found
+
+    async def _ask(self, method: str, url: str, form: bytes | None = None) -> dict[str, Any]:
+        headers = {"Accept": "application/json"}
+        if form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        try:
+            answer = await self._outgoing.request(
+                method, url, headers=headers, body=form, timeout_s=TIMEOUT_S, response_bytes_max=ANSWER_BYTES_MAX
+            )
+            said = orjson.loads(answer.body)
+        except (OutgoingError, orjson.JSONDecodeError) as error:
+            log.warning("sign_in_service_failed", provider=self._config.id, error=type(error).__name__)
+            raise SsoFailed("the sign-in service gives no answer") from None
+        if answer.status != 200 or not isinstance(said, dict):
+            raise SsoFailed("the sign-in service refused")
+        return said

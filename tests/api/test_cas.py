@@ -1,0 +1,104 @@
+"""Signing in at a service that speaks CAS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.kit.cas_service import CasServer, cas_server
+from tests.kit.oauth import Browser
+from tests.kit.server import RunningServer, running_server
+
+OURS = "/_hansa/sso/with/campus?next=/_hansa/account"
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[CasServer]:
+    async with cas_server() as running:
+        yield running
+
+
+@pytest.fixture
+async def server(database_dsn: str, service: CasServer) -> AsyncIterator[RunningServer]:
+    toml = (
+        f'[[cas]]\nid = "campus"\nname = "Campus"\nurl = "{service.url}"\n'
+        '[federation]\nallow_ip_ranges = ["127.0.0.0/8"]\n'
+    )
+    async with running_server(database_dsn, toml=toml) as running:
+        yield running
+
+
+async def arrive(service: CasServer, browser: Browser, path: str = OURS) -> str:
+    """Follows the redirect, signs in there, and comes back; the path that one came back by."""
+    sent = await browser.open(path)
+    assert sent.status == 303, sent.body
+    back = urlsplit(service.sign_in(sent.headers["Location"]))
+    await browser.open(f"{back.path}?{back.query}")
+    return f"{back.path}?{back.query}"
+
+
+async def test_people_sign_in_there(server: RunningServer, service: CasServer) -> None:
+    flows = (await server.anonymous().get("/login")).ok()["flows"]
+    (sso,) = [flow for flow in flows if flow["type"] == "m.login.sso"]
+    assert sso["identity_providers"] == [{"id": "campus", "name": "Campus"}]
+    browser = Browser(server)
+    back = await arrive(service, browser)
+    assert "@alice:hansa.test" in browser.text
+    shown = await server.anonymous().get("/profile/{}/displayname", "@alice:hansa.test")
+    assert shown.ok() == {"displayname": "Alice Liddell"}
+    assert (await browser.open(back)).status == 403, "a way back counts once"
+    service.name = "Alice L."
+    again = Browser(server)
+    await arrive(service, again)
+    assert "@alice:hansa.test" in again.text, "the same person has the same account"
+    service.user = "alice"
+    other = Browser(server)
+    await arrive(service, other)
+    assert "@alice2:hansa.test" in other.text, "another name there is another person"
+
+
+async def test_a_ticket_is_for_the_browser_that_asked(server: RunningServer, service: CasServer) -> None:
+    """T-I22: nobody is signed in to somebody else's account by a link."""
+    mallory, victim = Browser(server), Browser(server)
+    sent = await mallory.open(OURS)
+    back = urlsplit(service.sign_in(sent.headers["Location"]))
+    await victim.open("/_hansa/login")
+    assert (await victim.open(f"{back.path}?{back.query}")).status == 403
+    await victim.open("/_hansa/account")
+    assert "@alice" not in victim.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"", 502),
+        (b"<nothing", 502),
+        (b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>', 502),
+        (b'<?xml version="1.0" encoding="cobol"?><x/>', 502),
+        (b"<x/>", 403),
+        (
+            b'<cas:serviceResponse xmlns:cas="http://www.yale.edu/tp/cas"><cas:authenticationSuccess><cas:user> '
+            b"</cas:user></cas:authenticationSuccess></cas:serviceResponse>",
+            403,
+        ),
+        (b"<x>" + b"a" * 300_000, 502),
+    ],
+)
+async def test_answers_that_name_nobody(server: RunningServer, service: CasServer, answer: bytes, status: int) -> None:
+    service.answer = answer
+    browser = Browser(server)
+    await arrive(service, browser)
+    assert browser.page.status == status
+
+
+async def test_a_ticket_of_another_service_is_none(server: RunningServer, service: CasServer) -> None:
+    browser = Browser(server)
+    sent = await browser.open(OURS)
+    back = urlsplit(service.sign_in(sent.headers["Location"]))
+    for ticket in ("ST-unknown", "", "x" * 2_000):
+        state = back.query.partition("&")[0]
+        assert (await browser.open(f"{back.path}?{state}&ticket={ticket}")).status == 403
+        sent = await browser.open(OURS)
+        back = urlsplit(service.sign_in(sent.headers["Location"]))

@@ -1,0 +1,60 @@
+"""A sign-in service that speaks CAS, as small as can be; it lets in whoever it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, urlsplit
+
+from aiohttp import web
+
+_SAID = """<cas:serviceResponse xmlns:cas="http://www.yale.edu/tp/cas">{}</cas:serviceResponse>"""
+REFUSED = '<cas:authenticationFailure code="INVALID_TICKET">no</cas:authenticationFailure>'
+
+
+class CasServer:
+    """`user` and `name` are whom it says has signed in; `answer` replaces all that it says."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.user, self.name = "Alice", "Alice Liddell"
+        self.answer: bytes | None = None
+        self._tickets: dict[str, str] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/cas"
+
+    def sign_in(self, url: str) -> str:
+        """Somebody follows our redirect and signs in: where the browser is sent."""
+        assert url.startswith(f"{self.url}/login?")
+        service = parse_qs(urlsplit(url).query)["service"][0]
+        ticket = f"ST-{len(self._tickets)}"
+        self._tickets[ticket] = service
+        return f"{service}&ticket={ticket}"
+
+    async def validate(self, request: web.Request) -> web.Response:
+        """A ticket counts once, for the service that it was given for."""
+        known = self._tickets.pop(request.query["ticket"], None)
+        said = _SAID.format(REFUSED)
+        if known is not None and known == request.query["service"]:
+            said = _SAID.format(
+                f"<cas:authenticationSuccess><cas:user>{self.user}</cas:user><cas:attributes>"
+                f"<cas:displayName>{self.name}</cas:displayName></cas:attributes></cas:authenticationSuccess>"
+            )
+        return web.Response(body=said.encode() if self.answer is None else self.answer, content_type="application/xml")
+
+
+@asynccontextmanager
+async def cas_server() -> AsyncIterator[CasServer]:
+    """Listens on a free port of the loopback."""
+    service, app = CasServer(), web.Application()
+    app.router.add_get("/cas/p3/serviceValidate", service.validate)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    service.port = runner.addresses[0][1]
+    try:
+        yield service
+    finally:
+        await runner.cleanup()
