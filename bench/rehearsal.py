@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from admin.spam.facts import Happening, Place, Rates, Sender, values_of
+from admin.spam.facts import Happening, Place, Rates, Reading, Sender
 from admin.spam.packs import PACKS
 from admin.spam.rules import RuleSet
 
@@ -194,8 +194,7 @@ def share_hit(wave: Wave, seed: int = 7) -> tuple[float, dict[str, int]]:
         count += 1
         if not force.has(what.hook):
             continue
-        values = values_of(what, sender, place, force.lists, rates, similar=force.wants_similar(what.hook))
-        found = force.judge(what.hook, values)
+        found = force.judge(what.hook, Reading(what, sender, place, force.lists, rates))
         hit += bool(found.hits)
         for one in found.hits:
             by_rule[one.rule.id] = by_rule.get(one.rule.id, 0) + 1

@@ -1,12 +1,11 @@
-"""What 1,000 enforced spam rules add to a send: facts of a message, and every rule's verdict."""
+"""What 1,000 enforced spam rules add to a send: the values that they ask for, and every rule's verdict."""
 
 from __future__ import annotations
 
 import itertools
 import random
-from typing import Any
 
-from admin.spam.facts import Happening, Place, Rates, Sender, values_of
+from admin.spam.facts import Happening, Place, Rates, Reading, Sender
 from admin.spam.rules import Action, Rule, RuleSet, Wordlist
 from bench.harness import measure
 
@@ -56,7 +55,7 @@ def run() -> None:
     clock, turn = itertools.count(), itertools.cycle(texts)
     sender, place = Sender(local=True, age_s=10_000_000), Place(members=200)
 
-    def facts(rates: Rates) -> dict[str, dict[str, Any]]:
+    def reading(rates: Rates) -> Reading:
         what = Happening(
             hook="event",
             sender=f"@u{next(clock) % 500}:bench.example",
@@ -65,10 +64,9 @@ def run() -> None:
             content={"msgtype": "m.text", "body": next(turn)},
             room_id="!r:bench.example",
         )
-        return values_of(what, sender, place, force.lists, rates)
+        return Reading(what, sender, place, force.lists, rates)
 
     rates = Rates()
-    measure("spam: facts of a message", RULES, lambda: [facts(rates) for _ in range(100)], units=100)
     measure(
-        "spam: facts and verdicts", RULES, lambda: [force.judge("event", facts(rates)) for _ in range(100)], units=100
+        "spam: facts and verdicts", RULES, lambda: [force.judge("event", reading(rates)) for _ in range(100)], units=100
     )

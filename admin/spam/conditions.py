@@ -98,7 +98,7 @@ _LISTED = re.compile(r'^"([^"\\]*)"\s+in\s+event\.(lists|domains|links|media)$')
 _EQUAL = re.compile(r'^(event|sender|room)\.(\w+)\s*==\s*"([^"\\]*)"$')
 _NUMBER = re.compile(r"^(event|sender|room|rates)\.(\w+)\s*(>=|>|<=|<)\s*(-?\d{1,15})$")
 _ESCAPE = re.compile(r"\\(.)")
-_EXPENSIVE = ("similar",)
+_COUNTED = frozenset({"similar", "joins_1m"})
 _FUNCTIONS = frozenset(
     "contains startsWith endsWith size re2 has in @in int double string bool min max "
     "_&&_ _||_ !_ _==_ _!=_ _<_ _<=_ _>_ _>=_ _+_ _-_ _*_ _/_ _%_ -_ _?_:_ _[_] @not_strictly_false".split()
@@ -142,9 +142,10 @@ class Condition:
         """Raises one of FAULTS where it can't be told."""
         return self._program.execute(context) is True
 
-    @property
-    def is_expensive(self) -> bool:
-        return any(name in _EXPENSIVE for _, name in self.fields)
+
+def is_counted(group: str, name: str) -> bool:
+    """Whether the value counts what happened, so that looking at it is part of it."""
+    return group == "rates" or name in _COUNTED
 
 
 def context_of(values: Mapping[str, Mapping[str, Any]]) -> cel.Context:

@@ -18,7 +18,7 @@ import structlog
 from admin.spam import storage
 from admin.spam.book import RuleBook
 from admin.spam.brakes import BUDGET_S, Brakes
-from admin.spam.facts import Happening, Rates, Values, values_of
+from admin.spam.facts import Happening, Rates, Reading
 from admin.spam.rules import DENYING, Action, Fault, Found, Rule
 from admin.spam.storage import NewDecision
 from admin.spam.surroundings import Surroundings, place_of
@@ -107,11 +107,10 @@ class SpamEngine:
             return Verdict()
         if banned is not None:
             return self._banned(what, banned)
-        similar = force.wants_similar(what.hook)
-        values = values_of(what, sender, place_of(room), force.lists, self._rates, similar=similar)
+        reading = Reading(what, sender, place_of(room), force.lists, self._rates)
         self._brakes.looked(what.hook)
-        found = force.judge(what.hook, values, measured=self._measured)
-        return self._verdict(what, values, found)
+        found = force.judge(what.hook, reading, measured=self._measured)
+        return self._verdict(what, reading, found)
 
     def wants(self, hook: str) -> bool:
         """Whether anything looks at this."""
@@ -163,23 +162,23 @@ class SpamEngine:
             self.book.stop(rule, f"it took more than {BUDGET_S * 1000:g} ms, time and again")
         return holds
 
-    def _verdict(self, what: Happening, values: Values, found: Found) -> Verdict:
+    def _verdict(self, what: Happening, reading: Reading, found: Found) -> Verdict:
         verdict = Verdict()
         for fault in found.faults:
-            self._failed(what, values, fault, verdict)
+            self._failed(what, reading, fault, verdict)
         for hit in found.hits:
-            self._hit(what, values, hit.rule, verdict)
+            self._hit(what, reading, hit.rule, verdict)
         return verdict
 
-    def _failed(self, what: Happening, values: Values, fault: Fault, verdict: Verdict) -> None:
+    def _failed(self, what: Happening, reading: Reading, fault: Fault, verdict: Verdict) -> None:
         rule = fault.rule
         log.warning("spam_rule_failed", rule_id=rule.id, rule_version=rule.version, why=fault.why[:200])
         if self._is_enforced(rule, what) and rule.fails_closed:
-            self._hit(what, values, rule, verdict)
+            self._hit(what, reading, rule, verdict)
         if self._brakes.struck(rule, self._world.clock.monotonic_s()):
             self.book.stop(rule, f"it failed time and again: {fault.why[:200]}")
 
-    def _hit(self, what: Happening, values: Values, rule: Rule, verdict: Verdict) -> None:
+    def _hit(self, what: Happening, reading: Reading, rule: Rule, verdict: Verdict) -> None:
         if not self._is_in_time(rule) or rule.stage == "draft":
             return
         is_enforced = self._is_enforced(rule, what)
@@ -188,7 +187,7 @@ class SpamEngine:
             if why is not None:
                 self.book.stop(rule, why)
                 is_enforced = False
-        seen = seen_by(self.book.force.fields_of(rule), values)
+        seen = seen_by(self.book.force.fields_of(rule), reading)
         decision = self._decision(what, rule, "enforced" if is_enforced else "shadow", seen)
         if not is_enforced:
             verdict.shadowed.append(decision)
@@ -238,10 +237,10 @@ class SpamEngine:
         return zlib.crc32(f"{rule.id} {what.sender}".encode()) % 100 < rule.percentage
 
 
-def seen_by(fields: Sequence[tuple[str, str]], values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def seen_by(fields: Sequence[tuple[str, str]], reading: Reading) -> dict[str, Any]:
     """The values that a condition names, and what undoing needs; long ones cut."""
     wanted = {*fields, ("event", "media"), ("event", "type"), ("event", "target")}
-    return {f"{group}.{name}": _cut(values[group][name]) for group, name in sorted(wanted)}
+    return {f"{group}.{name}": _cut(reading.value(group, name)) for group, name in sorted(wanted)}
 
 
 def _cut(value: Any) -> Any:

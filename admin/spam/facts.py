@@ -1,15 +1,17 @@
 """What rules get to see of something that happens, gathered into the values that conditions name. Pure but for memory.
 
-Live and replayed events go through the same function, so that a trial on the past says what would have been.
+Live and replayed events go through the same code, so that a trial on the past says what would have been.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from admin.spam.conditions import is_counted
 from admin.spam.rates import Places, Recent, Windows
 from admin.spam.rules import Lists
 from admin.spam.text import domain_of_link, fingerprint, folded, language_guess, links_in, mentions_in
@@ -77,105 +79,169 @@ class Rates:
         self._recent = Recent(600)
         self._fresh_1m = Windows(60, 1_000)
 
-    def count(self, what: Happening, text: str, domains: list[str], *, fresh: bool, similar: bool) -> dict[str, int]:
-        """Counts this one, and says how many that makes. `similar` looks for near texts too, which costs most."""
+    def count(self, name: str, reading: Reading) -> int:
+        """Counts this one under one name, and says how many that makes. Once for each thing that happens."""
+        what = reading.what
         now, kind = what.at_s, what.hook
-        server = domain_of(what.sender)
-        code = zlib.crc32(text.encode()) if len(text) >= 8 else 0
-        found = {
-            "sender_10s": self._sender_10s.add((kind, what.sender), now),
-            "sender_1m": self._sender_1m.add((kind, what.sender), now),
-            "sender_1h": self._sender_1h.add((kind, what.sender), now),
-            "sender_rooms_1m": self._sender_rooms.add((kind, what.sender), what.room_id, now),
-            "server_1m": self._server_1m.add((kind, server), now),
-            "room_1m": self._room_1m.add((kind, what.room_id), now) if what.room_id else 0,
-            "address_1m": self._address_1m.add((kind, what.address), now) if what.address else 0,
-            "text_10m": self._text_10m.add(code, now) if code else 0,
-            "text_rooms_10m": self._text_rooms.add(code, what.room_id, now) if code else 0,
-            "link_10m": max((self._link_10m.add(domain, now) for domain in domains), default=0),
-            "link_rooms_10m": max((self._link_rooms.add(name, what.room_id, now) for name in domains), default=0),
-        }
-        found["fresh_1m"] = self._fresh_1m.add(kind, now) if fresh else 0
-        found["similar"] = self._recent.add(fingerprint(text), now) if similar else 0
-        found["joins_1m"] = self._joins_1m.add(what.room_id, now) if kind in ("join", "remote_join") else 0
-        return found
+        match name:
+            case "sender_10s":
+                return self._sender_10s.add((kind, what.sender), now)
+            case "sender_1m":
+                return self._sender_1m.add((kind, what.sender), now)
+            case "sender_1h":
+                return self._sender_1h.add((kind, what.sender), now)
+            case "sender_rooms_1m":
+                return self._sender_rooms.add((kind, what.sender), what.room_id, now)
+            case "server_1m":
+                return self._server_1m.add((kind, domain_of(what.sender)), now)
+            case "room_1m":
+                return self._room_1m.add((kind, what.room_id), now) if what.room_id else 0
+            case "address_1m":
+                return self._address_1m.add((kind, what.address), now) if what.address else 0
+            case "text_10m":
+                return self._text_10m.add(reading.code, now) if reading.code else 0
+            case "text_rooms_10m":
+                return self._text_rooms.add(reading.code, what.room_id, now) if reading.code else 0
+            case "link_10m":
+                return max((self._link_10m.add(domain, now) for domain in reading.domains), default=0)
+            case "link_rooms_10m":
+                return max((self._link_rooms.add(one, what.room_id, now) for one in reading.domains), default=0)
+            case "fresh_1m":
+                return self._fresh_1m.add(kind, now) if reading.sender.age_s < FRESH_S else 0
+            case "joins_1m":
+                return self._joins_1m.add(what.room_id, now) if kind in ("join", "remote_join") else 0
+            case _:
+                return self._recent.add(fingerprint(reading.text), now)
 
 
-def values_of(
-    what: Happening, sender: Sender, place: Place, lists: Lists, rates: Rates, *, similar: bool = False
-) -> Values:
-    """The values of a condition's context. About 60 µs for a short message."""
-    content = what.content or {}
-    raw = _text(content)
-    text = folded(raw)
-    links = links_in(raw) + _formatted_links(content)
-    domains = list(dict.fromkeys(name for link in links if (name := domain_of_link(link))))
-    media = _media(content)
-    counted = rates.count(what, text, domains, fresh=sender.age_s < FRESH_S, similar=similar)
-    info = content.get("info")
-    info = info if isinstance(info, dict) else {}
-    relates = content.get("m.relates_to")
-    relates = relates if isinstance(relates, dict) else {}
-    target = what.state_key or ""
-    event = {
-        "type": what.type,
-        "state_key": target,
-        "is_state": what.state_key is not None,
-        "text": text,
-        "raw": raw,
-        "msgtype": _string(content, "msgtype"),
-        "length": len(raw),
-        "lines": raw.count("\n") + 1,
-        "language": language_guess(raw),
-        "links": links,
-        "domains": domains,
-        "mentions": max(_mentions(content), mentions_in(raw)),
-        "membership": _string(content, "membership"),
-        "target": target,
-        "target_local": bool(target) and what.type == "m.room.member" and domain_of(target) == domain_of(what.sender),
-        "media": media,
-        "hash": what.hash,
-        "mimetype": _string(info, "mimetype") or _string(content, "mimetype"),
-        "file_name": folded(_string(content, "filename") or _string(content, "body"))[:255],
-        "size": what.size or _number(info, "size"),
-        "similar": counted.pop("similar"),
-        "lists": sorted(
-            lists.of_text(text)
-            | lists.of("domains", domains)
-            | lists.of("media", [*media, what.hash])
-            | lists.of("users", [what.sender])
-            | lists.of("servers", [domain_of(what.sender)])
-        ),
-        "is_edit": relates.get("rel_type") == "m.replace",
-        "is_reply": isinstance(relates.get("m.in_reply_to"), dict),
-    }
-    who = _who(what, sender, content)
-    room = {
-        "id": what.room_id,
-        "members": place.members,
-        "encrypted": place.encrypted,
-        "public": place.public,
-        "version": place.version,
-        "joins_1m": counted.pop("joins_1m"),
-    }
-    return {"event": event, "sender": who, "room": room, "rates": counted}
+class Reading:
+    """What happened, as conditions ask for it: each value is made when it is first asked for, and once.
+
+    What nobody asks for costs nothing, and isn't counted.
+    """
+
+    def __init__(self, what: Happening, sender: Sender, place: Place, lists: Lists, rates: Rates) -> None:
+        self.what = what
+        self.sender = sender
+        self._place = place
+        self._lists = lists
+        self._rates = rates
+        self._counts: dict[str, int] = {}
+        self.content: Mapping[str, Any] = what.content or {}
+
+    def values(self, wanted: Iterable[tuple[str, str]]) -> Values:
+        """The values of these fields, as groups."""
+        made: Values = {"event": {}, "sender": {}, "room": {}, "rates": {}}
+        for group, name in wanted:
+            made[group][name] = self.value(group, name)
+        return made
+
+    def value(self, group: str, name: str) -> Any:
+        """The value of one field."""
+        if is_counted(group, name):
+            return self.count(name)
+        if group == "event":
+            return _EVENT[name](self)
+        if group == "room":
+            return self.what.room_id if name == "id" else getattr(self._place, name)
+        made = _SENDER.get(name)
+        return made(self) if made is not None else getattr(self.sender, name)
+
+    def count(self, name: str) -> int:
+        """How many with this one, within the time that the name ends with."""
+        if name not in self._counts:
+            self._counts[name] = self._rates.count(name, self)
+        return self._counts[name]
+
+    def string(self, key: str) -> str:
+        """A string of the content; empty where there is none."""
+        return _string(self.content, key)
+
+    @cached_property
+    def raw(self) -> str:
+        return _text(self.content)
+
+    @cached_property
+    def text(self) -> str:
+        return folded(self.raw)
+
+    @cached_property
+    def code(self) -> int:
+        """Stands for the text in counts; 0 for one too short to compare."""
+        return zlib.crc32(self.text.encode()) if len(self.text) >= 8 else 0
+
+    @cached_property
+    def links(self) -> list[str]:
+        return links_in(self.raw) + _formatted_links(self.content)
+
+    @cached_property
+    def domains(self) -> list[str]:
+        return list(dict.fromkeys(name for link in self.links if (name := domain_of_link(link))))
+
+    @cached_property
+    def media(self) -> list[str]:
+        return _media(self.content)
+
+    @cached_property
+    def info(self) -> Mapping[str, Any]:
+        return _object(self.content, "info")
+
+    @cached_property
+    def relates(self) -> Mapping[str, Any]:
+        return _object(self.content, "m.relates_to")
+
+    @cached_property
+    def lists(self) -> list[str]:
+        known, what = self._lists, self.what
+        found = known.of_text(self.text) | known.of("domains", self.domains)
+        found |= known.of("media", [*self.media, what.hash])
+        return sorted(found | known.of("users", [what.sender]) | known.of("servers", [domain_of(what.sender)]))
+
+    @property
+    def is_target_local(self) -> bool:
+        target = self.what.state_key or ""
+        is_member = bool(target) and self.what.type == "m.room.member"
+        return is_member and domain_of(target) == domain_of(self.what.sender)
 
 
-def _who(what: Happening, sender: Sender, content: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "id": what.sender,
-        "localpart": localpart_of(what.sender),
-        "server": domain_of(what.sender),
-        "local": sender.local,
-        "age_s": sender.age_s,
-        "power": sender.power,
-        "admin": sender.admin,
-        "guest": sender.guest,
-        "past_actions": sender.past_actions,
-        "joined_s": sender.joined_s,
-        "name": folded(_string(content, "displayname") or localpart_of(what.sender)),
-        "address": what.address,
-    }
+_EVENT: Mapping[str, Callable[[Reading], Any]] = {
+    "type": lambda one: one.what.type,
+    "state_key": lambda one: one.what.state_key or "",
+    "is_state": lambda one: one.what.state_key is not None,
+    "text": lambda one: one.text,
+    "raw": lambda one: one.raw,
+    "msgtype": lambda one: one.string("msgtype"),
+    "length": lambda one: len(one.raw),
+    "lines": lambda one: one.raw.count("\n") + 1,
+    "language": lambda one: language_guess(one.raw),
+    "links": lambda one: one.links,
+    "domains": lambda one: one.domains,
+    "mentions": lambda one: max(_mentions(one.content), mentions_in(one.raw)),
+    "membership": lambda one: one.string("membership"),
+    "target": lambda one: one.what.state_key or "",
+    "target_local": lambda one: one.is_target_local,
+    "media": lambda one: one.media,
+    "hash": lambda one: one.what.hash,
+    "mimetype": lambda one: _string(one.info, "mimetype") or one.string("mimetype"),
+    "file_name": lambda one: folded(one.string("filename") or one.string("body"))[:255],
+    "size": lambda one: one.what.size or _number(one.info, "size"),
+    "lists": lambda one: one.lists,
+    "is_edit": lambda one: one.relates.get("rel_type") == "m.replace",
+    "is_reply": lambda one: isinstance(one.relates.get("m.in_reply_to"), dict),
+}
+# The others are fields of Sender.
+_SENDER: Mapping[str, Callable[[Reading], Any]] = {
+    "id": lambda one: one.what.sender,
+    "localpart": lambda one: localpart_of(one.what.sender),
+    "server": lambda one: domain_of(one.what.sender),
+    "name": lambda one: folded(one.string("displayname") or localpart_of(one.what.sender)),
+    "address": lambda one: one.what.address,
+}
+
+
+def _object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = content.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _text(content: Mapping[str, Any]) -> str:

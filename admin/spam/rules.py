@@ -11,14 +11,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import ahocorasick
-import cel
 import msgspec
 import re2
 
-from admin.spam.conditions import FAULTS, Condition, Key, WrongCondition, context_of
+from admin.spam.conditions import FAULTS, Condition, Key, WrongCondition, context_of, is_counted
 from admin.spam.text import folded
 
 HOOKS = (
@@ -163,6 +162,14 @@ class Found:
     looked_at: int = 0
 
 
+class Asked(Protocol):
+    """What happened, asked for the values of a condition's fields. Implemented by facts.Reading."""
+
+    def value(self, group: str, name: str) -> Any: ...
+
+    def values(self, wanted: Iterable[tuple[str, str]]) -> Mapping[str, Mapping[str, Any]]: ...
+
+
 class Lists:
     """Named lists, ready to be asked. A text against all words: one pass, however many there are."""
 
@@ -244,7 +251,8 @@ class _Index:
         self._patterns = {path: _pattern_set(found) for path, found in patterns.items()}
         self._above = {path: _steps(sorted(steps)) for path, steps in above.items()}
         self._below = {path: _steps(sorted((-bound, n) for bound, n in steps)) for path, steps in below.items()}
-        self.wants_similar = any(condition.is_expensive for _, condition in rules)
+        fields = {field for _, condition in rules for field in condition.fields}
+        self.counted = sorted(field for field in fields if is_counted(*field))
 
     def _add(
         self,
@@ -264,31 +272,30 @@ class _Index:
         else:
             self._values.setdefault(key.path, {}).setdefault(key.value, []).append(number)
 
-    def worth(self, values: Mapping[str, Mapping[str, Any]]) -> list[int]:
+    def worth(self, asked: Asked) -> list[int]:
         """The rules that can hold, in their order."""
         found = set(self._always)
-        text = values["event"]["text"]
-        if text and self._texts is not None:
+        if self._texts is not None and (text := asked.value("event", "text")):
             for _, (_, numbers) in self._texts.iter(text):
                 found.update(numbers)
         for path, (patterns, of_pattern) in self._patterns.items():
-            if asked := _at(values, path):
-                for place in patterns.Match(asked) or ():
+            if text := _at(asked, path):
+                for place in patterns.Match(text) or ():
                     found.update(of_pattern[place])
         for path, known in self._values.items():
-            value = _at(values, path)
+            value = _at(asked, path)
             for one in value if isinstance(value, list) else (value,):
                 found.update(known.get(one, ()))
         for path, (bounds, numbers) in self._above.items():
-            found.update(numbers[: bisect.bisect_right(bounds, _at(values, path))])
+            found.update(numbers[: bisect.bisect_right(bounds, _at(asked, path))])
         for path, (bounds, numbers) in self._below.items():
-            found.update(numbers[: bisect.bisect_right(bounds, -_at(values, path))])
+            found.update(numbers[: bisect.bisect_right(bounds, -_at(asked, path))])
         return sorted(found)
 
 
-def _at(values: Mapping[str, Mapping[str, Any]], path: str) -> Any:
+def _at(asked: Asked, path: str) -> Any:
     group, _, name = path.partition(".")
-    return values[group][name]
+    return asked.value(group, name)
 
 
 def _pattern_set(patterns: Mapping[str, list[int]]) -> tuple[Any, list[list[int]]]:
@@ -332,27 +339,34 @@ class RuleSet:
         """What a rule's condition names."""
         return self._fields[rule.id]
 
-    def wants_similar(self, hook: str) -> bool:
-        return self._indexes[hook].wants_similar
+    def counted(self, hook: str) -> Sequence[tuple[str, str]]:
+        """The fields of this hook's rules that count what happens."""
+        return self._indexes[hook].counted
 
     def judge(
         self,
         hook: str,
-        values: Mapping[str, Mapping[str, Any]],
+        asked: Asked,
         *,
         but: Collection[str] = (),
         measured: Callable[[Rule, Callable[[], bool]], bool] | None = None,
     ) -> Found:
-        """The rules that hold, without those in `but`. `measured` runs one evaluation and sees how long it takes."""
+        """The rules that hold, without those in `but`. `measured` runs one evaluation and sees how long it takes.
+
+        What the hook's rules count is counted, whichever of them are looked at.
+        """
         index = self._indexes[hook]
-        worth = index.worth(values)
+        for group, name in index.counted:
+            asked.value(group, name)
+        worth = [index.rules[number] for number in index.worth(asked)]
         found = Found(looked_at=len(worth))
-        context: cel.Context | None = None
-        for number in worth:
-            rule, condition = index.rules[number]
-            if rule.id in but:
-                continue
-            context = context or context_of(values)
+        if but:
+            worth = [(rule, condition) for rule, condition in worth if rule.id not in but]
+        if not worth:
+            return found
+        fields = worth[0][1].fields if len(worth) == 1 else {field for _, one in worth for field in one.fields}
+        context = context_of(asked.values(fields))
+        for rule, condition in worth:
             try:
                 evaluate = partial(condition.holds, context)
                 holds = measured(rule, evaluate) if measured else evaluate()

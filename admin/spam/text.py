@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
+from collections import Counter
+from functools import lru_cache
 
 TEXT_CHARS_MAX = 8_192
 LINKS_MAX = 50
@@ -21,6 +23,7 @@ _LOOKS_LIKE = str.maketrans(
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\u0300-\u036f\U000e0000-\U000e0fff]"
 )
+_LETTER = re.compile("[A-Za-z]")
 _SPACES = re.compile(r"\s+")
 _LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"'\]]{1,2000}")
 _HOST = re.compile(r"^(?:https?://)?(?:[^/@\s]*@)?([^/:?#\s]{1,253})")
@@ -106,10 +109,10 @@ def fingerprint(text: str) -> int:
 
 def language_guess(text: str) -> str:
     """`zh`, `ja`, `ko`, `ru`, `ar` or `latin` by the script that most letters are of; empty where there are none."""
-    counts: dict[str, int] = {}
-    for character in text[:512]:
-        if character.isalpha():
-            counts[_script(ord(character))] = counts.get(_script(ord(character)), 0) + 1
+    begun = text[:512]
+    if begun.isascii():
+        return "latin" if _LETTER.search(begun) else ""
+    counts = Counter(_script(character) for character in begun if character.isalpha())
     if not counts:
         return ""
     if counts.get("ja", 0) and counts.get("zh", 0):
@@ -127,5 +130,7 @@ _SCRIPTS = (
 )
 
 
-def _script(code: int) -> str:
+@lru_cache(maxsize=8_192)
+def _script(character: str) -> str:
+    code = ord(character)
     return next((name for first, last, name in _SCRIPTS if first <= code <= last), "latin")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from admin.spam.engine import seen_by
-from admin.spam.facts import Happening, Place, Rates, Sender, values_of
+from admin.spam.facts import Happening, Place, Rates, Reading, Sender
 from admin.spam.rules import Lists, Rule, RuleSet
 
 SAMPLES_MAX = 20
@@ -69,39 +69,50 @@ class Tally:
 class Trial:
     """Takes things in the order in which they happened, as the engine does, and counts what the rule would hit.
 
-    `others` are rules whose hits are compared with its own.
+    `others` are rules whose hits are compared with its own: they are looked at where it hits, but count all along.
     """
 
     def __init__(self, rule: Rule, lists: Lists, others: Sequence[Rule] = ()) -> None:
         """Raises WrongRule, WrongCondition."""
         self._rule = rule
-        self._rules = RuleSet([rule, *(other for other in others if other.id != rule.id)])
-        self._rules.lists = lists
+        self._tried = RuleSet([rule])
+        self._others = RuleSet([other for other in others if other.id != rule.id])
+        self._lists = lists
         self._rates = Rates()
         self.tally = Tally()
 
+    def wants(self, hook: str) -> bool:
+        """Whether anything looks at this, or counts it."""
+        return self._tried.has(hook) or bool(self._others.counted(hook))
+
     def take(self, what: Happening, sender: Sender, place: Place) -> bool:
         """Whether the rule hits."""
-        if not self._rules.has(what.hook):
+        hook = what.hook
+        if not self.wants(hook):
             return False
-        similar = self._rules.wants_similar(what.hook)
-        values = values_of(what, sender, place, self._rules.lists, self._rates, similar=similar)
-        found = self._rules.judge(what.hook, values)
-        tally = self.tally
-        tally.looked_at += 1
-        tally.faults += sum(1 for fault in found.faults if fault.rule.id == self._rule.id)
-        names = [hit.rule.id for hit in found.hits]
-        if self._rule.id not in names:
+        reading = Reading(what, sender, place, self._lists, self._rates)
+        for field in self._others.counted(hook):
+            reading.value(*field)
+        if not self._tried.has(hook):
             return False
+        found = self._tried.judge(hook, reading)
+        self.tally.looked_at += 1
+        self.tally.faults += len(found.faults)
+        if found.hits:
+            self._hit(reading)
+        return bool(found.hits)
+
+    def _hit(self, reading: Reading) -> None:
+        what, tally = reading.what, self.tally
         tally.hits += 1
         tally.by_day[int(what.at_s // DAY_S)] += 1
         tally.by_room[what.room_id] += 1
         tally.by_sender[what.sender] += 1
-        tally.overlap.update(name for name in names if name != self._rule.id)
+        if self._others.has(what.hook):
+            tally.overlap.update(hit.rule.id for hit in self._others.judge(what.hook, reading).hits)
         if len(tally.samples) < SAMPLES_MAX:
-            seen = seen_by(self._rules.fields_of(self._rule), values)
+            seen = seen_by(self._tried.fields_of(self._rule), reading)
             tally.samples.append({"event_id": what.event_id, "sender": what.sender, "seen": seen})
-        return True
 
 
 def tried_on(rule: Rule, lists: Lists, samples: Sequence[Sample]) -> list[dict[str, Any]]:
