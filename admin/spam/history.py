@@ -7,36 +7,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
 import msgspec
-import orjson
 
 from admin.jobs import Job, Jobs
 from admin.spam import storage
 from admin.spam.book import RuleBook
-from admin.spam.facts import Happening, Place, Sender
-from admin.spam.gate import REMOTE_HOOKS, hook_of
+from admin.spam.facts import Place
+from admin.spam.replay import InProcess, InThread, Line, Replaying
 from admin.spam.rules import Rule, check_rule
 from admin.spam.surroundings import Surroundings, place_of, power_of
-from admin.spam.trial import Trial
 from homeserver.core.errors import InvalidParam
-from homeserver.rooms.residents import Room
+from homeserver.core.identifiers import RoomId
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database, Row
 from homeserver.web.endpoint import Operator
 
 KIND = "spam_trial"
-CHUNK = 500
-ROOMS_MAX = 2_000
+CHUNK = 2_000
+# From so many events on, a process of its own is worth its beginning.
+LONG = 20_000
+KNOWN_MAX = 200_000
+NOTED_EVERY_MS = 1_000
 DAY_MS = 86_400_000
-
-Asked = tuple[Happening, Sender, Place]
 
 
 class HistoryTrials:
-    """Runs trials. One holds some thousand rooms' facts and the windows of rates, whatever the length of history."""
+    """Runs trials. One holds some hundred thousand users' ages and the windows of rates, whatever the history."""
 
     def __init__(self, db: Database, book: RuleBook, around: Surroundings, jobs: Jobs, clock: Clock) -> None:
         self._db = db
@@ -56,54 +53,91 @@ class HistoryTrials:
         return await self._jobs.begin(KIND, rule.id, arguments, by=by, action="rule.trial")
 
     async def run(self, job: Job) -> None:
-        """Goes through the events of some days, a chunk at a time, the counting beside the event loop."""
+        """Goes through the events of some days: while one chunk is judged, the next one is read."""
         rule = msgspec.convert(job.arguments["rule"], Rule)
         others = [one for one in self._book.force.rules.values() if one.id != rule.id]
-        trial = await asyncio.to_thread(Trial, rule, self._book.force.lists, others)
+        upto = await storage.history_end(self._db)
+        is_long = await storage.is_history_long(self._db, LONG)
+        replaying: Replaying = (InProcess if is_long else InThread)(rule, await self._book.lists(), others)
+        try:
+            await self._go_through(job, replaying, upto)
+        finally:
+            await replaying.close()
+
+    async def _go_through(self, job: Job, replaying: Replaying, upto: int) -> None:
         since_ms = self._clock.now_ms() - int(job.arguments["days"]) * DAY_MS
-        after, upto = 0, await storage.history_end(self._db)
-        rooms: dict[str, Room | None] = {}
-        while rows := await storage.history(self._db, after, upto, since_ms, CHUNK):
-            asked = await self._asked(rows, rooms)
-            await asyncio.to_thread(_take_all, trial, asked)
-            after = rows[-1]["event_nid"]
-            job.progress.update(trial.tally.shown(), at=after, of=upto)
-            await job.note()
-        job.progress.update(trial.tally.shown(), at=upto, of=upto)
-
-    async def _asked(self, rows: Sequence[Row], rooms: dict[str, Room | None]) -> list[Asked]:
-        since = await storage.known_since(self._db, list({row["sender"] for row in rows}))
-        for room_id in {row["room_id"] for row in rows} - rooms.keys():
-            rooms[room_id] = await self._around.room(room_id)
-        asked = [self._one(row, rooms[row["room_id"]], since) for row in rows]
-        if len(rooms) > ROOMS_MAX:
-            rooms.clear()
-        return [one for one in asked if one is not None]
-
-    def _one(self, row: Row, room: Room | None, since: Mapping[str, int]) -> Asked | None:
-        event: dict[str, Any] = orjson.loads(row["json"])
-        is_local = self._around.is_local(row["sender"])
-        hook = hook_of(event["type"], row["sender"], event.get("state_key"), event["content"])
-        if hook is None:
-            return None
-        sent_ms = row["origin_server_ts"]
-        what = Happening(
-            hook=hook if is_local else REMOTE_HOOKS.get(hook, hook),
-            sender=row["sender"],
-            at_s=sent_ms / 1_000,
-            type=event["type"],
-            state_key=event.get("state_key"),
-            content=event["content"],
-            room_id=row["room_id"],
-            event_id=row["event_id"],
-        )
-        known_ms = since.get(row["sender"])
-        sender = Sender(local=is_local, power=power_of(room, row["sender"]))
-        if known_ms is not None:
-            sender = replace(sender, age_s=max(0, sent_ms - known_ms) // 1_000)
-        return what, sender, place_of(room)
+        known = _Known(self._db, self._around)
+        found, noted_ms, after = await replaying.take([], {}), self._clock.now_ms(), 0
+        rows = await storage.history(self._db, after, upto, since_ms, CHUNK)
+        while rows:
+            lines, places = await known.lines(rows)
+            judged = asyncio.ensure_future(replaying.take(lines, places))
+            try:
+                after = rows[-1]["event_nid"]
+                rows = await storage.history(self._db, after, upto, since_ms, CHUNK)
+                found = await judged
+            finally:
+                judged.cancel()
+            if self._clock.now_ms() - noted_ms >= NOTED_EVERY_MS:
+                noted_ms = self._clock.now_ms()
+                job.progress.update(found, at=after, of=upto)
+                await job.note()
+        job.progress.update(found, at=upto, of=upto)
 
 
-def _take_all(trial: Trial, asked: Sequence[Asked]) -> None:
-    for what, sender, place in asked:
-        trial.take(what, sender, place)
+class _Known:
+    """What is known of the senders and rooms of a history, as far as memory goes."""
+
+    def __init__(self, db: Database, around: Surroundings) -> None:
+        self._db = db
+        self._around = around
+        self._since: dict[str, int | None] = {}
+        self._powers: dict[tuple[str, str], int] = {}
+        self._places: dict[str, Place] = {}
+
+    async def lines(self, rows: Sequence[Row]) -> tuple[list[Line], Mapping[str, Place]]:
+        """These events with what is known of who and where."""
+        await self._find_senders(list({row["sender"] for row in rows}))
+        await self._find_rooms(rows)
+        return await asyncio.to_thread(self._made, rows)
+
+    def _made(self, rows: Sequence[Row]) -> tuple[list[Line], Mapping[str, Place]]:
+        since, powers, is_local = self._since, self._powers, self._around.is_local
+        lines = []
+        for row in rows:
+            room_id, sender = row["room_id"], row["sender"]
+            lines.append(
+                Line(
+                    room_id,
+                    row["event_id"],
+                    sender,
+                    row["origin_server_ts"],
+                    row["json"],
+                    is_local(sender),
+                    since[sender],
+                    powers[room_id, sender],
+                )
+            )
+        places = self._places
+        return lines, {room_id: places[room_id] for room_id in {line.room_id for line in lines}}
+
+    async def _find_senders(self, user_ids: Sequence[str]) -> None:
+        if len(self._since) > KNOWN_MAX:
+            self._since.clear()
+        new = [user_id for user_id in user_ids if user_id not in self._since]
+        if new:
+            found = await storage.known_since(self._db, new)
+            self._since.update((user_id, found.get(user_id)) for user_id in new)
+
+    async def _find_rooms(self, rows: Sequence[Row]) -> None:
+        if len(self._powers) > KNOWN_MAX:
+            self._powers.clear()
+            self._places.clear()
+        pairs = {(row["room_id"], row["sender"]) for row in rows}
+        new = pairs - self._powers.keys()
+        rooms = await self._around.rooms({RoomId(room_id) for room_id, _ in new}) if new else {}
+        for room_id, sender in new:
+            room = rooms.get(RoomId(room_id))
+            self._powers[room_id, sender] = power_of(room, sender)
+            if room_id not in self._places:
+                self._places[room_id] = place_of(room)

@@ -244,6 +244,7 @@ _HISTORY = """
     ORDER BY events.event_nid LIMIT $4
 """
 _HISTORY_END = "SELECT coalesce(max(event_nid), 0) FROM events"
+_IS_LONG = "SELECT count(*) > $1::bigint FROM (SELECT FROM events LIMIT $1::bigint + 1) AS first_ones"
 _SINCE = """
     SELECT user_id, created_ts AS since_ts FROM users WHERE user_id = ANY($1::text[])
     UNION ALL SELECT user_id, seen_ts FROM spam_first_seen WHERE user_id = ANY($1::text[])
@@ -258,6 +259,11 @@ async def history(db: Reader, after: int, upto: int, since_ms: int, limit: int) 
 async def history_end(db: Reader) -> int:
     """The number of the newest event."""
     return int(await db.fetchval(_HISTORY_END))
+
+
+async def is_history_long(db: Reader, than: int) -> bool:
+    """Whether there are more events than that; no more are counted."""
+    return bool(await db.fetchval(_IS_LONG, than))
 
 
 async def known_since(db: Reader, user_ids: Sequence[str]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from admin.spam import storage
@@ -60,6 +60,10 @@ class Surroundings:
 
     async def room(self, room_id: str) -> Room | None:
         return await self._rooms.get(RoomId(room_id)) if room_id else None
+
+    async def rooms(self, room_ids: Collection[RoomId]) -> Mapping[RoomId, Room]:
+        """Those that this server knows. A query for each kind of thing, for however many."""
+        return await self._rooms.get_many(room_ids)
 
     async def sender(self, user_id: str, room: Room | None) -> Sender:
         """What is known of somebody, in a room where there is one."""

@@ -91,8 +91,8 @@ class Trial:
         if not self.wants(hook):
             return False
         reading = Reading(what, sender, place, self._lists, self._rates)
-        for field in self._others.counted(hook):
-            reading.value(*field)
+        for group, name in self._others.counted(hook):
+            reading.value(group, name)
         if not self._tried.has(hook):
             return False
         found = self._tried.judge(hook, reading)

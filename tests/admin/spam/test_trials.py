@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import time
 from typing import Any
+
+import pytest
 
 from tests.admin.people import Crew
 from tests.admin.spam.test_rules_over_http import RULE, latest, put, rule, say
@@ -10,6 +15,8 @@ from tests.kit.server import RunningServer
 from tests.kit.until import until
 
 TEXTS = ["hello", "Buy pills", "see http://a.example/x", "buy  PILLS now", "http://b.a.example/y", "bye", "hello"]
+# For a figure: HANSA_TRIAL_EVENTS=1000000.
+MANY = int(os.environ.get("HANSA_TRIAL_EVENTS", "25000"))
 CONDITIONS = {
     "words": 'event.text.contains("buy pills")',
     "links": '"a.example" in event.domains && sender.age_s < 3600',
@@ -25,7 +32,7 @@ async def tried(server: RunningServer, crew: Crew, name: str, **body: Any) -> di
         row = await server.hansa.admin.rooms.jobs.one(job_id)
         return row.state not in ("scheduled", "active")
 
-    await until(has_ended)
+    await until(has_ended, within_s=120)
     job = (await crew.owner.get("/_hansa/admin/v1/jobs/{}", job_id)).ok()
     assert job["state"] == "complete", job
     progress: dict[str, Any] = job["progress"]
@@ -60,3 +67,47 @@ async def test_a_draft_is_tried_before_it_is_kept(server: RunningServer, crew: C
     assert (await crew.auditor.get("/_hansa/admin/v1/spam/rules")).ok() == {"rules": []}
     (await crew.auditor.post(RULE + "/trial", "zebra", body={"rule": draft})).refused(403, "M_FORBIDDEN")
     (await crew.moderator.post(RULE + "/trial", "nothing", body={})).refused(404, "M_NOT_FOUND")
+
+
+# Events as if many had been said: written past the server, which would take minutes.
+_MANY = """
+    INSERT INTO events (event_nid, room_nid, ordering, depth, origin_server_ts, state_nid, event_id, sender, json)
+    SELECT base.nid + n, base.room_nid, base.nid + n, 10 + n, base.ts + n, base.state_nid, '$long' || n,
+        '@somebody' || n % 50 || ':hansa.test', convert_to(json_build_object(
+            'type', 'm.room.message', 'sender', '@somebody' || n % 50 || ':hansa.test', 'room_id', $1::text,
+            'content', json_build_object('msgtype', 'm.text', 'body',
+                'message number ' || n || CASE WHEN n % 100 = 0 THEN ' zebra' ELSE '' END
+            ))::text, 'UTF8')
+    FROM generate_series(1, $2::int) AS n, (
+        SELECT event_nid AS nid, room_nid, origin_server_ts AS ts, events.state_nid
+        FROM events JOIN rooms USING (room_nid) WHERE room_id = $1 ORDER BY event_nid DESC LIMIT 1
+    ) AS base
+"""
+
+
+@pytest.mark.slow
+async def test_a_long_history_is_replayed_in_a_process_of_its_own(server: RunningServer, crew: Crew) -> None:
+    room_id = await crew.user.create_room()
+    await server.db.execute(_MANY, room_id, MANY)
+    began = time.monotonic()
+    found = await tried(server, crew, "zebra", rule=rule('event.text.contains("zebra")', stage="draft"))
+    print(f"{found['looked_at'] / (time.monotonic() - began):,.0f} events/s")  # noqa: T201
+    assert (found["hits"], found["by_room"]) == (MANY // 100, {room_id: MANY // 100})
+    assert found["looked_at"] >= MANY
+    fast = rule("rates.text_10m > 1 || rates.sender_10s > 40", stage="draft")
+    assert (await tried(server, crew, "fast", rule=fast))["hits"] > 0
+
+
+@pytest.mark.slow
+async def test_a_trial_is_cancelled_in_its_middle(server: RunningServer, crew: Crew) -> None:
+    room_id = await crew.user.create_room()
+    await server.db.execute(_MANY, room_id, MANY)
+    body = {"rule": rule("event.similar > 8", stage="draft")}
+    job_id = (await crew.moderator.post(RULE + "/trial", "slow", body=body)).ok()["job_id"]
+    (await crew.admin.post("/_hansa/admin/v1/jobs/{}/cancel", job_id)).ok()
+
+    async def nobody_works() -> bool:
+        return not multiprocessing.active_children()
+
+    await until(nobody_works)
+    assert (await crew.owner.get("/_hansa/admin/v1/jobs/{}", job_id)).ok()["state"] == "cancelled"
