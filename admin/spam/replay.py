@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -17,6 +18,8 @@ from admin.spam.facts import LONG_AGO_S, NOWHERE, Happening, Place, Sender
 from admin.spam.gate import REMOTE_HOOKS, hook_of
 from admin.spam.rules import Lists, Rule, Wordlist
 from admin.spam.trial import Trial
+
+_LOOK_S, _END_S = 0.2, 5.0
 
 
 class Line(NamedTuple):
@@ -99,23 +102,46 @@ class InProcess:
 
     def __init__(self, rule: Rule, lists: Sequence[Wordlist], others: Sequence[Rule]) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(rule, lists, others))
+        self._turn = threading.Lock()
+        self._is_closed = False
+        self._here, self._there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self._there, rule, lists, others), daemon=True)
 
     async def take(self, lines: Sequence[Line], places: Mapping[str, Place]) -> dict[str, Any]:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _take, lines, places)
+        return await asyncio.to_thread(self._take, lines, places)
+
+    def _take(self, lines: Sequence[Line], places: Mapping[str, Place]) -> dict[str, Any]:
+        with self._turn:
+            if self._is_closed:
+                raise EOFError
+            if self._process.pid is None:
+                self._process.start()
+                self._there.close()
+        self._here.send((lines, places))
+        while not self._here.poll(_LOOK_S):  # so that this thread ends, whatever becomes of the process
+            if self._is_closed:
+                raise EOFError
+        found: dict[str, Any] = self._here.recv()
+        return found
 
     async def close(self) -> None:
-        for process in list((self._pool._processes or {}).values()):
-            process.terminate()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        with self._turn:
+            self._is_closed = True
+            if self._process.pid is not None:
+                self._process.terminate()
+                self._process.join(_END_S)
+                self._process.kill()
 
 
-_begun: list[Replay] = []
-
-
-def _begin(rule: Rule, lists: Sequence[Wordlist], others: Sequence[Rule]) -> None:
-    _begun.append(Replay(rule, lists, others))
-
-
-def _take(lines: Sequence[Line], places: Mapping[str, Place]) -> dict[str, Any]:
-    return _begun[0].take(lines, places)
+def _serve(there: Connection, rule: Rule, lists: Sequence[Wordlist], others: Sequence[Rule]) -> None:
+    """What the process does: until its pipe ends."""
+    replay = Replay(rule, lists, others)
+    while True:
+        try:
+            lines, places = there.recv()
+        except EOFError:
+            return
+        there.send(replay.take(lines, places))
