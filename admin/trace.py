@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from admin.spam.rules import DENYING
 from admin.storage import traces
 from homeserver.core.identifiers import ServerName, domain_of
 from homeserver.core.policy_server import KEY_ID
@@ -18,7 +19,7 @@ from homeserver.storage.database import Reader, Row
 from homeserver.storage.events import REJECTED, SOFT_FAILED
 
 GOOD, WAITS, BAD = "good", "waits", "bad"
-# Which durable consumer stands for which step; others are told of by their names.
+# Which durable consumer stands for which step.
 _STEPS = {"federation": "handed_to_federation", "unread": "counted"}
 
 
@@ -53,13 +54,16 @@ async def trace(db: Reader, server_name: ServerName, event_id: str) -> Trace | N
     consumers = await traces.consumers(db)
     is_ours = domain_of(row["sender"]) == server_name
     steps = [_received(row, is_ours), _signed(row), _judged(row)]
-    steps += [_decided(one) for one in decided] or [Step(step="rules", state=GOOD, what="no rule held")]
+    steps += [_decided(one) for one in decided if _is_about(one)] or [
+        Step(step="rules", state=GOOD, what="no rule held")
+    ]
     steps.append(_kept(row))
     if row["redacted_by"] is not None:
         steps.append(Step(step="redacted", state=BAD, what=f"by {row['redacted_by']}"))
     is_followed = row["ordering"] is not None and row["ordering"] > 0
     if is_followed:
-        steps += [_taken(name, position, row) for name, position in consumers.items()]
+        steps += [_taken(name, position, row) for name, position in consumers.items() if _step_of(name)]
+        steps.append(_others(consumers, row["event_nid"]))
         waiting = await traces.pushes(db, row["event_nid"])
         steps += [_push(one) for one in waiting] or [Step(step="pushed", state=GOOD, what="no notification waits")]
     if is_followed and is_ours:
@@ -121,6 +125,12 @@ def _judged(row: Mapping[str, Any]) -> Step:
     return Step(step="authorised", state=GOOD, what="accepted", details=details)
 
 
+def _is_about(one: Row) -> bool:
+    """What was refused before it had an id is no event: what is traced is another one, of the same moment."""
+    refused = one["stage"] == "enforced" and any(kind in DENYING for kind in one["outcome"].split(","))
+    return one["is_certain"] or not refused
+
+
 def _decided(one: Row) -> Step:
     certain = "" if one["is_certain"] else ", going by sender, room and time"
     undone = ", undone since" if one["undone_ts"] else ""
@@ -142,11 +152,24 @@ def _kept(row: Mapping[str, Any]) -> Step:
 
 
 def _taken(name: str, position: int, row: Mapping[str, Any]) -> Step:
-    step = _STEPS.get(name) or ("indexed" if name.startswith("search") else "taken_in")
+    step = _step_of(name)
     has = position >= row["event_nid"]
     behind = row["event_nid"] - position
     what = f"{name} has it" if has else f"{name} is {behind} positions before it"
     return Step(step=step, state=GOOD if has else WAITS, what=what, details={"consumer": name, "position": position})
+
+
+def _step_of(consumer: str) -> str:
+    """Empty for a consumer that is no step of its own."""
+    return _STEPS.get(consumer) or ("indexed" if consumer.startswith("search") else "")
+
+
+def _others(consumers: Mapping[str, int], event_nid: int) -> Step:
+    """Consumers that keep tables. Some note how far they are only now and then: being behind is no fault of theirs."""
+    others = {name: position for name, position in consumers.items() if not _step_of(name)}
+    have = [name for name, position in others.items() if position >= event_nid]
+    what = f"by {', '.join(have)}" if have else "by none so far"
+    return Step(step="taken_in", state=GOOD, what=what, details=others)
 
 
 def _push(one: Row) -> Step:

@@ -51,7 +51,7 @@ async def test_all_that_is_said_of_one_user_is_one_case(server: RunningServer, c
     page = visitor.text()
     for text in ("Advertising", "Again and again", "Buy followers at spam.example", "It was a joke", "casino"):
         assert text in page, text
-    assert "2 reports" in page and "1 appeals" in page and "1 rule hits" in page
+    assert "Reports: 2" in page and "Appeals: 1" in page and "Rule hits: 1" in page
     assert await server.db.fetchval("SELECT count(*) FROM cases") == 1
 
 

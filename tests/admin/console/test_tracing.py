@@ -43,3 +43,18 @@ async def test_a_rule_s_part_in_an_event_is_told(server: RunningServer, crew: Cr
     visitor = await Visitor(server).log_in("the-moderator")
     await visitor.get(f"/admin/trace/{quote(event_id, safe='')}")
     assert "casino v1 (shadow): deny" in visitor.text()
+
+
+async def test_what_was_refused_is_no_part_of_another_event(server: RunningServer, crew: Crew) -> None:
+    """A refusal of the same moment isn't taken for a verdict on what was let through."""
+    rule = {"title": "F", "when": ["event"], "condition": "event.text.contains('casino')", "stage": "enforced"}
+    body: dict[str, object] = {"rule": {**rule, "actions": [{"kind": "deny"}]}}
+    (await crew.admin.put("/_hansa/admin/v1/spam/rules/{}", "casino", body=body)).ok()
+    room_id = await crew.user.create_room()
+    refused = await crew.user.put("/rooms/{}/send/m.room.message/{}", room_id, "1", body={"body": "casino"})
+    assert refused.status == 403
+    event_id = await crew.user.send(room_id, "Good morning")
+    (await crew.admin.get("/_hansa/admin/v1/spam/decisions")).ok()
+    visitor = await Visitor(server).log_in("the-moderator")
+    await visitor.get(f"/admin/trace/{quote(event_id, safe='')}")
+    assert "no rule held" in visitor.text()
