@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from admin.actions.exports import Exports
 from admin.actions.legal_holds import LegalHolds
+from admin.actions.retention_preview import RetentionPreview
 from admin.actions.scrubbing import Scrubbing
 from admin.actions.targets import AccountTools
 from admin.actions.user_erasure import ErasureTools, UserErasure
@@ -13,11 +14,13 @@ from admin.actions.user_redaction import RedactionTools, UserRedaction
 from admin.api.erasures import ErasureEndpoints
 from admin.api.exports import ExportEndpoints
 from admin.api.legal_holds import LegalHoldEndpoints
+from admin.api.retention import RetentionEndpoints
 from admin.api.user_redaction import UserRedactionEndpoints
 from admin.exporting.exporter import Exporter
 from admin.jobs import Jobs
 from homeserver.accounts.deactivation import Deactivation
 from homeserver.assembly.base import Base
+from homeserver.assembly.commands import retention_times
 from homeserver.assembly.media import MediaParts
 from homeserver.assembly.rooms import RoomParts
 
@@ -60,6 +63,7 @@ def build_evidence(
             UserRedactionEndpoints(redaction),
             ErasureEndpoints(erasure, scrubbing),
             ExportEndpoints(exports),
+            RetentionEndpoints(RetentionPreview(db, jobs, clock, retention_times(base.config.rooms))),
         ],
     )
 

@@ -28,6 +28,7 @@ from homeserver.client_api.room_messages import RoomMessages
 from homeserver.client_api.room_send import RoomSend
 from homeserver.client_api.room_state import RoomState
 from homeserver.client_api.room_upgrades import RoomUpgrades
+from homeserver.config.schema import Rooms as RoomsConfig
 from homeserver.ports import Bridges, RemoteRooms
 from homeserver.rooms.ban_redactions import BanRedactions
 from homeserver.rooms.commands.auto_join import AutoJoin
@@ -118,15 +119,21 @@ async def start_upkeep(base: Base, parts: RoomParts, commands: CommandParts) -> 
     base.tasks.forever(bans.run, name="ban_redactions")
     await commands.delayed.start()
     base.tasks.forever(commands.delayed.run, name="delayed_events")
+    await parts.expiry.start()
+    base.tasks.forever(parts.expiry.run, name="expiry")
     chosen = base.config.rooms
     if chosen.retention:
-        times = RetentionTimes(
-            default=chosen.retention_default_s * 1000,
-            least=chosen.retention_least_s * 1000,
-            most=chosen.retention_most_s * 1000,
-        )
-        retention = Retention(base.world.db, parts.journal, parts.store, base.world.clock, times)
+        retention = Retention(base.world.db, parts.journal, parts.store, base.world.clock, retention_times(chosen))
         base.tasks.forever(retention.run, name="retention")
+
+
+def retention_times(chosen: RoomsConfig) -> RetentionTimes:
+    """How long messages are kept, as configured."""
+    return RetentionTimes(
+        default=chosen.retention_default_s * 1000,
+        least=chosen.retention_least_s * 1000,
+        most=chosen.retention_most_s * 1000,
+    )
 
 
 def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> list[object]:

@@ -19,6 +19,7 @@ from homeserver.rooms.committer import Committer
 from homeserver.rooms.completing import Completing
 from homeserver.rooms.erasure import Erasure
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.expiry import Expiry, ExpiryTools
 from homeserver.rooms.forks import Forks
 from homeserver.rooms.graph_reads import GraphReads
 from homeserver.rooms.history import History
@@ -54,6 +55,7 @@ class RoomParts:
     relation_reads: RelationReads
     ignore_lists: IgnoreLists
     shadow_bans: ShadowBans
+    expiry: Expiry
 
 
 def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
@@ -75,6 +77,18 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     erasure = Erasure(db, journal, store, world.clock, retention_s=base.config.rooms.redacted_retention_s)
     journal.listen(erasure.hear)
     base.tasks.forever(erasure.run, name="erasure")
+    expiry = Expiry(
+        ExpiryTools(
+            db=db,
+            journal=journal,
+            events=store,
+            writer=writer,
+            erasure=erasure,
+            clock=world.clock,
+            server_name=base.server_name,
+        ),
+        by_wish=base.config.rooms.expiring_messages,
+    )
     notices = UserId(f"@{base.config.server_notices.localpart}:{base.server_name}")
     invites = InvitePermission(db, base.server_name, exempt=frozenset({notices}))
     blocked = RoomsBlocked(db)
@@ -99,5 +113,6 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
         relation_reads=reads,
         ignore_lists=ignore_lists,
         shadow_bans=shadow_bans,
+        expiry=expiry,
         graph_reads=GraphReads(db, rooms, store, numbers, graphs),
     )

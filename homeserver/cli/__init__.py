@@ -19,6 +19,7 @@ from homeserver.cli.events import event_group, event_trace
 from homeserver.cli.exporting import export_group
 from homeserver.cli.federation import federation_group, signing_key_group
 from homeserver.cli.holds import hold_group
+from homeserver.cli.retention import retention_group
 from homeserver.cli.search import search_group
 from homeserver.cli.server import completion, doctor, run
 from homeserver.cli.users import user_group
@@ -40,6 +41,7 @@ for _command in (
     hold_group,
     erase_user,
     export_group,
+    retention_group,
     federation_group,
     signing_key_group,
 ):

@@ -242,6 +242,11 @@ class Rooms:
     )
     retention_least_s: int = option(86_400, "No room's messages are kept shorter than this.", low=0)
     retention_most_s: int = option(0, "None are kept longer than this; 0 sets no limit.", low=0)
+    expiring_messages: bool = option(
+        False,
+        "Whether a message may say when it goes: at a time (`org.matrix.self_destruct_after`), or so long after it was "
+        "read (`org.matrix.msc2228.self_destruct`).",
+    )
     event_delay_max_s: int = option(
         86_400, "Longest delay of an event that is sent later (calls need it); 0 allows none.", low=0
     )

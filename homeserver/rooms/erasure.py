@@ -44,6 +44,10 @@ class Erasure:
         ):
             self._redacted.set()
 
+    def wake(self) -> None:
+        """Something is due: the next round begins now."""
+        self._redacted.set()
+
     async def run(self) -> None:
         """Erases what is due, then waits for the next round."""
         self._redacted.clear()

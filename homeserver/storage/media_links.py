@@ -63,6 +63,19 @@ _HIDE = """
         AND position(convert_to('/' || m.media_id, 'UTF8') IN a.content) > 0
     )
 """
+# What only such events showed is due to be deleted.
+_HIDE_FOR_GOOD = """
+    UPDATE media m SET hidden_ts = 0 WHERE media_id = ANY($1::text[]) AND was_shown
+    AND NOT EXISTS (
+        SELECT FROM media_links l JOIN events e USING (event_nid)
+        WHERE l.media_id = m.media_id AND e.redacted_by IS NULL AND e.flags = 0
+    )
+    AND NOT EXISTS (
+        SELECT FROM profiles p WHERE p.user_id = m.user_id
+        AND position(convert_to('/' || m.media_id, 'UTF8') IN p.value) > 0
+    )
+"""
+_OF_EVENTS = "SELECT DISTINCT media_id FROM media_links WHERE event_nid = ANY($1::bigint[])"
 _LOOKED_AT = "DELETE FROM media_unshown WHERE media_id = ANY($1::text[])"
 
 
@@ -97,3 +110,13 @@ async def hide(tx: Tx, media_ids: Collection[str], now_ms: int) -> None:
     """Hides those of these that nothing shows any more."""
     await tx.execute(_HIDE, list(media_ids), now_ms)
     await tx.execute(_LOOKED_AT, list(media_ids))
+
+
+async def of_events(db: Reader, event_nids: Collection[int]) -> list[str]:
+    """What these events show."""
+    return [row["media_id"] for row in await db.fetch(_OF_EVENTS, list(event_nids))]
+
+
+async def hide_for_good(tx: Tx, media_ids: Collection[str]) -> None:
+    """Hides those of these that only redacted events show; they are deleted in the next round."""
+    await tx.execute(_HIDE_FOR_GOOD, list(media_ids))

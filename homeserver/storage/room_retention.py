@@ -79,6 +79,12 @@ async def page(db: Reader, room_nid: int, after: int, limit: int) -> list[Aged]:
     return [Aged(row["event_nid"], row["ordering"], row["origin_server_ts"], row["json"]) for row in rows]
 
 
+async def hide(tx: Tx, expired: Mapping[int, bytes]) -> None:
+    """The same for single events."""
+    await tx.execute(_EXPIRE, list(expired), list(expired.values()))
+    await tx.execute(_UNLINK, list(expired))
+
+
 async def expire(tx: Tx, room_nid: int, expired: Mapping[int, bytes], upto: int) -> None:
     """Puts what is left of these events in the place of what they said, and goes on after a place next time."""
     await tx.execute(_EXPIRE, list(expired), list(expired.values()))
