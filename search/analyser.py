@@ -47,7 +47,7 @@ def analyse(text: str) -> Analysed:
         if len(folded) > WORD_CHARS_MAX:
             tokens = [token[:WORD_CHARS_MAX] for token in tokens]
     else:
-        normal = unicodedata.normalize("NFKC", text)
+        normal = unicodedata.normalize("NFKC", text)[:TEXT_CHARS_MAX]
         folded = fold_normal(normal)
         tokens = _cut(folded, extras)
         text = normal

@@ -1,4 +1,4 @@
-"""What somebody types into a search, as a query tree. Pure. The grammar is in docs/operating/search.md.
+"""What somebody types into a search, as a query tree. Pure. The grammar is in docs/operating/query-language.md.
 
 Words stand beside each other: all of them are wanted. Only what looks like an operator of ours is one; everything else
 is text, whatever signs it has.

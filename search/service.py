@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from homeserver.core.errors import InvalidParam
 from homeserver.core.filters import compile_types
 from homeserver.core.identifiers import RoomAlias, RoomId, UserId
 from homeserver.ports import SearchFacets, SearchFindings, SearchHit, SearchWish
@@ -19,7 +20,7 @@ from search import storage
 from search.documents import KEYS
 from search.indexer import Indexer
 from search.query import Parsed, parse, rooms_in
-from search.tiers import All, Findings, Has, Not, Query, Question, Senders, Tier, TierFault, Types
+from search.tiers import RANK_MAX, All, Findings, Has, Not, Query, Question, Senders, Tier, TierFault, Types
 from search.visibility import scope_of
 
 log = structlog.get_logger()
@@ -27,6 +28,8 @@ log = structlog.get_logger()
 # Facets count the newest so many of what is found, asked for in pages of a size that every engine gives.
 COUNTED_MAX = 50_000
 COUNTED_AT_ONCE = 5_000
+# Beyond the number of any event.
+NID_END = 2**48
 
 
 class TierSearch:
@@ -81,7 +84,9 @@ class TierSearch:
         return parse(term, me=viewer, rooms=await self._rooms(viewer, rooms_in(term)))
 
     async def _question(self, wish: SearchWish, parsed: Parsed) -> tuple[Question, bool]:
-        """And whether something that was said isn't in the tier yet."""
+        """And whether something that was said isn't in the tier yet. Raises InvalidParam."""
+        if wish.after is not None and not _is_cursor(wish.after, wish.order_by):
+            raise InvalidParam("next_batch is no token of this search")
         is_behind = not await self._indexer.flushed()
         question = Question(
             query=All((parsed.query, *_narrowed(wish))),
@@ -112,6 +117,12 @@ class TierSearch:
         ids.update({str(alias): row.room_id for alias, row in found.items()})
         families = await self._families.named(viewer, list(dict.fromkeys(ids.values())))
         return {name: frozenset(map(str, families[room_id])) for name, room_id in ids.items()}
+
+
+def _is_cursor(after: tuple[float, int], order_by: str) -> bool:
+    """Whether a tier could have given it: what comes back from outside may be any number."""
+    value, nid = after
+    return 0 <= nid < NID_END and (order_by != "rank" or 0 <= value <= RANK_MAX)
 
 
 def _month(time_ms: int) -> str:

@@ -104,7 +104,7 @@ def warm_up() -> None:
 def fold(text: str) -> str:
     """One form for all ways to write the same."""
     text = text[:TEXT_CHARS_MAX]
-    return text.lower() if text.isascii() else fold_normal(unicodedata.normalize("NFKC", text))
+    return text.lower() if text.isascii() else fold_normal(unicodedata.normalize("NFKC", text)[:TEXT_CHARS_MAX])
 
 
 @lru_cache(maxsize=16_384)

@@ -17,6 +17,7 @@ from homeserver.core.errors import InvalidParam
 from homeserver.core.events import StateKey
 from homeserver.core.filters import RoomEventFilter, compile_event_filter
 from homeserver.core.identifiers import RoomId, UserId
+from homeserver.core.visibility import VisibilityTimeline
 from homeserver.ports import MessageSearch, SearchFacets, SearchHit, SearchWish
 from homeserver.rooms.aggregations import IgnoreList, RelationReads
 from homeserver.rooms.families import RoomFamilies
@@ -28,6 +29,8 @@ from homeserver.storage.states import StateMap
 # If the gate keeps back what the index gave, a page is filled by so many questions at most.
 ROUNDS_MAX = 4
 LAST_POSITION = 2**62
+# Views of so many rooms are worked out at once, so that others aren't held up by somebody in thousands of rooms.
+ROOMS_AT_ONCE = 1_000
 _TOKEN = re.compile(r"(\d{1,18})_(-?\d{1,18})_(\d{1,18})(?:_(room_id|sender)_(.{1,255}))?", re.ASCII | re.DOTALL)
 
 
@@ -177,7 +180,10 @@ class Searching:
             named = [RoomId(room_id) for room_id in wanted.rooms]
             wanted = replace(wanted, rooms=frozenset(await self._families.with_predecessors(named)))
         rooms = await self._rooms(viewer, wanted)
-        timelines = await self._reads.gate.timelines(viewer, list(rooms.values()))
+        timelines: dict[RoomId, VisibilityTimeline] = {}
+        keys = list(rooms.values())
+        for start in range(0, len(keys), ROOMS_AT_ONCE):
+            timelines.update(await self._reads.gate.timelines(viewer, keys[start : start + ROOMS_AT_ONCE]))
         wish = SearchWish(
             term=request.term,
             keys=request.keys,

@@ -289,25 +289,13 @@ class EmbeddedIndex:
 
     def _find(self, question: Question) -> Findings:
         schema, searcher = self._schema, self._searcher()
-        asked = _all(
-            [
-                _query(schema, question.query),
-                tantivy.Query.term_set_query(schema, "key", sorted(question.keys)),
-                _range(schema, "nid", None, question.upto),
-            ]
-        )
+        order = "ranked" if question.by_rank else "time"
+        try:
+            asked, before = _asked(schema, question), _before(schema, question)
+        except (ValueError, OverflowError) as error:
+            # What this engine can't be asked says nothing of the index.
+            raise TierFault(f"no question for this index: {error}") from error
         base = _all([_scope(schema, searcher, question.scope, asked), asked])
-        if question.by_rank:
-            order, before = "ranked", None
-            if question.after is not None:
-                last = (int(question.after[0]) << _RANK_SHIFT | question.after[1]) - 1
-                before = _range(schema, order, None, last)
-        else:
-            order, before = "time", None
-            if question.after is not None:
-                value, nid = int(question.after[0]), question.after[1]
-                tied = _all([_range(schema, order, value, value), _range(schema, "nid", None, nid - 1)])
-                before = _any([_range(schema, order, None, value - 1), tied])
         wanted = base if before is None else _all([base, before])
         places, count = _search(searcher, wanted, question.limit + TIES, order)
         hits = _hits(searcher, places, by_rank=question.by_rank)
@@ -319,6 +307,27 @@ class EmbeddedIndex:
                 more, _ = _search(searcher, tied, question.limit, "nid")
                 hits = [*(hit for hit in hits if hit.cursor[0] > last_ms), *_hits(searcher, more, by_rank=False)]
         return Findings(hits[: question.limit], count if before is None else _count(searcher, base))
+
+
+def _asked(schema: tantivy.Schema, question: Question) -> tantivy.Query:
+    return _all(
+        [
+            _query(schema, question.query),
+            tantivy.Query.term_set_query(schema, "key", sorted(question.keys)),
+            _range(schema, "nid", None, question.upto),
+        ]
+    )
+
+
+def _before(schema: tantivy.Schema, question: Question) -> tantivy.Query | None:
+    """What comes behind the cursor, where there is one."""
+    if question.after is None:
+        return None
+    value, nid = int(question.after[0]), question.after[1]
+    if question.by_rank:
+        return _range(schema, "ranked", None, (value << _RANK_SHIFT | nid) - 1)
+    tied = _all([_range(schema, "time", value, value), _range(schema, "nid", None, nid - 1)])
+    return _any([_range(schema, "time", None, value - 1), tied])
 
 
 def _search(
