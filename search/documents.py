@@ -55,7 +55,7 @@ def document_of(one: StoredEvent, edit: StoredEvent | None, *, version: int, rec
     content: Any = event.content if edit is None else edit.event.content.get("m.new_content")
     if key is None or one.ordering is None or not isinstance(content, dict):
         return None
-    text = text_in(content, key, is_reply=_is_reply(event.content))[:TEXT_CHARS_MAX]
+    text = searched_text(one, edit)
     kinds, hosts = _kinds(event.type, content, text) if key == BODY else (frozenset[str](), [])
     if not text.strip() and not kinds:
         return None
@@ -81,6 +81,15 @@ def document_of(one: StoredEvent, edit: StoredEvent | None, *, version: int, rec
         mentions=_mentions(content),
         thread_root=relation.event_id if relation is not None and relation.rel_type == THREAD else None,
     )
+
+
+def searched_text(one: StoredEvent, edit: StoredEvent | None) -> str:
+    """The text that a document is analysed from."""
+    key = key_of(one.event)
+    content: Any = one.event.content if edit is None else edit.event.content.get("m.new_content")
+    if key is None or not isinstance(content, dict):
+        return ""
+    return text_in(content, key, is_reply=_is_reply(one.event.content))[:TEXT_CHARS_MAX]
 
 
 def text_in(content: Mapping[str, Any], key: str, *, is_reply: bool = False) -> str:

@@ -38,7 +38,7 @@ async def read_events(db: Reader, ids: Collection[EventId], version: int) -> Sai
     nids = {nid for ones in children.values() for child in ones if child.rel_type == "m.replace" for nid in child.nids}
     edits = {one.nid: one for one in await events.by_nids(db, nids)} if nids else {}
     received = await storage.received(db, [one.nid for one in found]) if found else {}
-    said = [(one, _latest(one, children[one.event.event_id], edits)) for one in shown]
+    said = [(one, latest_edit(one, children[one.event.event_id], edits)) for one in shown]
     documents, refused = await asyncio.to_thread(_documents, said, version, received)
     kept = {document.event_nid for document in documents}
     gone = [
@@ -75,9 +75,10 @@ def _documents(
     return made, refused
 
 
-def _latest(
+def latest_edit(
     one: StoredEvent, children: Sequence[relations.Children], edits: Mapping[int, StoredEvent]
 ) -> StoredEvent | None:
+    """The edit that says what an event says now."""
     for child in children:
         if child.rel_type == "m.replace":
             for nid in child.nids:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homeserver.accounts.server_notices import ServerNotices
+from homeserver.assembly.archive import build_archive
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
 from homeserver.config import Config
@@ -36,7 +37,8 @@ class SearchParts:
 
 async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> SearchParts:
     db, clock = base.world.db, base.world.clock
-    engine = engine_of(base.config)
+    archive = await build_archive(base, parts.journal)
+    engine = archive.beside(engine_of(base.config))
     generation = live_number(await generations(db, engine.name))
     opened = engine.open(generation, True)
     index = CurrentTier(opened)
@@ -57,6 +59,7 @@ async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> 
     base.tasks.at_end(upkeep.close)
     base.tasks.forever(indexer.run, name="search")
     base.tasks.forever(upkeep.run, name="search_upkeep")
+    archive.start(base, indexer)
     base.keepers["search_index"] = IndexKeeper(indexer, clock)
     base.tasks.start(asyncio.to_thread(warm_up), name="search_tables")
     return SearchParts(search=TierSearch(db, index, indexer, families), indexer=indexer)

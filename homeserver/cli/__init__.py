@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from homeserver.cli.archive import archive_group
 from homeserver.cli.audit import audit_group
 from homeserver.cli.command import Failed, Misused, hansa, say_error
 from homeserver.cli.configuration import config_group
@@ -38,6 +39,7 @@ for _command in (
     event_trace,
     audit_group,
     search_group,
+    archive_group,
     hold_group,
     erase_user,
     export_group,

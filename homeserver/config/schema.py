@@ -13,6 +13,7 @@ from typing import Literal
 from immutables import Map
 
 from homeserver.config import checks
+from homeserver.config.archive import Archive
 from homeserver.config.options import Secret, option, section
 from homeserver.config.search import Search
 from homeserver.config.sign_in import Captcha, CasService, Email, JwtLogin, Ldap, ServerNotices, SsoProvider, Webhooks
@@ -539,6 +540,7 @@ class Config:
     presence: Presence = section(Presence(), "Who is there.")
     push: Push = section(Push(), "Notifications to phones.")
     search: Search = section(Search(), "Search in messages.")
+    archive: Archive = section(Archive(), "The cold archive of messages.")
     rate_limits: RateLimits = section(RateLimits(), "What one user, address or room may ask.")
     limits: Limits = section(Limits(), "What one request may take.")
     federation: Federation = section(Federation(), "Other servers.")

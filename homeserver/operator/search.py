@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from homeserver.assembly.archive import archive_reader
 from homeserver.assembly.search import engine_of, readers_of
 from homeserver.config import Config
 from homeserver.operator.database import connected
@@ -55,8 +56,8 @@ async def reindex(config: Config, clock: Clock, progress: Progress) -> None:
 
 @asynccontextmanager
 async def verification(config: Config, clock: Clock) -> AsyncIterator[Verification]:
-    async with connected(config, clock) as db:
-        yield Verification(db, engine_of(config), clock, readers_of(config))
+    async with connected(config, clock) as db, archive_reader(config, db, clock) as cold:
+        yield Verification(db, engine_of(config), clock, readers_of(config), cold.without_kept)
 
 
 async def verify(config: Config, clock: Clock, progress: Progress, *, repairs: bool) -> tuple[Verdict, Verdict | None]:

@@ -25,6 +25,10 @@ class Generational(RenewableTier, Protocol):
         """Nothing of it is left. Raises TierFault."""
         ...
 
+    async def let_go(self, documents: Sequence[Gone]) -> None:
+        """Removes these without a trace: the archive has them. They can be written again. Raises TierFault."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -154,6 +154,16 @@ class ElasticIndex:
                     await self._bulk([orjson.dumps(one) for one in ids])
                     await self._client.indices.refresh(index=self._names.pattern)
 
+    async def let_go(self, documents: Sequence[Gone]) -> None:
+        """Removes these without a trace. Raises TierFault."""
+        async with self._changing, _faults():
+            await self._opened()
+            places = await self._places(documents)
+            ids = [{"delete": {"_index": index, "_id": event_id}} for event_id, index in places.items()]
+            if ids:
+                self._is_refreshed = False
+                await self._bulk([orjson.dumps(one) for one in ids])
+
     async def count(self) -> int:
         """How many events it finds. Raises TierFault."""
         async with _faults():

@@ -149,7 +149,13 @@ class EmbeddedIndex:
 
     async def forget_rooms(self, room_nids: Sequence[int]) -> None:
         async with self._writing:
-            await self._to_the_end(lambda: self._forget(room_nids))
+            await self._to_the_end(lambda: self._remove("room", room_nids))
+
+    async def let_go(self, documents: Sequence[Gone]) -> None:
+        """Removes these without a trace. Raises IndexBroken."""
+        if documents:
+            async with self._writing:
+                await self._to_the_end(lambda: self._remove("nid", [one.event_nid for one in documents]))
 
     async def count(self) -> int:
         """How many events it finds."""
@@ -261,10 +267,10 @@ class EmbeddedIndex:
         )
         return {int(nid or 0): int(version or 0) for nid, version in found}
 
-    def _forget(self, room_nids: Sequence[int]) -> None:
+    def _remove(self, field: str, numbers: Sequence[int]) -> None:
         index, writer = self._opened()
-        for room_nid in room_nids:
-            writer.delete_documents_by_term("room", room_nid)
+        for number in numbers:
+            writer.delete_documents_by_term(field, number)
         writer.commit()
         index.reload()
 

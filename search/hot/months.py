@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 _FIRST_MS = int(datetime(2014, 1, 1, tzinfo=UTC).timestamp()) * 1000
 _LAST_MS = int(datetime(2099, 12, 1, tzinfo=UTC).timestamp()) * 1000
 
+BOUNDS_S = (_FIRST_MS // 1000, _LAST_MS // 1000)
+
 
 def month_of(received_ms: int) -> str:
     """Of a time in milliseconds, in UTC: 2025-03."""

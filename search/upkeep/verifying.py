@@ -6,12 +6,12 @@ what was said meanwhile is no damage.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from homeserver.runtime.clock import Clock
 from homeserver.storage import journal_cursors
-from homeserver.storage.database import Database, Reader
+from homeserver.storage.database import Database
 from search import storage as letters
 from search.hot.months import month_of
 from search.reading import concerned_by, read_events
@@ -53,11 +53,19 @@ class Verdict:
 class Verification:
     """Of the generation that answers."""
 
-    def __init__(self, db: Database, engine: Engine, clock: Clock, open_tier: Callable[[int], CountedTier]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        engine: Engine,
+        clock: Clock,
+        open_tier: Callable[[int], CountedTier],
+        without_archived: Callable[[Sequence[Document]], Awaitable[Sequence[Document]]] | None = None,
+    ) -> None:
         self._db = db
         self._engine = engine
         self._clock = clock
         self._open_tier = open_tier
+        self._without_archived = without_archived
 
     async def compare(self, seen: Seen) -> Verdict:
         """Reads all of it; `seen` hears how far it is. Raises TierFault."""
@@ -99,7 +107,7 @@ class Verification:
         position = 0
         while nids := await after(self._db, position, upto, BATCH):
             position = nids[-1]
-            for document in await _said(self._db, nids, refused):
+            for document in await self._said(nids, refused):
                 # An edit leads to its original as well: each is counted where it stands itself.
                 if document.event_nid in set(nids):
                     group = month_of(document.received_ms), document.room_nid
@@ -138,11 +146,13 @@ class Verification:
         position = 0
         while nids := await storage.of_room(self._db, room_nid, position, BATCH):
             position = nids[-1]
-            for document in await _said(self._db, nids, refused):
+            for document in await self._said(nids, refused):
                 if month_of(document.received_ms) == month:
                     yield document
 
-
-async def _said(db: Reader, nids: list[int], refused: frozenset[str]) -> list[Document]:
-    said = await read_events(db, await concerned_by(db, nids), 0)
-    return [one for one in said.documents if one.event_id not in refused]
+    async def _said(self, nids: list[int], refused: frozenset[str]) -> list[Document]:
+        said = await read_events(self._db, await concerned_by(self._db, nids), 0)
+        documents = said.documents
+        if self._without_archived is not None:
+            documents = await self._without_archived(documents)
+        return [one for one in documents if one.event_id not in refused]

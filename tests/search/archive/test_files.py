@@ -1,0 +1,131 @@
+"""The archive's files: they find what a look at every document finds, read little, and damage is never an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyroaring import BitMap64
+
+from search.archive import building
+from search.archive.evaluating import evaluate
+from search.archive.rows import COLUMNS
+from search.archive.spelling import Spelling
+from search.archive.terms import Damaged
+from search.tiers import Document, Findings, Question, Term
+from tests.kit import search_oracle as oracle
+from tests.kit.archive_files import build, opened
+from tests.search.test_embedded import ANY
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    documents=oracle.documents(),
+    questions=st.lists(oracle.questions(), min_size=1, max_size=8),
+    hidden=st.frozensets(st.integers(1, 12), max_size=3),
+    group_rows=st.sampled_from((1, 3, 100)),
+)
+def test_a_file_finds_what_the_oracle_finds(
+    tmp_path: Path, documents: Sequence[Document], questions: list[Question], hidden: frozenset[int], group_rows: int
+) -> None:
+    """T-G8: the same hits, order and counts as the brute force, and so as the hot tiers; nothing that is hidden."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(building, "GROUP_ROWS", group_rows)
+        built = build(tmp_path, documents)
+    file, _ = opened(tmp_path, built)
+    shown = [one for one in documents if one.event_nid not in hidden]
+    for question in questions:
+        following: Question | None = question
+        while following is not None:
+            found = evaluate(file, following, BitMap64(hidden))
+            assert Findings(found.hits, found.count) == oracle.find(shown, following)
+            is_full = len(found.hits) == following.limit
+            following = replace(following, after=found.hits[-1].cursor) if is_full else None
+
+
+@given(st.text("abc", max_size=7), st.text("abc", max_size=7), st.sampled_from((1, 2)))
+def test_spelling_is_what_the_oracle_counts(one: str, other: str, distance: int) -> None:
+    assert Spelling(one, distance).is_alike(other) == (oracle.edits(one, other) <= distance)
+
+
+def some(count: int, text: str = "hello world, hello again") -> list[Document]:
+    from search.analyser import analyse
+
+    found = analyse(oracle.TEXTS[0])
+    return [
+        Document(
+            event_nid=nid,
+            room_nid=1,
+            place=nid,
+            source_nid=nid,
+            version=nid,
+            received_ms=nid,
+            origin_server_ts=nid,
+            event_id=f"$event{nid}",
+            room_id="!one:a",
+            sender="@alice:a",
+            type="m.room.message",
+            key="content.body",
+            tokens=found.tokens,
+            extras=[*found.extras, f"only{nid}"],
+        )
+        for nid in range(1, count + 1)
+    ]
+
+
+@pytest.mark.slow
+def test_a_rare_word_costs_little(tmp_path: Path) -> None:
+    """What a question reads is what the words point to, not the file."""
+    built = build(tmp_path, some(40_000))
+    file, parts = opened(tmp_path, built)
+    parts.bytes_read = 0
+    found = evaluate(file, replace(ANY, query=Term("only17")), BitMap64())
+    assert [hit.event_nid for hit in found.hits] == [17]
+    assert 0 < parts.bytes_read < 200_000 < built.parquet.size_bytes + built.terms.size_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.terms"])
+def test_no_flipped_byte_is_an_answer(tmp_path: Path, name: str) -> None:
+    """T-O7: whatever byte of a file changes, a question is answered rightly or fails; never wrongly."""
+    documents = some(40)
+    built = build(tmp_path, documents)
+    path = tmp_path / name
+    whole = path.read_bytes()
+    questions = [ANY, replace(ANY, query=Term("hello")), replace(ANY, query=Term("only7"), by_rank=True)]
+    expected = [oracle.find(documents, question) for question in questions]
+    failures = 0
+    for at in range(0, len(whole), 41):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x11]) + whole[at + 1 :])
+        for question, right in zip(questions, expected, strict=True):
+            try:
+                file, _ = opened(tmp_path, built)
+                found = evaluate(file, question, BitMap64())
+            except Damaged:
+                failures += 1
+            else:
+                assert Findings(found.hits, found.count) == right
+    assert failures
+
+
+@pytest.mark.slow
+def test_others_read_the_files_as_plain_parquet(tmp_path: Path) -> None:
+    """docs/operating/archive-format.md promises these columns to every reader of Parquet."""
+    build(tmp_path, some(40))
+    table = f"read_parquet('{tmp_path}/rows.parquet')"
+    names = [row[0] for row in duckdb.connect().execute(f"DESCRIBE SELECT * FROM {table}").fetchall()]
+    assert names == list(COLUMNS)
+    found = (
+        duckdb.connect()
+        .execute(f"SELECT sender, count(*) FROM {table} WHERE body ILIKE '%hello%' GROUP BY sender")
+        .fetchall()
+    )
+    assert found == [("@alice:a", 40)]
+    page = duckdb.connect().execute(f"SELECT event_id FROM {table} WHERE place > 10 ORDER BY place LIMIT 2").fetchall()
+    assert page == [("$event11",), ("$event12",)]
