@@ -35,16 +35,9 @@ class PduChecks:
         Keys are fetched once for each server, signatures are checked in threads.
         """
         if len(pdus) > _INLINE_MAX:
-            parsed = await asyncio.to_thread(_parse_all, version, pdus)
+            parsed, wanted, owners = await asyncio.to_thread(_parse_all, version, pdus)
         else:
-            parsed = _parse_all(version, pdus)
-        wanted: list[Signed] = []
-        owners: list[int] = []
-        for index, event in enumerate(parsed):
-            if isinstance(event, Event):
-                for signed in _signatures(event):
-                    wanted.append(signed)
-                    owners.append(index)
+            parsed, wanted, owners = _parse_all(version, pdus)
         verdicts = await self._keys.verify(wanted) if wanted else []
         for index, signed, verdict in zip(owners, wanted, verdicts, strict=True):
             if verdict is not Verdict.VALID and isinstance(parsed[index], Event):
@@ -55,8 +48,17 @@ class PduChecks:
         return (await self.check(version, [pdu]))[0]
 
 
-def _parse_all(version: RoomVersion, pdus: Sequence[Any]) -> list[Checked]:
-    return [_parse(version, pdu) for pdu in pdus]
+def _parse_all(version: RoomVersion, pdus: Sequence[Any]) -> tuple[list[Checked], list[Signed], list[int]]:
+    """The events, the signatures that they need, and the event's place in the list for each of these."""
+    parsed = [_parse(version, pdu) for pdu in pdus]
+    wanted: list[Signed] = []
+    owners: list[int] = []
+    for index, event in enumerate(parsed):
+        if isinstance(event, Event):
+            for signed in _signatures(event):
+                wanted.append(signed)
+                owners.append(index)
+    return parsed, wanted, owners
 
 
 def _parse(version: RoomVersion, pdu: Any) -> Checked:

@@ -28,6 +28,8 @@ from homeserver.storage.database import Database
 SERVERS_MAX = 20_000
 # A signature that names so many keys is checked by the first of them.
 KEYS_TRIED_MAX = 4
+# More signatures than this have their keys looked up in a thread: about 2 ms of work.
+_INLINE_MAX = 200
 _CHECKED_INLINE_MAX = 4
 _CHECKED_PER_THREAD = 64
 # After an answer that didn't help (it lacks the key, or isn't valid for long enough), and after no answer.
@@ -88,15 +90,10 @@ class Keys:
         A server that doesn't answer costs what waits for it up to the fetcher's time-outs, once.
         """
         await self._obtain(requests)
-        checks: list[tuple[bytes, object, bytes]] = []
-        verdicts: list[Verdict | int] = []
-        for request in requests:
-            row, verdict = self._choose(request)
-            if row is None:
-                verdicts.append(verdict)
-            else:
-                verdicts.append(len(checks))
-                checks.append((request.message, request.signatures[row.key_id], row.verify_key))
+        if len(requests) > _INLINE_MAX:
+            checks, verdicts = await asyncio.to_thread(self._chosen, requests)
+        else:
+            checks, verdicts = self._chosen(requests)
         results = await _checked(checks)
         return [
             verdict if isinstance(verdict, Verdict) else Verdict.VALID if results[verdict] else Verdict.WRONG
@@ -119,6 +116,19 @@ class Keys:
 
     # --- which key
 
+    def _chosen(self, requests: Sequence[Signed]) -> tuple[list[tuple[bytes, object, bytes]], list[Verdict | int]]:
+        """What is to be checked with which key; for each request its place among the checks, or why there is none."""
+        checks: list[tuple[bytes, object, bytes]] = []
+        verdicts: list[Verdict | int] = []
+        for request in requests:
+            row, verdict = self._choose(request)
+            if row is None:
+                verdicts.append(verdict)
+            else:
+                verdicts.append(len(checks))
+                checks.append((request.message, request.signatures[row.key_id], row.verify_key))
+        return checks, verdicts
+
     def _choose(self, request: Signed) -> tuple[KeyRow | None, Verdict]:
         """A key that this signature is to be checked with, or why there is none."""
         key_ids = _usable(request.signatures)
@@ -136,17 +146,22 @@ class Keys:
             return {row.key_id: row for row in self._own.rows()}
         return self._known.get(server, {})
 
-    def _lacks(self, request: Signed) -> bool:
-        return self._choose(request)[1] in (Verdict.KEY_UNKNOWN, Verdict.KEY_NOT_VALID)
+    def _lacking(self, requests: Sequence[Signed]) -> list[Signed]:
+        """Those that no key is known for. Only reads: a thread may do it."""
+        missing = (Verdict.KEY_UNKNOWN, Verdict.KEY_NOT_VALID)
+        return [request for request in requests if self._choose(request)[1] in missing]
 
     # --- where keys come from
 
     async def _obtain(self, requests: Sequence[Signed]) -> None:
-        lacking = [request for request in requests if self._lacks(request)]
+        if len(requests) > _INLINE_MAX:
+            lacking = await asyncio.to_thread(self._lacking, requests)
+        else:
+            lacking = self._lacking(requests)
         unread = {request.server_name for request in lacking} - self._known.keys()
         if unread:
             self._remember(await server_keys.keys(self._db, unread), unread)
-            lacking = [request for request in lacking if self._lacks(request)]
+            lacking = self._lacking(lacking)
         wanted: dict[ServerName, dict[str, int]] = {}
         for request in lacking:
             ids = wanted.setdefault(request.server_name, {})

@@ -47,6 +47,7 @@ async def test_a_deleted_room_can_be_joined_anew(here: RunningServer, there: Run
         return (await bob.get("/rooms/{}/event/{}", room, event_id)).status == 200
 
     await until(is_there)
+    (await alice.get("/rooms/{}/joined_members", room)).ok()  # until all of it is known
     joined = (await alice.sync())["rooms"]["join"]
     assert list(joined) == [room]
 

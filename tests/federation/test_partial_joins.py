@@ -14,13 +14,14 @@ from federation.client import FederationError, path_of
 from homeserver.core.identifiers import RoomId, ServerName
 from homeserver.rooms.arrivals import Arrival, Fate
 from homeserver.web.outgoing import Outgoing, OutgoingError
-from tests.federation.test_rooms import bodies, join, join_through, members, name_of
+from tests.federation.test_rooms import bodies, members, name_of
 from tests.kit.authority import Authority
 from tests.kit.dag import make_event
 from tests.kit.federation import federated_server, free_port
 from tests.kit.network import Network
 from tests.kit.postgres import PostgresForTests
 from tests.kit.server import Client, RunningServer
+from tests.kit.sliding import SlidingClient, window
 from tests.kit.until import a_moment, until
 
 V1 = "/_matrix/federation/v1"
@@ -70,6 +71,11 @@ async def a_room(here: RunningServer, **body: Any) -> tuple[Client, str]:
     for name in ("bob", "carol"):
         await (await here.user(name)).join(room_id)
     return alice, room_id
+
+
+async def join(user: Client, room_id: str, through: RunningServer) -> None:
+    """In the room, whatever is known of it."""
+    (await user.post(f"/join/{{}}?server_name={name_of(through)}", room_id)).ok()
 
 
 async def joined(user: Client, **query: Any) -> dict[str, Any]:
@@ -238,10 +244,47 @@ async def test_another_server_is_asked_where_the_first_fails(
         await join(dan, room_id, here)
         await members(dan, room_id)
         eve = await there.user("eve")
-        await join_through(eve, room_id, name_of(here))
+        await join(eve, room_id, here)
         held.deaf.add(name_of(here))
         held.go.set()
         assert len(await members(eve, room_id)) == 5
         assert held.asked[0] == name_of(here) and name_of(third) in held.asked
         assert ServerName(name_of(third)) in await there.hansa.outbound.sender.servers_in(RoomId(room_id))  # type: ignore[union-attr]
         assert await whole_state(eve, room_id) == await whole_state(alice, room_id)
+
+
+async def test_sliding_sync_counts_the_members_once_they_are_known(
+    here: RunningServer, there: RunningServer, held: Held
+) -> None:
+    alice, room_id = await a_room(here)
+    await alice.send(room_id, "moin")
+    eve = await there.user("eve")
+    await join(eve, room_id, here)
+    sliding, lists = SlidingClient(eve), {"all": window()}
+    room = (await sliding.sync(lists=lists))["rooms"][room_id]
+    assert room["initial"] and room["name"] == "Town" and room["joined_count"] == 1
+    held.go.set()
+    await members(eve, room_id)
+    assert (await sliding.sync(lists=lists))["rooms"][room_id]["joined_count"] == 4
+
+
+async def test_keys_that_changed_meanwhile_are_looked_at_again(
+    here: RunningServer, there: RunningServer, held: Held
+) -> None:
+    """Whoever turns out to be in the room, and had other devices since, is told to clients."""
+    alice, room_id = await a_room(here)
+    eve = await there.user("eve")
+    await join(eve, room_id, here)
+    since = (await eve.sync(filter=LAZY))["next_batch"]
+    keys = {"user_id": alice.user_id, "device_id": alice.device_id, "algorithms": [], "keys": {}, "signatures": {}}
+    (await alice.post("/keys/upload", body={"device_keys": keys})).ok()
+
+    async def heard() -> bool:
+        versions = "SELECT version FROM remote_device_lists WHERE user_id = $1"
+        return await there.db.fetchval(versions, alice.user_id) is not None
+
+    await until(heard)
+    later = (await eve.sync(filter=LAZY, since=since))["next_batch"]
+    held.go.set()
+    await members(eve, room_id)
+    assert (await eve.sync(filter=LAZY, since=later))["device_lists"]["changed"] == [alice.user_id]

@@ -227,7 +227,8 @@ class SlidingRooms:
     ) -> None:
         """Which state events each wish tells: all that is wanted, or what of it changed, and members as needed."""
         numbers = self._reads.numbers
-        searched = [wish for wish in wishes if wish.is_initial or wish.known_state is not None]
+        searched = [w for w in wishes if w.is_initial or w.known_state is not None or _lacks_members(w)]
+        wanting = {id(wish) for wish in searched}
         exact = {key for wish in searched for key in wish.config.state.exact()}
         needed = {id(wish): self._members_needed(viewer, wish) for wish in wishes}
         lazy: set[StateKey] = {(MEMBER, user_id) for users in needed.values() for user_id in users}
@@ -237,7 +238,7 @@ class SlidingRooms:
         for wish in wishes:
             state, wanted = full[wish.room.nid], wish.config.state
             chosen: dict[int, None] = {}  # in order, each once
-            if wish.is_initial or wish.known_state is not None:
+            if id(wish) in wanting:
                 chosen.update(dict.fromkeys(_matching(wish, state, found, keys)))
             for (kind, key), nid in wish.changed.items():
                 if wanted.wants(kind, key) or (wanted.is_lazy and kind == MEMBER and not wish.is_limited):
@@ -344,7 +345,18 @@ class SlidingRooms:
 
 
 def _has_moved(wish: Wish) -> bool:
-    return any(kind == MEMBER for kind, _ in wish.changed)
+    return _is_made_whole(wish) or any(kind == MEMBER for kind, _ in wish.changed)
+
+
+def _is_made_whole(wish: Wish) -> bool:
+    """Whether members that were missing are known since what the client has."""
+    return not wish.is_initial and wish.room.whole_at > wish.since
+
+
+def _lacks_members(wish: Wish) -> bool:
+    """Whether the client wants all members, and was told of those who were known."""
+    wanted = wish.config.state
+    return _is_made_whole(wish) and not wanted.is_lazy and wanted.wants(MEMBER, "@any:example.org")
 
 
 def _matching(
