@@ -11,6 +11,7 @@ import pytest
 from homeserver.cli import run_command
 from homeserver.storage.database import Database
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
+from tests.kit.until import until
 
 PASSWORD = "correct horse battery"
 # What stays: the name, so that nobody else gets it; what others saw; files and who sent them.
@@ -71,7 +72,12 @@ async def test_nothing_stays_of_a_deactivated_account(server: RunningServer, dat
     assert len(before - STAYS) > 8, before
     answer = await alice.post("/account/deactivate", body={"auth": password_of(alice), "erase": True})
     assert answer.status == 200, answer.body
-    assert await tables_with(database, alice.user_id) <= STAYS
+
+    async def is_gone() -> bool:
+        # The directory of users is told of it a moment later.
+        return await tables_with(database, alice.user_id) <= STAYS
+
+    await until(is_gone)
     assert (await alice.get("/account/whoami")).status == 401
 
 
