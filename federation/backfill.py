@@ -39,7 +39,7 @@ class Backfill:
         self._reads = reads
         self._clock = clock
         self._server_name = server_name
-        # Gaps that nobody could fill just now: room, and the event at its edge.
+        # Gaps that nobody could fill just now: room, and the event that is missing.
         self._shared: dict[int, tuple[Map[UserId, str], bool]] = {}
         self._failed: dict[tuple[RoomId, EventId], int] = {}
 
@@ -48,15 +48,14 @@ class Backfill:
         room = await self._reads.room(room_id)
         if room is None or not self._is_shared(room):
             return False
-        edges = await self._reads.gaps_between(room, floor, place, 1)
-        if not edges or self._has_failed(room.room_id, edges[0]):
+        gap = await self._reads.last_gap(room, floor, place)
+        if gap is None or self._has_failed(room.room_id, gap[1]):
             return False
-        edge = edges[0]
         servers = [server for server in joined_servers(room) if server != self._server_name][:SERVERS_TRIED_MAX]
         for server in servers:
-            if await self._from(server, room, edge, EVENTS_MAX):
+            if await self._from(server, room, gap, EVENTS_MAX):
                 return True
-        self._remember(room.room_id, edge)
+        self._remember(room.room_id, gap[1])
         return False
 
     async def find_at(self, room_id: RoomId, timestamp_ms: int, *, later: bool) -> tuple[EventId, int] | None:
@@ -78,9 +77,11 @@ class Backfill:
                     break
         return None
 
-    async def _from(self, server: ServerName, room: Room, edge: EventId, limit: int) -> bool:
+    async def _from(self, server: ServerName, room: Room, gap: tuple[EventId, EventId], limit: int) -> bool:
+        edge, missing = gap
         try:
-            pdus = await self._tools.peers.backfill(server, room.room_id, [edge], limit)
+            # From what is missing: between it and the edge there may be any number of events that were refused.
+            pdus = await self._tools.peers.backfill(server, room.room_id, [missing, edge], limit)
         except (Unreachable, FederationError) as fault:
             log.info("backfill_not_had", server=server, room_id=room.room_id, reason=str(fault))
             return False
@@ -108,11 +109,11 @@ class Backfill:
                 self._shared.pop(next(iter(self._shared)))
         return known[1]
 
-    def _has_failed(self, room_id: RoomId, edge: EventId) -> bool:
-        until_ms = self._failed.get((room_id, edge))
+    def _has_failed(self, room_id: RoomId, missing: EventId) -> bool:
+        until_ms = self._failed.get((room_id, missing))
         return until_ms is not None and until_ms > self._clock.now_ms()
 
-    def _remember(self, room_id: RoomId, edge: EventId) -> None:
+    def _remember(self, room_id: RoomId, missing: EventId) -> None:
         if len(self._failed) >= ROOMS_REMEMBERED_MAX:
             self._failed.clear()
-        self._failed[room_id, edge] = self._clock.now_ms() + AGAIN_AFTER_MS
+        self._failed[room_id, missing] = self._clock.now_ms() + AGAIN_AFTER_MS

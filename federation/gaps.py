@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import structlog
 from immutables import Map
 
+from federation.budgets import Budget
 from federation.client import FederationError, Unreachable
 from federation.pdu_checks import PduChecks
 from federation.peers import Peers
@@ -22,6 +23,7 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.incoming import Incoming
 from homeserver.rooms.residents import Room
 from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.runtime.clock import Clock
 from homeserver.storage.events import REJECTED, StoredEvent
 from homeserver.storage.states import StateMap
 
@@ -70,8 +72,9 @@ def leading_to(event: Event, found: Collection[Event], placed: Collection[EventI
 class Gaps:
     """Fetches what is missing. Everything kept was checked; what can't be had is left out."""
 
-    def __init__(self, tools: Tools, server_name: ServerName) -> None:
+    def __init__(self, tools: Tools, server_name: ServerName, clock: Clock) -> None:
         self.tools = tools
+        self._budget = Budget(clock)
         self._server_name = server_name
 
     async def events_between(self, room: Room, event: Event, origin: ServerName) -> list[Event]:
@@ -82,6 +85,7 @@ class Gaps:
         pdus: list[object] = []
         for server in self._askable(room, origin):
             try:
+                self._spend(room, server)
                 pdus = await self.tools.peers.missing_events(
                     server,
                     room.room_id,
@@ -122,6 +126,7 @@ class Gaps:
 
     async def _state_after(self, room: Room, prev_id: EventId, origin: ServerName) -> StateMap | None:
         try:
+            self._spend(room, origin)
             state_ids, chain_ids = await self.tools.peers.state_ids(origin, room.room_id, prev_id)
             if len(state_ids) + len(chain_ids) > STATE_EVENTS_MAX:
                 return None
@@ -145,6 +150,7 @@ class Gaps:
             if not await self._missing(event.auth_event_ids):
                 continue
             try:
+                self._spend(room, origin)
                 pdus = await self.tools.peers.event_auth(origin, room.room_id, event.event_id)
                 await self._keep(room, pdus[:STATE_EVENTS_MAX])
             except (Unreachable, FederationError) as fault:
@@ -160,7 +166,13 @@ class Gaps:
             await self._one_by_one(room, sorted(missing), origin)
             missing = await self._missing(wanted)
         if missing:
+            self._spend(room, origin)
             await self._keep(room, await self.tools.peers.state(origin, room.room_id, event_id))
+
+    def _spend(self, room: Room, server: ServerName) -> None:
+        """Raises Unreachable for a server that was asked about a room too often just now."""
+        if not self._budget.spend(server, room.room_id):
+            raise Unreachable(server, "it was asked enough about this room for now")
 
     async def _missing(self, event_ids: Collection[EventId]) -> set[EventId]:
         return set(event_ids) - (await self.tools.event_store.by_ids(set(event_ids))).keys()
@@ -171,6 +183,7 @@ class Gaps:
         async def one(event_id: EventId) -> object:
             async with gate:
                 try:
+                    self._spend(room, origin)
                     return await self.tools.peers.event(origin, event_id)
                 except (Unreachable, FederationError):
                     return None

@@ -17,7 +17,7 @@ from federation.pdu_checks import PduChecks
 from federation.peers import Peers
 from federation.resync import Resync
 from federation.room_access import is_in, joined_servers
-from federation.room_told import shown_state
+from federation.room_told import public_rooms_told, shown_state
 from federation.templates import filled
 from homeserver.core.errors import Forbidden, InvalidEvent, MatrixError, NotFound, RemoteFault, RuleBroken
 from homeserver.core.events import Draft, Event
@@ -188,7 +188,7 @@ class FederatedRooms:
 
     async def public_rooms(self, server: ServerName, query: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
-            return await self._peers.public_rooms(server, query)
+            return public_rooms_told(await self._peers.public_rooms(server, query))
         except (Unreachable, FederationError) as fault:
             raise fault.as_matrix_error() from None
 

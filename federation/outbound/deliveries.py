@@ -37,6 +37,8 @@ _CHANGES_AT_ONCE = EDUS_PER_TRANSACTION // 2
 _SAME_AGAIN = 1
 # The other side won't take this one, whenever it comes: waiting would hold up all that follows.
 _WONT_TAKE = (400, 413)
+# So often a refused transaction is halved: enough to find one thing among all that a transaction may have.
+_REFUSALS_MAX = 8
 
 
 class Stopped(Exception):
@@ -248,7 +250,16 @@ class Deliveries:
             if edus:
                 await self._transmit(destination, Transaction(self._next_id(), (), tuple(edus)))
 
-    async def _transmit(self, destination: Destination, transaction: Transaction) -> None:
+    async def _transmit_parts(self, destination: Destination, refused: Transaction, refusals: int) -> None:
+        """What is left of a refused transaction without the one thing in it that won't be taken. Raises Stopped."""
+        parts = refused.halves() if refusals < _REFUSALS_MAX else ()
+        if not parts:
+            names = {"pdus": len(refused.pdus), "edus": len(refused.edus)}
+            log.warning("left_out_of_transaction", destination=destination.name, **names)
+        for part in parts:
+            await self._transmit(destination, part, refusals=refusals + 1)
+
+    async def _transmit(self, destination: Destination, transaction: Transaction, *, refusals: int = 0) -> None:
         """Returns once it has arrived, or will never be taken. Raises Stopped."""
         name = destination.name
         body = {
@@ -269,7 +280,10 @@ class Deliveries:
                     await self._clock.sleep(min(max(wait_s, 0.1), LIMITED_WAIT_S_MAX))
                     continue
                 log.warning("transaction_refused", destination=name, status=error.status, errcode=error.errcode)
-                if error.status in _WONT_TAKE or error.status == 200:
+                if error.status in _WONT_TAKE:
+                    await self._transmit_parts(destination, transaction, refusals)
+                    return
+                if error.status == 200:
                     return
                 self._reachability.failed(name, f"it answers {error.status} {error.errcode}")
             else:

@@ -34,6 +34,21 @@ class Transaction:
     pdus: tuple[QueuedPdu, ...]
     edus: tuple[dict[str, Any], ...]
 
+    def halves(self) -> tuple[Transaction, ...]:
+        """The same in two, under ids of their own; nothing where there is but one thing in it."""
+        items: list[QueuedPdu | dict[str, Any]] = [*self.pdus, *self.edus]
+        if len(items) < 2:
+            return ()
+        parts = items[: len(items) // 2], items[len(items) // 2 :]
+        return tuple(
+            Transaction(
+                f"{self.txn_id}{suffix}",
+                tuple(item for item in part if isinstance(item, QueuedPdu)),
+                tuple(item for item in part if not isinstance(item, QueuedPdu)),
+            )
+            for suffix, part in zip("ab", parts, strict=True)
+        )
+
 
 @dataclass(slots=True)
 class Destination:

@@ -52,7 +52,7 @@ class FederatedRoomParts:
 def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationParts) -> FederatedRoomParts:
     peers, checks = Peers(transport.client), PduChecks(transport.keys)
     tools = Tools(peers, checks, parts.incoming, parts.store, parts.numbers)
-    gaps = Gaps(tools, base.server_name)
+    gaps = Gaps(tools, base.server_name, base.world.clock)
     own = OwnSide(signer=base.signer, clock=base.world.clock, randomness=base.world.randomness)
     intake = RoomIntake(base.world.db, parts.rooms, parts.store, gaps, base.world.clock)
     intake.figures = IntakeFigures(base.metrics, base.world.clock)

@@ -129,12 +129,11 @@ class GraphReads:
             changes.append((ordering, best))
         return changes
 
-    async def gaps_between(self, room: Room, floor: int, place: int, limit: int) -> list[EventId]:
-        """Events at the edges of gaps within these places, the last first: where to ask others to go on from."""
-        gaps = await forks.gaps_between(self._db, room.nid, floor, place, limit)
-        nids = {gap.event_nid for gap in gaps}
-        stored = await self._events.by_nids(nids)
-        return [one.event.event_id for one in stored.values()]
+    async def last_gap(self, room: Room, floor: int, place: int) -> tuple[EventId, EventId] | None:
+        """The event at the edge of the last gap within these places, and one that is missing before it."""
+        gaps = await forks.gaps_between(self._db, room.nid, floor, place, 1)
+        stored = await self._events.by_nids([gap.event_nid for gap in gaps])
+        return next(((stored[gap.event_nid].event.event_id, gap.missing_id) for gap in gaps), None)
 
     async def room(self, room_id: RoomId) -> Room | None:
         return await self._rooms.get(room_id)

@@ -113,7 +113,7 @@ class Incoming:
         await self._parts.writer.exclusively(room_id, lambda: self._note(room_id, version, event, stripped))
 
     async def extend_back(self, room_id: RoomId, edge: EventId, events: Sequence[Event]) -> int:
-        """Puts events into the timeline before the one at the edge of a gap; how many came in.
+        """Puts events into the timeline before the one at the edge of a gap; how many weren't known before.
 
         They reach nobody's /sync and change no state. Those that break the rules are kept as rejected.
         """
@@ -274,11 +274,11 @@ class Incoming:
                 flags=REJECTED if refusal else 0,
                 json=event.canonical,
             )
-            placed += refusal is None
+            placed += refusal is None or existing is None
             self._put_back(batch, row, existing, refusal)
         # What didn't fit, and what is kept outside of the timeline, is still to be fetched.
         here = {event.event_id for event in new} | {one.event.event_id for one in known.values() if one.has_place}
-        return await self._write_back(room, batch, here, placed)
+        return await self._write_back(room, at.nid, batch, here, placed)
 
     def _put_back(self, batch: Batch, row: NewEvent, existing: StoredEvent | None, refusal: str | None) -> None:
         assert batch.arrived is not None
@@ -289,12 +289,18 @@ class Incoming:
         if refusal is not None:
             batch.arrived.refusals[row.nid] = refusal
 
-    async def _write_back(self, room: Room, batch: Batch, here: Collection[EventId], placed: int) -> int:
-        """Commits what goes before the edge: its gap is closed, and those of the new events are open."""
+    async def _write_back(self, room: Room, edge_nid: int, batch: Batch, here: Collection[EventId], placed: int) -> int:
+        """Commits what goes before the edge: its gap is closed, and those of the new events are open.
+
+        What a refused event follows is missing at the edge: the refused one itself has no place to read on from.
+        """
         assert batch.arrived is not None
         rows = [*batch.events, *batch.arrived.promoted]
         batch.arrived.gaps = [
-            Gap(room.nid, name, row.nid) for row in rows for name in row.event.prev_event_ids if name not in here
+            Gap(room.nid, name, row.nid if row.ordering is not None else edge_nid)
+            for row in rows
+            for name in row.event.prev_event_ids
+            if name not in here
         ]
         batch.arrived.filled = [row.event.event_id for row in rows]
         placed_rows = [row for row in rows if row.ordering is not None]

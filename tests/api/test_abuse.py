@@ -75,7 +75,7 @@ async def _seat(db: Database, room_id: str, users: list[str]) -> None:
 
 
 async def test_an_event_is_found_in_its_own_room_alone(server: RunningServer) -> None:
-    """T-B5: the room of the path is the room of the event, on every endpoint that names both."""
+    """T-B5, T-J17: the room of the path is the room of the event, on every endpoint that names both."""
     alice, bob = await server.user("alice"), await server.user("bob")
     there, here = await alice.create_room(), await bob.create_room()
     mine = await bob.create_room()

@@ -73,7 +73,7 @@ async def test_device_keys_are_shown_with_the_devices_name(server: RunningServer
 
 @pytest.mark.parametrize("change", [{"user_id": "@bob:hansa.test"}, {"device_id": "OTHER"}])
 async def test_a_device_uploads_its_own_keys_alone(server: RunningServer, change: dict[str, str]) -> None:
-    """T-F12: nobody publishes keys for another's device."""
+    """T-E4, T-F12: nobody publishes keys for another's device."""
     alice = await server.user("alice")
     keys = {**device_keys(alice, SigningKey.generate()), **change}
     (await upload(alice, device_keys=keys)).refused(400, "M_INVALID_PARAM")
@@ -83,7 +83,7 @@ async def test_a_device_uploads_its_own_keys_alone(server: RunningServer, change
     "change", [{"signatures": {"@a:x": "oops"}}, {"algorithms": [5]}, {"keys": {"ed25519:OTHER": "x"}}, {"keys": []}]
 )
 async def test_device_keys_of_a_wrong_form_are_refused(server: RunningServer, change: dict[str, Any]) -> None:
-    """T-F20: nothing that would break the answers to those who ask for the keys."""
+    """T-E4, T-F20: nothing that would break the answers to those who ask for the keys."""
     alice = await server.user("alice")
     answer = await upload(alice, device_keys={**device_keys(alice, SigningKey.generate()), **change})
     assert answer.status == 400

@@ -92,6 +92,7 @@ async def test_what_one_may_not_know_is_left_out(server: RunningServer) -> None:
 
 
 async def test_summaries(server: RunningServer) -> None:
+    """T-D10: of a room that one may not see there is none, as of a room that isn't."""
     alice = await server.user("alice")
     room = await alice.create_room(preset="public_chat", name="Quay", topic="Ships", room_alias_name="quay")
     private = await alice.create_room()

@@ -100,7 +100,7 @@ OLD = [Service("old.test", 5555, 0, 0, 300)]
 async def test_each_step_of_the_specification(
     name: str, pages: Any, records: Any, host: str, port: int, header: str, certificate: str, step: str
 ) -> None:
-    """Address, port, Host header and certificate name, in each case."""
+    """T-E16: address, port, Host header and certificate name in each case; pages are read to 50 KiB, redirects few."""
     place = (await discovery_in(FakeNetwork(pages, records)).places(ServerName(name)))[0]
     assert (place.host, place.port, place.host_header, place.certificate_name, place.step) == (
         host,

@@ -96,6 +96,26 @@ async def test_what_the_policy_server_refuses_is_not_shown(here: RunningServer, 
     assert [(one["hook"], one["sender"]) for one in decisions] == [("remote_event", bob.user_id)]
 
 
+async def test_the_policy_servers_key_is_the_one_that_the_room_names(here: RunningServer, there: RunningServer) -> None:
+    """T-E25: by another key nothing is signed; once the room names the right one again, nothing stays refused."""
+    _, alice, bob, room_id = await shared_room(here, there)
+    path = "/rooms/{}/send/m.room.message/{}"
+    right = (await alice.get("/rooms/{}/state/m.room.policy", room_id)).ok()
+
+    async def name_key(content: dict[str, Any]) -> None:
+        event_id = (await alice.put("/rooms/{}/state/m.room.policy", room_id, body=content)).ok()["event_id"]
+
+        async def is_known_there() -> bool:
+            return bool((await bob.get("/rooms/{}/event/{}", room_id, event_id)).status == 200)
+
+        await until(is_known_there)
+
+    await name_key({**right, "public_keys": {"ed25519": encode_base64(b"another key, of thirty-two bytes")}})
+    (await bob.put(path, room_id, "1", body={"msgtype": "m.text", "body": "x"})).refused(403, "M_FORBIDDEN")
+    await name_key(right)
+    (await bob.put(path, room_id, "1", body={"msgtype": "m.text", "body": "x"})).ok()
+
+
 async def test_rooms_that_name_another_are_not_signed_for(here: RunningServer, there: RunningServer) -> None:
     _, alice, bob, room_id = await shared_room(here, there)
     event_id = await bob.send(room_id, "x")

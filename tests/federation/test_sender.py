@@ -109,7 +109,7 @@ async def test_who_was_down_catches_up_when_heard_from(here: RunningServer, auth
 
 
 async def test_what_was_not_sent_before_a_restart_is_sent_after_it(database_dsn: str, authority: Authority) -> None:
-    """The cursor is durable: neither the events before a stop nor those nobody flushed are lost."""
+    """T-E15: the cursor is durable; neither the events before a stop nor those nobody flushed are lost."""
     port, peer_port = free_port(), free_port()
     async with federated_server(database_dsn, authority, port=port) as server:
         alice, room_id = await room_with(server, f"localhost:{peer_port}")
@@ -140,7 +140,7 @@ async def test_a_thousand_dead_servers_hold_up_nobody(here: RunningServer, peer:
 
 
 async def test_a_busy_room_missed_for_long_is_told_by_its_newest_event(database_dsn: str, authority: Authority) -> None:
-    """The work for whoever comes back is bounded by its rooms."""
+    """T-E15: the work for whoever comes back is bounded by its rooms; what waits for it is a place in the log."""
     port, peer_port = free_port(), free_port()
     async with federated_server(database_dsn, authority, port=port) as server:
         alice, room_id = await room_with(server, f"localhost:{peer_port}")

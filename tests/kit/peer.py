@@ -26,7 +26,8 @@ from tests.kit.federation import free_port, signer_of
 
 
 class Peer:
-    """`transactions` are (id, body) as they came; `fails` is the status that further ones get instead of a 200.
+    """`transactions` are (id, body) as they came; `fails` is the status that further ones get instead of a 200;
+    those that `refuses` names get a 400.
 
     `answers` gives the answer for a path that a test cares about.
     """
@@ -38,6 +39,7 @@ class Peer:
         self.transactions: list[tuple[str, Any]] = []
         self.asked: list[tuple[str, str, Any]] = []
         self.fails: int | None = None
+        self.refuses: Callable[[Any], bool] = lambda body: False
         self.answers: dict[str, Callable[[Any], Json]] = {}
         self.keys: Json = own_document(self.signer, [], SystemClock().now_ms() + 86_400_000)
         self.connects = 0
@@ -78,6 +80,8 @@ class Peer:
         if self.fails is not None:
             self.asked.append(("FAILED", txn_id, body))
             raise MatrixError("the test wants it so", status=self.fails)
+        if self.refuses(body):
+            raise MatrixError("the test wants it so", status=400)
         self.transactions.append((txn_id, body))
         return {"pdus": {}}
 
