@@ -12,6 +12,7 @@ from admin.audit import AuditLog
 from admin.spam.book import Recorded, RuleBook, difference
 from admin.spam.history import HistoryTrials
 from admin.spam.packs import PACKS, pack_of
+from admin.spam.plugins import Plugins
 from admin.spam.recording import recording
 from admin.spam.reviewing import Reviewing
 from admin.spam.rules import Rule, Wordlist
@@ -262,6 +263,17 @@ class DecisionEndpoints:
         recorded = recording(self._audit, operator, "decision.mark", decision_id, "")
         await self._reviewing.mark(_number(decision_id), is_spam=body.is_spam, by=operator.user_id, recorded=recorded)
         return {}
+
+
+class PluginEndpoint:
+    """Plug-ins that are in force."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+
+    @endpoint("GET", _SPAM + "/plugins", access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
+    async def plugins(self) -> Json:
+        return {"plugins": self._plugins.shown()}
 
 
 class AppealEndpoint:

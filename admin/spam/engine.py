@@ -19,6 +19,7 @@ from admin.spam import storage
 from admin.spam.book import RuleBook
 from admin.spam.brakes import BUDGET_S, Brakes
 from admin.spam.facts import Happening, Rates, Reading
+from admin.spam.plugins import Plugins
 from admin.spam.rules import DENYING, Action, Fault, Found, Rule
 from admin.spam.storage import NewDecision
 from admin.spam.surroundings import Surroundings, place_of
@@ -86,6 +87,8 @@ class SpamEngine:
 
     # What policy lists say, once they are read.
     bans: BannedBy | None = None
+    # Packages of the operator's own.
+    plugins: Plugins | None = None
 
     def __init__(self, world: World, book: RuleBook, surroundings: Surroundings) -> None:
         self._world = world
@@ -100,7 +103,7 @@ class SpamEngine:
         """What the rules say. Never raises for a rule's sake."""
         force = self.book.force
         banned = self.bans.why(what) if self.bans is not None else None
-        if banned is None and not force.has(what.hook):
+        if banned is None and not self.has(what.hook):
             return Verdict()
         sender = await self.around.sender(what.sender, room)
         if sender.admin or self._is_protected(what.sender):
@@ -110,11 +113,31 @@ class SpamEngine:
         reading = Reading(what, sender, place_of(room), force.lists, self._rates)
         self._brakes.looked(what.hook)
         found = force.judge(what.hook, reading, measured=self._measured)
-        return self._verdict(what, reading, found)
+        verdict = self._verdict(what, reading, found)
+        if verdict.denial is None and self.plugins is not None and what.hook in self.plugins.hooks:
+            await self._ask_plugins(self.plugins, reading, verdict)
+        return verdict
+
+    async def _ask_plugins(self, plugins: Plugins, reading: Reading, verdict: Verdict) -> None:
+        what = reading.what
+        for name, rule in await plugins.opinions(what, reading.sender, reading.place):
+            why = self._brakes.acted(rule, what.hook, what.at_s)
+            if why is not None:
+                plugins.rest(name, why)
+                continue
+            [action] = rule.actions
+            decision = self._decision(what, rule, "enforced", {**seen_by((), reading), "reason": action.reason})
+            verdict.acts.append(Act(action, rule, decision))
+            if action.kind != "hold":
+                self.record(decision)
 
     def wants(self, hook: str) -> bool:
         """Whether anything looks at this."""
-        return self.book.force.has(hook) or (self.bans is not None and self.bans.size > 0)
+        return self.has(hook) or (self.bans is not None and self.bans.size > 0)
+
+    def has(self, hook: str) -> bool:
+        """Whether a rule or a plug-in looks at this."""
+        return self.book.force.has(hook) or (self.plugins is not None and hook in self.plugins.hooks)
 
     def _banned(self, what: Happening, why: str) -> Verdict:
         action = Action(kind="deny", reason=f"A policy list keeps this out: {why}")

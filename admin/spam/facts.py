@@ -123,7 +123,7 @@ class Reading:
     def __init__(self, what: Happening, sender: Sender, place: Place, lists: Lists, rates: Rates) -> None:
         self.what = what
         self.sender = sender
-        self._place = place
+        self.place = place
         self._lists = lists
         self._rates = rates
         self._counts: dict[str, int] = {}
@@ -143,7 +143,7 @@ class Reading:
         if group == "event":
             return _EVENT[name](self)
         if group == "room":
-            return self.what.room_id if name == "id" else getattr(self._place, name)
+            return self.what.room_id if name == "id" else getattr(self.place, name)
         made = _SENDER.get(name)
         return made(self) if made is not None else getattr(self.sender, name)
 

@@ -114,7 +114,7 @@ class SpamGate:
         hash: str = "",
     ) -> None:
         """Raises MatrixError where rules of this hook refuse."""
-        if not self._engine.book.force.has(hook):
+        if not self._engine.has(hook):
             return
         now_s = self._clock.now_ms() / 1_000
         what = Happening(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from admin.audit import AuditLog
-from admin.spam.api import AppealEndpoint, DecisionEndpoints, RuleEndpoints, TrialEndpoints
+from admin.spam.api import AppealEndpoint, DecisionEndpoints, PluginEndpoint, RuleEndpoints, TrialEndpoints
 from admin.spam.book import RuleBook
 from admin.spam.engine import SpamEngine
 from admin.spam.engine import World as SpamWorld
 from admin.spam.gate import SpamGate
 from admin.spam.hand import RoomHand
 from admin.spam.history import HistoryTrials
+from admin.spam.plugins import Plugins, load_plugins
 from admin.spam.policy_lists import PolicyLists
 from admin.spam.publishing import PolicyPublishing
 from admin.spam.raids import RaidMode
@@ -53,6 +54,7 @@ class SpamParts:
     groups: RoomGroups
     raids: RaidMode
     hand: RoomHand
+    plugins: Plugins
 
 
 async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
@@ -62,6 +64,7 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
     await book.start()
     around = Surroundings(world.db, parts.rooms, world.clock, base.server_name)
     engine = SpamEngine(SpamWorld(world.db, world.clock, world.randomness), book, around)
+    engine.plugins = plugins = Plugins(load_plugins(base.config.admin.spam_plugins), world.clock)
     hand = RoomHand(parts.rooms, parts.writer, world.clock, base.server_name)
     audit = AuditLog(world.clock)
     raids = RaidMode(world.db, hand, audit, world.clock)
@@ -91,6 +94,7 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
         reviewing=reviewing,
         lists=lists,
         groups=groups,
+        plugins=plugins,
         raids=raids,
         hand=hand,
     )
@@ -126,6 +130,7 @@ def spam_endpoints(
         faces.decisions,
         RoomGroupEndpoints(spam.groups, admin.audit),
         LockedRoomEndpoints(spam.raids, admin.audit),
+        PluginEndpoint(spam.plugins),
         *pages,
     ]
 

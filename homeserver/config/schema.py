@@ -274,6 +274,9 @@ class Admin:
     second_operator_for: tuple[Act, ...] = option(
         (), "Acts that a second operator must approve before they are done; `impersonate` includes new passwords."
     )
+    spam_plugins: tuple[str, ...] = option(
+        (), "Packages of your own that judge what spam rules can't: names of entry points under `hansa.spam_plugins`."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
