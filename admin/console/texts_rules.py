@@ -223,6 +223,7 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     "action_mute": ("Mute", "禁言"),
     "action_lock": ("Let nobody join without an invite", "暂停自由加入"),
     "action_quiet": ("Let nobody speak without power", "全员禁言"),
+    "action_captcha": ("Ask for a captcha", "要求验证码"),
     "action_suspend": ("Suspend the account", "暂停账户"),
     "action_quarantine": ("Quarantine files", "隔离文件"),
     "action_report": ("Report", "举报"),

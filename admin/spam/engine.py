@@ -64,7 +64,9 @@ class Verdict:
 
     @property
     def denial(self) -> Act | None:
-        return next((act for act in self.acts if act.action.kind in DENYING), None)
+        denying = [act for act in self.acts if act.action.kind in DENYING]
+        # A captcha can be solved: what can't comes first.
+        return min(denying, key=lambda act: act.action.kind == "captcha", default=None)
 
     def of_kind(self, *kinds: str) -> list[Act]:
         return [act for act in self.acts if act.action.kind in kinds]

@@ -20,7 +20,7 @@ from homeserver.core.events import Draft, Event
 from homeserver.core.identifiers import EventId, RoomId
 from homeserver.journal.journal import Entry
 from homeserver.rooms.building import Written
-from homeserver.rooms.policy import Shadowed
+from homeserver.rooms.policy import CaptchaNeeded, Shadowed
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage.database import Database
@@ -162,6 +162,8 @@ class SpamGate:
         code = f" (to appeal: {denial.decision.code})"
         if kind == "rate_limit":
             raise LimitExceeded(reason + code, retry_after_ms=denial.action.seconds * 1_000)
+        if kind == "captcha":
+            raise CaptchaNeeded(reason + code)
         if kind == "shadow":
             raise Shadowed(reason + code)
         if kind == "hold":

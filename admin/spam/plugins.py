@@ -31,7 +31,7 @@ FAULTS_WITHIN_S = 60.0
 REST_S = 300.0
 REASON_CHARS_MAX = 1_000
 # What needs more than a reason is what rules are for.
-OPINIONS = frozenset(ACTIONS) - {"mask", "notify", "webhook", "lock", "quiet"}
+OPINIONS = frozenset(ACTIONS) - {"mask", "notify", "webhook", "lock", "quiet", "captcha"}
 
 
 @dataclass(frozen=True, slots=True)

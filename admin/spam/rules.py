@@ -25,7 +25,7 @@ HOOKS = (
     "registration", "login", "profile", "media", "report",
 )  # fmt: skip
 STAGES = ("draft", "shadow", "enforced")
-DENYING = ("deny", "soft_fail", "hold", "rate_limit", "shadow")
+DENYING = ("deny", "soft_fail", "hold", "rate_limit", "shadow", "captcha")
 AFTERWARDS = (
     "redact",
     "kick",
@@ -120,6 +120,8 @@ def check_rule(rule: Rule) -> Condition:
         raise WrongRule("percentage must be 0 to 100, limits.share_max more than 0 and at most 1")
     for action in rule.actions:
         _check_action(action)
+    if any(action.kind == "captcha" for action in rule.actions) and rule.when != ("registration",):
+        raise WrongRule("captcha is for registration alone")
     return Condition(rule.condition)
 
 

@@ -89,6 +89,7 @@ _HELD = "SELECT decision_id, room_id, draft FROM spam_held WHERE decision_id = $
 _RELEASE = "DELETE FROM spam_held WHERE decision_id = $1"
 _PAST_ACTIONS = """
     SELECT count(*) FROM spam_decisions WHERE sender = $1 AND stage = 'enforced' AND undone_ts IS NULL
+        AND outcome <> 'captcha'
 """
 
 

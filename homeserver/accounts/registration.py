@@ -19,12 +19,15 @@ from homeserver.config.schema import Registration as RegistrationConfig
 from homeserver.core.errors import Forbidden, MatrixError, MissingParam
 from homeserver.core.identifiers import UserId, localpart_of
 from homeserver.ports import AbuseCheck
+from homeserver.rooms.policy import CaptchaNeeded
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import registration_tokens
 from homeserver.storage.database import Database, Tx
 
 NONCES_MAX = 1_000
+SUSPECTS_MAX = 10_000
+SUSPECT_S = 900.0
 NONCE_LIFETIME_S = 60.0
 _GUEST_LETTERS = 12
 
@@ -59,6 +62,7 @@ class Registration:
         self._passwords = passwords
         self._tools = tools
         self._config = tools.config
+        self._suspects: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     async def register(self, wish: Wish, auth: Mapping[str, Any] | None) -> dict[str, Any]:
         """user_id and, unless inhibited, the session. Raises Challenge while stages are missing; Forbidden; …"""
@@ -68,10 +72,33 @@ class Registration:
         if wish.password is not None:
             self._passwords.check_new(wish.password)
         operation = f"register {wish.username or ''}"
-        done = await self._tools.uia.require(operation, auth, self._flows(), params=self._params())
+        is_suspect = self._is_suspect(operation, wish)
+        done = await self._lead(operation, auth, is_suspect=is_suspect)
         if wish.password is None:
             raise MissingParam("the field password is missing")
-        return await self._make(user_id, wish, token=done.get(TOKEN), proof=done.get(EMAIL))
+        is_solved = CAPTCHA in done or WORK in done
+        try:
+            return await self._make(user_id, wish, token=done.get(TOKEN), proof=done.get(EMAIL), is_solved=is_solved)
+        except CaptchaNeeded:
+            if self._tools.captcha is None and self._tools.work is None and self._tools.work_asked is None:
+                raise
+            self._suspects[operation, wish.network] = self._tools.clock.monotonic_s()
+            if len(self._suspects) > SUSPECTS_MAX:
+                self._suspects.popitem(last=False)
+            await self._lead(operation, None, is_suspect=True)
+            raise
+
+    async def _lead(self, operation: str, auth: Mapping[str, Any] | None, *, is_suspect: bool) -> Mapping[str, str]:
+        flows, params = self._flows(), self._params()
+        if is_suspect and self._tools.work_asked is not None:
+            flows = [(WORK, *flow) for flow in flows]
+            params[WORK] = self._tools.work_asked.challenge()
+        return await self._tools.uia.require(operation, auth, flows, params=params)
+
+    def _is_suspect(self, operation: str, wish: Wish) -> bool:
+        """Whether a rule asked for a captcha a short time ago."""
+        asked_s = self._suspects.get((operation, wish.network))
+        return asked_s is not None and self._tools.clock.monotonic_s() - asked_s < SUSPECT_S
 
     @property
     def is_possible_on_page(self) -> bool:
@@ -135,11 +162,20 @@ class Registration:
         await self._users.check_free(user_id)
         return user_id
 
-    async def _make(self, user_id: UserId, wish: Wish, *, token: str | None, proof: str | None) -> dict[str, Any]:
+    async def _judge(self, user_id: UserId, wish: Wish, *, is_solved: bool) -> None:
+        shown = {"displayname": wish.display_name} if wish.display_name else {}
+        try:
+            if self.abuse is not None:
+                await self.abuse.check("registration", user_id, content=shown, address=wish.network)
+        except CaptchaNeeded:
+            if not is_solved:
+                raise
+
+    async def _make(
+        self, user_id: UserId, wish: Wish, *, token: str | None, proof: str | None, is_solved: bool = False
+    ) -> dict[str, Any]:
         assert wish.password is not None
-        if self.abuse is not None:
-            shown = {"displayname": wish.display_name} if wish.display_name else {}
-            await self.abuse.check("registration", user_id, content=shown, address=wish.network)
+        await self._judge(user_id, wish, is_solved=is_solved)
         hashed = await self._passwords.hash(wish.password)
         async with self._db.transaction() as tx:
             if token is not None and not await registration_tokens.use(tx, token, self._tools.clock.now_ms()):
@@ -198,6 +234,8 @@ class RegistrationTools:
     email: AddressKeeper | None = None
     captcha: Captcha | None = None
     work: ProofOfWork | None = None
+    # For those whom a rule asks for it, where not everybody is.
+    work_asked: ProofOfWork | None = None
     # Told of each new account, once it is there.
     welcome: Callable[[UserId], None] = lambda user_id: None
 

@@ -37,6 +37,9 @@ from homeserver.rooms.commands.auto_join import AutoJoin
 from homeserver.storage import experimental_features
 from homeserver.web.ldap import LdapDirectory
 
+# Hashes that a captcha takes that a rule asks for, where the configuration asks for none: about a second.
+WORK_WHEN_ASKED = 200_000
+
 
 def account_endpoints(
     base: Base, accounts: AccountParts, parts: RoomParts, contacts: ContactParts, bridges: Bridges, door: AutoJoin
@@ -50,7 +53,7 @@ def account_endpoints(
         base.world.randomness,
         contacts.proofs,
         contacts.captcha,
-        _work(base, accounts),
+        *_work(base, accounts),
         door.welcome,
     )
     registration = Registration(db, users, sessions, passwords, tools)
@@ -99,10 +102,9 @@ def account_endpoints(
     ]
 
 
-def _work(base: Base, accounts: AccountParts) -> ProofOfWork | None:
-    """What whoever registers has to do, where it is asked for."""
-    if not base.config.captcha.proof_of_work:
-        return None
-    work = ProofOfWork(base.config.captcha.proof_of_work, base.world.clock, base.world.randomness)
+def _work(base: Base, accounts: AccountParts) -> tuple[ProofOfWork | None, ProofOfWork | None]:
+    """What whoever registers has to do: everybody, or those whom a spam rule asks for it."""
+    chosen = base.config.captcha.proof_of_work
+    work = ProofOfWork(chosen or WORK_WHEN_ASKED, base.world.clock, base.world.randomness)
     accounts.uia.add_stage(WORK, work.stage)
-    return work
+    return (work, None) if chosen else (None, work)

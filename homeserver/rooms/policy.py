@@ -21,6 +21,10 @@ class Shadowed(Forbidden):
     """The sender is to believe that it was sent; where that can't be done, it is refused."""
 
 
+class CaptchaNeeded(Forbidden):
+    """Whoever registers has to solve a captcha first; where none can be shown, they are refused."""
+
+
 class PolicyChain:
     """Asks each check in turn; the first that refuses decides."""
 

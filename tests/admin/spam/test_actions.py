@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.admin.people import Crew
-from tests.admin.spam.test_rules_over_http import SPAM, latest, put, rule, say
+from tests.admin.spam.test_rules_over_http import RULE, SPAM, latest, put, rule, say
+from tests.api.test_proof_of_work import STAGE, solved
 from tests.kit.server import Answered, Client, RunningServer
 from tests.kit.until import until
 
@@ -193,3 +194,26 @@ async def test_a_repeated_request_is_judged_once(server: RunningServer, crew: Cr
     sent = (await say(crew.user, room_id, "a horse here")).ok()["event_id"]
     await put(crew, "loud", rule('event.text.contains("horse")'))
     assert (await say(crew.user, room_id, "a horse here")).ok()["event_id"] == sent != one
+
+
+async def test_a_captcha_is_asked_of_those_who_seem_odd(server: RunningServer, crew: Crew) -> None:
+    """Others register as ever; a captcha that was solved lets through, and another rule's refusal stands."""
+    odd = rule('sender.localpart.re2("^bot[0-9]+$")', {"kind": "captcha"}, when=("registration",))
+    await put(crew, "odd", odd)
+    await server.user("normal")
+    client = server.anonymous()
+    body = {"username": "bot1", "password": "correct horse battery"}
+    asked = (await client.post("/register", body={**body, "auth": {"type": "m.login.dummy"}})).json
+    assert [flow["stages"][0] for flow in asked["flows"]] == [STAGE]
+    auth = {"session": asked["session"], "type": STAGE, "response": "guess"}
+    (await client.post("/register", body={**body, "auth": auth})).refused(401, "M_CAPTCHA_INVALID")
+    skipped = {"session": asked["session"], "type": "m.login.dummy"}
+    assert (await client.post("/register", body={**body, "auth": skipped})).status == 401
+    auth["response"] = solved(asked["params"][STAGE])
+    assert (await client.post("/register", body={**body, "auth": auth})).ok()["user_id"] == "@bot1:hansa.test"
+    refusal = rule('sender.localpart == "bot2"', when=("registration",), priority=200)
+    await put(crew, "never", refusal)
+    second = {**body, "username": "bot2", "auth": {"type": "m.login.dummy"}}
+    (await client.post("/register", body=second)).refused(403, "M_FORBIDDEN")
+    event_rule = rule("true", {"kind": "captcha"})
+    (await crew.moderator.put(RULE, "wrong", body={"rule": event_rule})).refused(400, "M_INVALID_PARAM")
