@@ -83,7 +83,8 @@ class AbuseCheck(Protocol):
         size: int = 0,
         hash: str = "",
     ) -> None:
-        """`hook` is registration, login, profile, media, alias or report. Raises MatrixError where it may not be."""
+        """`hook` is registration, login, profile, media, alias, report, publish, invite_address, to_device, contact or
+        deactivation. Raises MatrixError where it may not be."""
         ...
 
 

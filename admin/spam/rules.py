@@ -22,7 +22,8 @@ from admin.spam.text import folded
 
 HOOKS = (
     "event", "remote_event", "invite", "remote_invite", "join", "remote_join", "knock", "create_room", "alias",
-    "registration", "login", "profile", "media", "report",
+    "registration", "login", "profile", "media", "report", "publish", "invite_address", "to_device", "contact",
+    "deactivation",
 )  # fmt: skip
 STAGES = ("draft", "shadow", "enforced")
 DENYING = ("deny", "soft_fail", "hold", "rate_limit", "shadow", "captcha")

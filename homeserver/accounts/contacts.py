@@ -8,6 +8,7 @@ from homeserver.accounts.email_validation import EMAIL, EmailValidation
 from homeserver.core.email_address import parse_email_address
 from homeserver.core.errors import LimitExceeded, MatrixError
 from homeserver.core.identifiers import UserId
+from homeserver.ports import AbuseCheck
 from homeserver.runtime.clock import Clock
 from homeserver.storage import contacts
 from homeserver.storage.contacts import Contact
@@ -18,6 +19,8 @@ CONTACTS_MAX = 50
 
 class Contacts:
     """Adds proved addresses to accounts and removes them."""
+
+    abuse: AbuseCheck | None = None
 
     def __init__(self, db: Database, clock: Clock, validation: EmailValidation) -> None:
         self._db = db
@@ -42,6 +45,8 @@ class Contacts:
     async def add(self, user_id: UserId, sid: str, client_secret: str) -> None:
         """Adds the address that the user proved. Raises NoProof, LimitExceeded, MatrixError (M_THREEPID_IN_USE)."""
         await self._validation.check("add", sid, client_secret, user_id)
+        if self.abuse is not None:
+            await self.abuse.check("contact", user_id)
         async with self._db.transaction() as tx:
             if len(await contacts.of_user(tx, user_id)) >= CONTACTS_MAX:
                 raise LimitExceeded(f"an account may have {CONTACTS_MAX} addresses", retry_after_ms=60_000)

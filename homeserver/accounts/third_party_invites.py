@@ -45,6 +45,7 @@ class ThirdPartyInvites:
         """`asked` is the spec's Invite3pid. Raises MatrixError."""
         server, token, address = _parse(asked)
         room = await self._rooms.joined_room(room_id, by)
+        await self._submission.check("invite_address", by, {"address": address})
         user_id = await self._identity.lookup(server, token, "email", address)
         if user_id is not None:
             await self._membership.invite(room_id, user_id, by=by)

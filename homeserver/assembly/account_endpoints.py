@@ -67,7 +67,7 @@ def account_endpoints(
         users.elsewhere = DirectoryLogin(LdapDirectory(url, base.config.ldap), db, users, door.welcome)
     passkeys = Passkeys(db, clock, base.world.randomness, base.config.base_url, base.server_name)
     login.needs_more = passkeys.is_required
-    login.abuse = registration.abuse = parts.policy
+    login.abuse = registration.abuse = contacts.contacts.abuse = parts.policy
     deactivation = accounts.deactivation
     base.tasks.start(deactivation.resume(), name="deactivations")
     base.tasks.forever(sessions.end_as_wished, name="sessions_to_end")
@@ -93,7 +93,7 @@ def account_endpoints(
         RegistrationEndpoints(registration, by_secret, bridged, users, base.limiter),
         LoginEndpoints(login, bridged, sessions, other, is_password_login=base.config.password.login),
         LoginTokenEndpoint(tokens, accounts.uia),
-        AccountEndpoints(change, accounts.uia, deactivation),
+        AccountEndpoints(change, accounts.uia, deactivation, parts.policy),
         DeviceEndpoints(Devices(db, parts.journal, sessions), sessions, accounts.uia),
         ProfileEndpoints(accounts.profiles, bridges),
         AccountDataEndpoints(accounts.account_data),

@@ -82,6 +82,7 @@ def build_commands(
     base.tasks.start(door.resume(), name="guests")
     sending = Sending(submission, parts.rooms, parts.store, aliases, db)
     publication = Publication(db, parts.rooms, parts.journal)
+    publication.abuse = parts.policy
     return CommandParts(
         remote=remote,
         aliases=aliases,

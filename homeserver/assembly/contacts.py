@@ -28,6 +28,7 @@ class ContactParts:
     proofs: EmailProofs
     captcha: Captcha | None
     bindings: Bindings
+    contacts: Contacts
     endpoints: list[object]
 
 
@@ -53,6 +54,7 @@ def build_contacts(base: Base, accounts: AccountParts) -> ContactParts:
         proofs=proofs,
         captcha=captcha,
         bindings=bindings,
+        contacts=contacts,
         endpoints=[
             pages,
             ContactEndpoints(contacts, accounts.uia),

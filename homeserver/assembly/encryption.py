@@ -49,6 +49,7 @@ def build_encryption(base: Base, accounts: AccountParts, parts: RoomParts, remot
     one_time_keys = OneTimeKeys(db)
     keys = Keys(db, journal, lists, one_time_keys, remote, server_name)
     to_device = ToDevice(db, journal, base.world.clock, server_name)
+    to_device.abuse = parts.policy
     dehydrated = DehydratedDevices(db, journal, keys, to_device)
     accounts.sessions.observers.append(keys)
     accounts.sessions.followers.append(lists.record)

@@ -10,6 +10,7 @@ from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.password_change import PasswordChange
 from homeserver.accounts.uia import PASSWORD, Uia
 from homeserver.core.errors import Forbidden
+from homeserver.ports import AbuseCheck
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 
@@ -28,7 +29,8 @@ class DeactivateBody(msgspec.Struct, frozen=True):
 class AccountEndpoints:
     """POST /account/password and /account/deactivate."""
 
-    def __init__(self, passwords: PasswordChange, uia: Uia, deactivation: Deactivation) -> None:
+    def __init__(self, passwords: PasswordChange, uia: Uia, deactivation: Deactivation, abuse: AbuseCheck) -> None:
+        self._abuse = abuse
         self._passwords = passwords
         self._uia = uia
         self._deactivation = deactivation
@@ -63,5 +65,6 @@ class AccountEndpoints:
     )
     async def deactivate(self, caller: Caller, body: DeactivateBody) -> Json:
         await self._uia.require("account/deactivate", body.auth, [(PASSWORD,)], user_id=caller.user_id)
+        await self._abuse.check("deactivation", caller.user_id)
         unbound = await self._deactivation.deactivate(caller.user_id, erase=body.erase)
         return {"id_server_unbind_result": "success" if unbound else "no-support"}

@@ -10,6 +10,7 @@ from homeserver.core import canonical_json
 from homeserver.core.errors import InvalidParam, MatrixError, TooLarge
 from homeserver.core.identifiers import DeviceId, ServerName, UserId, domain_of
 from homeserver.journal.journal import Journal, JournalWrite
+from homeserver.ports import AbuseCheck
 from homeserver.runtime.clock import Clock
 from homeserver.storage import outgoing_to_device, to_device
 from homeserver.storage.database import Database, Tx
@@ -36,6 +37,8 @@ _REMEMBER_MS = 7 * 24 * 3600 * 1000
 class ToDevice:
     """Takes messages for devices and hands them to their syncs."""
 
+    abuse: AbuseCheck | None = None
+
     def __init__(self, db: Database, journal: Journal, clock: Clock, server_name: ServerName) -> None:
         self._db = db
         self._journal = journal
@@ -56,6 +59,8 @@ class ToDevice:
 
         Raises InvalidParam, MatrixError (M_TOO_LARGE). Four statements, however many recipients.
         """
+        if self.abuse is not None:
+            await self.abuse.check("to_device", sender, size=sum(map(len, messages.values())))
         addressed = await self._addressed(sender, kind, messages)
         async with self._journal.write() as write:
             now = self._clock.now_ms()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound, RoomInUse
 from homeserver.core.identifiers import RoomAlias, RoomId, ServerName, UserId, parse_room_alias
 from homeserver.journal.journal import Journal
-from homeserver.ports import Bridges, RemoteRooms
+from homeserver.ports import AbuseCheck, Bridges, RemoteRooms
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.storage import room_aliases, room_directory, rooms
@@ -171,6 +171,8 @@ class Published:
 class Publication:
     """Which rooms are in the directory."""
 
+    abuse: AbuseCheck | None = None
+
     def __init__(self, db: Database, rooms: Rooms, journal: Journal) -> None:
         self._db = db
         self._rooms = rooms
@@ -189,6 +191,11 @@ class Publication:
             raise NotFound("this server doesn't know the room")
         if not is_admin and not may_set_alias(room, user_id):
             raise Forbidden("only moderators of a room may publish it")
+        if self.abuse is not None and visibility == "public":
+            told = {
+                key: text for key in ("name", "topic") if (text := room.known_text(f"m.room.{key}", key)) is not None
+            }
+            await self.abuse.check("publish", user_id, content=told)
         async with self._journal.write() as write:
             await rooms.set_published(write.tx, room_id, visibility == "public")
             write.publish("directory", payload=Published((room_id,)))
