@@ -222,6 +222,16 @@ class ElasticIndex:
         """For the cluster, which then tells what it has; a little less than we wait for that."""
         return int(self._cluster.timeout_s * 900)
 
+    async def size_bytes(self) -> int:
+        """On its disks, copies not counted, without what was deleted. Raises TierFault."""
+        async with _faults():
+            await self._client.options(request_timeout=600).indices.forcemerge(
+                index=self._names.pattern, max_num_segments=1, flush=True
+            )
+            await self._client.indices.refresh(index=self._names.pattern)
+            stats = await self._client.indices.stats(index=self._names.pattern, metric="store")
+            return int(stats["_all"]["primaries"]["store"]["size_in_bytes"])
+
     @property
     def _target(self) -> str:
         return self._names.alias if self._is_live else self._names.pattern

@@ -15,15 +15,16 @@ from search.hot.months import month_of
 from search.tiers import Document, Gone
 
 # Another number means that the index is built anew.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RANK_SHIFT = 48  # the order by rank is one number: rank, then event
 
 _NUMBER = {"type": "long"}
+# What only orders, or narrows what a word or a room has found already, needs no index of its own.
 _COLUMN = {"type": "long", "index": False}
 _WORD = {"type": "keyword", "doc_values": False, "norms": False}
 PROPERTIES: dict[str, Any] = {
-    **dict.fromkeys(("nid", "room", "place", "source_place", "said", "time", "ranked"), _NUMBER),
-    **dict.fromkeys(("version", "source", "check"), _COLUMN),
+    **dict.fromkeys(("room", "said"), _NUMBER),
+    **dict.fromkeys(("nid", "place", "source_place", "source", "time", "ranked", "check"), _COLUMN),
     **dict.fromkeys(("room_id", "type", "key", "has", "host", "mention", "thread"), _WORD),
     "sender": {"type": "keyword", "norms": False},
     "tokens": {"type": "text", "analyzer": "whitespace", "norms": False, "index_options": "positions"},
@@ -88,7 +89,6 @@ def stored(document: Document) -> dict[str, Any]:
     has = [*sorted(document.has), *(["thread"] if document.thread_root is not None else [])]
     fields: dict[str, Any] = {
         "nid": document.event_nid,
-        "version": document.version,
         "room": document.room_nid,
         "place": document.place,
         "source": document.source_nid,
@@ -116,4 +116,4 @@ def tombstone(gone: Gone) -> dict[str, Any]:
 
     (A deletion's version is forgotten after a minute.)
     """
-    return {"nid": gone.event_nid, "version": gone.version, "room": 0}
+    return {"nid": gone.event_nid, "room": 0}
