@@ -23,6 +23,8 @@ SIZES: dict[str, ViewportSize] = {
     "phone": {"width": 390, "height": 844},
     "desktop": {"width": 1280, "height": 800},
 }
+# The machine may be busy with other tests.
+expect.set_options(timeout=20_000)
 # Where to keep what the pages look like, for people who look.
 SHOTS = os.environ.get("HANSA_SHOTS")
 NASTY = """<img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}} harbour"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,10 @@ from homeserver.core.filters import parse_event_filter
 from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.rooms.searching import FoundEvent, Searching, SearchRequest
 from homeserver.storage.events import StoredEvent
+from tests.kit.elasticsearch import ElasticsearchServer
 from tests.kit.search_histories import History, Players, Said, expected
 from tests.kit.server import RunningServer
+from tests.search.test_elastic_server import server_on
 
 AT_ONCE = 100
 STEPS = 24
@@ -126,3 +129,13 @@ async def test_a_search_finds_what_messages_show(server: RunningServer) -> None:
 async def test_ten_thousand_histories(server: RunningServer) -> None:
     """T-G8, T-G9: the same on 10,000."""
     assert await prove(server, range(1_000, 1_100)) > 250_000
+
+
+@pytest.mark.slow
+@pytest.mark.programs("elasticsearch")
+async def test_elasticsearch_finds_the_same(
+    database_dsn: str, tmp_path: Path, elasticsearch: ElasticsearchServer
+) -> None:
+    """T-G8, T-G9: what is proved of the embedded index holds for the other."""
+    async with server_on(database_dsn, tmp_path, elasticsearch.cluster(prefix="provable")) as server:
+        assert await prove(server, range(1)) > 2_500
