@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 import msgspec
+import zstandard
 from pyroaring import BitMap
 
 from search.analyser import VERSION
@@ -31,6 +32,7 @@ TAIL_BYTES = 24
 KEY, SENDER, TYPE, HAS, MENTION = "\x01k", "\x01s", "\x01t", "\x01h", "\x01m"
 _WORDS = "\x02"
 _MAGIC = b"HNSATRM1"
+_LEVEL = 6
 
 Fetch = Callable[[int, int], bytes]
 
@@ -120,6 +122,7 @@ class TermWriter:
     def write(self, file: BinaryIO, chunks: list[list[int]]) -> tuple[int, int]:
         """Writes the index; where its head begins, and how long it is."""
         at = 0
+        packer = zstandard.ZstdCompressor(level=_LEVEL)
         entries: list[Entry] = []
         for term in sorted(self._rows):
             rows = self._rows[term]
@@ -135,12 +138,12 @@ class TermWriter:
         blocks: list[Block] = []
         for first in range(0, len(entries), BLOCK_TERMS):
             some = entries[first : first + BLOCK_TERMS]
-            data = zlib.compress(msgspec.msgpack.encode(some), 6)
+            data = packer.compress(msgspec.msgpack.encode(some))
             file.write(data)
             blocks.append(Block(some[0].term, at, at + len(data), zlib.crc32(data)))
             at += len(data)
         head = Head(FORMAT_VERSION, VERSION, self._count, self._rooms, blocks, chunks)
-        data = zlib.compress(msgspec.msgpack.encode(head), 6)
+        data = packer.compress(msgspec.msgpack.encode(head))
         file.write(data)
         tail = at.to_bytes(8, "little") + len(data).to_bytes(4, "little") + zlib.crc32(data).to_bytes(4, "little")
         file.write(tail + _MAGIC)
@@ -159,7 +162,7 @@ def read_head(data: bytes, crc: int) -> Head:
     """Raises Damaged."""
     if zlib.crc32(data) != crc:
         raise Damaged("the head of the index of words is damaged")
-    head = _heads.decode(zlib.decompress(data))
+    head = _heads.decode(zstandard.decompress(data))
     if head.format != FORMAT_VERSION or head.analyser != VERSION:
         raise Damaged("the index of words is of another version")
     return head
@@ -210,7 +213,7 @@ class TermReader:
         data = self._fetch(start, blocks[-1].end)
         for block in blocks:
             part = _checked(data[block.start - start : block.end - start], block.crc)
-            yield from _blocks.decode(zlib.decompress(part))
+            yield from _blocks.decode(zstandard.decompress(part))
 
     def _bitmaps(self, entries: Sequence[Entry]) -> BitMap:
         found = BitMap()

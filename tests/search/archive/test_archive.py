@@ -64,6 +64,7 @@ async def test_the_hot_index_lets_go(server: RunningServer, alice: Client, tmp_p
     """While the store is away the answer is partial, and has what is hot."""
     room = await alice.create_room()
     await alice.send(room, "harbour before")
+    assert await bodies(alice, "harbour") == ["harbour before"]
     await job(server, "run")
     await alice.send(room, "harbour after")
     (tmp_path / "archive").rename(tmp_path / "away")
