@@ -12,7 +12,7 @@ run: ## start Hansa on localhost:8008, with its own database, data in ./data
 	@exec .venv/bin/hansa run
 
 test: check ## all tests but the long proofs: real PostgreSQL, real clients, Synapse as oracle
-	@scripts/bootstrap peer bridge clients rust programs elasticsearch
+	@scripts/bootstrap peer bridge clients rust programs elasticsearch hdfs
 	$(PY) -m pytest --durations=15
 
 check: ## format, lint, types, import rules, rules about the source, fast tests; under a minute
@@ -24,7 +24,7 @@ check: ## format, lint, types, import rules, rules about the source, fast tests;
 	$(PY) -m pytest -q --no-header -m "$(FAST)" tests/test_repository.py tests/test_coverage.py tests/core
 
 test-deep: ## the long proofs: differential tests, crashes, fuzzing
-	@scripts/bootstrap dev peer bridge clients elasticsearch
+	@scripts/bootstrap dev peer bridge clients elasticsearch hdfs
 	$(PY) -m pytest -m deep --durations=15
 
 bench: ## the inner loops, one result line each

@@ -47,7 +47,7 @@ def _may_mount() -> bool:
 def _missing_program(item: pytest.Item) -> str | None:
     marker = item.get_closest_marker("programs")
     absent = [name for name in (marker.args if marker else ()) if found(name) is None]
-    group = "elasticsearch" if "elasticsearch" in absent else "programs"
+    group = next((name for name in ("elasticsearch", "hdfs") if name in absent), "programs")
     return f"{', '.join(absent)} not found: type `scripts/bootstrap {group}`" if absent else None
 
 
