@@ -31,7 +31,12 @@ from search.tiers import FIRST_PLACE, LAST_PLACE, Document, Phrase, Query, Quest
 
 FILES, ROWS, ROOMS = 6, 20_000, 100
 MONTH_MS = 30 * 86_400_000
-_SCRIPTS = ("abcdefghijklmnopqrstuvwxyz", "абвгдежзийклмнопрстуф", "服务器升级完成天气很好今日会议测试", "서버복구되었습니다회의")
+_SCRIPTS = (
+    "abcdefghijklmnopqrstuvwxyz",
+    "абвгдежзийклмнопрстуф",
+    "服务器升级完成天气很好今日会议测试",
+    "서버복구되었습니다회의",
+)
 
 
 def _vocabulary(chance: random.Random) -> list[str]:
