@@ -14,7 +14,7 @@ class ArchiveEraser:
     """Implements ports.ContentKeeper. Waits for as long as the index can't be written."""
 
     def __init__(self, keeper: Keeper, indexer: Indexer, clock: Clock) -> None:
-        self._keeper = keeper
+        self.keeper = keeper
         self._indexer = indexer
         self._clock = clock
 
@@ -25,9 +25,9 @@ class ArchiveEraser:
         """
         while not await self._indexer.flushed():
             await self._clock.sleep(_LOOK_S)
-        return await self._keeper.compact(is_forced=True)
+        return await self.keeper.compact(is_forced=True)
 
     async def scrub(self) -> None:
         """Rewrites the files in which anything is hidden, and deletes what is left over."""
-        await self._keeper.compact(is_forced=True)
-        await self._keeper.delete_leftovers(is_forced=True)
+        await self.keeper.compact(is_forced=True)
+        await self.keeper.delete_leftovers(is_forced=True)

@@ -30,7 +30,7 @@ async def search(client: Client, term: str, **criteria: Any) -> Any:
 
 async def bodies(client: Client, term: str) -> list[str]:
     """What is found, newest first; fails where the answer is partial."""
-    found = await search(client, term)
+    found = await search(client, term, filter={"limit": 50})
     assert "org.hansa.partial" not in found, found
     texts = [one["result"]["content"]["body"] for one in found["results"]]
     assert found["count"] == len(texts)
