@@ -128,8 +128,10 @@ class CasePages:
             raise NotFound("there is no such case")
         case, is_user = await self._cases.one(case_id), row["kind"] == "user"
         evidence = await cases.evidence(self._db, case_id) if visit.may(Permission.READ_CONTENT) else []
+        rooms = await self._acts.rooms_of(case)
         return {
             "case": row,
+            "names": await console_reads.room_names(self._db, rooms),
             "reports": await cases.reports(self._db, case, _SHOWN_MAX),
             "hits": await cases.hits(self._db, case.entity, _SHOWN_MAX) if is_user else [],
             "refusals": await cases.refusals(self._db, case.entity, _SHOWN_MAX) if is_user else [],
@@ -137,7 +139,7 @@ class CasePages:
             "hidden_evidence": not is_revealed and any(one["is_redacted"] or not one["is_here"] for one in evidence),
             "notes": await cases.notes(self._db, case_id),
             "earlier": await cases.earlier(self._db, case),
-            "rooms": await self._acts.rooms_of(case),
+            "rooms": rooms,
             "user": await console_reads.user(self._db, case.entity) if is_user else None,
             "room": None if is_user else await console_reads.room(self._db, case.entity),
             "possible": self._acts.possible(case),
@@ -147,7 +149,8 @@ class CasePages:
     async def _planned(self, visit: Visit, case: Case, plan: Plan) -> dict[str, Any]:
         shown = plan.events[:200]
         bodies = await console_reads.bodies(self._db, shown) if visit.may(Permission.READ_CONTENT) else {}
-        return {"case": case, "plan": plan, "events": [(one, bodies.get(one, "")) for one in shown]}
+        names = await console_reads.room_names(self._db, plan.rooms)
+        return {"case": case, "plan": plan, "names": names, "events": [(one, bodies.get(one, "")) for one in shown]}
 
     def _done(self, case_id: str, what: str) -> Answer:
         return self.desk.go(f"{_PATH}/{_number(case_id)}?done=case_{what}")

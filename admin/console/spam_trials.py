@@ -56,6 +56,7 @@ class SpamTrialPages:
         shown = [sample["event_id"] for sample in samples]
         marks, bodies = await self._marks.of(shown), await self._marks.bodies(shown)
         days = [(_day(int(day)), hits) for day, hits in found.get("by_day", {}).items()][-_DAYS_SHOWN:]
+        rooms = list(found.get("by_room", {}).items())[:_GROUPS_SHOWN]
         values = {
             "rule_id": rule_id,
             "job": row,
@@ -63,7 +64,8 @@ class SpamTrialPages:
             "arguments": orjson.loads(row.arguments),
             "days": days,
             "day_max": max((hits for _, hits in days), default=1),
-            "rooms": list(found.get("by_room", {}).items())[:_GROUPS_SHOWN],
+            "rooms": rooms,
+            "names": await self._marks.room_names([room_id for room_id, _ in rooms]),
             "senders": list(found.get("by_sender", {}).items())[:_GROUPS_SHOWN],
             "overlap": list(found.get("overlap", {}).items())[:_GROUPS_SHOWN],
             "samples": [
@@ -101,6 +103,9 @@ class SampleMarks:
     async def bodies(self, event_ids: list[str]) -> dict[str, str]:
         """What these say, for people who may read it."""
         return await console_reads.bodies(self._db, event_ids)
+
+    async def room_names(self, room_ids: list[str]) -> dict[str, str]:
+        return await console_reads.room_names(self._db, room_ids)
 
     async def say(self, event_id: str, is_spam: bool, visit: Visit) -> None:
         """Keeps it, with an audit entry."""

@@ -77,6 +77,10 @@ _ROOM = f"""
         EXISTS (SELECT FROM blocked_rooms b WHERE b.room_id = r.room_id) AS is_blocked
     FROM rooms r LEFT JOIN room_facts f USING (room_nid) WHERE r.room_id = $1
 """
+_ROOM_NAMES = """
+    SELECT room_id, coalesce(name, canonical_alias) AS name FROM room_overviews
+    WHERE room_id = ANY($1::text[]) AND coalesce(name, canonical_alias) IS NOT NULL
+"""
 _MEMBERS = """
     SELECT m.user_id, m.membership FROM memberships m JOIN rooms r USING (room_nid)
     WHERE r.room_id = $1 AND m.membership = $2 AND m.user_id > $3 ORDER BY m.user_id LIMIT $4
@@ -218,6 +222,12 @@ async def rooms(db: Reader, below: int, wanted: str, state: str, limit: int) -> 
 async def room(db: Reader, room_id: str) -> Shown | None:
     row = await db.fetchrow(_ROOM, room_id)
     return _room(row) if row is not None else None
+
+
+async def room_names(db: Reader, room_ids: Sequence[str]) -> dict[str, str]:
+    """The names of those of these rooms that have one. One query."""
+    rows = await db.fetch(_ROOM_NAMES, list(room_ids))
+    return {row["room_id"]: row["name"] for row in rows}
 
 
 async def members(db: Reader, room_id: str, membership: str, after: str, limit: int) -> list[Shown]:

@@ -193,6 +193,10 @@ async def test_a_wave_is_found_explained_and_cleaned_up(server: RunningServer, c
     async with chromium() as context:
         page = await log_in(server, context, "the-moderator")
         navigation = page.get_by_role("navigation", name="Console")
+        await navigation.get_by_role("link", name="Cases").click()
+        await navigation.get_by_role("link", name="Overview").click()
+        await expect(page.get_by_text("Cases wait for somebody")).to_be_visible()
+        await keep(page, "wave-0-overview")
         await navigation.get_by_role("link", name="Spam rules").click()
         await page.get_by_role("link", name="New rule").click()
         await page.get_by_label("Id (letters, digits, - and _)").fill("coins")
@@ -230,6 +234,10 @@ async def test_a_wave_is_found_explained_and_cleaned_up(server: RunningServer, c
         await page.get_by_role("link", name=f"User {spammer}").click()
         await page.get_by_role("button", name="Take it").click()
         await keep(page, "wave-4-case")
+        await page.get_by_role("article").first.get_by_role("link", name="$").click()
+        await expect(page.get_by_text("sent here")).to_be_visible()
+        await keep(page, "wave-6-trace")
+        await page.go_back()
         for act in ("Redact what was reported", "Ban from these rooms", "Suspend the account"):
             await page.get_by_label(act).check()
         await page.get_by_label("Reason (kept in the audit log)").first.fill("spam wave")
