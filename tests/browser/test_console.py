@@ -11,7 +11,7 @@ from typing import Any
 import pyotp
 import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
-from playwright.async_api import BrowserContext, Page, ViewportSize, expect
+from playwright.async_api import BrowserContext, Locator, Page, ViewportSize, expect
 
 from homeserver.web.endpoint import Endpoint
 from tests.admin.console.furnished import Ids, furnish, pages_of
@@ -186,6 +186,59 @@ async def spam_wave(crew: Crew) -> tuple[list[str], str]:
     return rooms, spammer.user_id
 
 
+async def write_and_try(page: Page, navigation: Locator) -> None:
+    """A rule is checked against a message, saved as a draft, and tried on what was said."""
+    await navigation.get_by_role("link", name="Spam rules").click()
+    await page.get_by_role("link", name="New rule").click()
+    await page.get_by_label("Id (letters, digits, - and _)").fill("coins")
+    await page.get_by_label("Title, for moderators").fill("Coins for nothing")
+    await page.get_by_label("Condition").fill("event.text.contains('earn coins') && size(event.domains) > 0")
+    await page.get_by_label("A message to try it on (optional)").fill("Earn coins at https://coin9.example")
+    await page.get_by_label("Action 1").select_option("deny")
+    await page.get_by_label("What the sender is told").first.fill("No advertising here")
+    await page.get_by_role("button", name="Check").click()
+    await expect(page.get_by_role("status")).to_contain_text("It hits the message")
+    await keep(page, "wave-1-rule")
+    await page.get_by_label("Reason (kept in the audit log)").fill("a wave of coins")
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("button", name="Try it").click()
+    for _ in range(20):
+        if await page.get_by_text("Done", exact=True).count():
+            break
+        await page.reload()
+    await expect(page.get_by_text("Events looked at")).to_be_visible()
+    await expect(page.get_by_role("article")).to_have_count(3)
+    await page.get_by_role("button", name="It is spam").first.click()
+    await expect(page.get_by_text("1 of 1 samples")).to_be_visible()
+    await keep(page, "wave-2-trial")
+
+
+async def clean_up(page: Page, navigation: Locator, spammer: str) -> None:
+    """A case is taken, its evidence traced, acted upon after a look at what would be done, and closed."""
+    await navigation.get_by_role("link", name="Cases").click()
+    await page.get_by_role("link", name=f"User {spammer}").click()
+    await page.get_by_role("button", name="Take it").click()
+    await keep(page, "wave-4-case")
+    await page.get_by_role("article").first.get_by_role("link", name="$").click()
+    await expect(page.get_by_text("sent here")).to_be_visible()
+    await keep(page, "wave-6-trace")
+    await page.go_back()
+    for act in ("Redact what was reported", "Ban from these rooms", "Suspend the account"):
+        await page.get_by_label(act).check()
+    await page.get_by_label("Reason (kept in the audit log)").first.fill("spam wave")
+    await page.get_by_role("button", name="Preview").click()
+    await expect(page.get_by_text("Nothing is done yet")).to_be_visible()
+    await expect(page.get_by_text("Earn coins at https://coin")).to_have_count(3)
+    await keep(page, "wave-5-preview")
+    await page.get_by_role("button", name="Do it").click()
+    await expect(page.get_by_text("redact: 3 of 3")).to_be_visible()
+    await expect(page.get_by_text("ban: 3 of 3 rooms")).to_be_visible()
+    await page.get_by_label("Outcome").select_option("acted")
+    await page.get_by_label("Reply to the reporters (empty: none)").fill("Thank you: it is gone.")
+    await page.get_by_role("button", name="Close the case").click()
+    await expect(page.get_by_role("status")).to_have_text("The case is closed.")
+
+
 async def test_a_wave_is_found_explained_and_cleaned_up(server: RunningServer, crew: Crew) -> None:
     """From the overview: a case, a rule that is tried and then enforced, its decision explained, all cleaned up;
     and the audit log tells every step."""
@@ -197,29 +250,7 @@ async def test_a_wave_is_found_explained_and_cleaned_up(server: RunningServer, c
         await navigation.get_by_role("link", name="Overview").click()
         await expect(page.get_by_text("Cases wait for somebody")).to_be_visible()
         await keep(page, "wave-0-overview")
-        await navigation.get_by_role("link", name="Spam rules").click()
-        await page.get_by_role("link", name="New rule").click()
-        await page.get_by_label("Id (letters, digits, - and _)").fill("coins")
-        await page.get_by_label("Title, for moderators").fill("Coins for nothing")
-        await page.get_by_label("Condition").fill("event.text.contains('earn coins') && size(event.domains) > 0")
-        await page.get_by_label("A message to try it on (optional)").fill("Earn coins at https://coin9.example")
-        await page.get_by_label("Action 1").select_option("deny")
-        await page.get_by_label("What the sender is told").first.fill("No advertising here")
-        await page.get_by_role("button", name="Check").click()
-        await expect(page.get_by_role("status")).to_contain_text("It hits the message")
-        await keep(page, "wave-1-rule")
-        await page.get_by_label("Reason (kept in the audit log)").fill("a wave of coins")
-        await page.get_by_role("button", name="Save").click()
-        await page.get_by_role("button", name="Try it").click()
-        for _ in range(20):
-            if await page.get_by_text("Done", exact=True).count():
-                break
-            await page.reload()
-        await expect(page.get_by_text("Events looked at")).to_be_visible()
-        await expect(page.get_by_role("article")).to_have_count(3)
-        await page.get_by_role("button", name="It is spam").first.click()
-        await expect(page.get_by_text("1 of 1 samples")).to_be_visible()
-        await keep(page, "wave-2-trial")
+        await write_and_try(page, navigation)
         await page.get_by_role("heading", level=1).get_by_role("link").click()
         await page.locator("select[name=stage]").select_option("enforced")
         await page.get_by_label("Reason (kept in the audit log)").first.fill("three of three are spam")
@@ -230,28 +261,7 @@ async def test_a_wave_is_found_explained_and_cleaned_up(server: RunningServer, c
         await page.get_by_role("rowheader").get_by_role("link").first.click()
         await expect(page.get_by_text("earn coins at https://coin7.example").first).to_be_visible()
         await keep(page, "wave-3-decision")
-        await navigation.get_by_role("link", name="Cases").click()
-        await page.get_by_role("link", name=f"User {spammer}").click()
-        await page.get_by_role("button", name="Take it").click()
-        await keep(page, "wave-4-case")
-        await page.get_by_role("article").first.get_by_role("link", name="$").click()
-        await expect(page.get_by_text("sent here")).to_be_visible()
-        await keep(page, "wave-6-trace")
-        await page.go_back()
-        for act in ("Redact what was reported", "Ban from these rooms", "Suspend the account"):
-            await page.get_by_label(act).check()
-        await page.get_by_label("Reason (kept in the audit log)").first.fill("spam wave")
-        await page.get_by_role("button", name="Preview").click()
-        await expect(page.get_by_text("Nothing is done yet")).to_be_visible()
-        await expect(page.get_by_text("Earn coins at https://coin")).to_have_count(3)
-        await keep(page, "wave-5-preview")
-        await page.get_by_role("button", name="Do it").click()
-        await expect(page.get_by_text("redact: 3 of 3")).to_be_visible()
-        await expect(page.get_by_text("ban: 3 of 3 rooms")).to_be_visible()
-        await page.get_by_label("Outcome").select_option("acted")
-        await page.get_by_label("Reply to the reporters (empty: none)").fill("Thank you: it is gone.")
-        await page.get_by_role("button", name="Close the case").click()
-        await expect(page.get_by_role("status")).to_have_text("The case is closed.")
+        await clean_up(page, navigation, spammer)
         assert (await crew.user.post("/join/{}", rooms[1])).status == 403
         sql = "SELECT action FROM audit_log WHERE actor = $1 AND action <> 'console.log_in' ORDER BY entry_nid"
         told = [row["action"] for row in await server.db.fetch(sql, crew.moderator.user_id)]
