@@ -9,8 +9,8 @@ from typing import Any
 
 from homeserver.storage.database import Database, Row, Tx
 
-# The indexer writes what was heard four times a second, whoever asks meanwhile.
-BESIDE = frozenset({"search"})
+# The indexer writes what was heard four times a second, and looks whether an operator wants something.
+BESIDE = frozenset({"search", "search_upkeep"})
 
 
 class CountingDatabase(Database):
