@@ -275,6 +275,33 @@ class ContentKeeper(Protocol):
         ...
 
 
+class KeptSearch(Protocol):
+    """A search that somebody saved."""
+
+    @property
+    def search_id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def term(self) -> str: ...
+
+
+class SearchKeeping(Protocol):
+    """Searches that tell their owners of what is new. Implemented by search."""
+
+    async def of_user(self, user_id: UserId) -> Sequence[KeptSearch]: ...
+
+    async def add(self, user_id: UserId, name: str, term: str, *, is_paused: bool = False) -> KeptSearch:
+        """Raises InvalidParam, and M_RESOURCE_LIMIT_EXCEEDED for one too many."""
+        ...
+
+    async def remove(self, user_id: UserId, search_id: str) -> None:
+        """Raises NotFound."""
+        ...
+
+
 class ThirdPartyNetworks(Protocol):
     """Networks that bridges reach. Implemented by appservices."""
 

@@ -30,6 +30,7 @@ from homeserver.rooms.space_tree import SpaceTree
 from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.rooms.watching import RoomWatch
 from search.indexer import Indexer
+from search.saved.api import SavedSearchEndpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ async def build_relations(
     families = RoomFamilies(parts.rooms, spaces)
     search = await build_search(base, parts, families)
     searching = Searching(reads, parts.numbers, search.search, parts.ignore_lists, families)
+    saved = await build_saved_searches(base, parts, search, people.notices)
     browser = BrowserSessions(db, base.world.clock, base.world.randomness)
     visits = Visits(browser, contacts.pages, base.config.base_url)
     return RelationParts(
@@ -69,8 +71,8 @@ async def build_relations(
         endpoints=[
             Relations(Related(reads, parts.history, parts.ignore_lists), parts.views),
             Search(searching, parts.history, parts.views),
-            SearchPages(visits, FoundMessages(searching, parts.rooms, parts.history), base.limiter),
-            await build_saved_searches(base, parts, search, people.notices),
+            SearchPages(visits, FoundMessages(searching, parts.rooms, parts.history), saved, base.limiter),
+            SavedSearchEndpoints(saved, parts.views),
             RoomPeeking(db, parts.journal, parts.history, parts.views, accounts.account_data),
             EventStream(sync.service, parts.history, parts.views, parts.rooms, RoomWatch(parts.journal)),
             ThreadSubscriptionEndpoints(threads_of(base, parts)),

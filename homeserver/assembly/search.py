@@ -20,7 +20,6 @@ from search.hot.current import CurrentTier
 from search.hot.elastic import Cluster, ElasticIndex
 from search.hot.embedded import EmbeddedIndex
 from search.indexer import Indexer
-from search.saved.api import SavedSearchEndpoints
 from search.saved.service import SavedSearches, SavedSearchTeller
 from search.saved.watch import SavedSearchWatch
 from search.service import TierSearch
@@ -65,16 +64,17 @@ async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> 
     return SearchParts(search=TierSearch(db, index, indexer, families), indexer=indexer)
 
 
-async def build_saved_searches(base: Base, parts: RoomParts, search: SearchParts, notices: ServerNotices) -> object:
-    """The endpoints of saved searches, which begin to tell their owners."""
+async def build_saved_searches(
+    base: Base, parts: RoomParts, search: SearchParts, notices: ServerNotices
+) -> SavedSearches:
+    """Saved searches, which begin to tell their owners."""
     clock, reads = base.world.clock, parts.relation_reads
     watch = SavedSearchWatch(reads, parts.ignore_lists, search.search.parsed, clock)
     watch.silent = frozenset({notices.sender})
     await watch.start()
     search.indexer.followers.append(watch.hear)
     base.tasks.forever(SavedSearchTeller(reads, watch, notices, clock).run, name="saved_searches")
-    searches = SavedSearches(reads, watch, parts.journal, clock, base.world.randomness)
-    return SavedSearchEndpoints(searches, parts.views)
+    return SavedSearches(reads, watch, parts.journal, clock, base.world.randomness)
 
 
 def engine_of(config: Config) -> Engine:

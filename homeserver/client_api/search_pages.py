@@ -15,6 +15,7 @@ from homeserver.client_api.visits import LOGIN_PATH, Visit, Visits
 from homeserver.core.errors import LimitExceeded, MatrixError
 from homeserver.core.filters import RoomEventFilter, parse_event_filter
 from homeserver.core.identifiers import RoomId, UserId
+from homeserver.ports import SearchKeeping
 from homeserver.rooms.found_messages import FoundMessage, FoundMessages, Line
 from homeserver.rooms.searching import Facets, SearchRequest, parse_search_place
 from homeserver.web.endpoint import Access, Answer, Request, endpoint
@@ -36,9 +37,10 @@ _HUES = 8
 class SearchPages:
     """/_hansa/search."""
 
-    def __init__(self, visits: Visits, found: FoundMessages, limiter: RateLimiter) -> None:
+    def __init__(self, visits: Visits, found: FoundMessages, kept: SearchKeeping, limiter: RateLimiter) -> None:
         self._visits = visits
         self._found = found
+        self._kept = kept
         self._limiter = limiter
 
     @endpoint("GET", PATH, access=Access.NONE, limit="page", spec="")
@@ -51,6 +53,11 @@ class SearchPages:
         term = query.get("q", "").replace("\x00", "")[: TERM_CHARS_MAX + 1].strip()
         order = "rank" if query.get("order") == "rank" else "recent"
         values: dict[str, Any] = {**_empty(term, order), "user_id": visit.user_id}
+        values["kept"] = [
+            {"search_id": one.search_id, "name": one.name, "term": one.term, "href": _url(one.term, "recent")}
+            for one in await self._kept.of_user(visit.user_id)
+        ]
+        values["is_kept"] = any(one["term"] == term for one in values["kept"])
         if not term:
             return self._page(visit, values)
         try:
@@ -66,6 +73,24 @@ class SearchPages:
             wrong = error.message.removeprefix("search_term, ")
             return self._page(visit, {**values, "wrong": wrong}, status=error.http_status)
         return self._page(visit, values)
+
+    @endpoint("POST", PATH, access=Access.NONE, limit="page", raw_body=True, spec="")
+    async def keep(self, request: Request) -> Answer:
+        """Saves a search, or ends one that was saved."""
+        visit, fields = await self._visits.form(request)
+        if visit.user_id is None:
+            return self._visits.go(LOGIN_PATH)
+        term = fields.get("q", "")[: TERM_CHARS_MAX + 1].strip()
+        try:
+            self._limiter.check("account_data", visit.user_id)
+            if "end" in fields:
+                await self._kept.remove(visit.user_id, fields["end"][:100])
+            else:
+                await self._kept.add(visit.user_id, "", term)
+        except MatrixError as error:
+            values = {**_empty(term, "recent"), "user_id": visit.user_id, "wrong": error.message}
+            return self._page(visit, values, status=error.http_status)
+        return self._visits.go(_url(term, "recent") if term else PATH)
 
     async def _results(self, viewer: UserId, asked: SearchRequest) -> dict[str, Any]:
         page, found = await self._found.page(viewer, asked)
@@ -128,6 +153,8 @@ def _empty(term: str, order: str) -> dict[str, Any]:
         ],
         "examples": [(text, _url(text, order)) for text in ("harb*", '"red harbour"', "from:me has:link", "港口")],
         "wrong": "",
+        "kept": [],
+        "is_kept": False,
         "count": None,
         "found": [],
         "facets": [],

@@ -189,6 +189,14 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Keys: / to the box, j and k through the results, Enter opens one, n to the next page.",
         "按键：/ 跳到搜索框，j 和 k 浏览结果，回车打开，n 下一页。",
     ),
+    "search_keep": ("Tell me of new ones", "有新消息时通知我"),
+    "search_is_kept": ("You will be told of new ones.", "有新消息时会通知您。"),
+    "search_kept": ("Saved searches", "已保存的搜索"),
+    "search_kept_text": (
+        "The server tells you in a room of its own when somebody says something that matches.",
+        "有匹配的新消息时，服务器会在其专用房间中通知您。",
+    ),
+    "search_end": ("End", "停止"),
     "search_try": ("For example:", "例如："),
     "search_none": ("Nothing found", "未找到结果"),
     "search_none_text": (

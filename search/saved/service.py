@@ -56,7 +56,7 @@ class SavedSearches:
     async def of_user(self, user_id: UserId) -> list[SavedSearch]:
         return await storage.of_user(self._reads.db, user_id)
 
-    async def add(self, user_id: UserId, name: str, term: str, *, is_paused: bool) -> SavedSearch:
+    async def add(self, user_id: UserId, name: str, term: str, *, is_paused: bool = False) -> SavedSearch:
         """From now on it tells its owner. Raises InvalidParam; M_RESOURCE_LIMIT_EXCEEDED for one too many."""
         saved = SavedSearch(
             search_id=self._randomness.letters(16),

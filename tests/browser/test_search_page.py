@@ -81,6 +81,7 @@ async def sign_in(server: RunningServer, context: BrowserContext, url: str) -> P
     await page.get_by_label("User name").fill("alice")
     await page.get_by_label("Password").fill(PASSWORD)
     await page.keyboard.press("Enter")
+    await expect(page.get_by_role("searchbox")).to_be_visible()
     return page
 
 
@@ -133,7 +134,16 @@ async def test_somebody_searches(server: RunningServer, size: str) -> None:
         await page.get_by_role("searchbox").fill("港口")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("status")).to_have_text("3 messages")
+        await page.get_by_role("button", name="Tell me of new ones").click()
+        await expect(page.get_by_text("You will be told of new ones.")).to_be_visible()
+        assert await flaws(page) == []
         await keep(page, f"{size}-chinese")
+        await page.goto(f"{server.base_url}/_hansa/search")
+        await expect(page.get_by_role("heading", name="Saved searches")).to_be_visible()
+        assert await flaws(page) == []
+        await keep(page, f"{size}-saved")
+        await page.get_by_role("button", name="End 港口").click()
+        await expect(page.get_by_role("heading", name="Saved searches")).to_have_count(0)
         await page.get_by_role("searchbox").fill("has:wings")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("alert")).to_contain_text("character 5")
