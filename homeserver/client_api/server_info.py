@@ -40,6 +40,7 @@ UNSTABLE_FEATURES: Mapping[str, bool | str] = {
     "org.matrix.msc4140": True,
     "org.matrix.msc4143": "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports",
     "org.matrix.msc4151": "/_matrix/client/v3/rooms/{}/report",
+    "org.matrix.msc4155": True,
     "org.matrix.msc4222": True,
     "org.matrix.msc4260.stable": "/_matrix/client/v3/users/{}/report",
     "org.matrix.msc4293": True,

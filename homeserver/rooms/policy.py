@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -10,11 +11,10 @@ from homeserver.core import canonical_json
 from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.events import Draft
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
+from homeserver.core.invite_permission import KINDS, InvitePermissions, InviteVerdict
 from homeserver.ports import AbuseCheck, PolicyCheck
 from homeserver.storage import account_data, blocked_rooms, server_notice_rooms
 from homeserver.storage.database import Database
-
-INVITE_PERMISSION = "m.invite_permission_config"
 
 
 class Shadowed(Forbidden):
@@ -67,7 +67,7 @@ class PolicyChain:
 
 
 class InvitePermission:
-    """Refuses invites to users of ours who want none. spec: client-server-api/#invite-permission"""
+    """Refuses invites to users of ours who don't want them. spec: client-server-api/#invite-permission"""
 
     def __init__(self, db: Database, server_name: ServerName, *, exempt: frozenset[UserId] = frozenset()) -> None:
         self._db = db
@@ -80,17 +80,21 @@ class InvitePermission:
             return draft
         if draft.sender in self._exempt:
             return draft
-        if domain_of(invited) == self._server_name and await self._is_blocking(UserId(invited)):
-            raise Forbidden("this user takes no invites", errcode="M_INVITE_BLOCKED")
+        if domain_of(invited) == self._server_name:
+            permissions = await self._permissions(UserId(invited))
+            # One that is ignored goes in as any other: whoever sends it must not learn of it.
+            if permissions.verdict(draft.sender) is InviteVerdict.BLOCK:
+                raise Forbidden("this user takes no invites of yours", errcode="M_INVITE_BLOCKED")
         return draft
 
-    async def _is_blocking(self, user_id: UserId) -> bool:
-        kept = await account_data.one(self._db, user_id, "", INVITE_PERMISSION)
-        try:
-            content = canonical_json.decode(kept) if kept is not None else None
-        except MatrixError:
-            return False
-        return isinstance(content, dict) and content.get("default_action") == "block"
+    async def _permissions(self, user_id: UserId) -> InvitePermissions:
+        contents = {}
+        for kind, kept in (await account_data.some(self._db, user_id, KINDS)).items():
+            with contextlib.suppress(MatrixError):
+                content = canonical_json.decode(kept)
+                if isinstance(content, dict):
+                    contents[kind] = content
+        return InvitePermissions(contents)
 
 
 class RoomsBlocked:

@@ -22,6 +22,7 @@ _UPSERT = """
     ON CONFLICT (user_id, room_id, type) DO UPDATE SET content = excluded.content, position = excluded.position
 """
 _ONE = "SELECT content FROM account_data WHERE user_id = $1 AND room_id = $2 AND type = $3"
+_SOME = "SELECT type, content FROM account_data WHERE user_id = $1 AND room_id = '' AND type = ANY($2::text[])"
 _LOCKED = "SELECT content FROM account_data WHERE user_id = $1 AND room_id = $2 AND type = $3 FOR UPDATE"
 _CHANGES = """
     SELECT room_id, type, content, position FROM account_data
@@ -46,6 +47,11 @@ async def upsert(tx: Tx, user_id: UserId, room_id: str, kind: str, content: byte
 async def one(db: Reader, user_id: UserId, room_id: str, kind: str) -> bytes | None:
     content: bytes | None = await db.fetchval(_ONE, user_id, room_id, kind)
     return content
+
+
+async def some(db: Reader, user_id: UserId, kinds: Collection[str]) -> dict[str, bytes]:
+    """Entries of the account as a whole, by kind; those that aren't there are left out."""
+    return {row["type"]: row["content"] for row in await db.fetch(_SOME, user_id, list(kinds))}
 
 
 async def locked(tx: Tx, user_id: UserId, room_id: str, kind: str) -> bytes | None:

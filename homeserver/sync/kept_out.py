@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Container
 
 from homeserver.core.identifiers import UserId
+from homeserver.core.invite_permission import KINDS, InvitePermissions, InviteVerdict
 from homeserver.sync.hub import SyncHub
 from homeserver.sync.sources import AccountDataSource
 
 IGNORED_MAX = 10_000
 USERS_MAX = 50_000
+
+
+class Unwanted(frozenset[str]):
+    """The users who are ignored; `inviters` are those whose invites aren't shown, of an earlier time too.
+
+    spec: client-server-api/#ignoring-users, client-server-api/#invite-permission
+    """
+
+    inviters: Container[object]
+
+
+class _Inviters:
+    """Whose invites a user isn't shown. Their own knocks are none."""
+
+    def __init__(self, user_id: UserId, ignored: frozenset[str], permissions: InvitePermissions) -> None:
+        self._user_id = user_id
+        self._ignored = ignored
+        self._permissions = permissions
+
+    def __contains__(self, sender: object) -> bool:
+        if not isinstance(sender, str) or sender == self._user_id:
+            return False
+        return sender in self._ignored or self._permissions.verdict(sender) is not InviteVerdict.TAKE
 
 
 class KeptOut:
@@ -18,23 +43,20 @@ class KeptOut:
     def __init__(self, hub: SyncHub, account_data: AccountDataSource) -> None:
         self._hub = hub
         self._account_data = account_data
-        self._known: OrderedDict[UserId, tuple[int, frozenset[str], bool]] = OrderedDict()
+        self._known: OrderedDict[UserId, tuple[int, Unwanted]] = OrderedDict()
 
-    async def by(self, user_id: UserId) -> tuple[frozenset[str], bool]:
-        """Whom this user ignores, and whether they take no invites: of an earlier time, or by federation.
-
-        spec: client-server-api/#ignoring-users, client-server-api/#invite-permission
-        """
+    async def by(self, user_id: UserId) -> Unwanted:
+        """Whom this user ignores, and whose invites they don't want."""
         position = self._hub.user_last(user_id, "account_data")
         known = self._known.get(user_id)
         if known is not None and known[0] == position:
-            return known[1], known[2]
+            return known[1]
         content = await self._account_data.content(user_id, "m.ignored_user_list")
         named = content.get("ignored_users")
-        ignored = frozenset(list(named)[:IGNORED_MAX]) if isinstance(named, dict) else frozenset()
-        permission = await self._account_data.content(user_id, "m.invite_permission_config")
-        blocks_invites = permission.get("default_action") == "block"
-        self._known[user_id] = (position, ignored, blocks_invites)
+        unwanted = Unwanted(list(named)[:IGNORED_MAX]) if isinstance(named, dict) else Unwanted()
+        permissions = InvitePermissions({kind: await self._account_data.content(user_id, kind) for kind in KINDS})
+        unwanted.inviters = unwanted if permissions.is_plain else _Inviters(user_id, unwanted, permissions)
+        self._known[user_id] = (position, unwanted)
         if len(self._known) > USERS_MAX:
             self._known.popitem(last=False)
-        return ignored, blocks_invites
+        return unwanted

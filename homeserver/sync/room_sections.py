@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from homeserver.storage import events, forks
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
+from homeserver.sync.kept_out import Unwanted
 from homeserver.sync.lazy_members import loads_lazily
 from homeserver.sync.plans import Plans, make_plans, memberships_at
 from homeserver.sync.sources import Datum, Sources
@@ -62,7 +63,7 @@ class RoomSections:
         self._sources = sources
 
     async def build(
-        self, span: Span, entries: Mapping[RoomId, UserRoom], data: Sequence[Datum], ignored: Collection[str]
+        self, span: Span, entries: Mapping[RoomId, UserRoom], data: Sequence[Datum], ignored: Unwanted
     ) -> tuple[dict[str, Any], set[UserId]]:
         """The sections that have something to tell, and who came to share a room with the viewer since.
 
@@ -95,7 +96,9 @@ class RoomSections:
             ("knock", "knock_state", plans.knocked),
         ):
             if waiting:
-                sections[name] = await self._stripped(key, waiting, ignored if name == "invite" else ())
+                outside = await self._stripped(key, waiting, ignored.inviters if name == "invite" else ())
+                if outside:
+                    sections[name] = outside
         if plans.turned_away:
             sections.setdefault("leave", {}).update(await self._turned_away(span, plans.turned_away))
         return sections, set() if span.is_initial else _newcomers(joined)
@@ -253,7 +256,7 @@ class RoomSections:
         return found
 
     async def _stripped(
-        self, key: str, waiting: Sequence[tuple[Room | None, int]], ignored: Collection[str]
+        self, key: str, waiting: Sequence[tuple[Room | None, int]], ignored: Container[object]
     ) -> dict[RoomId, dict[str, Any]]:
         """Rooms that the viewer is invited to, or knocks at, as far as they may be known from outside."""
         nids = [nid for _, nid in waiting]

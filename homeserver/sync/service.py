@@ -18,7 +18,7 @@ from homeserver.rooms.client_events import Viewer
 from homeserver.runtime.clock import Clock
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
-from homeserver.sync.kept_out import KeptOut
+from homeserver.sync.kept_out import KeptOut, Unwanted
 from homeserver.sync.room_sections import RoomSections, Span
 from homeserver.sync.sources import Datum, Sources
 from homeserver.sync.token import SyncToken, parse_token
@@ -104,10 +104,7 @@ class SyncService:
         if token is not None and not span.full_state and not self._has_news(span, token, entries):
             return await self._with_keys({"next_batch": str(SyncToken(span.upto, span.upto))}, span), False
         data = await self._account_data(span)
-        ignored, blocks_invites = await self._kept_out.by(user_id)
-        if blocks_invites:
-            entries = {room_id: entry for room_id, entry in entries.items() if entry.membership != "invite"}
-        rooms, newcomers = await self._rooms(span, entries, data, ignored)
+        rooms, newcomers = await self._rooms(span, entries, data, await self._kept_out.by(user_id))
         answer: dict[str, Any] = {}
         if rooms:
             answer["rooms"] = rooms
@@ -132,7 +129,7 @@ class SyncService:
         return await self._with_keys(answer, span), has_news
 
     async def _rooms(
-        self, span: Span, entries: Mapping[RoomId, UserRoom], data: list[Datum], ignored: Collection[str]
+        self, span: Span, entries: Mapping[RoomId, UserRoom], data: list[Datum], ignored: Unwanted
     ) -> tuple[dict[str, Any], set[UserId]]:
         """The sections of rooms. One that can't be read is left out and logged, so that the others are told.
 

@@ -139,3 +139,28 @@ async def test_blocked_invites(server: RunningServer) -> None:
     refused.refused(403, "M_INVITE_BLOCKED")
     (await alice.put(path, alice.user_id, body={})).ok()
     assert early in (await alice.sync())["rooms"]["invite"]
+
+
+async def test_invites_by_user_server_and_pattern(server: RunningServer) -> None:
+    """T-E22: who is blocked is told so; who is ignored is not, and the invited never sees it."""
+    alice, bob, carol = [await server.user(name) for name in ("alice", "bob", "carol")]
+    path = "/user/{}/account_data/org.matrix.msc4155.invite_permission_config"
+    body = {"blocked_users": ["@bo?:hansa.test"], "ignored_servers": ["hansa.*"], "allowed_users": ["@dora:*"]}
+    (await alice.put(path, alice.user_id, body=body)).ok()
+    rooms = {client.user_id: await client.create_room() for client in (bob, carol)}
+    refused = await bob.post("/rooms/{}/invite", rooms[bob.user_id], body={"user_id": alice.user_id})
+    refused.refused(403, "M_INVITE_BLOCKED")
+    (await carol.post("/rooms/{}/invite", rooms[carol.user_id], body={"user_id": alice.user_id})).ok()
+    assert "invite" not in (await alice.sync()).get("rooms", {})
+    dora = await server.user("dora")
+    room = await dora.create_room(invite=[alice.user_id])
+    assert list((await alice.sync())["rooms"]["invite"]) == [room]
+    knocking = await dora.create_room(preset="public_chat", initial_state=[KNOCKED])
+    (await dora.put("/rooms/{}/state/m.room.join_rules", knocking, body={"join_rule": "knock"})).ok()
+    (await alice.post("/knock/{}", knocking)).ok()
+    assert knocking in (await alice.sync())["rooms"]["knock"]
+    (await alice.put(path, alice.user_id, body={})).ok()
+    assert set((await alice.sync())["rooms"]["invite"]) == {room, rooms[carol.user_id]}
+
+
+KNOCKED = {"type": "m.room.history_visibility", "content": {"history_visibility": "shared"}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,7 +112,7 @@ class SlidingRooms:
         return found
 
     async def stripped(
-        self, waiting: Sequence[tuple[Room | None, UserRoom]], ignored: Collection[str] = ()
+        self, waiting: Sequence[tuple[Room | None, UserRoom]], ignored: Container[object] = ()
     ) -> dict[RoomId, dict[str, Any]]:
         """Rooms that the viewer is invited to or knocks at, as far as they may be known from outside.
 

@@ -205,12 +205,10 @@ class SlidingSync:
         answers = self._parts.answers
         found = await self._parts.rooms.get_many([room.room_id for room in plan.rooms])
         waiting, gone, wishes = await self._sorted(talk, plan.rooms, found, told)
-        ignored, blocks_invites = await self._parts.kept_out.by(talk.viewer.user_id)
-        if blocks_invites:
-            waiting = [(room, entry) for room, entry in waiting if entry.membership != "invite"]
+        ignored = await self._parts.kept_out.by(talk.viewer.user_id)
         rooms: dict[RoomId, dict[str, Any]] = {}
         if waiting:
-            rooms.update(await answers.stripped(waiting, ignored))
+            rooms.update(await answers.stripped(waiting, ignored.inviters))
         if gone:
             rooms.update(await answers.gone(talk.viewer, gone))
         if wishes:
