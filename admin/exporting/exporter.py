@@ -14,6 +14,7 @@ import orjson
 
 from admin.exporting.forms import Form, JsonLines, Line, Page, PlainText
 from admin.exporting.merkle import MerkleTree
+from admin.exporting.parquet import Parquet
 from admin.storage import exports, personal, user_erasures
 from admin.storage.exports import Exported
 from homeserver.core import canonical_json
@@ -32,7 +33,7 @@ _ROWS_AT_ONCE = 20_000
 _FILES_AT_ONCE = 50
 _FIRST = -(2**62)
 PART = ".part"
-FORMS: dict[str, Callable[[], Form]] = {"jsonl": JsonLines, "html": Page, "text": PlainText}
+FORMS: dict[str, Callable[[], Form]] = {"jsonl": JsonLines, "html": Page, "text": PlainText, "parquet": Parquet}
 
 Report = Callable[[int, int], Awaitable[None]]
 

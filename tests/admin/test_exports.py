@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import duckdb
 import pytest
 
 from admin.exporting.merkle import MerkleTree
@@ -166,6 +167,21 @@ async def test_nasty_strings_stay_strings(server: RunningServer, crew: Crew, tmp
     assert "default-src 'none'" in page and "&lt;script&gt;" in page
     assert not any(char in text for char in "\x1b\x07\u202e\u2028")
     assert sorted(path.name for path in (folder / "media").iterdir()) == [upload.json["content_uri"].rsplit("/", 1)[1]]
+
+
+async def test_parquet_is_plain(server: RunningServer, crew: Crew, tmp_path: Path) -> None:
+    """DuckDB reads it without us, and finds the same events as in the lines."""
+    room_id = await crew.user.create_room()
+    for text in ("one", "two", NASTY[2]):
+        await crew.user.send(room_id, text)
+    export_id = await exported(crew.owner, kind="room", target=room_id, formats=["parquet"])
+    folder = await taken(crew.owner, export_id, tmp_path / "out")
+    assert (await verified(folder))[0] == 0
+    sql = "SELECT event_id, body, pdu FROM read_parquet(?) WHERE type = 'm.room.message' ORDER BY place"
+    found = duckdb.connect().execute(sql, [str(folder / "events.parquet")]).fetchall()
+    lines = [line for line in lines_of(folder) if line["pdu"]["type"] == "m.room.message"]
+    assert [(name, json.loads(pdu)) for name, _, pdu in found] == [(line["event_id"], line["pdu"]) for line in lines]
+    assert [body for _, body, _ in found] == ["one", "two", NASTY[2]]
 
 
 async def test_a_part_of_a_room(server: RunningServer, crew: Crew, tmp_path: Path) -> None:
