@@ -17,6 +17,10 @@ OWN: Mapping[str, str] = {
     "account_data": "FROM account_data WHERE user_id = $1",
     "backed_up_sessions": "FROM backed_up_sessions WHERE user_id = $1",
     "browser_sessions": "FROM browser_sessions WHERE user_id = $1",
+    # What others reported of them, as it was then; a case's notes are the moderators' own words.
+    "case_evidence": (
+        "FROM case_evidence WHERE position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN json) > 0"
+    ),
     "console_factors": "FROM console_factors WHERE user_id = $1",
     "console_sessions": "FROM console_sessions WHERE user_id = $1",
     "contact_bindings": "FROM contact_bindings WHERE user_id = $1",
@@ -32,6 +36,7 @@ OWN: Mapping[str, str] = {
     "devices": "FROM devices WHERE user_id = $1",
     "directory_users": "FROM directory_users WHERE user_id = $1",
     "directory_words": "FROM directory_words WHERE user_id = $1",
+    "event_expiries": "FROM event_expiries WHERE sender = $1",
     "event_webhooks": "FROM event_webhooks WHERE owner = $1",
     "experimental_features": "FROM experimental_features WHERE user_id = $1",
     "external_ids": "FROM external_ids WHERE user_id = $1",
@@ -48,6 +53,9 @@ OWN: Mapping[str, str] = {
     "one_time_keys": "FROM one_time_keys WHERE user_id = $1",
     "openid_tokens": "FROM openid_tokens WHERE user_id = $1",
     "operator_tokens": "FROM operator_tokens WHERE user_id = $1",
+    "passkey_accounts": "FROM passkey_accounts WHERE user_id = $1",
+    "passkeys": "FROM passkeys WHERE user_id = $1",
+    "policy_server_refusals": "FROM policy_server_refusals WHERE sender = $1",
     "presence": "FROM presence WHERE user_id = $1",
     "profiles": "FROM profiles WHERE user_id = $1",
     "push_rules": "FROM push_rules WHERE user_id = $1",
@@ -64,6 +72,7 @@ OWN: Mapping[str, str] = {
     "sliding_connections": "FROM sliding_connections WHERE user_id = $1",
     "spam_decisions": "FROM spam_decisions WHERE sender = $1",
     "spam_first_seen": "FROM spam_first_seen WHERE user_id = $1",
+    "spam_webhook_calls": "FROM spam_webhook_calls WHERE position($1 IN body) > 0",
     "staged_pdus": (
         "FROM staged_pdus WHERE position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN json) > 0"
     ),
@@ -134,6 +143,7 @@ TAKEN_OUT: Mapping[str, str] = {
         SELECT device_id, display_name, last_seen_ts, last_seen_ip, last_seen_user_agent
         FROM devices WHERE user_id = $1 ORDER BY device_id
     """,
+    "passkeys": "SELECT name, created_ts, used_ts FROM passkeys WHERE user_id = $1 ORDER BY created_ts",
     "sessions": """
         SELECT device_id, expires_ts, 'access' AS kind FROM access_tokens WHERE user_id = $1
         UNION ALL SELECT device_id, expires_ts, 'refresh' FROM refresh_tokens WHERE user_id = $1 ORDER BY 1, 2
