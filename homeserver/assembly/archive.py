@@ -96,7 +96,7 @@ async def build_archive(base: Base, journal: Journal) -> ArchiveParts:
 async def archive_reader(config: Config, db: Database, clock: Clock) -> AsyncIterator[ColdTier]:
     """The archive as it is now, for those who look at it beside the server."""
     transport = _transport()
-    shelf = Shelf(db, store_of(config.archive, clock, SystemRandomness(), transport))
+    shelf = Shelf(db, store_of(config.archive, clock, SystemRandomness(), transport), writes=False)
     try:
         await shelf.load()
         yield ColdTier(shelf, clock, lambda reading: None)

@@ -135,6 +135,28 @@ def archive_restore(ctx: click.Context, month: str, as_data: bool) -> None:
         click.echo(f"{(job.result or {})['messages']} messages are back in the hot index")
 
 
+@archive_group.command("explain", epilog="JSON: {count, is_partial, bytes, bytes_by_file, missed}.")
+@click.argument("query")
+@json_option
+@click.pass_context
+def archive_explain(ctx: click.Context, query: str, as_data: bool) -> None:
+    """Ask the archive QUERY, in all rooms, and show how much of which file that reads; nothing of a message."""
+    from homeserver.operator.archive import explain
+    from homeserver.runtime.clock import SystemClock
+
+    cost = wait(explain(config_of(ctx), SystemClock(), query))
+    if cost is None:
+        raise Failed("there is nothing to look for in this query", "type a word")
+    if as_data:
+        print_data(asdict(cost))
+        return
+    click.echo(f"{cost.count} messages; {cost.bytes} bytes read of {len(cost.bytes_by_file)} files")
+    for name, count in cost.bytes_by_file.items():
+        click.echo(f"  {name}  {count}")
+    for name in cost.missed:
+        click.echo(f"  {name}  can't be asked")
+
+
 @archive_group.command("room", epilog=examples("hansa archive room '!room:example.org' --after 30"))
 @click.argument("room_id")
 @click.option("--after", "after_days", type=click.IntRange(min=0), help="Days after a month's end.")

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from homeserver.assembly.archive import archive_reader
 from homeserver.config import Config
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import RoomId
@@ -18,6 +19,9 @@ from homeserver.storage.database import Database
 from homeserver.storage.migrate import migrate
 from search.archive import catalog, jobs
 from search.archive.jobs import Job
+from search.documents import KEYS
+from search.query import parse, rooms_in
+from search.tiers import FIRST_PLACE, LAST_PLACE, Question
 
 # So long a job may wait to be begun before we say that no server runs.
 PATIENCE_S = 10.0
@@ -92,6 +96,42 @@ async def do(
             elif not job.is_begun and clock.monotonic_s() > patience_s and not await jobs.is_working(db):
                 raise NobodyWorks("no server has begun it")
             await clock.sleep(_LOOK_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a question finds in the archive, over all rooms, and what it reads of each file it asks."""
+
+    count: int
+    is_partial: bool
+    bytes: int
+    bytes_by_file: dict[str, int]
+    missed: list[str]
+
+
+async def explain(config: Config, clock: Clock, term: str) -> Cost | None:
+    """Asks the archive as a search of all rooms would; None where there is nothing to look for. Raises InvalidParam."""
+    parsed = parse(term, rooms={name: frozenset({name}) for name in rooms_in(term)})
+    if parsed is None:
+        return None
+    async with _database(config, clock) as db, archive_reader(config, db, clock) as cold:
+        everywhere = {nid: [(FIRST_PLACE, LAST_PLACE)] for nid, _ in await rooms.numbered(db)}
+        question = Question(
+            query=parsed.query,
+            scope=everywhere,
+            keys=frozenset(KEYS.values()),
+            by_rank=False,
+            upto=2**62,
+            limit=10,
+        )
+        found, reading = await cold.explain(question)
+    return Cost(
+        count=found.count,
+        is_partial=found.is_partial,
+        bytes=reading.bytes,
+        bytes_by_file=reading.bytes_by_file,
+        missed=reading.missed,
+    )
 
 
 async def set_room_age(config: Config, clock: Clock, room_id: str, after_days: int | None, *, as_others: bool) -> None:

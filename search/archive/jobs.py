@@ -23,7 +23,7 @@ KINDS = ("run", "verify", "restore", "compact")
 # How often a server looks whether something was asked, and how often what is due by itself is done.
 LOOK_S = 1.0
 TIDY_S = 60.0
-POLICY_S = 3600.0
+POLICY_S = 6 * 3600.0
 NOTED_EVERY_S = 0.5
 _ENDED_KEPT = 100
 

@@ -91,7 +91,7 @@ class Keeper:
             for one, events in counts.items():
                 if month not in (None, one) or (one in self._shelf.stays_hot and not is_forced):
                     continue
-                for target in await self._targets(one, events, ages, is_forced=is_forced):
+                for target in await self._targets(one, events, ages, is_forced=is_forced, is_named=month is not None):
                     moved[one] = moved.get(one, 0) + await self._mover.archive(target, progress)
                 if one in moved:
                     log.info("month_archived", month=one, messages=moved[one])
@@ -200,7 +200,7 @@ class Keeper:
         return [month for month in (await catalog.months(self._shelf.db)).values() if month.month in having]
 
     async def _targets(
-        self, month: str, events: int, ages: Mapping[int, int | None], *, is_forced: bool
+        self, month: str, events: int, ages: Mapping[int, int | None], *, is_forced: bool, is_named: bool
     ) -> list[Target]:
         """The files of a month that aren't as the policy would have them now."""
         end_ms, now_ms = month_span(month)[1], self._clock.now_ms()
@@ -225,8 +225,9 @@ class Keeper:
                 continue
             rule = _rule(is_due, of_bucket)
             old = self._shelf.file((month, bucket))
-            is_whole = old is not None and (old.made_ms >= end_ms + DAY_MS or now_ms < end_ms)
-            if old is None or old.rule != rule or old.damage is not None or not is_whole or is_forced:
+            # What was made before the month was over lacks its rest.
+            is_begun = old is not None and old.made_ms < end_ms + DAY_MS and (is_forced or now_ms >= end_ms + DAY_MS)
+            if old is None or old.rule != rule or old.damage is not None or is_begun or is_named:
                 targets.append(
                     Target(
                         month=month,

@@ -87,9 +87,10 @@ async def read_part(store: ObjectStore, name: str, start: int, end: int) -> byte
 class Shelf:
     """The files that count. What changes them is done by one at a time, who holds `changing`."""
 
-    def __init__(self, db: Database, store: ObjectStore) -> None:
+    def __init__(self, db: Database, store: ObjectStore, *, writes: bool = True) -> None:
         self.db = db
         self.store = store
+        self._writes = writes
         self.changing = asyncio.Lock()
         # Events that the hot index still has, or has again, by file: they aren't found here.
         self.still_hot: dict[str, BitMap64] = {}
@@ -187,6 +188,9 @@ class Shelf:
         if found is not None and found.name == file.name and found.damage is None:
             self.put(replace(found, damage=damage))
             self.forget(file.name)
+            if not self._writes:
+                # Who only looks may look into another store than the server's.
+                return
             async with self.db.transaction() as tx:
                 await catalog.set_damage(tx, file.name, damage)
 

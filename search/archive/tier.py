@@ -99,7 +99,8 @@ class ColdTier:
             for key in self._keys_of(one):
                 if key in self._shelf.touched:
                     self._shelf.touched[key].add(one.event_nid)
-                hidden[key].append(one.event_nid)
+                if await self._has(key, one.event_nid):
+                    hidden[key].append(one.event_nid)
         await self._hide(hidden)
         return hot
 
@@ -144,6 +145,19 @@ class ColdTier:
             return found
         reading.missed.append(file.name)
         return None
+
+    async def _has(self, key: tuple[str, int], event_nid: int) -> bool:
+        """Whether a file may show an event; of one that can't be read it is taken for granted."""
+        file = self._shelf.file(key)
+        if file is None or not file.may_have(event_nid):
+            return False
+        if file.damage is not None:
+            return True
+        try:
+            return event_nid in (await self._shelf.events(file)).nids
+        except Damaged as damage:
+            await self._shelf.damaged(file, str(damage))
+            return True
 
     async def _says(self, file: File, document: Document) -> bool:
         if file.damage is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
@@ -25,9 +26,12 @@ def _data(out: str) -> str:
     return "\n".join(lines[next(at for at, line in enumerate(lines) if line in ("[", "{")) :])
 
 
-async def test_commands(database_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_commands(
+    database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("HANSA_DATABASE__DSN", database_dsn)
-    async with running_server(database_dsn) as server:
+    monkeypatch.setenv("HANSA_ARCHIVE__STORE_PATH", str(tmp_path))
+    async with running_server(database_dsn, toml=f'[archive]\nstore_path = "{tmp_path}"\n') as server:
         alice = await server.user("alice")
         room = await alice.create_room()
         gone = await alice.send(room, "harbour one")
@@ -48,6 +52,8 @@ async def test_commands(database_dsn: str, monkeypatch: pytest.MonkeyPatch, caps
         assert await _typed("compact") == 0 and "1 files rewritten\n" in capsys.readouterr().out
         assert await _typed("verify", "--json") == 0
         assert json.loads(_data(capsys.readouterr().out))["damaged"] == []
+        assert await _typed("explain", "harbour") == 0
+        assert "1 messages; " in (told := capsys.readouterr().out) and "bytes read of 1 files" in told
         assert await _typed("room", room, "--never") == 0
         assert await _typed("restore", month) == 0 and "1 messages are back" in capsys.readouterr().out
         assert await _typed("status") == 0 and "restored" in capsys.readouterr().out
