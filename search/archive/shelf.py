@@ -65,7 +65,11 @@ class ObjectParts:
         if end <= start:
             return b""
         waiting = asyncio.run_coroutine_threadsafe(read_part(self._store, name, start, end), self._loop)
-        data = waiting.result(READ_S + 5)
+        try:
+            data = waiting.result(READ_S + 5)
+        except TimeoutError:
+            waiting.cancel()
+            raise TierFault("the archive's store doesn't answer") from None
         self.bytes_read += len(data)
         return data
 
