@@ -95,6 +95,7 @@ class _Room:
         self.server = server
         self.alice = alice
         create = make_create(VERSION, EVE)
+        self.create_id = create.event_id
         self.room_id = RoomId(create.room_id)
         self.state: dict[StateKey, Event] = {create.key: create}
         self._ts = 1
@@ -123,7 +124,7 @@ class _Room:
         )  # fmt: skip
 
     def add(self, type: str, content: Mapping[str, Any], key: str) -> None:
-        event = self.make(type, content, key)
+        event = self.make(type, content, key, prev=[self.create_id])
         self.state[event.key] = event
 
     async def enter(self) -> None:

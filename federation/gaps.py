@@ -131,18 +131,31 @@ class Gaps:
             if len(state_ids) + len(chain_ids) > STATE_EVENTS_MAX:
                 return None
             await self._obtain(room, prev_id, [*chain_ids, *state_ids], origin)
-            await self._one_by_one(room, [prev_id], origin)
+            if not await self._has_come(room, prev_id, origin):
+                return None
         except (Unreachable, FederationError) as fault:
             log.info("state_not_had", server=origin, reason=str(fault))
             return None
         stored = await self.tools.event_store.by_ids({*state_ids, prev_id})
-        prev = stored.pop(prev_id, None)
         if not any(one.event.type == "m.room.create" for one in stored.values()):
             return None
+        prev = stored.pop(prev_id, None)
         state = await self._numbered(room, stored)
         if prev is not None and prev.event.is_state:
             state = state.update(await self._numbered(room, {prev_id: prev}))
         return state
+
+    async def _has_come(self, room: Room, event_id: EventId, origin: ServerName) -> bool:
+        """Fetches an event. Whether it changes the state is known then, and not before: False where it can't be had."""
+        if not await self._missing([event_id]):
+            return True
+        self._spend(room, origin)
+        checked = await self.tools.checks.check_one(room.version, await self.tools.peers.event(origin, event_id))
+        if not isinstance(checked, Event) or checked.event_id != event_id or checked.room_id != room.room_id:
+            return False
+        if checked.is_state:
+            await self.tools.incoming.keep(room.room_id, [checked])
+        return True
 
     async def auth_events(self, room: Room, events: Sequence[Event], origin: ServerName) -> None:
         """Fetches the auth events of these that aren't here, with what those cite."""

@@ -265,6 +265,30 @@ async def test_the_past_does_not_come_in_as_news(here: RunningServer, peer: Peer
     assert [event["content"]["body"] for event in timeline["events"]] == ["missing", "last"]
 
 
+async def test_a_state_is_not_guessed(here: RunningServer, peer: Peer) -> None:
+    """T-E7: the state after an event that can't be had isn't that before it: a change of it would be lost for good."""
+    alice, room = await joined(here, peer)
+    before = [event.event_id for event in room.state.values()]
+    topic = room.add("m.room.topic", {"topic": "changed"}, "")
+    peer.answers[V1 + "/get_missing_events"] = lambda sent: {"events": []}
+    peer.answers[V1 + "/state_ids"] = lambda sent: {"pdu_ids": before, "auth_chain_ids": []}
+    await room.send(name_of(here), room.make("m.room.message", {"msgtype": "m.text", "body": "too early"}))
+
+    async def is_put_off() -> bool:
+        return bool(await here.db.fetchval("SELECT count(*) FROM staged_pdus WHERE tries = 1"))
+
+    await until(is_put_off)
+    assert await texts(alice, room.room_id) == []
+    peer.answers[V1 + "/event/"] = lambda sent: {"pdus": [topic.pdu]}
+    await room.send(name_of(here), room.make("m.room.message", {"msgtype": "m.text", "body": "now"}))
+
+    async def heard() -> bool:
+        return "now" in await texts(alice, room.room_id)
+
+    await until(heard)
+    assert (await alice.get("/rooms/{}/state/m.room.topic", room.room_id)).ok()["topic"] == "changed"
+
+
 async def test_what_is_read_back_has_the_same_checks(here: RunningServer, peer: Peer) -> None:
     """T-A6: backfill too."""
     peer.answers[V1 + "/backfill"] = lambda sent: {"pdus": [*lies(past).values(), past.events[old].pdu]}
