@@ -1,7 +1,7 @@
 """What dead or hostile servers cost: a thousand that don't answer, and forks in a room of 20,000 state events.
 
 With a real PostgreSQL. "Dead": what the process uses while it talks on, connections tried, and how late a living server
-hears. "Fork": two branches of 50 state events each meet; 10,000 branches from one place, with the room in use.
+hears. "Fork": two branches of 50 state events each meet; hundreds of branches from one place, with the room in use.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.kit.server import RunningServer, running_server
 VERSION = ROOM_VERSIONS["11"]
 EVE = "@eve:away.test"
 DEAD, MEASURED_S, EVERY_S = 1_000, 30.0, 0.5
-STATE_EVENTS, BRANCH, BRANCHES, AT_ONCE = 20_000, 50, 10_000, 50
+STATE_EVENTS, BRANCH, BRANCHES, AT_ONCE = 20_000, 50, 200, 50
 
 
 class _Dead:
@@ -181,13 +181,13 @@ async def _forks(postgres: PostgresForTests) -> None:
                 for number in range(AT_ONCE)
             ]
             await room.take(made)
-            if at % 1_000 == 0:
+            if at % 100 == 0:
                 asked_s = time.perf_counter()
                 await alice.send(room.room_id, "still here")
                 sends.append(1000 * (time.perf_counter() - asked_s))
         took_s = time.perf_counter() - began_s
         watch.cancel()
-        report("fork: 10,000 branches taken in", BRANCHES, took_s, "s")
+        report("fork: branches from one place taken in", BRANCHES, took_s, "s")
         report("fork: a message meanwhile", BRANCHES, max(sends), "ms at most")
         report("fork: the loop stood still", BRANCHES, 1000 * max(lags), "ms at most")
 
