@@ -14,7 +14,7 @@ from federation.outbound.deliveries import Deliveries
 from federation.outbound.destination import QueuedPdu
 from federation.outbound.room_servers import RoomServers
 from federation.server_access import ServerAccess
-from federation.storage import lagging_servers
+from federation.storage import lagging_servers, remote_devices
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 FLUSH_S = 2.0
 CATCH_UP_EVENTS = 500
+CHANGED_USERS_MAX = 1_000
 TOLD_MAX = 1_000
 
 
@@ -58,6 +59,9 @@ class Sender:
             concerned = await self._concerned(await events.by_nids(self._db, nids))
             self._deliveries.restore({server: self._saved.get(server, cursor) for server in concerned})
             at = max(nids.values())
+        for user_id in await remote_devices.own_since(self._db, self._access.own, cursor, CHANGED_USERS_MAX):
+            concerned = await self.servers_with(user_id)
+            self._deliveries.restore({server: self._saved.get(server, cursor) for server in concerned})
         self._heard = max(self._heard, upto)
         self._journal.follow(lagging_servers.CONSUMER, lambda: self._heard)
         self._deliveries.seen(self._heard)

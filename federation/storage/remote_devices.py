@@ -53,6 +53,10 @@ _OWN_CHANGED = """
         AND substring(changed.user_id FROM position(':' IN changed.user_id) + 1) = $4
     LIMIT $5
 """
+_OWN_SINCE = """
+    SELECT user_id FROM device_list_changes
+    WHERE position > $1 AND substring(user_id FROM position(':' IN user_id) + 1) = $2 LIMIT $3
+"""
 _POSITIONS = "SELECT user_id, position FROM device_list_changes WHERE user_id = ANY($1::text[])"
 
 
@@ -96,6 +100,11 @@ async def own_changed(
     """Our users who share a room with a server, and whose devices changed in (after, upto]."""
     rows = await db.fetch(_OWN_CHANGED, server, after, upto, own, limit)
     return {UserId(row["user_id"]): row["position"] for row in rows}
+
+
+async def own_since(db: Reader, own: ServerName, after: int, limit: int) -> list[UserId]:
+    """Our users whose devices changed after a position."""
+    return [UserId(row["user_id"]) for row in await db.fetch(_OWN_SINCE, after, own, limit)]
 
 
 async def own_positions(db: Reader, users: Collection[UserId]) -> dict[UserId, int]:

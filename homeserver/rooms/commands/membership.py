@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, Unavailable
 from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of, is_user_id
 from homeserver.ports import MemberProfiles, RemoteRooms
@@ -18,6 +19,8 @@ from homeserver.rooms.residents import Room, Rooms
 
 REASON_CHARS_MAX = 1_000
 SERVERS_ASKED_MAX = 8
+# So long whoever comes into a room waits for its members, where those are just being fetched.
+MEMBERS_WAIT_S = 1.0
 MEMBERSHIPS = frozenset({"join", "invite", "knock", "leave", "ban"})
 # What only the server may say: a client that sends it is not believed.
 _SERVERS_OWN = frozenset({"membership", "join_authorised_via_users_server", "third_party_invite"})
@@ -62,8 +65,8 @@ class Membership:
         room = await self._rooms.get(room_id)
         if room is not None and room.membership(user_id) == "join":
             return
-        if room is not None and room.partial is not None and room.membership(user_id) == "ban":
-            raise Forbidden("you are banned from this room")
+        if room is not None and room.partial is not None:
+            room, via = await self._almost_whole(room, user_id, via)
         # While members are missing nobody here knows whether the user may come in.
         if room is None or room.partial is not None or not self._is_here(room):
             content = {**(await self._contents("join", [user_id], None))[user_id], **own}
@@ -240,6 +243,19 @@ class Membership:
         if room is None or (room.membership(user_id) is None and not _is_open(room)):
             raise Forbidden("you are not in this room")
         return room if self._submission.is_local(target) else await self._rooms.whole(room)
+
+    async def _almost_whole(
+        self, room: Room, user_id: UserId, via: Sequence[ServerName]
+    ) -> tuple[Room, Sequence[ServerName]]:
+        """A room whose members are missing, after a short wait for them; and who else may let the user in.
+
+        Raises Forbidden for who is banned.
+        """
+        with contextlib.suppress(Unavailable):
+            return await self._rooms.whole(room, wait_s=MEMBERS_WAIT_S), via
+        if room.membership(user_id) == "ban":
+            raise Forbidden("you are banned from this room")
+        return room, [*via, *(room.partial.servers if room.partial is not None else ())][:SERVERS_ASKED_MAX]
 
     def _others(self, room: Room) -> list[ServerName]:
         """The other servers in a room, those of its most powerful users first."""
