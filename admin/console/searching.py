@@ -71,6 +71,8 @@ class SearchPages:
             "figures": self._gauges.figures(),
             "cursors": await console_reads.search_cursors(self._db),
             "letters": await console_reads.dead_letters(self._db, _LETTERS_SHOWN),
+            "months": await console_reads.archive_months(self._db),
+            "jobs": await console_reads.archive_jobs(self._db),
             "fields": fields,
             "rows": None,
             "count": 0,

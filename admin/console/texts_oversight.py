@@ -83,4 +83,12 @@ OVERSIGHT: Final[Mapping[str, tuple[str, str]]] = {
     "upto": ("Has all up to position", "已处理至位置"),
     "dead_letters": ("Events that the index refused", "被索引拒绝的事件"),
     "no_dead_letters": ("None: the index has taken everything.", "无：索引已接收全部内容。"),
+    "archive": ("Cold archive", "冷归档"),
+    "month": ("Month", "月份"),
+    "messages": ("Messages", "消息数"),
+    "damaged": ("Damaged files", "损坏文件"),
+    "cold": ("Archived", "已归档"),
+    "still_hot": ("In the index as well", "仍在索引中"),
+    "no_archive": ("Nothing is archived.", "没有归档内容。"),
+    "archive_jobs": ("Work on the archive", "归档任务"),
 }

@@ -148,6 +148,15 @@ _JOBS = """
 """
 _SEARCH_CURSORS = "SELECT consumer, position FROM journal_cursors WHERE consumer LIKE 'search%' ORDER BY consumer"
 _DEAD_LETTERS = "SELECT event_id, reason, noted_ms FROM search_dead_letters ORDER BY noted_ms DESC LIMIT $1"
+_ARCHIVE_MONTHS = """
+    SELECT month, count(*) AS files, sum(rows)::bigint AS messages, sum(parquet_bytes + terms_bytes)::bigint AS bytes,
+        bool_and(is_cold) AS is_cold, count(damage) AS damaged
+    FROM archive_files GROUP BY month ORDER BY month DESC LIMIT 120
+"""
+_ARCHIVE_JOBS = """
+    SELECT kind, month, asked_ms, begun_ms, ended_ms, what, done, total, result FROM archive_jobs
+    ORDER BY job_nid DESC LIMIT 10
+"""
 _SPACE = """
     SELECT relname, pg_total_relation_size(c.oid) AS bytes FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema() AND relkind = 'r'
@@ -301,6 +310,16 @@ async def jobs(db: Reader, below: tuple[int, str], about: str, state: str, limit
 async def search_cursors(db: Reader) -> list[Shown]:
     """How far each tier of the search has come."""
     return [dict(row) for row in await db.fetch(_SEARCH_CURSORS)]
+
+
+async def archive_months(db: Reader) -> list[Shown]:
+    """What the cold archive holds by month, the newest first; at most 120 months."""
+    return [dict(row) for row in await db.fetch(_ARCHIVE_MONTHS)]
+
+
+async def archive_jobs(db: Reader) -> list[Shown]:
+    """What operators asked of the archive last; `result` is JSON, or None while it goes on."""
+    return [{**row, "result": (row["result"] or b"").decode()} for row in await db.fetch(_ARCHIVE_JOBS)]
 
 
 async def dead_letters(db: Reader, limit: int) -> list[Shown]:

@@ -160,6 +160,23 @@ async def test_an_owner_searches_in_everything(server: RunningServer, crew: Crew
     assert [one["content"]["body"] for one in found.ok()["results"]] == ["the quick brown fox"]
 
 
+async def test_the_archive_is_told_of_by_month(server: RunningServer, crew: Crew) -> None:
+    sql = """
+        INSERT INTO archive_files (month, bucket, name, is_cold, rows, first_nid, last_nid, upto, made_ms, rule, digest,
+            parquet_bytes, parquet_digest, footer_start, footer_crc, terms_bytes, terms_digest, head_start, head_end,
+            head_crc, damage)
+        VALUES ('2025-03', $1, $2, true, 1200, 1, 9, 9, 1, '', '', 1048576, '', 0, 0, 1048576, '', 0, 0, 0, $3)
+    """
+    await server.db.execute(sql, 0, "one", None)
+    await server.db.execute(sql, 1, "two", "its footer is wrong")
+    await server.db.execute("INSERT INTO archive_jobs (kind, asked_ms, what, total) VALUES ('verify', 1, 'reading', 9)")
+    visitor = await Visitor(server).log_in("the-auditor")
+    await visitor.get("/admin/search")
+    page = visitor.text()
+    assert "2025-03" in page and "2,400" in page and "4.0 MiB" in page and "Damaged files: 1" in page
+    assert "verify" in page and 'name="term"' not in page
+
+
 @pytest.fixture
 async def careful(database_dsn: str, tmp_path: Path) -> AsyncIterator[RunningServer]:
     """A server that wants two owners for a search in everything."""
