@@ -194,7 +194,7 @@ class Reading:
     def lists(self) -> list[str]:
         known, what = self._lists, self.what
         found = known.of_text(self.text) | known.of("domains", self.domains)
-        found |= known.of("media", [*self.media, what.hash])
+        found |= known.of("media", [*self.media, what.hash]) | known.of_look(self.string("look"))
         return sorted(found | known.of("users", [what.sender]) | known.of("servers", [domain_of(what.sender)]))
 
     @property

@@ -7,6 +7,7 @@ finds the few that are worth evaluating, so a thousand rules cost little more th
 from __future__ import annotations
 
 import bisect
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -46,6 +47,9 @@ ACTIONS = (*DENYING, "mask", *AFTERWARDS)
 LOCKS: Mapping[str, str] = {"invite_only": "m.room.join_rules", "quiet": "m.room.power_levels"}
 RULES_MAX = 5_000
 NAME_CHARS_MAX = 255
+LOOK = "look:"
+LOOK_BITS_MAX = 6
+_LOOK = re.compile(r"look:[0-9a-f]{16}")
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,12 +184,15 @@ class Lists:
         self._words: Any = None
         self._exact: dict[str, dict[str, set[str]]] = {kind.value: {} for kind in Kind}
         self._globs: dict[str, list[tuple[Any, str]]] = {"users": [], "servers": []}
+        self._looks: list[tuple[int, str]] = []
         words: dict[str, set[str]] = {}
         for named in lists:
             for entry in named.entries:
                 if named.kind == "words":
                     if key := folded(entry):
                         words.setdefault(key, set()).add(named.name)
+                elif named.kind == "media" and _LOOK.fullmatch(entry):
+                    self._looks.append((int(entry.removeprefix(LOOK), 16), named.name))
                 elif named.kind in self._globs and ("*" in entry or "?" in entry):
                     self._globs[named.kind].append((re2.compile(glob(entry)), named.name))
                 else:
@@ -196,6 +203,18 @@ class Lists:
     def of_text(self, text: str) -> set[str]:
         """The lists that have a word of this folded text."""
         return set().union(*hits_in(self._words, text)) if self._words is not None else set()
+
+    @property
+    def has_looks(self) -> bool:
+        """Whether any list says what pictures look like."""
+        return bool(self._looks)
+
+    def of_look(self, look: str) -> set[str]:
+        """The lists that have a picture that looks nearly so: at most LOOK_BITS_MAX of its 64 bits differ."""
+        if not look or not self._looks:
+            return set()
+        bits = int(look, 16)
+        return {name for known, name in self._looks if (known ^ bits).bit_count() <= LOOK_BITS_MAX}
 
     def of(self, kind: str, values: Iterable[str]) -> set[str]:
         """The lists of this kind that have one of the values."""

@@ -37,6 +37,7 @@ from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId
 from homeserver.core.policy_server import KEY_ID
 from homeserver.core.signing import Signer
+from homeserver.media.looks import Looks
 from homeserver.rooms.arrivals import Arrival, Fate
 from homeserver.runtime.signing_key import load_signer
 
@@ -109,6 +110,7 @@ def spam_endpoints(
     spam.sanctions.reach.sessions = accounts.sessions
     spam.sanctions.reach.media = media.repository
     media.repository.abuse = accounts.profiles.abuse = spam.gate
+    media.repository.look = Looks(media.sandbox, media.files, lambda: spam.book.force.lists.has_looks).of
     admin.for_clients.append(AppealEndpoint(spam.reviewing))
     # These write to rooms: not before everybody is there who is to hear of it.
     base.tasks.forever(spam.groups.run, name="policy_lists_applied")

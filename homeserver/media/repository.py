@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,8 @@ class MediaRepository:
     """The media of this server."""
 
     abuse: AbuseCheck | None = None
+    # What a kept picture looks like, where anybody asks for that; empty for what is no picture.
+    look: Callable[[Kept], Awaitable[str]] | None = None
 
     def __init__(
         self,
@@ -242,6 +244,7 @@ class MediaRepository:
         if self.abuse is not None:
             told = {"mimetype": clean_type(upload.content_type), "filename": clean_name(upload.file_name) or ""}
             try:
+                told["look"] = await self.look(kept) if self.look is not None else ""
                 await self.abuse.check("media", user_id, content=told, size=kept.size_bytes, hash=kept.digest)
             except BaseException:
                 await self._files.drop(kept)
