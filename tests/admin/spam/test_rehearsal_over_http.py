@@ -10,7 +10,7 @@ import hashlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from tests.admin.people import Crew, crew_of
 from tests.admin.spam.test_rules_over_http import SPAM, latest
 from tests.kit.authority import Authority
 from tests.kit.federation import federated_server
+from tests.kit.pace import at_rate, ticks
 from tests.kit.postgres import PostgresForTests
 from tests.kit.server import Answered, Client, RunningServer
 from tests.kit.until import until
@@ -27,6 +28,7 @@ from tests.kit.until import until
 BLOCKED_MIN = 0.95
 # Of the waves. The client runs in the server's process, and takes as much time as the server does.
 AT_ONCE, PER_S = 8, 80
+CALM = 120
 WORDS = "well I think we should look at the new plan because nobody had time before lunch ok yes no".split()
 YEAR_MS = 365 * 86_400_000
 PICTURE = b"the same picture, again and again"
@@ -47,15 +49,9 @@ async def enforce(crew: Crew) -> None:
 
 
 async def blocked(steps: Sequence[Step]) -> float:
-    """Begins PER_S steps a second; the share that was refused."""
-    turn = asyncio.Semaphore(AT_ONCE)
-
-    async def one(number: int, step: Step) -> bool:
-        await asyncio.sleep(number / PER_S)
-        async with turn:
-            return (await step()).status in (403, 429)
-
-    return sum(await asyncio.gather(*(one(number, step) for number, step in enumerate(steps)))) / len(steps)
+    """The share that was refused."""
+    answers = await at_rate(steps, PER_S, at_once=AT_ONCE)
+    return sum(answer.status in (403, 429) for answer in answers) / len(steps)
 
 
 def saying(client: Client, room_id: str, number: int, text: str, **content: object) -> Step:
@@ -69,6 +65,7 @@ class Stage:
     crew: Crew
     square: str  # a public room, where people talk
     spammer: Client
+    is_calm: asyncio.Event = field(default_factory=asyncio.Event)  # so much was said that it can be measured
 
 
 async def invites(stage: Stage) -> list[Step]:
@@ -121,14 +118,15 @@ WAVES = (invites, joins, links, adverts, mentions, reports, pictures)
 
 async def talk(stage: Stage, people: Sequence[Client], times: list[float], ended: asyncio.Event) -> None:
     """People say something every now and then, each message timed."""
-    number, chance = 0, random.Random(5)
-    while not ended.is_set():
-        person = people[number % len(people)]
-        number += 1
+    chance = random.Random(5)
+    async for number in ticks(40):
+        if ended.is_set():
+            return
         began = time.perf_counter()
-        await person.send(stage.square, " ".join(chance.choices(WORDS, k=9)))
+        await people[number % len(people)].send(stage.square, " ".join(chance.choices(WORDS, k=9)))
         times.append(time.perf_counter() - began)
-        await asyncio.sleep(0.02)
+        if len(times) == CALM:
+            stage.is_calm.set()
 
 
 def p95(times: Sequence[float]) -> float:
@@ -160,7 +158,7 @@ async def test_waves_are_stopped_and_people_talk_on(stage: Stage) -> None:
         ended = asyncio.Event()
         talking = asyncio.ensure_future(talk(stage, people, times, ended))
         if not waves:
-            await asyncio.sleep(5)
+            await stage.is_calm.wait()
         for name, steps in waves.items():
             share = await blocked(steps)
             print(f"{name:<12} {len(steps):>5} steps {share:>8.2%} blocked")  # noqa: T201
