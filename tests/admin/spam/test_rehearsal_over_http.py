@@ -168,8 +168,8 @@ async def test_waves_are_stopped_and_people_talk_on(stage: Stage) -> None:
     print(f"p95 of a send: {p95(calm) * 1e3:.1f} ms calm, {p95(during) * 1e3:.1f} ms during the waves")  # noqa: T201
     hits = [one for person in people for one in await latest(stage.crew, sender=person.user_id)]
     assert hits == []
-    # The figures are printed: how many times the calm one it is depends on what else the machine does.
-    assert p95(during) < 0.5
+    # And what a busy machine adds by itself.
+    assert p95(during) < 2 * p95(calm) + 0.05
 
 
 @pytest.mark.deep
