@@ -87,7 +87,7 @@ def test_a_rare_word_costs_little(tmp_path: Path) -> None:
     parts.bytes_read = 0
     found = evaluate(file, replace(ANY, query=Term("only17")), BitMap64())
     assert [hit.event_nid for hit in found.hits] == [17]
-    assert 0 < parts.bytes_read < 200_000 < built.parquet.size_bytes + built.terms.size_bytes
+    assert 0 < parts.bytes_read * 4 < built.parquet.size_bytes + built.terms.size_bytes
 
 
 @pytest.mark.slow
