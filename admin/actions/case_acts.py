@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from admin.actions.media import MediaActions
 from admin.actions.operators import OperatorRoles
-from admin.actions.room_hand import EVENTS_MAX, Member, RoomHand
+from admin.actions.room_moderation import EVENTS_MAX, Member, RoomModeration
 from admin.actions.rooms import RoomActions
 from admin.actions.sanctions import Sanctions
 from admin.actions.user_redaction import LIMIT_DEFAULT, UserRedaction
@@ -42,7 +42,7 @@ OF_ROOMS = ("block", "quarantine_room", "unblock")
 class CaseHands:
     """The actions that other pages have."""
 
-    rooms: RoomHand
+    rooms: RoomModeration
     blocking: RoomActions
     sanctions: Sanctions
     media: MediaActions

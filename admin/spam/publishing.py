@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import orjson
 import re2
 
+from admin.room_hand import RoomHand
 from admin.spam import storage
 from admin.spam.book import Recorded
-from admin.spam.hand import RoomHand
 from admin.spam.list_rules import (
     BAN,
     ENTITY_CHARS_MAX,

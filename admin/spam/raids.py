@@ -15,8 +15,8 @@ import orjson
 import structlog
 
 from admin.audit import AuditEntry, AuditLog
+from admin.room_hand import RoomHand
 from admin.spam.book import BY_ITSELF, Recorded
-from admin.spam.hand import RoomHand
 from admin.spam.rules import LOCKS
 from admin.storage import spam_raids
 from admin.storage.spam_raids import RaidRow

@@ -11,8 +11,8 @@ from typing import Any
 
 import structlog
 
+from admin.room_hand import RoomHand
 from admin.spam.book import Recorded
-from admin.spam.hand import RoomHand
 from admin.spam.policy_lists import Bans, PolicyLists
 from admin.storage import spam_policy_lists as policy_rows
 from admin.storage.spam_policy_lists import GroupRow

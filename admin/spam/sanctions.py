@@ -13,10 +13,10 @@ import orjson
 import structlog
 
 from admin.audit import AuditEntry, AuditLog
+from admin.room_hand import RoomHand
 from admin.spam import storage
 from admin.spam.book import BY_ITSELF
 from admin.spam.engine import Act
-from admin.spam.hand import RoomHand
 from admin.spam.raids import RaidMode
 from admin.spam.rules import Action
 from admin.spam.webhooks import Webhooks

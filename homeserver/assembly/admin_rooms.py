@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from admin.actions.four_eyes import FourEyes
 from admin.actions.room_deletion import RoomDeletion
-from admin.actions.room_hand import RoomHand
+from admin.actions.room_moderation import RoomModeration
 from admin.actions.room_reading import OpenGate
 from admin.actions.room_tools import RoomTools
 from admin.actions.rooms import RoomActions
@@ -16,6 +16,7 @@ from admin.api.room_content import RoomContent
 from admin.api.rooms import RoomLists
 from admin.audit import AuditLog
 from admin.jobs import Jobs
+from admin.room_hand import RoomHand
 from admin.room_overviews import REBUILD, RoomOverviews
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
@@ -37,7 +38,7 @@ class AdminRoomParts:
     actions: RoomActions
     deletion: RoomDeletion
     creation: RoomCreation
-    hand: RoomHand
+    hand: RoomModeration
     endpoints: list[object]
 
 
@@ -76,7 +77,7 @@ async def build_admin_rooms(
         actions=actions,
         deletion=deletion,
         creation=commands.creation,
-        hand=RoomHand(tools, parts.store),
+        hand=RoomModeration(tools, RoomHand(parts.rooms, parts.writer, world.clock, base.server_name), parts.store),
         endpoints=[
             RoomLists(db, parts.rooms, views),
             RoomContent(history, parts.rooms, parts.store, views),

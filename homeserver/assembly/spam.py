@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from admin.audit import AuditLog
+from admin.room_hand import RoomHand
 from admin.spam.api import AppealEndpoint, DecisionEndpoints, PluginEndpoint, RuleEndpoints, TrialEndpoints
 from admin.spam.book import RuleBook
 from admin.spam.engine import SpamEngine
 from admin.spam.engine import World as SpamWorld
 from admin.spam.gate import SpamGate
-from admin.spam.hand import RoomHand
 from admin.spam.history import HistoryTrials
 from admin.spam.plugins import Plugins, load_plugins
 from admin.spam.policy_lists import PolicyLists

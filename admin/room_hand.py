@@ -17,7 +17,7 @@ from homeserver.runtime.clock import Clock
 
 
 class RoomHand:
-    """Writes to rooms past the policy chain: what rules call for, no rule may stand in the way of."""
+    """Writes to rooms past the policy chain: what rules and operators call for, no rule may stand in the way of."""
 
     def __init__(self, rooms: Rooms, writer: RoomWriter, clock: Clock, server_name: ServerName) -> None:
         self.rooms = rooms
@@ -32,13 +32,13 @@ class RoomHand:
         if room is None or levels is None:
             raise NotFound("this server isn't in the room")
         ours = [
-            (level, user_id == rather, user_id)
-            for user_id, level in levels.users().items()
-            if room.membership(UserId(user_id)) == "join" and domain_of(user_id) == self.server_name
+            (levels.user(user_id), user_id == rather, user_id)
+            for user_id in room.joined_members()
+            if domain_of(user_id) == self.server_name
         ]
         if not ours:
-            raise NotFound("nobody of this server has power in the room")
-        return room, UserId(max(ours)[-1])
+            raise NotFound("nobody of this server is in the room")
+        return room, max(ours)[-1]
 
     async def send(
         self, room_id: RoomId, by: UserId, type: str, content: dict[str, Any], state_key: str | None = None

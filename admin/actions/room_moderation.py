@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from admin.actions.room_tools import RoomTools
 from admin.audit import entry_of
-from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
+from admin.room_hand import RoomHand
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
 from homeserver.core.events import Draft, Event
 from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.core.operators import Permission
@@ -23,21 +24,17 @@ Member = Literal["kick", "ban", "unban"]
 _MEMBERSHIPS: Mapping[str, str] = {"kick": "leave", "ban": "ban", "unban": "leave"}
 
 
-class RoomHand:
+class RoomModeration:
     """Redacts, kicks and bans."""
 
-    def __init__(self, tools: RoomTools, events: EventStore) -> None:
+    def __init__(self, tools: RoomTools, hand: RoomHand, events: EventStore) -> None:
         self._tools = tools
+        self._hand = hand
         self._events = events
 
     async def acting(self, room_id: RoomId) -> tuple[Room, UserId]:
-        """The room, and who of ours has the most power in it. Raises NotFound where nobody of ours is in it."""
-        room = await self._tools.room(room_id)
-        levels = room.power_levels()
-        ours = [user_id for user_id in room.joined_members() if self._tools.submission.is_local(user_id)]
-        if levels is None or not ours:
-            raise NotFound("nobody of this server is in the room")
-        return room, max(ours, key=levels.user)
+        """The room, and who of ours acts there. Raises NotFound where nobody of ours can."""
+        return await self._hand.acting(room_id)
 
     async def set_member(self, room_id: RoomId, user_id: UserId, act: Member, *, by: Operator, reason: str) -> None:
         """Kicks or bans somebody, or takes a ban back. Raises NotFound, Forbidden where nobody of ours may."""
