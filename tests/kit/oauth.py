@@ -100,7 +100,9 @@ class Browser:
 
     async def submit(self, path: str, **fields: str) -> Answered:
         """Sends the page's form with its hidden fields; the answer, past redirects that stay here."""
-        hidden = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', self.text)
+        # Forms for passkeys are sent by their script alone.
+        plain = re.sub(r"<form[^>]*data-passkey.*?</form>", "", self.text, flags=re.DOTALL)
+        hidden = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', plain)
         form = {html.unescape(name): html.unescape(value) for name, value in hidden} | fields
         return await self._go("POST", path, urlencode(form).encode())
 

@@ -1,6 +1,7 @@
 """A real PostgreSQL for tests: one server a run, one fresh database a test, cloned from a migrated template.
 
-Durability is off (the data are thrown away); all else is as in production: UTF8, collation C.
+Durability is off (the data are thrown away), and they lie in memory where there is room: a database is some 750 files,
+which take a disk most of a second to make. All else is as in production: UTF8, collation C.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from homeserver.storage.database import Database
 from homeserver.storage.migrate import migrate
 
 _TEMPLATE = "hansa_template"
+_MEMORY = Path("/dev/shm")
+_MEMORY_BYTES_MIN = 2 * 1024**3
 _THROW_AWAY = ("fsync = off", "synchronous_commit = off", "full_page_writes = off", "autovacuum = off")
 
 
@@ -46,7 +49,7 @@ class PostgresForTests:
         if not self._migrated:
             await self._make_template()
             self._migrated = True
-        async with self._database(f"TEMPLATE {_TEMPLATE}") as dsn:
+        async with self._database(f"TEMPLATE {_TEMPLATE} STRATEGY FILE_COPY") as dsn:
             yield dsn
 
     @asynccontextmanager
@@ -78,7 +81,8 @@ class PostgresForTests:
 @contextmanager
 def running_postgres() -> Iterator[PostgresForTests]:
     """Starts a server in a folder of its own; both are gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="hansa-pg-"))
+    in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES_MIN
+    folder = Path(tempfile.mkdtemp(prefix="hansa-pg-", dir=_MEMORY if in_memory else None))
     server = get_server(folder / "data", cleanup_mode="stop")
     try:
         for setting in _THROW_AWAY:
