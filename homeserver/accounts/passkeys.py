@@ -7,8 +7,6 @@ the password, the password alone opens no session anywhere.
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -23,6 +21,8 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
+from homeserver.accounts.oauth.grants import digest_of
+from homeserver.accounts.short_lived import ShortLived
 from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, NotFound
 from homeserver.core.identifiers import UserId, localpart_of
 from homeserver.runtime.clock import Clock
@@ -43,7 +43,6 @@ CHALLENGE_LIFETIME_S = 600.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     challenge: bytes
-    asked_s: float
     # Who has proved their password before; None: whoever the passkey is of.
     user_id: UserId | None
 
@@ -55,11 +54,12 @@ class Passkeys:
         self._db = db
         self._clock = clock
         self._randomness = randomness
+        # By the digest of the cookie that each was given to.
+        self._asked = ShortLived[_Asked](clock, lifetime_s=CHALLENGE_LIFETIME_S, most=CHALLENGES_MAX)
         self._server_name = server_name
         at = urlsplit(base_url)
         self._host = at.hostname or ""
         self._origin = f"{at.scheme}://{at.netloc}"
-        self._asked: OrderedDict[bytes, _Asked] = OrderedDict()
 
     @property
     def are_possible(self) -> bool:
@@ -188,21 +188,13 @@ class Passkeys:
         return row.user_id
 
     def _challenge(self, cookie: str, user_id: UserId | None) -> bytes:
-        now = self._clock.monotonic_s()
-        while self._asked:
-            oldest = next(iter(self._asked.values()))
-            if now - oldest.asked_s <= CHALLENGE_LIFETIME_S and len(self._asked) < CHALLENGES_MAX:
-                break
-            self._asked.popitem(last=False)
-        asked = _Asked(challenge=self._randomness.bytes(32), asked_s=now, user_id=user_id)
-        key = _digest(cookie)
-        self._asked.pop(key, None)
-        self._asked[key] = asked
+        asked = _Asked(challenge=self._randomness.bytes(32), user_id=user_id)
+        self._asked.put(digest_of(cookie), asked)
         return asked.challenge
 
     def _take(self, cookie: str) -> _Asked:
-        asked = self._asked.pop(_digest(cookie), None)
-        if asked is None or self._clock.monotonic_s() - asked.asked_s > CHALLENGE_LIFETIME_S:
+        asked = self._asked.take(digest_of(cookie))
+        if asked is None:
             raise Forbidden("that took too long: load the page again")
         return asked
 
@@ -218,7 +210,3 @@ def _parsed(response: str) -> dict[str, object]:
     if not isinstance(found, dict):
         raise Forbidden("this passkey can't be used")
     return found
-
-
-def _digest(cookie: str) -> bytes:
-    return hashlib.sha256(cookie.encode("utf-8", "surrogatepass")).digest()

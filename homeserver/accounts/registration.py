@@ -13,6 +13,7 @@ from homeserver.accounts.captcha import Captcha
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.proof_of_work import ProofOfWork
 from homeserver.accounts.sessions import Sessions
+from homeserver.accounts.short_lived import ShortLived
 from homeserver.accounts.uia import CAPTCHA, DUMMY, EMAIL, TERMS, TOKEN, WORK, Flow, Uia
 from homeserver.accounts.users import NewUser, Users
 from homeserver.config.schema import Registration as RegistrationConfig
@@ -257,18 +258,13 @@ class SharedSecretRegistration:
         self._sessions = sessions
         self._passwords = passwords
         self._tools = tools
-        self._nonces: OrderedDict[str, float] = OrderedDict()
+        self._nonces = ShortLived[bool](tools.clock, lifetime_s=NONCE_LIFETIME_S, most=NONCES_MAX)
 
     def nonce(self) -> str:
         """A number used once, good for a minute."""
         self._secret()
-        now = self._tools.clock.monotonic_s()
-        while self._nonces and (
-            len(self._nonces) >= NONCES_MAX or now - next(iter(self._nonces.values())) > NONCE_LIFETIME_S
-        ):
-            self._nonces.popitem(last=False)
         nonce = self._tools.randomness.token(32)
-        self._nonces[nonce] = now
+        self._nonces.put(nonce, True)
         return nonce
 
     async def register(
@@ -284,8 +280,7 @@ class SharedSecretRegistration:
     ) -> dict[str, Any]:
         """The account and a session. Raises Forbidden for a wrong code, MatrixError for a nonce that isn't good."""
         secret = self._secret()
-        begun = self._nonces.pop(nonce, None)
-        if begun is None or self._tools.clock.monotonic_s() - begun > NONCE_LIFETIME_S:
+        if not self._nonces.take(nonce):
             raise MatrixError("unrecognised nonce: ask for a new one")
         parts = [nonce, username, password, "admin" if is_admin else "notadmin"]
         if user_type is not None:

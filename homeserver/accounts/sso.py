@@ -6,14 +6,14 @@ service and its own name for them alone.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from homeserver.accounts.newcomers import Newcomers
+from homeserver.accounts.oauth.grants import digest_of
+from homeserver.accounts.short_lived import ShortLived
 from homeserver.core.errors import Forbidden, MatrixError, NotFound
 from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock
@@ -38,7 +38,6 @@ class Begun:
     browser: bytes
     nonce: str
     verifier: str
-    begun_s: float
     onward: str
     redirect_url: str | None = None
 
@@ -83,50 +82,38 @@ class SingleSignOn:
     ) -> None:
         self.providers = {provider.id: provider for provider in providers}
         self._newcomers = newcomers
-        self._clock = clock
         self._randomness = randomness
         self._callback = base_url + CALLBACK_PATH
-        self._begun: OrderedDict[str, Begun] = OrderedDict()
+        self._begun = ShortLived[Begun](clock, lifetime_s=BEGUN_LIFETIME_S, most=BEGUN_MAX)
 
     async def begin(self, provider_id: str, cookie: str, *, onward: str = "", redirect_url: str | None = None) -> str:
         """Where to send the browser. Raises NotFound, SsoFailed."""
         provider = self.providers.get(provider_id)
         if provider is None:
             raise NotFound("there is no such sign-in service")
-        now = self._clock.monotonic_s()
-        while self._begun:
-            oldest = next(iter(self._begun.values()))
-            if now - oldest.begun_s <= BEGUN_LIFETIME_S and len(self._begun) < BEGUN_MAX:
-                break
-            self._begun.popitem(last=False)
         state, verifier, nonce = (self._randomness.token(32) for _ in range(3))
         begun = Begun(
             provider_id=provider_id,
-            browser=_digest(cookie),
+            browser=digest_of(cookie),
             nonce=nonce,
             verifier=verifier,
-            begun_s=now,
             onward=onward,
             redirect_url=redirect_url,
         )
         url = await provider.url(begun, state, self._callback)
-        self._begun[state] = begun
+        self._begun.put(state, begun)
         return url
 
     async def finish(self, query: Mapping[str, str], cookie: str) -> tuple[UserId, Begun]:
         """Who has signed in, and for what. Each state counts once. Raises Forbidden, SsoFailed."""
         state = query.get("state", "")
-        begun = self._begun.pop(state, None)
-        if begun is None or self._clock.monotonic_s() - begun.begun_s > BEGUN_LIFETIME_S:
+        begun = self._begun.take(state)
+        if begun is None:
             raise Forbidden("this sign-in took too long, or was not begun here")
-        if not hmac.compare_digest(begun.browser, _digest(cookie)):
+        if not hmac.compare_digest(begun.browser, digest_of(cookie)):
             raise Forbidden("this sign-in was begun in another browser")
         found = await self.providers[begun.provider_id].identity(query, begun, state, self._callback)
         user_id = await self._newcomers.by_subject(
             found.provider, found.subject, wanted=found.wanted, display_name=found.display_name
         )
         return user_id, begun
-
-
-def _digest(value: str) -> bytes:
-    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).digest()

@@ -5,11 +5,11 @@ A session is bound to the operation and the user that it was begun for; it is us
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from homeserver.accounts.short_lived import ShortLived
 from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError, NotFound
 from homeserver.core.identifiers import UserId, localpart_of
 from homeserver.runtime.clock import Clock
@@ -60,7 +60,6 @@ class _Session:
     session_id: str
     operation: str
     user_id: UserId | None
-    begun_s: float
     done: dict[str, str] = field(default_factory=dict)
     flows: Sequence[Flow] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -82,10 +81,8 @@ class Uia:
     ) -> None:
         self._checks = checks
         self._limiter = limiter
-        self._clock = clock
         self._randomness = randomness
-        self._lifetime_s = lifetime_s
-        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._sessions = ShortLived[_Session](clock, lifetime_s=lifetime_s, most=SESSIONS_MAX)
         self._stages: dict[str, StageCheck] = {}
 
     def add_stage(self, stage: str, check: StageCheck) -> None:
@@ -117,7 +114,7 @@ class Uia:
                 raise Challenge(self._todo(session, flows, params), error) from None
             session.done[stage] = given
         if any(all(stage in session.done for stage in flow) for flow in flows):
-            self._sessions.pop(session.session_id, None)
+            self._sessions.take(session.session_id)
             return session.done
         raise Challenge(self._todo(session, flows, params))
 
@@ -138,21 +135,11 @@ class Uia:
 
     def _open(self, session_id: str, stage: str) -> _Session:
         session = self._sessions.get(session_id)
-        if (
-            session is None
-            or self._clock.monotonic_s() - session.begun_s > self._lifetime_s
-            or not any(stage in flow for flow in session.flows)
-        ):
+        if session is None or not any(stage in flow for flow in session.flows):
             raise NotFound("this authentication is not, or no longer, open")
         return session
 
     def _session(self, operation: str, user_id: UserId | None, auth: Mapping[str, Any] | None) -> _Session:
-        now = self._clock.monotonic_s()
-        while self._sessions:
-            oldest = next(iter(self._sessions.values()))
-            if now - oldest.begun_s <= self._lifetime_s and len(self._sessions) < SESSIONS_MAX:
-                break
-            self._sessions.popitem(last=False)
         session_id = auth.get("session") if auth else None
         if isinstance(session_id, str):
             known = self._sessions.get(session_id)
@@ -160,8 +147,8 @@ class Uia:
                 return known
             if known is not None:
                 raise Forbidden("this authentication was begun for something else")
-        fresh = _Session(self._randomness.token(18), operation, user_id, now)
-        self._sessions[fresh.session_id] = fresh
+        fresh = _Session(self._randomness.token(18), operation, user_id)
+        self._sessions.put(fresh.session_id, fresh)
         return fresh
 
     async def _pass(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from homeserver.accounts.oauth.grants import digest_of
+from homeserver.accounts.short_lived import ShortLived
 from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
@@ -61,15 +62,11 @@ class CrossSigningResets:
     """Who has allowed, on our pages, that their cross-signing keys are replaced: once, within ten minutes."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._until: dict[UserId, float] = {}
+        self._allowed = ShortLived[bool](clock, lifetime_s=RESET_ALLOWED_S, most=RESETS_MAX)
 
     def allow(self, user_id: UserId) -> None:
-        now = self._clock.monotonic_s()
-        if len(self._until) >= RESETS_MAX:
-            self._until = {user: until for user, until in self._until.items() if until > now}
-        self._until[user_id] = now + RESET_ALLOWED_S
+        self._allowed.put(user_id, True)
 
     def take(self, user_id: UserId) -> bool:
         """Whether it was allowed; it is used up with that."""
-        return self._until.pop(user_id, 0.0) > self._clock.monotonic_s()
+        return bool(self._allowed.take(user_id))
