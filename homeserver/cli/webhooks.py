@@ -7,8 +7,7 @@ import sys
 import click
 
 from homeserver.cli.command import Failed, Group, config_of, examples, json_option, print_data, wait
-
-_SOURCES = ("github", "gitea", "gitlab", "jenkins", "alertmanager", "grafana", "sentry", "slack", "json")
+from homeserver.webhooks.sources import Source
 
 
 @click.group(
@@ -31,7 +30,7 @@ def webhook_group() -> None:
 )
 @click.argument("room_id")
 @click.option("--owner", required=True, help="A member of the room, who could bring the account of webhooks into it.")
-@click.option("--source", type=click.Choice(_SOURCES), required=True, help="What delivers.")
+@click.option("--source", type=click.Choice([one.value for one in Source]), required=True, help="What delivers.")
 @click.option("--name", required=True, help="What people see over its messages.")
 @click.option("--secret-stdin", is_flag=True, help="Take the secret that it signs with from standard input.")
 @click.pass_context
@@ -42,7 +41,6 @@ def webhook_create(ctx: click.Context, room_id: str, owner: str, source: str, na
     from homeserver.runtime.clock import SystemClock
     from homeserver.runtime.ids import SystemRandomness
     from homeserver.webhooks.registry import Wish
-    from homeserver.webhooks.sources import Source
 
     if not is_room_id(room_id) or not is_user_id(owner):
         raise Failed(f"{room_id} is no room id, or {owner} no user id", "quote the room id: '!…'")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from homeserver.core.identifiers import RoomId
@@ -17,11 +15,9 @@ from homeserver.webhooks.sources import Source
 
 _ROOM = "/_hansa/client/v1/rooms/{room_id}/webhooks"
 
-SourceName = Literal["github", "gitea", "gitlab", "jenkins", "alertmanager", "grafana", "sentry", "slack", "json"]
-
 
 class NewWebhook(msgspec.Struct, frozen=True):
-    source: SourceName
+    source: Source
     name: str
     secret: str | None = None
     template: str | None = None
@@ -51,7 +47,7 @@ class WebhookEndpoints:
     @endpoint("POST", _ROOM + "/inbound", access=Access.USER, spec="", limit="webhook", while_suspended=False)
     async def make(self, caller: Caller, room_id: RoomId, body: NewWebhook) -> Json:
         wish = Wish(
-            source=Source(body.source),
+            source=body.source,
             name=body.name,
             signing_secret=body.secret,
             template=body.template,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from admin.audit import AuditEntry, AuditLog
 from homeserver.config import Config
-from homeserver.core.errors import LimitExceeded
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.operator.database import connected
 from homeserver.runtime.clock import Clock
@@ -13,7 +12,7 @@ from homeserver.storage import event_webhooks, webhooks
 from homeserver.storage.event_webhooks import EventWebhookRow
 from homeserver.storage.migrate import migrate
 from homeserver.storage.webhooks import WebhookRow
-from homeserver.webhooks.registry import PER_ROOM_MAX, Wish, inbound, path_of
+from homeserver.webhooks.registry import PER_ROOM_MAX, Wish, check_made, inbound, path_of
 
 _BY_COMMAND = "hansa webhook"
 LISTED_MAX = 10_000
@@ -28,8 +27,7 @@ async def make(config: Config, clock: Clock, randomness: Randomness, room_id: Ro
     async with connected(config, clock) as db:
         await migrate(db)
         async with db.transaction() as tx:
-            if not await webhooks.insert(tx, row, PER_ROOM_MAX):
-                raise LimitExceeded(f"a room may have {PER_ROOM_MAX} webhooks", retry_after_ms=0)
+            check_made(await webhooks.insert(tx, row, PER_ROOM_MAX))
             after = {"source": row.source, "name": row.name, "owner": owner, "room_id": room_id}
             entry = AuditEntry(
                 actor=_BY_COMMAND, action="webhook.create", target=f"webhook:{row.webhook_id}", after=after

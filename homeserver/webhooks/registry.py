@@ -47,7 +47,7 @@ class Speaker:
 
 
 class Webhooks:
-    """All of them. `on_change` is told when those of a room have changed."""
+    """All of them. `on_change` is told when what rooms tell has changed."""
 
     def __init__(
         self, db: Database, rooms: Rooms, membership: Membership, speaker: Speaker, clock: Clock, randomness: Randomness
@@ -71,10 +71,7 @@ class Webhooks:
         row, token = inbound(room_id, wish, by, self._clock, self._randomness)
         await self.enter(room_id, by)
         async with self._db.transaction() as tx:
-            is_made = await webhooks.insert(tx, row, PER_ROOM_MAX)
-        if not is_made:
-            raise LimitExceeded(f"a room may have {PER_ROOM_MAX} webhooks", retry_after_ms=60_000)
-        await self.on_change()
+            check_made(await webhooks.insert(tx, row, PER_ROOM_MAX))
         return row, token
 
     async def make_outbound(
@@ -102,9 +99,7 @@ class Webhooks:
             position=room.newest,
         )
         async with self._db.transaction() as tx:
-            is_made = await event_webhooks.insert(tx, row, PER_ROOM_MAX)
-        if not is_made:
-            raise LimitExceeded(f"a room may have {PER_ROOM_MAX} webhooks", retry_after_ms=60_000)
+            check_made(await event_webhooks.insert(tx, row, PER_ROOM_MAX))
         await self.on_change()
         return row
 
@@ -168,6 +163,12 @@ def inbound(room_id: RoomId, wish: Wish, owner: UserId, clock: Clock, randomness
         created_ts=clock.now_ms(),
     )
     return row, token
+
+
+def check_made(is_made: bool) -> None:
+    """Raises LimitExceeded for a room that can't have one more."""
+    if not is_made:
+        raise LimitExceeded(f"a room may have {PER_ROOM_MAX} webhooks", retry_after_ms=60_000)
 
 
 def digest(token: str) -> bytes:

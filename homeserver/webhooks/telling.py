@@ -72,7 +72,19 @@ class Telling:
 
     async def load(self) -> None:
         """Reads them anew, and wakes all: at the start, and when some were made or removed."""
-        rows = {row.webhook_id: row for row in await event_webhooks.all_of_them(self._tools.db) if row.is_enabled}
+        self._take(await self._enabled())
+
+    async def look(self) -> None:
+        """One round of a background task: finds what a command made or removed beside this process."""
+        await self._clock.sleep(_LOOK_S)
+        rows = await self._enabled()
+        if rows.keys() != self._known.keys():
+            self._take(rows)
+
+    async def _enabled(self) -> dict[str, EventWebhookRow]:
+        return {row.webhook_id: row for row in await event_webhooks.all_of_them(self._tools.db) if row.is_enabled}
+
+    def _take(self, rows: Mapping[str, EventWebhookRow]) -> None:
         # What is under way knows better how far it has come.
         self._known = {key: self._known.get(key, row) if key in self._running else row for key, row in rows.items()}
         self._by_room = {}
@@ -80,14 +92,6 @@ class Telling:
             self._by_room.setdefault(row.room_id, []).append(row.webhook_id)
         for webhook_id in rows:
             self._wake(webhook_id)
-
-    async def look(self) -> None:
-        """One round of a background task: finds what a command made or removed beside this process."""
-        await self._clock.sleep(_LOOK_S)
-        if {row.webhook_id for row in await event_webhooks.all_of_them(self._tools.db) if row.is_enabled} != set(
-            self._known
-        ):
-            await self.load()
 
     def hear(self, entries: Sequence[Entry]) -> None:
         """A journal listener."""
