@@ -28,6 +28,7 @@ from search.archive.evaluating import evaluate
 from search.archive.reading import ArchiveFile, Contents, read_contents
 from search.archive.rows import Row
 from search.tiers import FIRST_PLACE, LAST_PLACE, Document, Phrase, Query, Question, Term
+from tests.kit.archive_files import FolderParts
 
 FILES, ROWS, ROOMS = 6, 20_000, 100
 MONTH_MS = 30 * 86_400_000
@@ -96,24 +97,6 @@ def messages(file: int, chance: random.Random, words: list[str]) -> Iterator[Row
             yield Row(document=document, body=body, json=json)
 
 
-class _Parts:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.bytes_read = 0
-
-    def parquet(self, start: int, end: int) -> bytes:
-        return self._part("rows.parquet", start, end)
-
-    def terms(self, start: int, end: int) -> bytes:
-        return self._part("rows.terms", start, end)
-
-    def _part(self, name: str, start: int, end: int) -> bytes:
-        self.bytes_read += end - start
-        with (self._folder / name).open("rb") as file:
-            file.seek(start)
-            return file.read(end - start)
-
-
 def _ask(query: Query, rooms: range, folders: list[Path], built: list[Built]) -> tuple[float, int]:
     """Seconds and bytes of a question, with nothing in memory from questions before."""
     question = Question(
@@ -126,7 +109,7 @@ def _ask(query: Query, rooms: range, folders: list[Path], built: list[Built]) ->
     )
     start, read = time.perf_counter(), 0
     for folder, one in zip(folders, built, strict=True):
-        parts = _Parts(folder)
+        parts = FolderParts(folder)
         contents: Contents = read_contents(parts, one)
         evaluate(ArchiveFile(contents, parts), question, BitMap64())
         read += parts.bytes_read

@@ -9,12 +9,11 @@ import orjson
 from admin.trace import Trace, lines, trace
 from homeserver.core.identifiers import EventId, ServerName
 from homeserver.operator.trace import traced
-from homeserver.rooms.arrivals import Arrival, Fate
 from homeserver.runtime.clock import SystemClock
 from tests.kit.authority import Authority
-from tests.kit.dag import make_event
 from tests.kit.federation import federated_server
 from tests.kit.postgres import PostgresForTests
+from tests.kit.refused_event import a_refused_event
 from tests.kit.server import RunningServer, config_for_tests, running_server
 from tests.kit.until import until
 
@@ -57,24 +56,7 @@ async def test_an_event_of_ours_from_its_sender_to_its_index(postgres: PostgresF
 
 async def test_a_refused_event_says_by_which_rule(postgres: PostgresForTests) -> None:
     async with postgres.fresh() as dsn, running_server(dsn) as server:
-        alice = await server.user("alice")
-        room_id = await alice.create_room(room_version="11")
-        parts = server.hansa.rooms
-        room = await parts.rooms.get(room_id)  # type: ignore[arg-type]
-        assert room is not None
-        create = room.known_state("m.room.create")
-        assert create is not None
-        stranger = make_event(
-            room.version,
-            type="m.room.topic",
-            sender="@eve:away.test",
-            content={"topic": "secret"},
-            state_key="",
-            room_id=room_id,
-            prev=[room.head.heads[0].event_id],
-            auth=[create.event_id],
-        )
-        assert await parts.incoming.take(room.room_id, [Arrival(event=stranger)]) == [Fate.REJECTED]
+        stranger = await a_refused_event(server, await server.user("alice"))
         [(state, what)] = said(await trace_at(server, stranger.event_id), "authorised")
         assert state == "bad" and what.startswith("rejected: ") and "is not in the room" in what
 
