@@ -106,10 +106,10 @@ class Verification:
         tallies: dict[tuple[str, int], Tally] = {}
         position = 0
         while nids := await after(self._db, position, upto, BATCH):
-            position = nids[-1]
+            position, asked = nids[-1], frozenset(nids)
             for document in await self._said(nids, refused):
                 # An edit leads to its original as well: each is counted where it stands itself.
-                if document.event_nid in set(nids):
+                if document.event_nid in asked:
                     group = month_of(document.received_ms), document.room_nid
                     tallies[group] = tallies.get(group, Tally(0, 0)).plus(document.checksum)
             seen(position, upto)
