@@ -153,9 +153,12 @@ def acl_of(room: Room, before: Sequence[str], denied: Sequence[str]) -> dict[str
     if event is None and not denied:
         return None
     content = dict(event.content) if event is not None else {"allow": ["*"], "allow_ip_literals": False}
-    present = content.get("deny")
-    kept = [entry for entry in present if entry not in set(before)] if isinstance(present, list) else []
-    wanted = [*kept, *(entry for entry in denied if entry not in set(kept))]
+    present, lists_own = content.get("deny"), frozenset(before)
+    # Others may have written anything there: what is no text stays, and means nothing.
+    entries = present if isinstance(present, list) else []
+    kept = [entry for entry in entries if not (isinstance(entry, str) and entry in lists_own)]
+    rooms_own = frozenset(entry for entry in kept if isinstance(entry, str))
+    wanted = [*kept, *(entry for entry in denied if entry not in rooms_own)]
     return None if event is not None and present == wanted else {**content, "deny": wanted}
 
 

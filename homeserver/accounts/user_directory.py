@@ -163,7 +163,8 @@ class UserDirectory:
                 [room.nid for room in rooms.values() if _is_open(room)],
                 [room.nid for room in rooms.values() if not _is_open(room)],
             )
-            remote = {user_id: seen for user_id, seen in sightings.items() if user_id not in set(own) and seen}
+            local = frozenset(own)
+            remote = {user_id: seen for user_id, seen in sightings.items() if user_id not in local and seen}
             nids = {seen.room_nid for seen in remote.values()}
             shown += _remote(remote, await user_directory.open_rooms(tx, nids) if nids else set())
             known = await user_directory.by_ids(tx, [found.user_id for found in shown])

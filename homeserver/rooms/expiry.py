@@ -141,7 +141,7 @@ class Expiry:
             async with tools.db.transaction() as tx:
                 await media_links.hide_for_good(tx, shown)
                 await event_expiries.done(tx, gone)
-                left = [one.event_nid for one in found if one.event_nid not in set(gone)]
+                left = list({one.event_nid for one in found}.difference(gone))
                 await event_expiries.later(tx, left, tools.clock.now_ms() + _TRY_AGAIN_MS)
             tools.erasure.wake()
             if len(found) < AT_ONCE:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pytest
 
 from admin.spam.facts import Happening
 from admin.spam.list_rules import ListRule, rule_of
 from admin.spam.policy_lists import Bans
+from admin.spam.room_groups import acl_of
+from homeserver.rooms.residents import Room
 from tests.admin.people import Crew, crew_of
 from tests.admin.spam.test_rules_over_http import SPAM, latest
 from tests.kit.server import Client, RunningServer, running_server
@@ -266,3 +268,17 @@ async def test_groups_are_applied_after_a_restart(database_dsn: str) -> None:
 
 async def never() -> None:
     return None
+
+
+def test_an_acl_that_holds_anything_is_brought_in_line() -> None:
+    """What others wrote there, whatever it is, stays; what lists put there goes when they don't say it any more."""
+
+    class OfAnything:
+        content: ClassVar[dict[str, Any]] = {"deny": [["odd"], {"odd": 1}, 5, "own.test", "gone.test"]}
+
+        def known_state(self, event_type: str) -> Any:
+            return self
+
+    room = cast(Room, OfAnything())
+    changed = acl_of(room, ["gone.test"], ["new.test", "own.test"])
+    assert changed == {"deny": [["odd"], {"odd": 1}, 5, "own.test", "new.test"]}
