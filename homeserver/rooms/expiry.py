@@ -39,6 +39,8 @@ AFTER_READ_MS_MAX = 365 * 86_400_000
 EVERY_S = 1.0
 AT_ONCE = 100
 _CATCH_UP = 500
+# How far the cursor may stay behind while no message wishes anything: the next start reads what lies between.
+_BEHIND_MAX = 10_000
 _TRY_AGAIN_MS = 60_000
 _TS_MAX = 2**53
 
@@ -66,6 +68,7 @@ class Expiry:
         self._reads: list[Read] = []
         self._unread_rooms: set[str] = set()
         self._heard = 0
+        self._written_down = 0  # the cursor
         self._next_ms: int | None = None
 
     async def start(self) -> None:
@@ -108,7 +111,7 @@ class Expiry:
 
     async def run(self) -> None:
         """Expires what is due, then waits for a moment."""
-        await self._flush()
+        await self._flush(always=self._heard - self._written_down > _BEHIND_MAX)
         if self._next_ms is not None and self._next_ms <= self._tools.clock.now_ms():
             await self.expire_due()
         await self._tools.clock.sleep(EVERY_S)
@@ -201,6 +204,7 @@ class Expiry:
         except BaseException:
             self._wished, self._reads = wished + self._wished, reads + self._reads
             raise
+        self._written_down = upto
         for ts_ms in [*begun, *(wish.expires_ts for wish in wished if wish.expires_ts is not None)]:
             self._sooner(ts_ms)
 
