@@ -106,7 +106,7 @@ class Forks:
             graph.add(new.stored.event.event_id, new.stored.event.auth_event_ids)
             graph.places[new.stored.event.event_id] = (new.stored.nid, new.key_nid)
         events = _Events(self._events, [new.stored for new in pending.values()])
-        decided = await self._decide(version, graph, events, maps, conflicted)
+        decided = await self._decide(version, graph, events, maps, conflicted, settled)
         changes = {**settled, **{number: decided.get(number, 0) for number in conflicted}, **decided}
         return {number: nid for number, nid in changes.items() if base.get(number, 0) != nid}
 
@@ -117,6 +117,7 @@ class Forks:
         events: _Events,
         maps: Sequence[StateMap],
         conflicted: Mapping[int, Collection[int]],
+        settled: Mapping[int, int],
     ) -> dict[int, int]:
         """Key number → event number, for the conflicted keys that some event may have."""
         contenders = await events.by_nids({nid for nids in conflicted.values() for nid in nids})
@@ -128,7 +129,7 @@ class Forks:
         difference = self._auth_difference(version, graph, maps, sets)
         await events.by_ids(difference)
         keys = wanted_unconflicted_keys(version, list(events.known.values()))
-        base = await self._unconflicted(events, maps, keys, conflicted)
+        base = await self._unconflicted(events, maps[0].update(settled), keys, conflicted)
         numbers = await self._numbers.keys_of(conflicted)
         by_key = {numbers[number]: {ids[nid] for nid in nids if nid in ids} for number, nids in conflicted.items()}
         decided = await _with_all_events(version, graph, base, by_key, difference, events)
@@ -152,13 +153,18 @@ class Forks:
         return difference
 
     async def _unconflicted(
-        self, events: _Events, maps: Sequence[StateMap], keys: Collection[StateKey], conflicted: Collection[int]
+        self,
+        events: _Events,
+        agreed: StateMap,
+        keys: Collection[StateKey],
+        conflicted: Collection[int],
     ) -> dict[StateKey, EventId]:
+        """What the rules look at of what is no conflict: in version 1 also what only some of the states have."""
         numbers = await self._numbers.find(list(keys))
         nids = {
             key: nid
             for key, number in numbers.items()
-            if number not in conflicted and (nid := maps[0].get(number)) is not None
+            if number not in conflicted and (nid := agreed.get(number)) is not None
         }
         stored = await events.by_nids(list(nids.values()))
         return {key: stored[nid].event.event_id for key, nid in nids.items() if nid in stored}

@@ -113,7 +113,13 @@ async def compare(postgres: PostgresForTests, version: str, seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["2", "6", "8", "10", "11", "12"])
+async def test_what_one_state_alone_has_is_no_conflict_in_version_1(postgres: PostgresForTests) -> None:
+    """T-C1: it counts for the authorisation of what is one, whichever of the states has it."""
+    await compare(postgres, "1", 105)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["1", "2", "6", "8", "10", "11", "12"])
 @pytest.mark.parametrize("seed", range(2))
 async def test_states_are_those_of_the_algorithm(postgres: PostgresForTests, version: str, seed: int) -> None:
     """T-C1: in any order, in batches of any size, from memory or from disk."""
