@@ -5,6 +5,7 @@ Where nobody of ours has the power, the room's rules say no, as to anybody.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ class RoomHand:
         self._writer = writer
         self._clock = clock
         self.server_name = server_name
+        # Whoever writes state made of what it says now: two at once would each write what they read, and one be lost.
+        self.turn = asyncio.Lock()
 
     async def acting(self, room_id: RoomId, *, rather: UserId | None = None) -> tuple[Room, UserId]:
         """The room, and the member of ours with the most power there; `rather` if none has more. Raises NotFound."""
@@ -66,13 +69,14 @@ class RoomHand:
 
     async def set_power(self, room_id: RoomId, target: UserId, level: int | None) -> None:
         """Somebody's level; None for that of everybody. Raises NotFound, MatrixError."""
-        room, by = await self.acting(room_id)
-        known = room.known_state("m.room.power_levels")
-        content = dict(known.content) if known is not None else {}
-        levels = content.get("users")
-        levels = dict(levels) if isinstance(levels, dict) else {}
-        if level is None:
-            levels.pop(target, None)
-        else:
-            levels[target] = level
-        await self.send(room_id, by, "m.room.power_levels", {**content, "users": levels}, "")
+        async with self.turn:
+            room, by = await self.acting(room_id)
+            known = room.known_state("m.room.power_levels")
+            content = dict(known.content) if known is not None else {}
+            levels = content.get("users")
+            levels = dict(levels) if isinstance(levels, dict) else {}
+            if level is None:
+                levels.pop(target, None)
+            else:
+                levels[target] = level
+            await self.send(room_id, by, "m.room.power_levels", {**content, "users": levels}, "")

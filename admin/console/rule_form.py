@@ -14,7 +14,9 @@ ACTION_ROWS = 4
 # What a kind of action needs beside the reason: the one field that the form shows for it.
 DETAILS: Mapping[str, str] = {
     "redact": "minutes",
-    "mute": "seconds",
+    "mute": "minutes",
+    "expire": "seconds",
+    "burn": "seconds",
     "lock": "seconds",
     "quiet": "seconds",
     "rate_limit": "seconds",

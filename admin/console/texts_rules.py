@@ -234,5 +234,7 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     "action_report": ("Report", "举报"),
     "action_notify": ("Tell a room", "通知房间"),
     "action_webhook": ("Call an address", "调用地址"),
+    "action_expire": ("Let the message go after a time", "限时后删除消息"),
+    "action_burn": ("Let the message go once it was read", "阅后即焚"),
     "action_tag": ("Tag only", "仅标记"),
 }

@@ -5,6 +5,7 @@ Protected identities come first, brakes last. A rule that fails is no reason to 
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -99,6 +100,8 @@ class SpamEngine:
         self._rates = Rates()
         self._brakes = Brakes()
         self._unwritten: deque[NewDecision] = deque()
+        self._placed: list[tuple[str, str]] = []
+        self._writing = asyncio.Lock()
         self.dropped = 0
 
     async def judge(self, what: Happening, room: Room | None = None) -> Verdict:
@@ -150,16 +153,24 @@ class SpamEngine:
         return Verdict([Act(action, rule, decision)])
 
     async def write(self) -> None:
-        """Writes the decisions that wait, who was seen first, and which rules stopped."""
+        """Writes the decisions that wait, who was seen first, and which rules stopped; waits for who does so now."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         taken = [self._unwritten.popleft() for _ in range(min(len(self._unwritten), 1_000))]
         seen = dict(self.around.unsaved)
-        if taken or seen:
+        placed = [] if self._unwritten else self._placed
+        if taken or seen or placed:
+            self._placed = self._placed if self._unwritten else []
             try:
                 async with self._world.db.transaction() as tx:
                     await storage.put_decisions(tx, taken)
                     await storage.see(tx, seen)
+                    await storage.place(tx, placed)
             except BaseException:
                 self._unwritten.extendleft(reversed(taken))
+                self._placed[:0] = placed
                 raise
             for user_id in seen:
                 self.around.unsaved.pop(user_id, None)
@@ -243,6 +254,11 @@ class SpamEngine:
         if len(self._unwritten) > UNWRITTEN_MAX:
             self._unwritten.popleft()
             self.dropped += 1
+
+    def placed(self, code: str, event_id: str) -> None:
+        """The event that a decision is about is written, under this id: the decision says so from now on."""
+        if len(self._placed) < UNWRITTEN_MAX:
+            self._placed.append((code, event_id))
 
     async def record_now(self, decision: NewDecision) -> int:
         """Writes a decision at once; its number."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -26,13 +26,32 @@ from homeserver.runtime.tasks import Tasks
 from homeserver.storage.database import Database
 
 AWAITED_MAX = 5_000
+AWAITED_OF_ONE_MAX = 100
 JUDGED_MAX = 20_000
 REMOTE_HOOKS = {"event": "remote_event", "join": "remote_join", "invite": "remote_invite"}
 MASK = "•••"
 # What moderators do, and what switches a policy server off, no rule may stand in the way of.
 _UNTOUCHED = frozenset({"m.room.redaction", "m.room.policy", "m.room.server_acl", "m.room.tombstone"})
 
-Awaited = tuple[str, str, str]
+_Speaking = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    """What follows once one event is written, and the decisions about it: that event, not the next of its sender."""
+
+    acts: Sequence[Act]
+    codes: Sequence[str]
+    event_id: str
+    state_key: str | None
+    content: Mapping[str, Any]
+
+    def fits(self, event: Event) -> bool:
+        if self.event_id:
+            return self.event_id == event.event_id
+        if self.state_key is not None:  # what state says may be completed on the way
+            return self.state_key == event.state_key
+        return event.state_key is None and self.content == event.content
 
 
 class SpamGate:
@@ -44,8 +63,8 @@ class SpamGate:
         self._sanctions = sanctions
         self._clock = clock
         self._tasks = tasks
-        # What follows once an event is written, by (room, sender, type).
-        self._awaited: OrderedDict[Awaited, list[Act]] = OrderedDict()
+        # By (room, sender, type).
+        self._awaited: OrderedDict[_Speaking, deque[_Awaited]] = OrderedDict()
         self._judged: OrderedDict[EventId, str | None] = OrderedDict()
 
     # --- events of ours
@@ -62,9 +81,10 @@ class SpamGate:
         what = self._happening(hook, draft.type, draft.sender, draft.state_key, draft.content, room_id or "")
         verdict = await self._engine.judge(what, await self._engine.around.room(what.room_id))
         await self._deny(verdict, draft, room_id)
-        self._follow(verdict, what)
-        masks = verdict.of_kind("mask")
-        return replace(draft, content=masked(draft.content, [act.action.pattern for act in masks])) if masks else draft
+        if masks := verdict.of_kind("mask"):
+            draft = replace(draft, content=masked(draft.content, [act.action.pattern for act in masks]))
+        self._follow(verdict, replace(what, content=draft.content))
+        return draft
 
     # --- events of others
 
@@ -134,9 +154,21 @@ class SpamGate:
             if entry.kind != "event" or not isinstance(entry.payload, Written):
                 continue
             event = entry.payload.event
-            acts = self._awaited.pop((event.room_id, event.sender, event.type), None)
-            if acts:
-                self._tasks.start(self._sanctions.carry_out(acts, event.event_id), name="spam_sanctions")
+            key = (event.room_id, event.sender, event.type)
+            waiting = self._awaited.get(key, ())
+            found = next((one for one in waiting if one.fits(event)), None)
+            if found is not None:
+                self._come(key, found, event.event_id)
+
+    def _come(self, key: _Speaking, found: _Awaited, event_id: str) -> None:
+        waiting = self._awaited[key]
+        waiting.remove(found)
+        if not waiting:
+            del self._awaited[key]
+        for code in found.codes:
+            self._engine.placed(code, event_id)
+        if found.acts:
+            self._tasks.start(self._sanctions.carry_out(found.acts, event_id), name="spam_sanctions")
 
     def _happening(
         self, hook: str, type: str, sender: str, state_key: str | None, content: Mapping[str, Any], room_id: str
@@ -175,13 +207,17 @@ class SpamGate:
         raise Forbidden(reason + code)
 
     def _follow(self, verdict: Verdict, what: Happening) -> None:
+        if not verdict.acts and not verdict.shadowed:
+            return
         acts = [act for act in verdict.acts if act.action.kind in AFTERWARDS]
-        if not acts:
-            return
         if verdict.denial is not None or not what.room_id or not what.type:
-            self._tasks.start(self._sanctions.carry_out(acts, what.event_id or None), name="spam_sanctions")
+            if acts:
+                self._tasks.start(self._sanctions.carry_out(acts, what.event_id or None), name="spam_sanctions")
             return
-        self._awaited.setdefault((what.room_id, what.sender, what.type), []).extend(acts)
+        codes = dict.fromkeys(one.code for one in (*(act.decision for act in verdict.acts), *verdict.shadowed))
+        one = _Awaited(acts, list(codes), what.event_id, what.state_key, what.content or {})
+        key = (what.room_id, what.sender, what.type)
+        self._awaited.setdefault(key, deque(maxlen=AWAITED_OF_ONE_MAX)).append(one)
         if len(self._awaited) > AWAITED_MAX:
             self._awaited.popitem(last=False)
 

@@ -64,7 +64,7 @@ class RaidMode:
         if how not in LOCKS or not 1 <= seconds <= SECONDS_MAX:
             raise InvalidParam(f"a lock is one of {', '.join(LOCKS)}, for 1 to {SECONDS_MAX} seconds")
         until_ms = self._clock.now_ms() + seconds * 1_000
-        async with self._turn:
+        async with self._turn, self._hand.turn:
             known = self.locked.get(room_id)
             if known is not None:
                 return await self._prolong(known, until_ms)
@@ -100,14 +100,15 @@ class RaidMode:
 
         Raises NotFound for a room that isn't locked, MatrixError where the room says no.
         """
-        async with self._turn:
+        async with self._turn, self._hand.turn:
             raid = self.locked.get(room_id)
             if raid is None:
                 raise NotFound("this room isn't locked")
             room = await self._hand.rooms.get(room_id)
-            is_ours = room is not None and _content(room, raid.how) == orjson.loads(raid.during)
-            if is_ours and raid.during != raid.before:
-                await self._hand.set_state(room_id, LOCKS[raid.how], orjson.loads(raid.before))
+            opened = _opened(raid, _content(room, raid.how)) if room is not None else None
+            is_ours = opened is not None
+            if opened is not None and raid.during != raid.before:
+                await self._hand.set_state(room_id, LOCKS[raid.how], opened)
             note = recorded or self._note("room.unlock", room_id, because)
             async with self._db.transaction() as tx:
                 await spam_raids.end(tx, room_id)
@@ -158,6 +159,19 @@ class RaidMode:
 def _content(room: Room, how: str) -> dict[str, Any]:
     event = room.known_state(LOCKS[how])
     return dict(event.content) if event is not None else {}
+
+
+def _opened(raid: RaidRow, now: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an open room says; None where somebody changed what the lock had changed.
+
+    What else was said meanwhile (somebody was muted) stays.
+    """
+    before, during = orjson.loads(raid.before), orjson.loads(raid.during)
+    locked = {key for key in before.keys() | during.keys() if before.get(key) != during.get(key)}
+    if any(now.get(key) != during.get(key) for key in locked):
+        return None
+    kept = {key: value for key, value in now.items() if key not in locked}
+    return {**kept, **{key: before[key] for key in before if key in locked}}
 
 
 def _locked(how: str, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,8 @@ AFTERWARDS = (
     "notify",
     "webhook",
     "tag",
+    "expire",
+    "burn",
 )
 ACTIONS = (*DENYING, "mask", *AFTERWARDS)
 # How a room is locked while a wave lasts → the type of the event that says so.
@@ -57,8 +59,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     kind: str
     reason: str = ""
-    minutes: int = 0  # redact: what the sender said before, too
-    seconds: int = 60  # rate_limit, lock, quiet
+    minutes: int = 0  # redact: what the sender said before, too; mute: for so long, 0 for good
+    seconds: int = 60  # rate_limit, lock, quiet; expire: from now; burn: from when somebody else has read it
     pattern: str = ""  # mask: what is replaced
     room_id: str = ""  # notify
     url: str = ""  # webhook
@@ -125,6 +127,9 @@ def check_rule(rule: Rule) -> Condition:
         raise WrongRule("percentage must be 0 to 100, limits.share_max more than 0 and at most 1")
     for action in rule.actions:
         _check_action(action)
+    goes = any(action.kind in ("expire", "burn") for action in rule.actions)
+    if goes and not set(rule.when) <= {"event", "remote_event"}:
+        raise WrongRule("expire and burn are for event and remote_event: nothing else is a message")
     if any(action.kind == "captcha" for action in rule.actions) and rule.when != ("registration",):
         raise WrongRule("captcha is for registration alone")
     return Condition(rule.condition)

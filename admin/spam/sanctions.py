@@ -1,4 +1,4 @@
-"""What follows a decision, really done: redact, kick, ban, mute, suspend, quarantine, report, tell; and undone.
+"""What follows a decision, really done: redact, kick, ban, mute, suspend, expire, report, tell; and undone.
 
 In rooms, the member of ours with the most power acts; where the room's rules say no, the log says so.
 """
@@ -17,10 +17,11 @@ from admin.room_hand import RoomHand
 from admin.spam import storage
 from admin.spam.book import BY_ITSELF
 from admin.spam.engine import Act
+from admin.spam.mutes import Mutes
 from admin.spam.raids import RaidMode
 from admin.spam.rules import Action
 from admin.spam.webhooks import Webhooks
-from homeserver.core.errors import MatrixError
+from homeserver.core.errors import MatrixError, NotFound
 from homeserver.core.events import Draft
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.runtime.clock import Clock
@@ -33,7 +34,6 @@ log = structlog.get_logger()
 
 REDACTED_MAX = 200
 LOOKED_BACK = 50_000
-MUTED = -1
 _LOCKS = {"lock": "invite_only", "quiet": "quiet"}
 
 
@@ -51,6 +51,16 @@ class Sessions(Protocol):
     def account_changed(self, user_id: UserId) -> None: ...
 
 
+class Expiring(Protocol):
+    """Implemented by rooms.expiry."""
+
+    async def expire_event_at(self, event_id: EventId, ts_ms: int) -> None: ...
+
+    async def expire_event_after_reading(self, event_id: EventId, after_ms: int) -> None: ...
+
+    async def keep_event(self, event_id: EventId) -> bool: ...
+
+
 class MediaBars(Protocol):
     """Implemented by media.repository."""
 
@@ -64,6 +74,8 @@ class Reach:
     server_name: ServerName
     webhooks: Webhooks
     raids: RaidMode
+    mutes: Mutes
+    expiry: Expiring
     audit: AuditLog
     accounts: Accounts | None = None
     sessions: Sessions | None = None
@@ -96,7 +108,8 @@ class Sanctions:
             membership = "leave" if action.kind == "kick" else "ban"
             await self._hand.set_member(room_id, sender, membership, action.reason)
         elif action.kind == "mute":
-            await self._hand.set_power(room_id, sender, MUTED)
+            because = f"rule {act.rule.id}, version {act.rule.version}"
+            await self.reach.mutes.mute(room_id, sender, minutes=action.minutes, because=because)
         elif action.kind in _LOCKS:
             because = f"rule {act.rule.id}, version {act.rule.version}"
             await self.reach.raids.lock(room_id, how=_LOCKS[action.kind], seconds=action.seconds, because=because)
@@ -104,6 +117,8 @@ class Sanctions:
             await self._set_suspended(sender, True, f"rule {act.rule.id}, version {act.rule.version}")
         elif action.kind == "quarantine":
             await self._set_quarantined(_media_of(decision.seen), True)
+        elif action.kind in ("expire", "burn"):
+            await self._expire(action, event_id)
         elif action.kind == "report":
             await self._report(act, event_id)
         elif action.kind == "notify":
@@ -122,8 +137,9 @@ class Sanctions:
                 await self._hand.set_member(room_id, sender, "leave", "the ban was taken back")
                 done.append("ban")
         if "mute" in outcome and room_id:
-            await self._hand.set_power(room_id, sender, None)
-            done.append("mute")
+            because = f"decision {row['decision_id']} was undone"
+            if await self.reach.mutes.unmute(room_id, sender, because=because):
+                done.append("mute")
         if any(kind in outcome for kind in _LOCKS) and room_id in self.reach.raids.locked:
             await self.reach.raids.unlock(room_id, because=f"decision {row['decision_id']} was undone")
             done.append("lock")
@@ -133,6 +149,8 @@ class Sanctions:
         if "quarantine" in outcome:
             await self._set_quarantined(_media_of(row["seen"]), False)
             done.append("quarantine")
+        if {"expire", "burn"}.intersection(outcome) and row["event_id"] and await self._keep(EventId(row["event_id"])):
+            done.append("expire")
         return done
 
     async def send_held(self, row: Any) -> str:
@@ -170,6 +188,20 @@ class Sanctions:
         ]
         if drafts:
             await self._hand.send_all(room_id, drafts)
+
+    async def _expire(self, action: Action, event_id: str | None) -> None:
+        if event_id is None:
+            return
+        if action.kind == "burn":
+            await self.reach.expiry.expire_event_after_reading(EventId(event_id), action.seconds * 1_000)
+        else:
+            await self.reach.expiry.expire_event_at(EventId(event_id), self._clock.now_ms() + action.seconds * 1_000)
+
+    async def _keep(self, event_id: EventId) -> bool:
+        try:
+            return await self.reach.expiry.keep_event(event_id)
+        except NotFound:  # its room is gone, and it with it
+            return False
 
     async def _notify(self, room_id: RoomId, act: Act, event_id: str | None) -> None:
         _, by = await self._hand.acting(room_id)

@@ -83,6 +83,10 @@ _MARK = """
     ON CONFLICT (decision_id) DO UPDATE
     SET is_spam = excluded.is_spam, marked_by = excluded.marked_by, marked_ts = excluded.marked_ts
 """
+_PLACE = """
+    UPDATE spam_decisions d SET event_id = placed.event_id
+    FROM unnest($1::text[], $2::text[]) AS placed(code, event_id) WHERE d.code = placed.code AND d.event_id = ''
+"""
 _FORGET = "DELETE FROM spam_decisions WHERE decided_ts < $1"
 _HOLD = "INSERT INTO spam_held (decision_id, room_id, draft) VALUES ($1, $2, $3)"
 _HELD = "SELECT decision_id, room_id, draft FROM spam_held WHERE decision_id = $1"
@@ -162,6 +166,12 @@ async def put_decision(tx: Tx, decision: NewDecision) -> int:
 
 async def put_decisions(tx: Tx, decisions: Sequence[NewDecision]) -> None:
     await tx.executemany(_PUT_DECISIONS, [_row_of(decision) for decision in decisions])
+
+
+async def place(tx: Tx, placed: Sequence[tuple[str, str]]) -> None:
+    """Notes the ids of events, by the codes of the decisions about them."""
+    if placed:
+        await tx.execute(_PLACE, [code for code, _ in placed], [event_id for _, event_id in placed])
 
 
 async def decisions(

@@ -12,6 +12,7 @@ from admin.spam.engine import SpamEngine
 from admin.spam.engine import World as SpamWorld
 from admin.spam.gate import SpamGate
 from admin.spam.history import HistoryTrials
+from admin.spam.mutes import Mutes
 from admin.spam.plugins import Plugins, load_plugins
 from admin.spam.policy_lists import PolicyLists
 from admin.spam.publishing import PolicyPublishing
@@ -70,7 +71,10 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
     audit = AuditLog(world.clock)
     raids = RaidMode(world.db, hand, audit, world.clock)
     webhooks = Webhooks(world.db, base.outgoing, world.clock)
-    reach = Reach(server_name=base.server_name, webhooks=webhooks, raids=raids, audit=audit)
+    mutes = Mutes(world.db, hand, audit, world.clock)
+    reach = Reach(
+        server_name=base.server_name, webhooks=webhooks, raids=raids, mutes=mutes, expiry=parts.expiry, audit=audit
+    )
     sanctions = Sanctions(world.db, hand, world.clock, reach)
     gate = SpamGate(world.db, engine, sanctions, world.clock, base.tasks)
     parts.journal.listen(around.hear)
@@ -84,6 +88,7 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
     parts.journal.listen(lists.hear)
     base.tasks.forever(lists.run, name="policy_lists")
     await raids.start()
+    await mutes.start()
     base.tasks.forever(engine.run, name="spam_decisions")
     reviewing = Reviewing(world.db, engine, sanctions, world.clock)
     base.tasks.forever(reviewing.run, name="spam_decisions_kept")
@@ -115,6 +120,7 @@ def spam_endpoints(
     # These write to rooms: not before everybody is there who is to hear of it.
     base.tasks.forever(spam.groups.run, name="policy_lists_applied")
     base.tasks.forever(spam.raids.run, name="spam_raids")
+    base.tasks.forever(spam.sanctions.reach.mutes.run, name="spam_mutes")
     base.tasks.forever(spam.sanctions.reach.webhooks.run, name="spam_webhooks")
     publishing = PolicyPublishing(world.db, spam.lists, spam.hand, admin.rooms.creation)
     trials = HistoryTrials(world.db, spam.book, spam.engine.around, admin.rooms.jobs, world.clock)

@@ -2,7 +2,7 @@
 
 A message says so itself, where the server lets it (`org.matrix.self_destruct_after`: a time in milliseconds;
 `org.matrix.msc2228.self_destruct`: milliseconds from the first public read receipt of another), or a rule does by
-`expire_event_at`. An event of a user of ours goes by a redaction of their own, which clients and other servers hear of;
+`expire_event_at` and `expire_event_after_reading`. An event of a user of ours goes by a redaction of their own, which clients and other servers hear of;
 one from elsewhere is hidden here. What it said leaves the database, the index and the media at once.
 """
 
@@ -84,17 +84,17 @@ class Expiry:
                 at = max(placed.values())
             self._heard = max(at, tools.journal.visible)
             await self._flush(always=True)
-            async with tools.db.transaction() as tx:
-                await event_expiries.read_earlier(tx)
-            self._unread_rooms = {str(room_id) for room_id in await event_expiries.unread_rooms(tools.db)}
             tools.journal.follow(event_expiries.CONSUMER, lambda: self._heard)
-            tools.journal.listen(self.hear)
+        async with tools.db.transaction() as tx:
+            await event_expiries.read_earlier(tx)
+        self._unread_rooms = {str(room_id) for room_id in await event_expiries.unread_rooms(tools.db)}
+        tools.journal.listen(self.hear)
         self._next_ms = await event_expiries.next_ts(tools.db)
 
     def hear(self, entries: Sequence[Entry]) -> None:
         """A journal listener."""
         for entry in entries:
-            if isinstance(entry.payload, Written):
+            if self._by_wish and isinstance(entry.payload, Written):
                 wish = wish_of(entry.payload.stored)
                 if wish is not None:
                     self._wished.append(wish)
@@ -111,7 +111,7 @@ class Expiry:
 
     async def run(self) -> None:
         """Expires what is due, then waits for a moment."""
-        await self._flush(always=self._heard - self._written_down > _BEHIND_MAX)
+        await self._flush(always=self._by_wish and self._heard - self._written_down > _BEHIND_MAX)
         if self._next_ms is not None and self._next_ms <= self._tools.clock.now_ms():
             await self.expire_due()
         await self._tools.clock.sleep(EVERY_S)
@@ -121,19 +121,44 @@ class Expiry:
 
         Raises NotFound for an event that isn't in a timeline here, or is state, which doesn't expire.
         """
+        stored = await self._message(event_id)
+        async with self._tools.db.transaction() as tx:
+            await event_expiries.insert(tx, [_expiring(stored, expires_ts=max(0, ts_ms))])
+        self._sooner(ts_ms)
+
+    async def expire_event_after_reading(self, event_id: EventId, after_ms: int) -> None:
+        """Has an event go so many milliseconds after somebody else's first public read receipt for it.
+
+        One that was read already: so long after that. Raises NotFound as `expire_event_at`.
+        """
+        stored = await self._message(event_id)
+        # Before it is looked whether it was read: a receipt that comes meanwhile is heard, or seen.
+        self._unread_rooms.add(stored.event.room_id)
+        async with self._tools.db.transaction() as tx:
+            await event_expiries.insert(tx, [_expiring(stored, after_read_ms=after_ms)])
+            begun = await event_expiries.read_already(tx, [stored.nid])
+        for ts_ms in begun:
+            self._sooner(ts_ms)
+
+    async def keep_event(self, event_id: EventId) -> bool:
+        """Takes back what the two above said; what the message says itself still holds.
+
+        Whether it was about to go, and is still there. Raises NotFound as `expire_event_at`.
+        """
+        stored = await self._message(event_id)
+        wish = wish_of(stored) if self._by_wish else None
+        async with self._tools.db.transaction() as tx:
+            is_kept = await event_expiries.keep(tx, stored.nid)
+            if wish is not None and is_kept:
+                await event_expiries.insert(tx, [wish])
+                await event_expiries.read_already(tx, [stored.nid])
+        return is_kept
+
+    async def _message(self, event_id: EventId) -> StoredEvent:
         stored = await self._tools.events.by_id(event_id)
         if stored is None or stored.ordering is None or stored.event.is_state:
             raise NotFound("there is no such message")
-        row = Expiring(
-            event_nid=stored.nid,
-            room_id=stored.event.room_id,
-            place=stored.ordering,
-            sender=stored.event.sender,
-            expires_ts=max(0, ts_ms),
-        )
-        async with self._tools.db.transaction() as tx:
-            await event_expiries.insert(tx, [row])
-        self._sooner(ts_ms)
+        return stored
 
     async def expire_due(self) -> None:
         """Goes through what is due once."""
@@ -200,7 +225,8 @@ class Expiry:
                 if wished:
                     await event_expiries.insert(tx, wished)
                 begun = await event_expiries.read(tx, reads, self._tools.clock.now_ms()) if reads else []
-                await journal_cursors.advance(tx, event_expiries.CONSUMER, upto)
+                if self._by_wish:  # what was said while messages might not say it isn't looked at later
+                    await journal_cursors.advance(tx, event_expiries.CONSUMER, upto)
         except BaseException:
             self._wished, self._reads = wished + self._wished, reads + self._reads
             raise
@@ -220,13 +246,18 @@ def wish_of(stored: StoredEvent) -> Expiring | None:
     at, after_read = _number(event, AT_KEY, _TS_MAX), _number(event, AFTER_READ_KEY, AFTER_READ_MS_MAX)
     if at is None and after_read is None:
         return None
+    return _expiring(stored, expires_ts=at, after_read_ms=after_read)
+
+
+def _expiring(stored: StoredEvent, *, expires_ts: int | None = None, after_read_ms: int | None = None) -> Expiring:
+    event = stored.event
     return Expiring(
         event_nid=stored.nid,
         room_id=event.room_id,
-        place=stored.ordering,
+        place=stored.ordering or 0,
         sender=UserId(event.sender),
-        expires_ts=at,
-        after_read_ms=after_read,
+        expires_ts=expires_ts,
+        after_read_ms=after_read_ms,
     )
 
 

@@ -62,6 +62,8 @@ _READ_EARLIER = """
     WHERE x.expires_ts IS NULL AND r.room_id = x.room_id AND r.user_id <> x.sender AND r.receipt_type = 'm.read'
         AND (x.place = r.event_ordering OR r.thread_id = '' AND x.place < r.event_ordering)
 """
+# What was read before it was known that reading begins its time.
+_READ_ALREADY = f"{_READ_EARLIER.rstrip()} AND x.event_nid = ANY($1::bigint[]) RETURNING x.expires_ts"
 # A hold keeps them, hidden or not, until it is released.
 _DUE = """
     SELECT x.event_nid, e.event_id, x.room_id, x.sender, e.redacted_by IS NOT NULL AS is_redacted
@@ -74,6 +76,7 @@ _DUE = """
 _NEXT = "SELECT min(expires_ts) FROM event_expiries"
 _UNREAD_ROOMS = "SELECT DISTINCT room_id FROM event_expiries WHERE expires_ts IS NULL"
 _DONE = "DELETE FROM event_expiries WHERE event_nid = ANY($1::bigint[])"
+_KEEP = "DELETE FROM event_expiries WHERE event_nid = $1"
 _ERASE_NOW = "UPDATE event_erasures SET redacted_ts = 0 WHERE event_nid = ANY($1::bigint[])"
 _LATER = "UPDATE event_expiries SET expires_ts = $2 WHERE event_nid = ANY($1::bigint[])"
 
@@ -106,6 +109,16 @@ async def read(tx: Tx, receipts: Sequence[Read], now_ms: int) -> list[int]:
 
 async def read_earlier(tx: Tx) -> None:
     await tx.execute(_READ_EARLIER)
+
+
+async def read_already(tx: Tx, event_nids: Collection[int]) -> list[int]:
+    """Begins the time of those of these that somebody has read; when each ends."""
+    return [row["expires_ts"] for row in await tx.fetch(_READ_ALREADY, list(event_nids))]
+
+
+async def keep(tx: Tx, event_nid: int) -> bool:
+    """Has an event stay. Whether it was about to go."""
+    return (await tx.execute(_KEEP, event_nid)).endswith(" 1")
 
 
 async def due(db: Reader, now_ms: int, limit: int) -> list[DueEvent]:
