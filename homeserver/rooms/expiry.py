@@ -2,8 +2,9 @@
 
 A message says so itself, where the server lets it (`org.matrix.self_destruct_after`: a time in milliseconds;
 `org.matrix.msc2228.self_destruct`: milliseconds from the first public read receipt of another), or a rule does by
-`expire_event_at` and `expire_event_after_reading`. An event of a user of ours goes by a redaction of their own, which clients and other servers hear of;
-one from elsewhere is hidden here. What it said leaves the database, the index and the media at once.
+`expire_event_at` and `expire_event_after_reading`. An event of a user of ours goes by a redaction of their own, which
+clients and other servers hear of; one from elsewhere is hidden here. What it said leaves the database, the index and
+the media at once.
 """
 
 from __future__ import annotations

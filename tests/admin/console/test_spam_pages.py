@@ -41,7 +41,7 @@ def test_a_form_keeps_what_each_action_needs() -> None:
         Action(kind="redact", minutes=30, reason="spam"),
         Action(kind="mask", pattern="AKIA[0-9A-Z]{16}"),
         Action(kind="notify", room_id="!mods:hansa.test"),
-        Action(kind="mute", seconds=600),
+        Action(kind="mute", minutes=10),
     )
     rule = Rule(
         id="a", title="A", when=("event", "join"), condition="true", actions=actions, until_ms=4_102_444_740_000
