@@ -29,7 +29,7 @@ async def test_a_mute_ends_across_a_restart(database_dsn: str) -> None:
         await mallory.send(room_id, "zebra")
 
         async def is_muted() -> bool:
-            return (await levels(crew.user, room_id))[mallory.user_id] == -1
+            return bool((await levels(crew.user, room_id))[mallory.user_id] == -1)
 
         await until(is_muted)
         assert (await attempt(mallory, room_id)).status == 403
@@ -40,7 +40,7 @@ async def test_a_mute_ends_across_a_restart(database_dsn: str) -> None:
 
         async def is_heard() -> bool:
             clock.advance(1)
-            return (await levels(user, room_id)).get(mallory.user_id) == 20
+            return bool((await levels(user, room_id)).get(mallory.user_id) == 20)
 
         await until(is_heard)
         await mallory.send(room_id, "horse")
@@ -57,7 +57,7 @@ async def test_who_got_power_meanwhile_keeps_it(server: RunningServer, crew: Cre
     await mallory.send(room_id, "zebra")
 
     async def is_muted() -> bool:
-        return (await levels(crew.user, room_id)).get(mallory.user_id) == -1
+        return bool((await levels(crew.user, room_id)).get(mallory.user_id) == -1)
 
     await until(is_muted)
     now = (await crew.user.get(POWER, room_id)).ok()
@@ -91,7 +91,7 @@ async def test_a_quiet_room_opens_though_somebody_was_muted(server: RunningServe
     await mallory.send(room_id, "zebra")
 
     async def is_muted() -> bool:
-        return (await levels(crew.user, room_id)).get(mallory.user_id) == -1
+        return bool((await levels(crew.user, room_id)).get(mallory.user_id) == -1)
 
     locked = SPAM + "/locked_rooms/{}"
     (await crew.moderator.put(locked, room_id, body={"how": "quiet", "seconds": 3_600})).ok()
