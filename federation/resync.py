@@ -1,12 +1,15 @@
 """The members of rooms that were joined without them, fetched afterwards: one background task a room, taken up again
 after a restart.
 
+Some rooms at a time: the others wait, also after a restart with many of them.
 The servers that are in the room are asked in turn, first the one that let us in, until one tells a state that is
 complete and that allows our join. While none does the room stays usable as it is, and all are asked again after waits
 that grow. spec: server-server-api/#put_matrixfederationv2send_joinroomideventid
 """
 
 from __future__ import annotations
+
+import asyncio
 
 import structlog
 from immutables import Map
@@ -28,6 +31,7 @@ from homeserver.storage.states import StateMap
 
 log = structlog.get_logger()
 
+ROOMS_AT_ONCE = 8
 SERVERS_EACH_ROUND = 10
 STATE_EVENTS_MAX = 500_000
 # Fewer missing events than this are fetched one by one, more as a whole state.
@@ -49,6 +53,7 @@ class Resync:
         self._tools = tools
         self._clock = clock
         self._running: set[RoomId] = set()
+        self._turns = asyncio.Semaphore(ROOMS_AT_ONCE)
         self.server_name = ServerName("")
 
     async def start(self, tasks: Tasks, server_name: ServerName) -> None:
@@ -66,11 +71,15 @@ class Resync:
     async def _work(self, room_id: RoomId) -> None:
         wait_s = FIRST_WAIT_S
         try:
-            while not await self._round(room_id):
+            while not await self._turn(room_id):
                 await self._clock.sleep(wait_s)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
         finally:
             self._running.discard(room_id)
+
+    async def _turn(self, room_id: RoomId) -> bool:
+        async with self._turns:
+            return await self._round(room_id)
 
     async def _round(self, room_id: RoomId) -> bool:
         """Asks some servers. Whether there is nothing more to do."""

@@ -24,7 +24,7 @@ from homeserver.rooms.forks import Forks
 from homeserver.rooms.graph_reads import GraphReads
 from homeserver.rooms.history import History
 from homeserver.rooms.incoming import Incoming, WriteParts
-from homeserver.rooms.policy import InvitePermission, NoticeRoomsStay, PolicyChain, RoomsBlocked
+from homeserver.rooms.policy import InvitePermission, KnownContent, NoticeRoomsStay, PolicyChain, RoomsBlocked
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.shadow_bans import ShadowBans
@@ -93,6 +93,8 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     invites = InvitePermission(db, base.server_name, exempt=frozenset({notices}))
     blocked = RoomsBlocked(db)
     policy = PolicyChain([blocked, invites, NoticeRoomsStay(db, rooms)])
+    if base.config.rooms.check_content:
+        policy.add(KnownContent())
     shadow_bans = ShadowBans(db, rooms)
     incoming = Incoming(writes, rooms, store, numbers)
     return RoomParts(

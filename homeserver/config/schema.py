@@ -248,6 +248,11 @@ class Rooms:
         "Whether a message may say when it goes: at a time (`org.matrix.self_destruct_after`), or so long after it was "
         "read (`org.matrix.msc2228.self_destruct`).",
     )
+    check_content: bool = option(
+        False,
+        "Whether what users of this server send must have the fields that its type needs (messages, reactions, "
+        "places, names); some clients break on events without them.",
+    )
     event_delay_max_s: int = option(
         86_400, "Longest delay of an event that is sent later (calls need it); 0 allows none.", low=0
     )

@@ -12,6 +12,7 @@ from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.events import Draft
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.core.invite_permission import KINDS, InvitePermissions, InviteVerdict
+from homeserver.core.known_content import check_content
 from homeserver.ports import AbuseCheck, PolicyCheck
 from homeserver.storage import account_data, blocked_rooms, server_notice_rooms
 from homeserver.storage.database import Database
@@ -124,6 +125,14 @@ class RoomsBlocked:
             return draft
         if room_id in self._blocked:
             raise Forbidden("This room has been blocked on this server")
+        return draft
+
+
+class KnownContent:
+    """Refuses content that events of known types can't have, and that some clients break on."""
+
+    async def judge(self, room_id: RoomId | None, draft: Draft) -> Draft:
+        check_content(draft.type, draft.content)
         return draft
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from typing import Any, Protocol
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
 from homeserver.core.errors import Unavailable
@@ -71,7 +72,7 @@ class _Lease:
         try:
             self._connection = await self._pool.acquire()
         except LOST as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         return self._connection
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -81,14 +82,17 @@ class _Lease:
             await self._pool.release(self._connection)
         except LOST as late:
             if error is None:
-                raise _unavailable(late) from late
+                raise unavailable(late) from late
         if isinstance(error, LOST):
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
 
-def _unavailable(error: BaseException) -> Unavailable:
+def unavailable(error: BaseException) -> Unavailable:
+    """What one of LOST comes to."""
     if isinstance(error, asyncpg.exceptions.DiskFullError):
         return NoRoom("the database has no room left: it only reads until there is some")
+    if isinstance(error, asyncpg.exceptions.TargetServerAttributeNotMatched):
+        return Unavailable("only a replica of the database answers, which can't be written")
     return Unavailable("the database can't be used right now")
 
 
@@ -147,6 +151,8 @@ class Database:
                 max_size=size_max,
                 connection_class=_Connection,
                 # PostgreSQL ends a long statement itself; this is for one that has gone silent.
+                # Of several hosts the one that writes: a replica knows less than this server has acknowledged.
+                target_session_attrs=SessionAttribute.primary,
                 command_timeout=statement_timeout_s + _SILENCE_S,
                 max_inactive_connection_lifetime=0,
                 server_settings={
@@ -157,7 +163,7 @@ class Database:
                 },
             )
         except LOST as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         assert pool is not None
         return cls(pool)
 

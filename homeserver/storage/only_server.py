@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import asyncpg
 import structlog
+from asyncpg.connect_utils import SessionAttribute
 
 from homeserver.core.errors import Unavailable
 from homeserver.runtime.clock import Clock
-from homeserver.storage.database import LOST
+from homeserver.storage.database import LOST, unavailable
 from homeserver.storage.migrate import WrongDatabase
 
 log = structlog.get_logger()
@@ -72,6 +73,7 @@ class OnlyServer:
         try:
             connection = await asyncpg.connect(
                 self._dsn,
+                target_session_attrs=SessionAttribute.primary,
                 server_settings={
                     "application_name": "hansa, the only server",
                     # A machine that is gone without a word doesn't keep the lock for hours.
@@ -87,5 +89,5 @@ class OnlyServer:
                 return True
             await connection.close()
         except LOST as error:
-            raise Unavailable("the database can't be used right now") from error
+            raise unavailable(error) from error
         return False

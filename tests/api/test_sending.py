@@ -211,3 +211,23 @@ async def test_odd_rooms_are_the_callers_fault(server: RunningServer, version: s
             room = answer.json["room_id"]
             assert (await alice.post("/rooms/{}/upgrade", room, body={"new_version": "12"})).status < 500
     (await alice.get("/publicRooms")).ok()
+
+
+@pytest.mark.slow
+async def test_content_is_checked_where_that_is_wished(database_dsn: str) -> None:
+    """T-P4: on every way that an event is sent; without the option nothing is refused."""
+    broken = {"m.relates_to": {"rel_type": "m.reference", "event_id": "$e"}, "m.location": {"uri": 1}}
+    for toml, is_checked in (("[rooms]\ncheck_content = true\n", True), ("", False)):
+        async with running_server(database_dsn, toml=toml) as server:
+            alice = await (server.login("alice") if not is_checked else server.user("alice"))
+            room = await alice.create_room(name="Harbour", topic="Ships")
+            answers = [
+                await alice.put(SEND, room, "m.beacon", "t1", body=broken),
+                await alice.put(STATE, room, "m.room.name", "", body={"name": 1}),
+                await alice.post(
+                    "/createRoom", body={"initial_state": [{"type": "m.room.topic", "content": {"topic": 1}}]}
+                ),
+            ]
+            for answer in answers:
+                assert answer.status == (400 if is_checked else 200), answer
+            await alice.send(room, "moin")

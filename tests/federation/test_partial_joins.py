@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from federation.client import FederationError, path_of
+from federation.resync import ROOMS_AT_ONCE
 from homeserver.core.identifiers import RoomId, ServerName
 from homeserver.rooms.arrivals import Arrival, Fate
 from homeserver.web.outgoing import Outgoing, OutgoingError
@@ -231,6 +232,41 @@ async def test_it_goes_on_after_a_restart(
             assert set(await joined(eve)) == {room_id}
             assert await whole_state(eve, room_id) == await whole_state(alice, room_id)
             assert await bodies(eve, room_id) == ["before the restart", "after it"]
+
+
+@pytest.mark.slow
+async def test_many_rooms_are_made_whole_some_at_a_time(
+    here: RunningServer, postgres: PostgresForTests, authority: Authority
+) -> None:
+    """T-E21: after a restart as well; the rooms are usable meanwhile."""
+    alice, bob = await here.user("alice"), await here.user("bob")
+    rooms = [await alice.create_room(preset="public_chat", name="Town") for _ in range(ROOMS_AT_ONCE + 3)]
+    for room_id in rooms:
+        await bob.join(room_id)
+    port, first, second = free_port(), Held(), Held()
+    async with postgres.fresh() as dsn:
+        async with federated_server(dsn, authority, port=port, network=first) as there:
+            eve = await there.user("eve")
+            for room_id in rooms:
+                await join(eve, room_id, here)
+            assert len(first.asked) <= ROOMS_AT_ONCE
+        async with federated_server(dsn, authority, port=port, network=second) as there:
+            eve = await there.login("eve")
+
+            async def are_asked() -> bool:
+                return len(second.asked) >= ROOMS_AT_ONCE
+
+            await until(are_asked, within_s=60)
+            for room_id in rooms:
+                await eve.send(room_id, "usable")
+            await a_moment()
+            assert len(second.asked) == ROOMS_AT_ONCE
+            second.go.set()
+
+            async def are_whole() -> bool:
+                return set(await joined(eve)) == set(rooms)
+
+            await until(are_whole, within_s=60)
 
 
 @pytest.mark.slow

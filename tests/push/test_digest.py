@@ -98,7 +98,7 @@ async def test_without_a_mail_server_there_is_no_mail(database_dsn: str) -> None
 
 
 def test_names_can_write_no_lines_of_their_own() -> None:
-    """T-J13, T-M3: text of users that is put into mail, which is plain text."""
+    """T-J13, T-M3, T-N3: text of users that is put into mail, which is plain text."""
 
     class Nowhere:
         def put(self, mail: Mail) -> bool:

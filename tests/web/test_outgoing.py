@@ -195,3 +195,16 @@ async def test_no_answer_is_one_kind_of_error(client: OutgoingClient) -> None:
         port = server.port
     for url in (f"http://127.0.0.1:{port}/", "http://does-not-exist.invalid/", "http://[::1/", "ftp://x/", "http://"):
         assert await reason(client, url) == "unreachable"
+
+
+async def test_no_proxy_of_the_environment_is_used(client: OutgoingClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-L5: what a proxy connects to is past our filter; so the target itself is looked at, and reached, always."""
+    async with canned(lambda head: answer(b"target")) as target, canned(lambda head: answer(b"proxy")) as proxy:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+            monkeypatch.setenv(name.upper(), f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert (await get(client, f"http://127.0.0.1:{target.port}/")).body == b"target"
+        assert await reason(client, "http://10.1.2.3/push") == "refused_address"
+        assert proxy.heard == []

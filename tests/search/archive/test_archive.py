@@ -13,6 +13,8 @@ from tests.kit.server import Client, RunningServer, running_server
 
 pytestmark = pytest.mark.slow
 
+FILES = "SELECT array_agg(name) FROM archive_files"
+
 
 @pytest.fixture
 async def server(database_dsn: str, tmp_path: Path) -> AsyncIterator[RunningServer]:
@@ -76,7 +78,7 @@ async def test_the_hot_index_lets_go(server: RunningServer, alice: Client, tmp_p
 
 
 async def test_redactions_and_edits_of_archived_messages(server: RunningServer, alice: Client, tmp_path: Path) -> None:
-    """T-G8: gone at once, and after a compaction in no byte of the archive; edits replace."""
+    """T-G8, T-G23: gone at once, and after a compaction in no byte of the archive; edits replace."""
     room = await alice.create_room()
     kept, changed, gone = [await alice.send(room, f"{word} harbour") for word in ("kept", "changed", "canarybird")]
     await job(server, "run")
@@ -142,8 +144,26 @@ async def test_a_month_comes_back(server: RunningServer, alice: Client, tmp_path
     assert await bodies(alice, "harbour") == ["harbour"]
 
 
+async def test_a_month_comes_back_once(database_dsn: str, tmp_path: Path) -> None:
+    """T-O18: no later start, nor anything else, does again what was asked for once."""
+    toml = f'[archive]\nstore_path = "{tmp_path}/archive"\n'
+    async with running_server(database_dsn, toml=toml) as server:
+        alice = await server.user("alice")
+        room = await alice.create_room()
+        await alice.send(room, "harbour")
+        (month,) = (await job(server, "run"))["months"]
+        assert (await job(server, "restore", month))["messages"] == 1
+        assert (await job(server, "run", month))["messages"] == 1
+        names = await server.db.fetchval(FILES)
+    async with running_server(database_dsn, toml=toml) as server:
+        assert (await job(server, "verify"))["files"] == 1
+        assert await server.db.fetchval(FILES) == names
+        assert await server.db.fetchval("SELECT count(*) FROM archive_jobs WHERE kind = 'restore'") == 1
+        assert await bodies(await server.login("alice"), "harbour") == ["harbour"]
+
+
 async def test_who_may_see_what_holds_in_the_archive(server: RunningServer, alice: Client) -> None:
-    """T-G1: intervals of membership are part of the question in the archive too."""
+    """T-G1, T-G23: intervals of membership are part of the question in the archive too."""
     room = await alice.create_room(
         preset="public_chat",
         initial_state=[

@@ -10,7 +10,8 @@ from search.archive import catalog
 from search.archive.keeping import DAY_MS, Keeper
 from search.archive.shelf import month_span
 from search.hot.months import month_of
-from tests.kit.archives import bodies, job
+from tests.kit.archives import bodies, job, objects
+from tests.kit.bridge import AS_TOKEN, bridge_for_tests
 from tests.kit.server import RunningServer, running_server
 
 pytestmark = pytest.mark.slow
@@ -57,6 +58,27 @@ async def test_months_leave_when_they_are_due(database_dsn: str, tmp_path: Path)
         assert moved == {month: 2}
         assert sorted(await bodies(alice, "harbour")) == expected
         assert names != await _names(server) and len(await _names(server)) == 1
+
+
+async def test_a_claimed_time_makes_no_month(database_dsn: str, tmp_path: Path) -> None:
+    """T-H11: months are those in which messages came here, whatever their senders say; nothing is archived early."""
+    async with bridge_for_tests() as bridge:
+        registration = bridge.register(tmp_path)
+        toml = f'''
+            archive = {{ after_days = 100, store_path = "{tmp_path}/archive" }}
+            appservices = {{ registration_paths = ["{registration}"] }}
+        '''
+        async with running_server(database_dsn, toml=toml) as server:
+            client = server.anonymous()
+            client.token = AS_TOKEN
+            room = await client.create_room()
+            for number, claimed_ms in enumerate((0, 1, 10**12, 1_500_000_000_000, 10**13, 2**53 - 1)):
+                path = f"/rooms/{room}/send/m.room.message/t{number}?ts={claimed_ms}"
+                (await client.put(path, body={"msgtype": "m.text", "body": f"harbour {number}"})).ok()
+            assert (await job(server, "run", is_forced=False))["messages"] == 0
+            moved = (await job(server, "run"))["months"]
+            assert list(moved.values()) == [6]
+            assert len(objects(tmp_path, ".parquet")) == 1
 
 
 def test_months_are_those_of_the_index() -> None:
