@@ -122,6 +122,8 @@ async def start_upkeep(base: Base, parts: RoomParts, commands: CommandParts) -> 
     base.tasks.forever(commands.delayed.run, name="delayed_events")
     await parts.expiry.start()
     base.tasks.forever(parts.expiry.run, name="expiry")
+    await parts.sticky.start()
+    base.tasks.forever(parts.sticky.run, name="sticky_events")
     chosen = base.config.rooms
     if chosen.retention:
         retention = Retention(base.world.db, parts.journal, parts.store, base.world.clock, retention_times(chosen))

@@ -29,6 +29,7 @@ from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.shadow_bans import ShadowBans
 from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.rooms.sticky import StickyEvents
 from homeserver.rooms.views import RoomViews
 from homeserver.rooms.writer import RoomWriter
 
@@ -56,6 +57,7 @@ class RoomParts:
     ignore_lists: IgnoreLists
     shadow_bans: ShadowBans
     expiry: Expiry
+    sticky: StickyEvents
 
 
 def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
@@ -96,6 +98,8 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     if base.config.rooms.check_content:
         policy.add(KnownContent())
     shadow_bans = ShadowBans(db, rooms)
+    sticky = StickyEvents(db, journal, rooms, store, world.clock)
+    journal.listen(sticky.hear)
     incoming = Incoming(writes, rooms, store, numbers)
     return RoomParts(
         journal=journal,
@@ -116,5 +120,6 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
         ignore_lists=ignore_lists,
         shadow_bans=shadow_bans,
         expiry=expiry,
+        sticky=sticky,
         graph_reads=GraphReads(db, rooms, store, numbers, graphs),
     )

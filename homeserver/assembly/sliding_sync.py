@@ -30,6 +30,7 @@ async def build_sliding_sync(
     connections = Connections(db, clock)
     accounts.sessions.observers.append(connections)
     base.tasks.forever(connections.forget_unused, name="sliding_connections")
+    kept_out = KeptOut(side.hub, accounts.account_data)
     traits = RoomTraits(accounts.account_data, parts.rooms, parts.store, parts.numbers, side.hub)
     return SlidingSync(
         SlidingParts(
@@ -43,8 +44,8 @@ async def build_sliding_sync(
             traits=traits,
             connections=connections,
             answers=SlidingRooms(side.reads, side.hub, side.sources),
-            extensions=SlidingExtensions(side.sources, side.hub, threads),
-            kept_out=KeptOut(side.hub, accounts.account_data),
+            extensions=SlidingExtensions(side.sources, side.hub, parts.client_events, kept_out, threads),
+            kept_out=kept_out,
             sources=side.sources,
         ),
         timeout_s_max=base.config.limits.sync_timeout_s,

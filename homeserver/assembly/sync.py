@@ -14,6 +14,7 @@ from homeserver.sync.lazy_members import LazyMembers
 from homeserver.sync.room_sections import RoomSections
 from homeserver.sync.service import SyncParts, SyncService
 from homeserver.sync.sources import Sources
+from homeserver.sync.sticky import StickySections
 from homeserver.sync.timelines import RoomReads, Timelines
 from homeserver.sync.user_rooms import UserRooms
 
@@ -46,6 +47,7 @@ def build_sync(
         to_device=encryption.to_device,
         device_lists=encryption.device_lists,
         one_time_keys=encryption.one_time_keys,
+        sticky=parts.sticky,
     )
     reads = RoomReads(
         db=base.world.db,
@@ -58,7 +60,12 @@ def build_sync(
     timelines = Timelines(reads, hub, LazyMembers(parts.rooms, parts.numbers))
     sections = RoomSections(reads, hub, timelines, sources)
     service = SyncParts(
-        hub=hub, user_rooms=user_rooms, sections=sections, journal=parts.journal, clock=base.world.clock
+        hub=hub,
+        user_rooms=user_rooms,
+        sections=sections,
+        sticky=StickySections(parts.sticky, parts.client_events),
+        journal=parts.journal,
+        clock=base.world.clock,
     )
     return SyncSide(
         hub=hub,

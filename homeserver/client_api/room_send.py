@@ -9,13 +9,14 @@ from homeserver.core.identifiers import OPAQUE_BYTES_MAX, RoomId
 from homeserver.rooms.commands.delaying import DelayedEvents
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.writer import Transaction
-from homeserver.web.binding import Timestamp
+from homeserver.web.binding import StickyMs, Timestamp
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 
 class TimestampQuery(msgspec.Struct, frozen=True):
     ts: Timestamp | None = None
     delay_ms: int | None = msgspec.field(default=None, name="org.matrix.msc4140.delay")
+    sticky_ms: StickyMs | None = msgspec.field(default=None, name="org.matrix.msc4354.sticky_duration_ms")
 
 
 class RoomSend:
@@ -45,7 +46,7 @@ class RoomSend:
             place = (room_id, event_type, None)
             return {
                 "delay_id": await self._delayed.delay(
-                    place, caller.user_id, caller.device_id, body, query.delay_ms, transaction
+                    place, caller.user_id, caller.device_id, body, query.delay_ms, transaction, query.sticky_ms
                 )
             }
         if event_type == "m.room.redaction":
@@ -53,5 +54,5 @@ class RoomSend:
         else:
             # Only bridges say when something was sent.
             timestamp_ms = query.ts if caller.appservice_id is not None else None
-            event = await self._sending.message(room_id, event_type, body, transaction, timestamp_ms)
+            event = await self._sending.message(room_id, event_type, body, transaction, timestamp_ms, query.sticky_ms)
         return {"event_id": event.event_id}

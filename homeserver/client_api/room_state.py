@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 import orjson
 
-from homeserver.core.errors import NotFound
+from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import RoomId
 from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.commands.delaying import DelayedEvents
@@ -15,7 +15,7 @@ from homeserver.rooms.commands.membership import Membership
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.history import History
 from homeserver.rooms.views import RoomViews
-from homeserver.web.binding import Timestamp
+from homeserver.web.binding import StickyMs, Timestamp
 from homeserver.web.endpoint import Access, Answer, Caller, Json, endpoint
 
 _V3 = "/_matrix/client/v3/rooms/{room_id}/state"
@@ -29,6 +29,7 @@ class StateQuery(msgspec.Struct, frozen=True):
 class SetStateQuery(msgspec.Struct, frozen=True):
     ts: Timestamp | None = None
     delay_ms: int | None = msgspec.field(default=None, name="org.matrix.msc4140.delay")
+    sticky_ms: StickyMs | None = msgspec.field(default=None, name="org.matrix.msc4354.sticky_duration_ms")
 
 
 class RoomState:
@@ -95,10 +96,14 @@ class RoomState:
     async def set_state_with_key(
         self, caller: Caller, room_id: RoomId, event_type: str, state_key: str, query: SetStateQuery, body: Json
     ) -> Json:
+        if event_type == "m.room.member" and query.sticky_ms is not None:
+            raise InvalidParam("memberships don't stick: they are told as long as they hold")
         if query.delay_ms is not None:
             place = (room_id, event_type, state_key)
             return {
-                "delay_id": await self._delayed.delay(place, caller.user_id, caller.device_id, body, query.delay_ms)
+                "delay_id": await self._delayed.delay(
+                    place, caller.user_id, caller.device_id, body, query.delay_ms, sticky_ms=query.sticky_ms
+                )
             }
         timestamp_ms = query.ts if caller.appservice_id is not None else None
         if event_type == "m.room.member":
@@ -106,7 +111,9 @@ class RoomState:
                 room_id, caller.user_id, state_key, body, is_guest=caller.is_guest, timestamp_ms=timestamp_ms
             )
         else:
-            event = await self._sending.state(room_id, caller.user_id, event_type, state_key, body, timestamp_ms)
+            event = await self._sending.state(
+                room_id, caller.user_id, event_type, state_key, body, timestamp_ms, query.sticky_ms
+            )
         return {"event_id": event.event_id}
 
     @endpoint(

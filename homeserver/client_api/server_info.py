@@ -45,6 +45,7 @@ UNSTABLE_FEATURES: Mapping[str, bool | str] = {
     "org.matrix.msc4260.stable": "/_matrix/client/v3/users/{}/report",
     "org.matrix.msc4293": True,
     "org.matrix.msc4306": "/_matrix/client/unstable/io.element.msc4306/rooms/{}/thread/{}/subscription",
+    "org.matrix.msc4354": True,
     "org.matrix.msc4380.stable": True,
     "org.matrix.simplified_msc3575": True,
     "uk.half-shot.msc2666.query_mutual_rooms": True,

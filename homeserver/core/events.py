@@ -135,6 +135,7 @@ class Draft:
     state_key: str | None = None
     redacts: EventId | None = None
     origin_server_ts: int
+    sticky_ms: int | None = None  # told for sure for so long (core.sticky)
     # Kept beside the event, never in it: the sender's device and transaction id, and what the caller wants remembered.
     extra: Mapping[str, Any] = field(default_factory=dict)
 

@@ -25,6 +25,8 @@ from homeserver.core.events import (
 from homeserver.core.identifiers import ID_BYTES_MAX, EventId, RoomId
 from homeserver.core.room_versions import EventIdFormat, RoomVersion
 from homeserver.core.signing import Signer, encode_base64
+from homeserver.core.sticky import DURATION_MS_MAX
+from homeserver.core.sticky import FIELD as STICKY
 
 Known = Map[StateKey, Event | None]
 
@@ -126,8 +128,8 @@ def extend(
 
 
 def _unchanged(room: RoomHead, draft: Draft) -> Unchanged | None:
-    if draft.state_key is None:
-        return None
+    if draft.state_key is None or draft.sticky_ms is not None:
+        return None  # what sticks is said anew, to last longer
     current = room.known.get((draft.type, draft.state_key))
     if current is None or current.sender != draft.sender or current.content != draft.content:
         return None
@@ -157,6 +159,8 @@ def _make(room: RoomHead, draft: Draft, signer: Signer, new_event_id: Callable[[
         pdu["room_id"] = room.room_id
     if draft.state_key is not None:
         pdu["state_key"] = draft.state_key
+    if draft.sticky_ms is not None:
+        pdu[STICKY] = {"duration_ms": min(draft.sticky_ms, DURATION_MS_MAX)}
     if draft.redacts is not None and not room.version.redacts_in_content:
         pdu["redacts"] = draft.redacts
     if room.version.event_id_format is EventIdFormat.IN_EVENT:

@@ -197,6 +197,8 @@ class Work:
             missing = [name for name, prev in prevs.items() if prev is None or not prev.has_place]
             nid = existing.nid if existing is not None else self._next
             self._arrived.gaps.extend(Gap(self._room.nid, name, nid) for name in missing)
+        if arrival.unwelcome is not None:
+            self._arrived.unwelcome.add(existing.nid if existing is not None else self._next)
         await self._place(event, existing, before, fate, refusal)
         return fate
 

@@ -13,6 +13,8 @@ import orjson
 
 from homeserver.core.events import Event
 from homeserver.core.identifiers import DeviceId, UserId
+from homeserver.core.sticky import FIELD as STICKY
+from homeserver.core.sticky import duration_ms, left_ms
 from homeserver.rooms.aggregations import Aggregations, Bundle
 from homeserver.rooms.event_store import EventStore
 from homeserver.runtime.clock import Clock
@@ -103,6 +105,9 @@ class ClientEvents:
             value = membership if isinstance(membership, str) else membership.get(stored.nid)
             if value is not None:
                 own += b',"membership":' + orjson.dumps(value)
+        if STICKY in event.pdu:
+            left = left_ms(event, now)
+            own += b',"msc4354_sticky_duration_ttl_ms":%d' % left if left is not None else b""
         return head + room + b'"unsigned":{' + unsigned + relations + own + b"}}"
 
 
@@ -151,6 +156,8 @@ def _fields(event: Event) -> dict[str, Any]:
     }
     if event.state_key is not None:
         fields["state_key"] = event.state_key
+    if duration_ms(event) is not None:
+        fields[STICKY] = event.pdu[STICKY]
     redacts = event.redacts
     if redacts is not None and event.type == "m.room.redaction":
         # Both places, whatever the room version: clients of either kind find it. spec: rooms/v11/#redactions

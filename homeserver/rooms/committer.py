@@ -14,6 +14,8 @@ from uuid import UUID
 from homeserver.core.errors import Unavailable
 from homeserver.core.events import StateKey
 from homeserver.core.identifiers import EventId
+from homeserver.core.sticky import FIELD as STICKY
+from homeserver.core.sticky import sticks_until_ms
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import (
@@ -27,9 +29,10 @@ from homeserver.storage import (
     staged_pdus,
     state_keys,
     states,
+    sticky_events,
 )
 from homeserver.storage.database import Database, NoRoom, Tx, UniqueViolation
-from homeserver.storage.events import NewEvent
+from homeserver.storage.events import REJECTED, NewEvent
 from homeserver.storage.forks import Gap, Jump
 from homeserver.storage.memberships import MembershipRow
 from homeserver.storage.partial_rooms import PartialRow
@@ -37,6 +40,7 @@ from homeserver.storage.relations import RelationRow
 from homeserver.storage.room_aliases import AliasRow
 from homeserver.storage.rooms import Heads, RoomRow
 from homeserver.storage.states import StateRow
+from homeserver.storage.sticky_events import StickyRow
 
 EVENTS_PER_TRANSACTION_MAX = 1_000
 # A restart of PostgreSQL is waited out this long before writers are told that it is away.
@@ -73,6 +77,7 @@ class Arrived:
     partial: PartialRow | None = None  # with is_entry: members are missing yet
     told: list[tuple[int, int]] = field(default_factory=list)  # (event, a state that was told for it)
     made_anew: MadeAnew | None = None
+    unwelcome: set[int] = field(default_factory=set)  # events that stay hidden, whatever becomes of the room
 
 
 @dataclass(slots=True, kw_only=True)
@@ -207,11 +212,14 @@ class Committer:
 
     async def _write(self, batches: Sequence[Batch]) -> None:
         rows = [event for batch in batches for event in batch.events]
-        if all(batch.is_plain for batch in batches):
+        sticky = [row for batch in batches for row in _sticky(batch, self._clock.now_ms())]
+        if not sticky and all(batch.is_plain for batch in batches):
             await self._db.execute(events.INSERT, *events.insert_arguments(rows))
             return
         async with self._db.transaction() as tx:
             await _write_all_tables(tx, batches, rows)
+            if sticky:
+                await sticky_events.insert(tx, sticky)
 
 
 async def _write_all_tables(tx: Tx, batches: Sequence[Batch], rows: list[NewEvent]) -> None:
@@ -276,6 +284,34 @@ async def _write_anew(tx: Tx, arrived: Arrived, made: MadeAnew) -> None:
     await states.replace(tx, made.states)
     await partial_rooms.move_states(tx, arrived.room_nid, made.moved, [row.nid for row in arrived.promoted])
     await partial_rooms.finish(tx, arrived.room_nid, made.whole_at)
+
+
+def _sticky(batch: Batch, now_ms: int) -> list[StickyRow]:
+    """What of a batch is to be told for sure for a while.
+
+    An event that only the room as it is now keeps out waits until it may be told, and one that was put back into the
+    past waits until it has a place among what is new.
+    """
+    arrived = batch.arrived
+    rows = batch.events if arrived is None else [*batch.events, *arrived.promoted]
+    found: list[StickyRow] = []
+    for row in rows:
+        if STICKY not in row.event.pdu or row.flags & REJECTED or (row.ordering is None and row.state_nid is None):
+            continue
+        until_ms = sticks_until_ms(row.event, now_ms)
+        if until_ms is None or until_ms <= now_ms or (arrived is not None and row.nid in arrived.unwelcome):
+            continue
+        is_new = row.flags == 0 and row.ordering is not None and row.ordering >= row.nid
+        found.append(
+            StickyRow(
+                event_nid=row.nid,
+                room_nid=row.room_nid,
+                sender=row.event.sender,
+                place=row.ordering if is_new else None,
+                expires_ts=until_ms,
+            )
+        )
+    return found
 
 
 def _fail(done: asyncio.Future[None], error: Exception) -> None:

@@ -23,19 +23,20 @@ class DelayedRow:
     delay_ms: int
     since_ts: int
     txn_key: UUID | None = None
+    sticky_ms: int | None = None
 
     @property
     def due_ts(self) -> int:
         return self.since_ts + self.delay_ms
 
 
-_COLUMNS = "delay_id, user_id, device_id, room_id, type, state_key, content, delay_ms, since_ts, txn_key"
+_COLUMNS = "delay_id, user_id, device_id, room_id, type, state_key, content, delay_ms, since_ts, txn_key, sticky_ms"
 # The second of two equal requests finds the row of the first; a user may have so many at once.
 _INSERT = f"""
     WITH made AS (
         INSERT INTO delayed_events ({_COLUMNS})
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
-        WHERE (SELECT count(*) FROM delayed_events WHERE user_id = $2) < $11
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11
+        WHERE (SELECT count(*) FROM delayed_events WHERE user_id = $2) < $12
         ON CONFLICT (txn_key) DO NOTHING
         RETURNING delay_id
     )
@@ -57,7 +58,7 @@ async def insert(db: Database, row: DelayedRow, per_user_max: int) -> str | None
     """The id of the row, or of the one that an equal request made; None if the user has too many."""
     delay_id: str | None = await db.fetchval(
         _INSERT, row.delay_id, row.user_id, row.device_id, row.room_id, row.type, row.state_key, row.content,
-        row.delay_ms, row.since_ts, row.txn_key, per_user_max,
+        row.delay_ms, row.since_ts, row.txn_key, row.sticky_ms, per_user_max,
     )  # fmt: skip
     return delay_id
 
@@ -117,4 +118,5 @@ def _row(row: Row) -> DelayedRow:
         delay_ms=row["delay_ms"],
         since_ts=row["since_ts"],
         txn_key=row["txn_key"],
+        sticky_ms=row["sticky_ms"],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -53,6 +53,22 @@ class Span:
         return self.since == 0
 
 
+@dataclass(frozen=True, slots=True)
+class RoomsTold:
+    """The sections of a sync's rooms, who came to share a room with the viewer, and the events that timelines have."""
+
+    sections: dict[str, Any] = field(default_factory=dict)
+    newcomers: set[UserId] = field(default_factory=set)
+    event_nids: set[int] = field(default_factory=set)
+
+    def add(self, other: RoomsTold) -> None:
+        """Takes up the same of other rooms."""
+        for name, rooms in other.sections.items():
+            self.sections.setdefault(name, {}).update(rooms)
+        self.newcomers.update(other.newcomers)
+        self.event_nids.update(other.event_nids)
+
+
 class RoomSections:
     """Builds the sections join, leave, invite and knock for any number of rooms at once."""
 
@@ -64,11 +80,8 @@ class RoomSections:
 
     async def build(
         self, span: Span, entries: Mapping[RoomId, UserRoom], data: Sequence[Datum], ignored: Unwanted
-    ) -> tuple[dict[str, Any], set[UserId]]:
-        """The sections that have something to tell, and who came to share a room with the viewer since.
-
-        `data` is the rooms' account data that changed.
-        """
+    ) -> RoomsTold:
+        """The sections that have something to tell. `data` is the rooms' account data that changed."""
         chosen = await self._changed(span, entries, {datum.room_id for datum in data if datum.room_id})
         plans = await self._plans(span, chosen)
         device = span.viewer.device_id or ""
@@ -101,7 +114,8 @@ class RoomSections:
                     sections[name] = outside
         if plans.turned_away:
             sections.setdefault("leave", {}).update(await self._turned_away(span, plans.turned_away))
-        return sections, set() if span.is_initial else _newcomers(joined)
+        timelines = {stored.nid for room in joined for stored in room.events}
+        return RoomsTold(sections, set() if span.is_initial else _newcomers(joined), timelines)
 
     # --- which rooms
 
@@ -168,10 +182,7 @@ class RoomSections:
         render = self._reads.client_events.render
         members = await self._memberships(span, told)
         rendered = await render(flat, span.viewer, with_room_id=False, membership=members)
-        if span.wanted.event_format == "federation":
-            rendered = _as_between_servers(rendered, flat)
-        if span.wanted.event_fields is not None:
-            rendered = _only_fields(rendered, span.wanted)
+        rendered = as_wanted(rendered, flat, span.wanted)
         state_name = "state_after" if span.state_after else "state"
         found, at = {}, 0
         for room in told:
@@ -333,6 +344,13 @@ def _by_room(data: Sequence[Datum], wanted: RoomFilter, viewer: UserId) -> dict[
         if datum.room_id is not None and passes(datum.type) and (rooms is None or rooms(datum.room_id)):
             found.setdefault(datum.room_id, []).append({"type": datum.type, "content": datum.content})
     return found
+
+
+def as_wanted(rendered: list[orjson.Fragment], stored: Sequence[StoredEvent], wanted: Filter) -> list[orjson.Fragment]:
+    """Rendered events in the format, and with the fields, that a filter asks for."""
+    if wanted.event_format == "federation":
+        rendered = _as_between_servers(rendered, stored)
+    return rendered if wanted.event_fields is None else _only_fields(rendered, wanted)
 
 
 def _as_between_servers(rendered: Sequence[orjson.Fragment], stored: Sequence[StoredEvent]) -> list[orjson.Fragment]:

@@ -19,8 +19,9 @@ from homeserver.runtime.clock import Clock
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
 from homeserver.sync.kept_out import KeptOut, Unwanted
-from homeserver.sync.room_sections import RoomSections, Span
+from homeserver.sync.room_sections import RoomSections, RoomsTold, Span
 from homeserver.sync.sources import Datum, Sources
+from homeserver.sync.sticky import StickySections
 from homeserver.sync.token import SyncToken, parse_token
 from homeserver.sync.user_rooms import UserRooms
 
@@ -51,6 +52,7 @@ class SyncParts:
     hub: SyncHub
     user_rooms: UserRooms
     sections: RoomSections
+    sticky: StickySections
     journal: Journal
     clock: Clock
 
@@ -62,6 +64,7 @@ class SyncService:
         self._hub = parts.hub
         self._user_rooms = parts.user_rooms
         self._sections = parts.sections
+        self._sticky = parts.sticky
         self._journal = parts.journal
         self._clock = parts.clock
         self._sources = sources
@@ -102,16 +105,20 @@ class SyncService:
         user_id, device_id = span.viewer.user_id, span.viewer.device_id
         entries = await self._user_rooms.of(user_id)
         if token is not None and not span.full_state and not self._has_news(span, token, entries):
-            return await self._with_keys({"next_batch": str(SyncToken(span.upto, span.upto))}, span), False
+            return await self._with_keys({"next_batch": str(SyncToken(span.upto, span.upto, span.upto))}, span), False
         data = await self._account_data(span)
-        rooms, newcomers = await self._rooms(span, entries, data, await self._kept_out.by(user_id))
+        ignored = await self._kept_out.by(user_id)
+        rooms = await self._rooms(span, entries, data, ignored)
+        sticky_since = token.sticky if token is not None else 0
+        left_out = rooms.event_nids, ignored
+        sticky_told = await self._sticky.add(span, sticky_since, entries, rooms.sections, left_out)
         answer: dict[str, Any] = {}
-        if rooms:
-            answer["rooms"] = rooms
+        if rooms.sections:
+            answer["rooms"] = rooms.sections
         shown = _global_data(data, span.wanted, user_id)
         if shown:
             answer["account_data"] = {"events": shown}
-        presence = await self._presence(span, entries, newcomers)
+        presence = await self._presence(span, entries, rooms.newcomers)
         if presence:
             answer["presence"] = {"events": presence}
         told = span.upto
@@ -124,13 +131,13 @@ class SyncService:
             answer["device_lists"] = lists
         keys_changed = device_id is not None and self._hub.user_last(user_id, "one_time_keys") > span.since
         own_presence_alone = answer.keys() == {"presence"} and all(one["sender"] == user_id for one in presence)
-        has_news = (bool(answer) and not own_presence_alone) or keys_changed
-        answer["next_batch"] = str(SyncToken(span.upto, told))
+        has_news = (bool(answer) and not own_presence_alone) or keys_changed or sticky_told < span.upto
+        answer["next_batch"] = str(SyncToken(span.upto, told, sticky_told))
         return await self._with_keys(answer, span), has_news
 
     async def _rooms(
         self, span: Span, entries: Mapping[RoomId, UserRoom], data: list[Datum], ignored: Unwanted
-    ) -> tuple[dict[str, Any], set[UserId]]:
+    ) -> RoomsTold:
         """The sections of rooms. One that can't be read is left out and logged, so that the others are told.
 
         Only for what is wrong with stored data: when the database fails, nothing is passed over.
@@ -142,20 +149,17 @@ class SyncService:
                 raise
             if len(entries) == 1:
                 log.exception("room_left_out_of_sync", room_id=next(iter(entries)))
-                return {}, set()
+                return RoomsTold()
         room_ids = list(entries)
-        sections, newcomers = dict[str, Any](), set[UserId]()
+        told = RoomsTold()
         for half in (room_ids[: len(room_ids) // 2], room_ids[len(room_ids) // 2 :]):
-            part, more = await self._rooms(span, {room_id: entries[room_id] for room_id in half}, data, ignored)
-            newcomers |= more
-            for name, rooms in part.items():
-                sections.setdefault(name, {}).update(rooms)
-        return sections, newcomers
+            told.add(await self._rooms(span, {room_id: entries[room_id] for room_id in half}, data, ignored))
+        return told
 
     def _has_news(self, span: Span, token: SyncToken, entries: Mapping[RoomId, UserRoom]) -> bool:
         """Whether anything may have happened, from memory alone."""
         since = token.position
-        if since < self._hub.start or token.to_device < since:
+        if since < self._hub.start or min(token.to_device, token.sticky) < since:
             return True
         if self._hub.user_newest(span.viewer.user_id) > since:
             return True

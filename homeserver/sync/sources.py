@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from homeserver.core.filters import Filter
 from homeserver.core.identifiers import DeviceId, EventId, RoomId, UserId
+from homeserver.storage.events import StoredEvent
 
 
 class Datum(Protocol):
@@ -94,6 +95,19 @@ class KeyCountSource(Protocol):
     async def counts(self, user_id: UserId, device_id: DeviceId) -> tuple[dict[str, int], list[str]]: ...
 
 
+class Sticking(Protocol):
+    @property
+    def stored(self) -> StoredEvent: ...
+
+
+class StickySource(Protocol):
+    def lively(self, since: int, among: Collection[RoomId]) -> list[RoomId]: ...
+
+    async def told(
+        self, room_ids: Collection[RoomId], since: int, upto: int, limit: int
+    ) -> tuple[Sequence[Sticking], int]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Everything that sync asks beside the rooms."""
@@ -107,3 +121,4 @@ class Sources:
     to_device: ToDeviceSource
     device_lists: DeviceListSource
     one_time_keys: KeyCountSource
+    sticky: StickySource

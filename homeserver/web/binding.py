@@ -33,6 +33,8 @@ from homeserver.web.endpoint import Access, Caller, Endpoint, Handler, Request
 PATH_SEGMENT_BYTES_MAX = 1024
 # What `origin_server_ts` may be.
 Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+# For how long an event sticks (MSC4354); what is more than an hour counts as one.
+StickyMs = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 _MISSING_FIELD = re.compile(r"missing required field `([^`]+)`")
 

@@ -83,6 +83,7 @@ class DelayedEvents:
         content: dict[str, Any],
         delay_ms: int,
         transaction: Transaction | None = None,
+        sticky_ms: int | None = None,
     ) -> str:
         """Keeps an event for (room, type, state key) until its time; its `delay_id`.
 
@@ -107,6 +108,7 @@ class DelayedEvents:
             delay_ms=delay_ms,
             since_ts=self._clock.now_ms(),
             txn_key=transaction.key if transaction is not None else None,
+            sticky_ms=sticky_ms,
         )
         delay_id = await delayed_events.insert(self._db, row, PER_USER_MAX)
         if delay_id is None:
@@ -212,13 +214,15 @@ class DelayedEvents:
             if row.type == MEMBER:
                 await self._membership.set(row.room_id, row.user_id, row.state_key, content, is_guest=False)
             else:
-                await self._sending.state(row.room_id, row.user_id, row.type, row.state_key, content)
+                await self._sending.state(
+                    row.room_id, row.user_id, row.type, row.state_key, content, sticky_ms=row.sticky_ms
+                )
             return
         transaction = Transaction(row.user_id, row.device_id, row.delay_id, f"{row.room_id}/delayed")
         if row.type == "m.room.redaction":
             await self._sending.redact(row.room_id, content.get("redacts"), content, transaction)
         else:
-            await self._sending.message(row.room_id, row.type, content, transaction)
+            await self._sending.message(row.room_id, row.type, content, transaction, sticky_ms=row.sticky_ms)
 
     async def _forget(self, row: DelayedRow) -> None:
         await delayed_events.delete(self._db, row.delay_id)

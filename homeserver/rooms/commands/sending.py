@@ -41,12 +41,18 @@ class Sending:
         content: dict[str, Any],
         transaction: Transaction,
         timestamp_ms: int | None = None,
+        sticky_ms: int | None = None,
     ) -> Event:
-        """Raises as `RoomWriter.send`; M_DUPLICATE_ANNOTATION for a reaction that is there."""
+        """`sticky_ms`: it is told for sure for so long.
+
+        Raises as `RoomWriter.send`; M_DUPLICATE_ANNOTATION for a reaction that is there.
+        """
         if type in _ONLY_STATE:
             raise InvalidParam(f"{type} must be sent as a state event")
         room = await self._rooms.joined_room(room_id, transaction.user_id)
-        draft = self._submission.draft(type, transaction.user_id, content, timestamp_ms=timestamp_ms)
+        draft = self._submission.draft(
+            type, transaction.user_id, content, timestamp_ms=timestamp_ms, sticky_ms=sticky_ms
+        )
         relation = relation_in(content)
         if relation is not None:
             await self._check_relation(room, type, relation, transaction)
@@ -60,6 +66,7 @@ class Sending:
         state_key: str,
         content: dict[str, Any],
         timestamp_ms: int | None = None,
+        sticky_ms: int | None = None,
     ) -> Event:
         """Any state but memberships. Raises as `RoomWriter.send`; M_BAD_ALIAS for a foreign canonical alias."""
         if type == CREATE[0]:
@@ -71,7 +78,7 @@ class Sending:
             await self._aliases.check_canonical(room_id, content)
         if type == "m.room.encryption" and state_key == "":
             _check_stays_encrypted(room, content)
-        draft = self._submission.draft(type, sender, content, state_key, timestamp_ms=timestamp_ms)
+        draft = self._submission.draft(type, sender, content, state_key, timestamp_ms=timestamp_ms, sticky_ms=sticky_ms)
         return await self._submission.send(room_id, draft)
 
     async def redact(

@@ -51,12 +51,19 @@ class Submission:
         *,
         redacts: EventId | None = None,
         timestamp_ms: int | None = None,
+        sticky_ms: int | None = None,
     ) -> Draft:
         """Raises BadJson for content that no event may hold."""
         canonical_json.check_values(content)
         now = timestamp_ms if timestamp_ms is not None else self._clock.now_ms()
         return Draft(
-            type=type, sender=sender, content=content, state_key=state_key, redacts=redacts, origin_server_ts=now
+            type=type,
+            sender=sender,
+            content=content,
+            state_key=state_key,
+            redacts=redacts,
+            origin_server_ts=now,
+            sticky_ms=sticky_ms,
         )
 
     async def send(self, room_id: RoomId, draft: Draft, transaction: Transaction | None = None) -> Event:

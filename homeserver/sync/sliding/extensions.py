@@ -9,16 +9,20 @@ from typing import Any, Protocol
 
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import DeviceId, RoomId, UserId
-from homeserver.rooms.client_events import Viewer
+from homeserver.rooms.client_events import ClientEvents, Viewer
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
-from homeserver.sync.sliding.request import Extensions, Scoped, ToDeviceWish
+from homeserver.sync.kept_out import KeptOut
+from homeserver.sync.sliding.request import Extensions, Scoped, StickyWish, ToDeviceWish
 from homeserver.sync.sliding.windows import Relevant
 from homeserver.sync.sources import Datum, Sources
+from homeserver.sync.sticky import told_by_extension
 
 TO_DEVICE_MAX = 100
 DEVICES_MAX = 20_000
 THREADS_MAX = 100
+STICKY_MAX = 100
+STICKY = "org.matrix.msc4354.sticky_events"
 
 
 class ThreadSubscriptions(Protocol):
@@ -42,14 +46,25 @@ class Told:
     new: dict[RoomId, int] = field(default_factory=dict)
     # Rooms that it lacks more of than what came after `since`.
     late: dict[RoomId, int] = field(default_factory=dict)
+    # What the rooms' timelines have, by the events' numbers.
+    event_nids: set[int] = field(default_factory=set)
 
 
 class SlidingExtensions:
     """Builds the extensions' part of an answer."""
 
-    def __init__(self, sources: Sources, hub: SyncHub, threads: ThreadSubscriptions | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        hub: SyncHub,
+        client_events: ClientEvents,
+        kept_out: KeptOut,
+        threads: ThreadSubscriptions | None = None,
+    ) -> None:
         self._sources = sources
         self._hub = hub
+        self._client_events = client_events
+        self._kept_out = kept_out
         self._threads = threads
         # Devices for which nothing waited, and up to where that is known.
         self._nothing_waits: OrderedDict[tuple[UserId, DeviceId], int] = OrderedDict()
@@ -86,6 +101,10 @@ class SlidingExtensions:
             if changes:
                 answer["io.element.msc4308.thread_subscriptions"] = changes
                 has_news = True
+        sticky = wanted.sticky_events
+        if sticky is not None and sticky.enabled:
+            answer[STICKY] = await self._sticky(sticky, told)
+            has_news |= bool(answer[STICKY]["rooms"])
         return answer, has_news
 
     async def acknowledge(self, user_id: UserId, device_id: DeviceId, since: str) -> None:
@@ -203,8 +222,37 @@ class SlidingExtensions:
             return {}
         return await threads.changes(user_id, told.since, told.upto, limit)
 
+    async def _sticky(self, wish: StickyWish, told: Told) -> dict[str, Any]:
+        """Of all joined rooms where the client has lists; else of those that it names."""
+        since = parse_sticky_since(wish.since) if wish.since is not None else 0
+        relevant, limit = told.relevant, min(wish.limit, STICKY_MAX)
+        has_lists = bool(relevant.whole) or any(asked.lists for asked in relevant.named.values())
+        asked = told.entries if has_lists else relevant.named
+        rooms = [room_id for room_id in self._sources.sticky.lively(since, asked) if _is_joined(told, room_id)]
+        if limit == 0 or not rooms:
+            return {"next_batch": f"sticky_{max(since, told.upto) if limit else since}", "rooms": {}}
+        ignored = await self._kept_out.by(told.viewer.user_id)
+        span, left_out = (since, told.upto, limit), (told.event_nids, ignored)
+        found, upto = await told_by_extension(
+            self._sources.sticky, self._client_events, told.viewer, rooms, span, left_out
+        )
+        return {"next_batch": f"sticky_{max(since, upto)}", "rooms": found}
+
     def _may_have(self, user_id: UserId, kind: str, since: int) -> bool:
         return since < self._hub.start or self._hub.user_last(user_id, kind) > since
+
+
+def _is_joined(told: Told, room_id: RoomId) -> bool:
+    entry = told.entries.get(room_id)
+    return entry is not None and entry.membership == "join"
+
+
+def parse_sticky_since(text: str) -> int:
+    """The position in a `next_batch` of the sticky events' extension. Raises InvalidParam."""
+    number = text.removeprefix("sticky_")
+    if number == text or not (number.isascii() and number.isdigit() and len(number) <= 18):
+        raise InvalidParam(f"extensions.{STICKY}.since is no next_batch of this server")
+    return int(number)
 
 
 def parse_since(text: str) -> int:

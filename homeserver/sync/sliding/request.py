@@ -104,6 +104,12 @@ class Counted(msgspec.Struct, frozen=True):
     limit: Annotated[int, Meta(ge=0, le=2**53)] = 100
 
 
+class StickyWish(msgspec.Struct, frozen=True):
+    enabled: bool | None = False
+    since: Short | None = None
+    limit: Annotated[int, Meta(ge=0, le=2**53)] = 100
+
+
 class Extensions(msgspec.Struct, frozen=True):
     to_device: ToDeviceWish | None = None
     e2ee: Switch | None = None
@@ -111,6 +117,7 @@ class Extensions(msgspec.Struct, frozen=True):
     receipts: Scoped | None = None
     typing: Scoped | None = None
     thread_subscriptions: Counted | None = msgspec.field(default=None, name="io.element.msc4308.thread_subscriptions")
+    sticky_events: StickyWish | None = msgspec.field(default=None, name="org.matrix.msc4354.sticky_events")
 
 
 NO_EXTENSIONS = Extensions()

@@ -213,6 +213,7 @@ class SlidingSync:
             rooms.update(await answers.gone(talk.viewer, gone))
         if wishes:
             rooms.update(await answers.build(talk.viewer, talk.place, wishes, direct, ignored))
+        told.event_nids.update(stored.nid for wish in wishes for stored in wish.events)
         for wish in wishes:
             # Beyond a gap the client has only what it gets now.
             sent = plan.changes.get(wish.entry.room_nid)
