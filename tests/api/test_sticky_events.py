@@ -130,8 +130,9 @@ async def test_who_is_told_nothing(server: RunningServer) -> None:
     assert told(await slide(eve), room_id) == []
 
 
+@pytest.mark.slow
 async def test_many_are_told_by_and_by(server: RunningServer) -> None:
-    """A hundred in an answer; nobody misses one, and nobody gets one twice (T-F11: what one says fills no answer)."""
+    """A hundred in an answer; nobody misses one, and nobody gets one twice."""
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id)
@@ -175,6 +176,7 @@ async def test_sliding_sync(server: RunningServer) -> None:
     assert EXTENSION not in (await bob.request("POST", PATH, body={})).ok()["extensions"]
 
 
+@pytest.mark.slow
 async def test_time_ends_it(database_dsn: str) -> None:
     clock = FakeClock()
     async with running_server(database_dsn, clock=clock) as server:
