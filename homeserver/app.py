@@ -199,7 +199,7 @@ class Hansa:
         return [
             *self.admin.endpoints,
             *spam_endpoints(self.base, self.spam, accounts, self.media, self.admin),
-            *case_pages(self.base, self.admin, self.people),
+            *case_pages(self.base, self.admin, self.people, self.spam),
             *search_pages(self.base, self.admin, self.rooms, self.relations.everywhere),
         ]
 

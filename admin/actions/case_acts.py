@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from admin.actions.appeals import Appeals
+from admin.actions.cases import Cases
 from admin.actions.media import MediaActions
 from admin.actions.operators import OperatorRoles
 from admin.actions.room_moderation import EVENTS_MAX, Member, RoomModeration
@@ -181,3 +183,12 @@ class CaseActs:
             if len(found) >= EVENTS_MAX:
                 break
         return found[:EVENTS_MAX]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseWork:
+    """Keeping cases, acting on them, answering appeals."""
+
+    keeping: Cases
+    acts: CaseActs
+    appeals: Appeals

@@ -15,6 +15,7 @@ from homeserver.accounts.server_notices import ServerNotices
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.core.identifiers import UserId, domain_of
 from homeserver.core.operators import Permission
+from homeserver.runtime.bell import Bell
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database, Tx
 from homeserver.web.endpoint import Operator
@@ -24,7 +25,9 @@ log = structlog.get_logger()
 OUTCOMES = ("acted", "nothing", "wrong")
 TEXT_CHARS_MAX = 5_000
 TOLD_MAX = 50
-_SWEPT_EACH_S = 15.0
+# What is said at the same time is taken in at once; without a word the round is for what has grown old.
+_GATHERED_S = 2.0
+_FALL_BACK_S = 1_800.0
 # What commits late isn't missed: each sweep looks back so far.
 _OVERLAP_MS = 600_000
 _EVIDENCE_KEPT_MS = 180 * 86_400_000
@@ -42,14 +45,16 @@ class CaseTools:
 class Cases:
     """Opens cases by itself; assigns, annotates and closes them for operators."""
 
-    def __init__(self, tools: CaseTools, roles: OperatorRoles, notices: ServerNotices) -> None:
+    def __init__(self, tools: CaseTools, roles: OperatorRoles, notices: ServerNotices, said: Bell) -> None:
         self._tools = tools
         self._roles = roles
         self._notices = notices
+        self._said = said
         self._swept_ms = 0
 
     async def sweep(self) -> None:
         """Takes in what was said since the last time."""
+        self._said.answer()
         now = self._tools.clock.now_ms()
         async with self._tools.db.transaction() as tx:
             await cases.sweep(tx, max(0, self._swept_ms - _OVERLAP_MS), now - _OVERLAP_MS, now)
@@ -59,7 +64,13 @@ class Cases:
     async def run(self) -> None:
         """One round of a background task."""
         await self.sweep()
-        await self._tools.clock.sleep(_SWEPT_EACH_S)
+        await self._said.wait(self._tools.clock, _FALL_BACK_S)
+        await self._tools.clock.sleep(_GATHERED_S)
+
+    async def catch_up(self) -> None:
+        """Takes in at once what was said and waits for the next round."""
+        if self._said.is_rung:
+            await self.sweep()
 
     async def one(self, case_id: int) -> Case:
         """Raises NotFound."""
@@ -80,7 +91,7 @@ class Cases:
     async def note(self, case_id: int, text: str, *, by: Operator) -> None:
         """Adds a note, which stays. Raises NotFound, InvalidParam."""
         by.check(Permission.HANDLE_REPORTS)
-        text = _checked(text)
+        text = checked_text(text)
         async with self._tools.db.transaction() as tx:
             case = await self._locked(tx, case_id)
             await cases.note(tx, case_id, by=by.user_id, text=text, now_ms=self._tools.clock.now_ms())
@@ -91,7 +102,7 @@ class Cases:
         by.check(Permission.HANDLE_REPORTS)
         if outcome not in OUTCOMES:
             raise InvalidParam(f"outcome must be one of {', '.join(OUTCOMES)}")
-        answer = _checked(reply) if reply.strip() else None
+        answer = checked_text(reply) if reply.strip() else None
         async with self._tools.db.transaction() as tx:
             case = await self._locked(tx, case_id)
             if not case.is_open:
@@ -151,7 +162,7 @@ class Cases:
         await self._tools.audit.record(tx, entry)
 
 
-def _checked(text: str) -> str:
+def checked_text(text: str) -> str:
     """Raises InvalidParam."""
     text = text.strip().replace("\x00", "")
     if not 0 < len(text) <= TEXT_CHARS_MAX:

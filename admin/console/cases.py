@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
-from admin.actions.case_acts import CaseActs, Plan
-from admin.actions.cases import OUTCOMES, Cases
+from admin.actions.case_acts import CaseWork, Plan
+from admin.actions.cases import OUTCOMES
 from admin.console.acting import reason_of
 from admin.console.desk import Desk, Visit
 from admin.console.page import page
 from admin.storage import cases, console_reads
-from admin.storage.cases import Case
+from admin.storage.cases import Case, CaseFilter
 from admin.storage.console_reads import Shown
-from homeserver.core.errors import NotFound
+from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import UserId, parse_user_id
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
@@ -42,14 +41,6 @@ _COLUMNS = (
 _STATES = ("open", "unassigned", "closed")
 
 
-@dataclass(frozen=True, slots=True)
-class CaseWork:
-    """Keeping cases, and acting on them."""
-
-    keeping: Cases
-    acts: CaseActs
-
-
 class CasePages:
     """/admin/cases."""
 
@@ -58,18 +49,17 @@ class CasePages:
         self._db = db
         self._cases = work.keeping
         self._acts = work.acts
+        self._appeals = work.appeals
 
     @page("GET", _PATH, needs=Permission.READ_REPORTS)
     async def cases(self, visit: Visit) -> Answer:
-        await self._cases.sweep()
+        await self._cases.catch_up()
         about, state = visit.asked("q"), visit.asked("state") or "open"
         below = visit.number("below") or _NEWEST, visit.number("below_id") or _NEWEST
 
         async def fetch(limit: int) -> list[Shown]:
-            found = await cases.page(
-                self._db, below, about, limit, is_open=state != "closed", only_unassigned=state == "unassigned"
-            )
-            return [dict(row) for row in found]
+            wanted = CaseFilter(is_open=state != "closed", only_unassigned=state == "unassigned", about=about)
+            return [dict(row) for row in await cases.page(self._db, wanted, below, limit)]
 
         values = {"q": about, "state": state, "states": _STATES}
         return await self.desk.listing(visit, "cases", _COLUMNS, fetch, values)
@@ -116,6 +106,21 @@ class CasePages:
         outcome, reply = visit.fields.get("outcome", ""), visit.fields.get("reply", "")
         await self._cases.close(_number(case_id), outcome, reply, by=visit.operator)
         return self._done(case_id, "closed")
+
+    @page("POST", _PATH + "/{case_id}/appeal", needs=Permission.CHANGE_RULES)
+    async def appeal(self, visit: Visit, case_id: str) -> Answer:
+        """Answers what the user said against a decision."""
+        answer, reply = visit.fields.get("answer"), visit.fields.get("reply", "")
+        if answer not in ("accept", "refuse"):
+            raise InvalidParam("say whether the appeal is right")
+        await self._appeals.answer(
+            _number(visit.fields.get("decision", "")),
+            is_accepted=answer == "accept",
+            reason=reason_of(visit),
+            reply=reply,
+            by=visit.operator,
+        )
+        return self._done(case_id, "appeal")
 
     @page("POST", _PATH + "/{case_id}/reopen", needs=Permission.HANDLE_REPORTS)
     async def reopen(self, visit: Visit, case_id: str) -> Answer:

@@ -26,6 +26,7 @@ from admin.spam.storage import NewDecision
 from admin.spam.surroundings import Surroundings, place_of
 from homeserver.core.identifiers import domain_of
 from homeserver.rooms.residents import Room
+from homeserver.runtime.bell import Bell
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage.database import Database
@@ -103,6 +104,8 @@ class SpamEngine:
         self._placed: list[tuple[str, str]] = []
         self._writing = asyncio.Lock()
         self.dropped = 0
+        # Rung when decisions, or what was said against them, were written.
+        self.decided = Bell()
 
     async def judge(self, what: Happening, room: Room | None = None) -> Verdict:
         """What the rules say. Never raises for a rule's sake."""
@@ -176,6 +179,8 @@ class SpamEngine:
                 self.around.unsaved.pop(user_id, None)
             for decision in taken:
                 self.around.acted_on(decision.sender)
+            if taken:
+                self.decided.ring()
         if self.book.stopped:
             await self.book.keep_stopped()
 

@@ -203,6 +203,7 @@ class SpamGate:
             if draft is not None and room_id is not None:
                 async with self._db.transaction() as tx:
                     await storage.hold(tx, number, room_id, _kept(draft))
+            self._engine.decided.ring()
             reason = denial.action.reason or "this waits for somebody to look at it"
         raise Forbidden(reason + code)
 

@@ -50,6 +50,7 @@ class Reviewing:
         async with self._db.transaction() as tx:
             if not await storage.appeal(tx, code, by, text, self._clock.now_ms()):
                 raise NotFound("there is nothing to appeal with this code")
+        self._engine.decided.ring()
 
     async def undo(self, decision_id: int, *, by: str, why: str, recorded: Recorded) -> dict[str, Any]:
         """Takes back what can be taken back, and marks the sample as no spam. Raises NotFound, MatrixError."""

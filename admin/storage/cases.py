@@ -69,7 +69,8 @@ _COUNTS = """
     ) few) AS hits,
     (SELECT count(*) FROM (
         SELECT FROM spam_decisions d
-        WHERE d.sender = c.entity AND d.appeal IS NOT NULL AND d.undone_ts IS NULL LIMIT 100
+        WHERE d.sender = c.entity AND d.appeal IS NOT NULL AND d.undone_ts IS NULL
+            AND NOT EXISTS (SELECT FROM appeal_answers a WHERE a.decision_id = d.decision_id) LIMIT 100
     ) few) AS appeals,
     (SELECT count(*) FROM (
         SELECT FROM policy_server_refusals f WHERE f.sender = c.entity LIMIT 1000
@@ -83,7 +84,8 @@ _PAGE = f"""
     SELECT {_COLUMNS}, {_COUNTS} FROM (
         SELECT * FROM cases WHERE is_open = $1 AND (changed_ts, case_id) < ($2, $3)
             AND ($4 = '' OR entity = $4 OR assignee = $4) AND (NOT $5 OR assignee IS NULL)
-        ORDER BY changed_ts DESC, case_id DESC LIMIT $6
+            AND ($6 = '' OR kind = $6) AND ($7 = '' OR because = $7)
+        ORDER BY changed_ts DESC, case_id DESC LIMIT $8
     ) AS c ORDER BY c.changed_ts DESC, c.case_id DESC
 """
 _ONE = f"SELECT {_COLUMNS}, {_COUNTS} FROM cases c WHERE case_id = $1"
@@ -115,8 +117,23 @@ _REPORTS = """
     ORDER BY report_id DESC LIMIT $3
 """
 _HITS = """
-    SELECT decision_id, decided_ts, rule_id, stage, outcome, hook, room_id, event_id, appeal, undone_ts
-    FROM spam_decisions WHERE sender = $1 ORDER BY decision_id DESC LIMIT $2
+    SELECT d.decision_id, decided_ts, rule_id, stage, outcome, hook, room_id, event_id, appeal, appealed_ts, undone_ts,
+        is_accepted, a.reply, answered_by, answered_ts
+    FROM spam_decisions d LEFT JOIN appeal_answers a USING (decision_id)
+    WHERE sender = $1 ORDER BY d.decision_id DESC LIMIT $2
+"""
+_APPEAL = "SELECT sender, appeal, undone_ts FROM spam_decisions WHERE decision_id = $1 AND appeal IS NOT NULL"
+_ANSWER = """
+    INSERT INTO appeal_answers (decision_id, is_accepted, reply, answered_by, answered_ts) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT DO NOTHING RETURNING decision_id
+"""
+_APPEALS = """
+    SELECT d.decision_id, decided_ts, rule_id, rule_version, outcome, sender, room_id, event_id, appeal, appealed_ts,
+        undone_ts, is_accepted, a.reply, answered_by, answered_ts
+    FROM spam_decisions d LEFT JOIN appeal_answers a USING (decision_id)
+    WHERE appeal IS NOT NULL AND (appealed_ts, d.decision_id) < ($1, $2) AND ($3 = '' OR sender = $3)
+        AND (NOT $4 OR (undone_ts IS NULL AND answered_ts IS NULL))
+    ORDER BY appealed_ts DESC, d.decision_id DESC LIMIT $5
 """
 _REFUSALS = """
     SELECT event_id, room_id, why, refused_ts FROM policy_server_refusals WHERE sender = $1
@@ -142,6 +159,17 @@ class Case:
     reply: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseFilter:
+    """`about` is a user, a room or an assignee; empty texts are no filter."""
+
+    is_open: bool = True
+    only_unassigned: bool = False
+    about: str = ""
+    kind: str = ""
+    because: str = ""
+
+
 async def sweep(tx: Tx, since_ms: int, lately_ms: int, now_ms: int) -> None:
     """Opens cases for what was said since a time, and keeps the events that were reported as they are now.
 
@@ -159,11 +187,10 @@ async def forget_evidence(tx: Tx, closed_before_ms: int) -> None:
     await tx.execute(_FORGET, closed_before_ms)
 
 
-async def page(
-    db: Reader, below: tuple[int, int], about: str, limit: int, *, is_open: bool, only_unassigned: bool
-) -> list[Row]:
+async def page(db: Reader, wanted: CaseFilter, below: tuple[int, int], limit: int) -> list[Row]:
     """Those of which something was said last first, with how much was said: reports, hits, appeals, refusals."""
-    return await db.fetch(_PAGE, is_open, *below, about, only_unassigned, limit)
+    asked = (wanted.about, wanted.only_unassigned, wanted.kind, wanted.because)
+    return await db.fetch(_PAGE, wanted.is_open, *below, *asked, limit)
 
 
 async def one(db: Reader, case_id: int) -> Row | None:
@@ -236,3 +263,18 @@ async def hits(db: Reader, sender: str, limit: int) -> list[Row]:
 async def refusals(db: Reader, sender: str, limit: int) -> list[Row]:
     """What policy servers refused of this user, the newest first."""
     return await db.fetch(_REFUSALS, sender, limit)
+
+
+async def appeals(db: Reader, sender: str, below: tuple[int, int], limit: int, *, only_open: bool) -> list[Row]:
+    """What users said against decisions about them, the latest first; those that wait for an answer, or all."""
+    return await db.fetch(_APPEALS, *below, sender, only_open, limit)
+
+
+async def appeal(db: Reader, decision_id: int) -> Row | None:
+    """Whose it is, what they said, and when the decision was undone."""
+    return await db.fetchrow(_APPEAL, decision_id)
+
+
+async def answer(tx: Tx, decision_id: int, *, is_accepted: bool, reply: str, by: str, now_ms: int) -> bool:
+    """Whether it wasn't answered before."""
+    return await tx.fetchval(_ANSWER, decision_id, is_accepted, reply, by, now_ms) is not None

@@ -8,6 +8,7 @@ from homeserver.config import Config
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.ports import ContentKeeper
+from homeserver.runtime.bell import Bell
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.disk import Disk, SystemDisk
 from homeserver.runtime.ids import Randomness
@@ -48,6 +49,8 @@ class Base:
     served: set[str] = field(default_factory=set)
     # Where content lies beside the database, by name: whoever erases goes to each of them.
     keepers: dict[str, ContentKeeper] = field(default_factory=dict)
+    # Rung when something is said against somebody: a report, a rule's act, an appeal, a refusal.
+    complaints: Bell = field(default_factory=Bell)
 
     @property
     def server_name(self) -> ServerName:

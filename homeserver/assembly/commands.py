@@ -141,6 +141,8 @@ def retention_times(chosen: RoomsConfig) -> RetentionTimes:
 
 def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> list[object]:
     membership, finder = commands.membership, RoomFinder(commands.aliases)
+    reporting = Reporting(base.world.db, parts.rooms, parts.history, base.world.clock, parts.policy)
+    reporting.reported = base.complaints
     return [
         CreateRoom(commands.creation, commands.by_address),
         Joining(membership, finder, commands.by_address),
@@ -166,5 +168,5 @@ def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> l
         RoomEvents(parts.history, parts.views, _unredacted(base, parts)),
         RoomMessages(parts.history, parts.views),
         RoomMembers(parts.history, parts.views, parts.rooms, base.limiter),
-        ReportContent(Reporting(base.world.db, parts.rooms, parts.history, base.world.clock, parts.policy)),
+        ReportContent(reporting),
     ]

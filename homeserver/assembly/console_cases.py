@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from admin.actions.case_acts import CaseActs, CaseHands
+from admin.actions.appeals import Appeals
+from admin.actions.case_acts import CaseActs, CaseHands, CaseWork
 from admin.actions.cases import Cases, CaseTools
 from admin.actions.content_search import ContentSearch
+from admin.api.cases import AppealEndpoints, CaseActEndpoints, CaseEndpoints
 from admin.api.content_search import ContentSearchEndpoint
-from admin.console.cases import CasePages, CaseWork
+from admin.console.cases import CasePages
 from admin.console.searching import SearchGauges, SearchPages
 from homeserver.assembly.admin import AdminParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.people import PeopleParts
 from homeserver.assembly.rooms import RoomParts
+from homeserver.assembly.spam import SpamParts
 from homeserver.rooms.search_everywhere import EverywhereSearch
 
 
-def case_pages(base: Base, admin: AdminParts, people: PeopleParts) -> list[object]:
+def case_pages(base: Base, admin: AdminParts, people: PeopleParts, spam: SpamParts) -> list[object]:
     """Cases are opened by themselves from now on."""
     db, clock = base.world.db, base.world.clock
-    cases = Cases(CaseTools(db, clock, admin.audit), admin.roles, people.notices)
+    tools = CaseTools(db, clock, admin.audit)
+    cases = Cases(tools, admin.roles, people.notices, base.complaints)
     base.tasks.forever(cases.run, name="cases")
     hands = CaseHands(
         rooms=admin.rooms.hand,
@@ -28,7 +32,8 @@ def case_pages(base: Base, admin: AdminParts, people: PeopleParts) -> list[objec
         redaction=admin.evidence.redaction,
         roles=admin.roles,
     )
-    return [CasePages(admin.desk, db, CaseWork(cases, CaseActs(db, hands)))]
+    work = CaseWork(cases, CaseActs(db, hands), Appeals(tools, spam.reviewing, people.notices))
+    return [CasePages(admin.desk, db, work), CaseEndpoints(db, work), CaseActEndpoints(work), AppealEndpoints(work)]
 
 
 def search_pages(base: Base, admin: AdminParts, parts: RoomParts, everywhere: EverywhereSearch) -> list[object]:

@@ -66,6 +66,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     rooms = Rooms(db, store, numbers)
     steps = WriteSteps(rooms, store, numbers, base.signer, world.randomness)
     committer = Committer(db, base.tasks, world.clock)
+    committer.refused = base.complaints
     writer = RoomWriter(rooms, steps, committer, journal, base.tasks)
     graphs = AuthGraphs(db)
     arrivals = Arrivals(ArrivalReads(db, rooms, store, numbers, Forks(rooms, store, numbers, graphs)))

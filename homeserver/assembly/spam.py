@@ -67,6 +67,7 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
     around = Surroundings(world.db, parts.rooms, world.clock, base.server_name)
     engine = SpamEngine(SpamWorld(world.db, world.clock, world.randomness), book, around)
     engine.plugins = plugins = Plugins(load_plugins(base.config.admin.spam_plugins), world.clock)
+    engine.decided = base.complaints
     hand = RoomHand(parts.rooms, parts.writer, world.clock, base.server_name)
     audit = AuditLog(world.clock)
     raids = RaidMode(world.db, hand, audit, world.clock)

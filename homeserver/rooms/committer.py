@@ -16,6 +16,7 @@ from homeserver.core.events import StateKey
 from homeserver.core.identifiers import EventId
 from homeserver.core.sticky import FIELD as STICKY
 from homeserver.core.sticky import sticks_until_ms
+from homeserver.runtime.bell import Bell
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import (
@@ -127,6 +128,8 @@ class Committer:
         self._tasks = tasks
         self._waiting: list[tuple[Batch, asyncio.Future[None]]] = []
         self._is_writing = False
+        # Rung when events were written that were refused.
+        self.refused = Bell()
 
     async def commit(self, batch: Batch) -> None:
         """Returns when the batch is durable.
@@ -170,7 +173,9 @@ class Committer:
             for member in group:
                 await self._write_group([member])
             return
-        for _, done in group:
+        for batch, done in group:
+            if batch.arrived is not None and batch.arrived.refusals:
+                self.refused.ring()
             if not done.done():
                 done.set_result(None)
 

@@ -10,6 +10,7 @@ from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.ports import AbuseCheck
 from homeserver.rooms.history import History
 from homeserver.rooms.residents import Rooms
+from homeserver.runtime.bell import Bell
 from homeserver.runtime.clock import Clock
 from homeserver.storage import reports
 from homeserver.storage.database import Database
@@ -26,6 +27,7 @@ class Reporting:
         self, db: Database, rooms: Rooms, history: History, clock: Clock, abuse: AbuseCheck | None = None
     ) -> None:
         self._abuse = abuse
+        self.reported = Bell()
         self._db = db
         self._rooms = rooms
         self._history = history
@@ -80,6 +82,7 @@ class Reporting:
             if await reports.count(tx, report.reporter) >= REPORTS_MAX:
                 raise LimitExceeded(f"a user may make {REPORTS_MAX} reports", retry_after_ms=3_600_000)
             await reports.upsert(tx, report)
+        self.reported.ring()
 
 
 def _check_reason(reason: str) -> None:

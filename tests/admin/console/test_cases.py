@@ -164,3 +164,31 @@ async def test_cases_open_by_themselves(server: RunningServer, crew: Crew) -> No
         return bool(await server.db.fetchval("SELECT count(*) FROM cases WHERE is_open"))
 
     await until(is_open, within_s=30)
+
+
+async def test_an_appeal_is_answered_in_its_case(server: RunningServer, crew: Crew) -> None:
+    """Refused: it stands, the user is told, and nobody is asked again."""
+    room_id, _ = await reported(crew)
+    rule: dict[str, object] = {
+        "title": "F",
+        "when": ["event"],
+        "condition": "event.text.contains('casino')",
+        "stage": "enforced",
+        "actions": [{"kind": "deny"}],
+    }
+    (await crew.admin.put(SPAM + "/rules/{}", "casino", body={"rule": rule})).ok()
+    await crew.user.put("/rooms/{}/send/m.room.message/{}", room_id, "1", body={"body": "casino"})
+    [decision] = (await crew.admin.get(SPAM + "/decisions")).ok()["decisions"]
+    appeal = {"code": decision["code"], "text": "It was a joke"}
+    (await crew.user.request("POST", "/_hansa/client/v1/appeals", body=appeal)).ok()
+    visitor = await Visitor(server).log_in("the-moderator")
+    case = await case_of(visitor, crew.user.user_id)
+    await visitor.get(case)
+    answer = {"decision": str(decision["decision_id"]), "reason": "it was none", "reply": "Sorry, no."}
+    assert (await visitor.post(f"{case}/appeal", {**answer, "answer": "perhaps"})).status == 400
+    await visitor.get(case)
+    assert (await visitor.post(f"{case}/appeal", {**answer, "answer": "refuse"})).status == 303
+    await visitor.get(case)
+    assert "Appeal refused" in visitor.page and f"{case}/appeal" not in visitor.page and "Sorry, no." in visitor.page
+    assert len((await crew.user.sync())["rooms"]["invite"]) == 1
+    assert (await visitor.post(f"{case}/appeal", {**answer, "answer": "accept"})).status == 409
