@@ -54,7 +54,11 @@ def _done(
     return job
 
 
-@archive_group.command("run", epilog="JSON: {months: {month: messages}, messages}.")
+@archive_group.command(
+    "run",
+    epilog="JSON: {months: {month: messages}, messages}."
+    "\n\n" + examples("hansa archive run", "hansa archive run --now --month 2025-03"),
+)
 @click.option("--now", is_flag=True, help="Whatever its age, the present month too.")
 @click.option("--month", help="This one alone, like 2025-03.")
 @json_option
@@ -70,7 +74,11 @@ def archive_run(ctx: click.Context, now: bool, month: str | None, as_data: bool)
             click.echo("nothing was due", err=True)
 
 
-@archive_group.command("status", epilog="JSON: a list of {month, files, messages, bytes, hidden, moving, damage, …}.")
+@archive_group.command(
+    "status",
+    epilog="JSON: a list of {month, files, messages, bytes, hidden, moving, damage, …}."
+    "\n\n" + examples("hansa archive status --json"),
+)
 @json_option
 @click.pass_context
 def archive_status(ctx: click.Context, as_data: bool) -> int:
@@ -98,7 +106,9 @@ def _line(state: MonthState) -> str:
     return "; ".join([line, *parts])
 
 
-@archive_group.command("verify", epilog="JSON: {files, bytes, damaged, repaired, manifests}.")
+@archive_group.command(
+    "verify", epilog="JSON: {files, bytes, damaged, repaired, manifests}.\n\n" + examples("hansa archive verify")
+)
 @json_option
 @click.pass_context
 def archive_verify(ctx: click.Context, as_data: bool) -> None:
@@ -114,7 +124,7 @@ def archive_verify(ctx: click.Context, as_data: bool) -> None:
         )
 
 
-@archive_group.command("compact", epilog="JSON: {files}.")
+@archive_group.command("compact", epilog="JSON: {files}.\n\n" + examples("hansa archive compact"))
 @json_option
 @click.pass_context
 def archive_compact(ctx: click.Context, as_data: bool) -> None:
@@ -124,7 +134,7 @@ def archive_compact(ctx: click.Context, as_data: bool) -> None:
         click.echo(f"{(job.result or {})['files']} files rewritten")
 
 
-@archive_group.command("restore", epilog="JSON: {messages}.")
+@archive_group.command("restore", epilog="JSON: {messages}.\n\n" + examples("hansa archive restore 2025-03"))
 @click.argument("month")
 @json_option
 @click.pass_context
@@ -135,7 +145,11 @@ def archive_restore(ctx: click.Context, month: str, as_data: bool) -> None:
         click.echo(f"{(job.result or {})['messages']} messages are back in the hot index")
 
 
-@archive_group.command("explain", epilog="JSON: {count, is_partial, bytes, bytes_by_file, missed}.")
+@archive_group.command(
+    "explain",
+    epilog="JSON: {count, is_partial, bytes, bytes_by_file, missed}."
+    "\n\n" + examples("hansa archive explain 'red harbour'"),
+)
 @click.argument("query")
 @json_option
 @click.pass_context

@@ -21,7 +21,11 @@ def audit_group() -> None:
     """Look at what operators did."""
 
 
-@audit_group.command("verify", epilog="JSON: {entries, head, broken_at, problem}; head is the newest entry's hash.")
+@audit_group.command(
+    "verify",
+    epilog="JSON: {entries, head, broken_at, problem}; head is the newest entry's hash."
+    "\n\n" + examples("hansa audit verify --json"),
+)
 @json_option
 @click.pass_context
 def audit_verify(ctx: click.Context, as_data: bool) -> int:

@@ -20,7 +20,7 @@ def config_group() -> None:
     """Look at the configuration."""
 
 
-@config_group.command("check")
+@config_group.command("check", epilog=examples("hansa --config /etc/hansa.toml config check"))
 @click.pass_context
 def config_check(ctx: click.Context) -> None:
     """Say whether the configuration can be used, and what is wrong."""
@@ -28,7 +28,11 @@ def config_check(ctx: click.Context) -> None:
     click.echo(f"the configuration of {config.server_name} can be used", err=True)
 
 
-@config_group.command("show", epilog="JSON: one object, its keys as in the TOML file; secrets are `<secret>`.")
+@config_group.command(
+    "show",
+    epilog="JSON: one object, its keys as in the TOML file; secrets are `<secret>`."
+    "\n\n" + examples("hansa config show", "hansa config show --json"),
+)
 @json_option
 @click.pass_context
 def config_show(ctx: click.Context, as_data: bool) -> None:
@@ -40,7 +44,7 @@ def config_show(ctx: click.Context, as_data: bool) -> None:
         click.echo(in_force(loaded), nl=False)
 
 
-@config_group.command("docs")
+@config_group.command("docs", epilog=examples("hansa config docs > config.md"))
 def config_docs() -> None:
     """Print the reference of all options (Markdown)."""
     click.echo(reference_page(), nl=False)

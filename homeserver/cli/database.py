@@ -22,7 +22,7 @@ def db_group() -> None:
     """Look after the database's schema."""
 
 
-@db_group.command("status", epilog="JSON: a list of {number, name, applied}.")
+@db_group.command("status", epilog="JSON: a list of {number, name, applied}.\n\n" + examples("hansa db status --json"))
 @json_option
 @click.pass_context
 def db_status(ctx: click.Context, as_data: bool) -> None:
@@ -44,7 +44,7 @@ def db_status(ctx: click.Context, as_data: bool) -> None:
         click.echo(f"{state.number:04}  {'applied' if state.applied else 'missing'}  {state.name}")
 
 
-@db_group.command("migrate")
+@db_group.command("migrate", epilog=examples("hansa db migrate"))
 @click.pass_context
 def db_migrate(ctx: click.Context) -> None:
     """Apply the migrations that are missing. The server does it at its start as well."""

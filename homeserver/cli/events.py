@@ -23,7 +23,9 @@ def event_group() -> None:
 
 
 @event_group.command(
-    "explain", epilog="JSON: {event_id, room_id, room_version, what, fate, reason, auth_events, state_before}."
+    "explain",
+    epilog="JSON: {event_id, room_id, room_version, what, fate, reason, auth_events, state_before}."
+    "\n\n" + examples("hansa event explain '$event_id' --json"),
 )
 @click.argument("event_id")
 @json_option
@@ -47,7 +49,11 @@ def event_explain(ctx: click.Context, event_id: str, as_data: bool) -> None:
             click.echo(f"  {title:<13}{one.what}  {one.event_id}" + (f"  {one.fate}" if one.fate else ""))
 
 
-@click.command("trace", epilog="JSONL: {event_id, room_id, sender, type, step, state, what, at_ms, details}.")
+@click.command(
+    "trace",
+    epilog="JSONL: {event_id, room_id, sender, type, step, state, what, at_ms, details}."
+    "\n\n" + examples("hansa trace '$event_id'"),
+)
 @click.argument("event_id")
 @json_option
 @click.pass_context

@@ -45,7 +45,11 @@ def _options(command: Any) -> Any:
     return command
 
 
-@export_group.command("room", epilog="JSON: the manifest, as in manifest.json.")
+@export_group.command(
+    "room",
+    epilog="JSON: the manifest, as in manifest.json."
+    "\n\n" + examples("hansa export room '!room:example.org' --to case12 --because 'case 12/2025'"),
+)
 @click.argument("room_id")
 @_options
 @click.option("--from-event", help="The first event.")
@@ -56,7 +60,11 @@ def export_room(ctx: click.Context, /, room_id: str, **options: Any) -> None:
     _export(ctx, "room", room_id, files=False, **options)
 
 
-@export_group.command("user", epilog="JSON: the manifest, as in manifest.json.")
+@export_group.command(
+    "user",
+    epilog="JSON: the manifest, as in manifest.json."
+    "\n\n" + examples("hansa export user '@alice:example.org' --to alice --files --because 'asked for it'"),
+)
 @click.argument("user_id")
 @_options
 @click.option("--files", is_flag=True, help="The files that the user uploaded, too.")

@@ -24,7 +24,9 @@ def federation_group() -> None:
 
 
 @federation_group.command(
-    "check", epilog="JSON: a list of {check, verdict, message, hint}; verdict is ok, warning, failed or skipped."
+    "check",
+    epilog="JSON: a list of {check, verdict, message, hint}; verdict is ok, warning, failed or skipped."
+    "\n\n" + examples("hansa federation check example.org"),
 )
 @json_option
 @click.argument("name", required=False)
@@ -48,7 +50,9 @@ def signing_key_group() -> None:
     """Look after the key that signs for this server."""
 
 
-@signing_key_group.command("rotate", epilog="JSON: {old_key_id, new_key_id, kept_at}.")
+@signing_key_group.command(
+    "rotate", epilog="JSON: {old_key_id, new_key_id, kept_at}.\n\n" + examples("hansa signing-key rotate")
+)
 @json_option
 @click.pass_context
 def signing_key_rotate(ctx: click.Context, as_data: bool) -> None:

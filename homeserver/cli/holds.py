@@ -62,7 +62,8 @@ def hold_release(ctx: click.Context, hold_id: str, because: str) -> None:
 
 @hold_group.command(
     "list",
-    epilog="JSON: a list of {id, kind, target, reason, set_by, set_ts, released_by, released_ts}; times in ms.",
+    epilog="JSON: a list of {id, kind, target, reason, set_by, set_ts, released_by, released_ts}; times in ms."
+    "\n\n" + examples("hansa hold list --json"),
 )
 @click.option("--released", is_flag=True, help="Those that were released as well.")
 @json_option

@@ -19,7 +19,8 @@ def retention_group() -> None:
 @retention_group.command(
     "preview",
     epilog="JSON: {rooms, events, bytes, files, oldest_ts, largest}; largest is a list of "
-    "{room_id, events, bytes, files, oldest_ts, lifetime_ms}.",
+    "{room_id, events, bytes, files, oldest_ts, lifetime_ms}."
+    "\n\n" + examples("hansa retention preview --most-days 365"),
 )
 @click.argument("room_id", required=False)
 @click.option("--default-days", type=click.IntRange(0, 100_000), help="As if `rooms.retention_default_s` were this.")

@@ -24,7 +24,8 @@ def search_group() -> None:
 @search_group.command(
     "status",
     epilog="JSON: {engine, generation, events, problem, events_behind, dead_letters, newest_letters, repairs_waiting, "
-    "built}; newest_letters is a list of [event_id, reason, noted_ms].",
+    "built}; newest_letters is a list of [event_id, reason, noted_ms]."
+    "\n\n" + examples("hansa search status"),
 )
 @json_option
 @click.pass_context
@@ -50,7 +51,7 @@ def search_status(ctx: click.Context, as_data: bool) -> int:
     return int(bool(status.problem))
 
 
-@search_group.command("reindex")
+@search_group.command("reindex", epilog=examples("hansa search reindex"))
 @click.pass_context
 def search_reindex(ctx: click.Context) -> None:
     """Build the index anew beside the old one, while the server runs, and switch to it.
@@ -70,7 +71,8 @@ def search_reindex(ctx: click.Context) -> None:
 @search_group.command(
     "verify",
     epilog="JSON: {groups, events, damages, left}; damages is a list of {month, room_id, missing, wrong, surplus}, "
-    "left what --repair left of them. Exit 1 if anything is wrong at the end.",
+    "left what --repair left of them. Exit 1 if anything is wrong at the end."
+    "\n\n" + examples("hansa search verify --repair"),
 )
 @click.option("--repair", is_flag=True, help="Let the server put right what is wrong.")
 @json_option

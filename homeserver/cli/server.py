@@ -59,7 +59,9 @@ def run(ctx: click.Context) -> None:
 
 
 @click.command(
-    "doctor", epilog="JSON: a list of {check, verdict, message, hint}; verdict is ok, warning, failed or skipped."
+    "doctor",
+    epilog="JSON: a list of {check, verdict, message, hint}; verdict is ok, warning, failed or skipped."
+    "\n\n" + examples("hansa doctor", "hansa doctor rtc --json"),
 )
 @json_option
 @click.argument("about", type=click.Choice(["all", "rtc"]), default="all")

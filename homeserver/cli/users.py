@@ -94,7 +94,9 @@ def user_forget_factor(ctx: click.Context, name: str) -> None:
 
 
 @user_group.command(
-    "list", epilog="JSON: a list of {user_id, created_ts, admin, guest, deactivated, locked, suspended}."
+    "list",
+    epilog="JSON: a list of {user_id, created_ts, admin, guest, deactivated, locked, suspended}."
+    "\n\n" + examples("hansa user list --json"),
 )
 @json_option
 @click.pass_context

@@ -50,7 +50,11 @@ def webhook_create(ctx: click.Context, room_id: str, owner: str, source: str, na
     click.echo(wait(make(config, SystemClock(), SystemRandomness(), RoomId(room_id), UserId(owner), wish)))
 
 
-@webhook_group.command("list", epilog="JSON: a list of {webhook_id, room_id, direction, source, name, owner}.")
+@webhook_group.command(
+    "list",
+    epilog="JSON: a list of {webhook_id, room_id, direction, source, name, owner}."
+    "\n\n" + examples("hansa webhook list --json"),
+)
 @json_option
 @click.pass_context
 def webhook_list(ctx: click.Context, as_data: bool) -> None:
