@@ -62,7 +62,8 @@ async def test_what_is_measured(server: RunningServer) -> None:
     assert re.search(r'hansa_database_connections\{state="open"\} [1-9]', text)
     assert re.search(r'hansa_connections\{state="open"\} [1-9]', text)
     assert re.search(r'hansa_disk_free_bytes\{of="data"\} [1-9]', text)
-    assert "hansa_consumer_lag_positions" in text or "consumer" not in text
+    consumers = re.findall(r'hansa_consumer_lag_positions\{consumer="(\w+)"\} [0-9]', text)
+    assert {"unread", "user_directory", "media_links", "search"} <= set(consumers)
     assert "mallory" not in text and "kind" not in text
 
 
