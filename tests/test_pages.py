@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import click
 import pytest
 
-from homeserver.cli import hansa
+from homeserver.cli.command import hansa
 from homeserver.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
