@@ -25,6 +25,7 @@ from homeserver.assembly.base import Base, World
 from homeserver.assembly.calls import CallParts
 from homeserver.assembly.commands import build_commands, command_endpoints, start_upkeep
 from homeserver.assembly.console_cases import case_pages, search_pages
+from homeserver.assembly.console_evidence import evidence_pages
 from homeserver.assembly.contacts import build_contacts
 from homeserver.assembly.encryption import build_encryption
 from homeserver.assembly.federated_rooms import (
@@ -201,6 +202,7 @@ class Hansa:
             *spam_endpoints(self.base, self.spam, accounts, self.media, self.admin),
             *case_pages(self.base, self.admin, self.people, self.spam),
             *search_pages(self.base, self.admin, self.rooms, self.relations.everywhere),
+            *evidence_pages(self.base, self.admin),
         ]
 
     def _openid_of_others(self) -> RemoteOpenId | NoOtherServers:

@@ -23,9 +23,18 @@ Report = Callable[[int, int], Awaitable[None]]
 
 
 async def preview(
-    db: Database, times: RetentionTimes, now_ms: int, room_id: str | None, found: dict[str, Any], report: Report
+    db: Database,
+    times: RetentionTimes,
+    now_ms: int,
+    room_id: str | None,
+    found: dict[str, Any],
+    report: Report,
+    *,
+    wish_ms: int | None = None,
 ) -> None:
     """Adds up into `found`: rooms, events, bytes, files, oldest_ts, and the `largest` rooms. Changes nothing.
+
+    `wish_ms` is taken for the room's own wish.
 
     Raises InvalidParam, NotFound.
     """
@@ -38,7 +47,7 @@ async def preview(
     after = done = 0
     while rooms := await retention_preview.rooms(db, after, room_id, ROOMS_AT_ONCE):
         after, done = rooms[-1].room_nid, done + len(rooms)
-        lifetimes = {room.room_nid: times.of(room.retention_ms) for room in rooms}
+        lifetimes = {room.room_nid: times.of(room.retention_ms if wish_ms is None else wish_ms) for room in rooms}
         ids = {room.room_nid: room.room_id for room in rooms}
         before = {nid: now_ms - lifetime for nid, lifetime in lifetimes.items() if lifetime}
         for one in await retention_preview.expires(db, before) if before else []:
@@ -70,13 +79,14 @@ class RetentionPreview:
         self._db = db
         self._jobs = jobs
         self._clock = clock
-        self._in_force = in_force
+        self.in_force = in_force
         jobs.provide(KIND, self._count)
 
     async def begin(
         self,
         *,
         room_id: str | None,
+        wish_s: int | None = None,
         default_s: int | None = None,
         least_s: int | None = None,
         most_s: int | None = None,
@@ -88,9 +98,10 @@ class RetentionPreview:
             raise InvalidParam("this is no id of a room")
         arguments = {
             "room_id": room_id,
-            "default": self._in_force.default if default_s is None else default_s * 1000,
-            "least": self._in_force.least if least_s is None else least_s * 1000,
-            "most": self._in_force.most if most_s is None else most_s * 1000,
+            "wish": None if wish_s is None else wish_s * 1000,
+            "default": self.in_force.default if default_s is None else default_s * 1000,
+            "least": self.in_force.least if least_s is None else least_s * 1000,
+            "most": self.in_force.most if most_s is None else most_s * 1000,
         }
         return await self._jobs.begin(
             KIND, f"retention {room_id or ''}".strip(), arguments, by=by, action="server.retention_preview"
@@ -104,4 +115,6 @@ class RetentionPreview:
             progress.update(done=done, of=max(done, total))
             await job.note()
 
-        await preview(self._db, times, self._clock.now_ms(), wish["room_id"], progress, report)
+        await preview(
+            self._db, times, self._clock.now_ms(), wish["room_id"], progress, report, wish_ms=wish.get("wish")
+        )

@@ -15,6 +15,7 @@ _Seconds = Annotated[int, msgspec.Meta(ge=0, le=10**10)]
 
 class PreviewBody(msgspec.Struct, frozen=True):
     room_id: str | None = None
+    wish_s: _Seconds | None = None  # as if it were the room's own wish
     default_s: _Seconds | None = None
     least_s: _Seconds | None = None
     most_s: _Seconds | None = None
@@ -32,6 +33,7 @@ class RetentionEndpoints:
     async def begin(self, operator: Operator, body: PreviewBody) -> Json:
         job_id = await self._preview.begin(
             room_id=body.room_id,
+            wish_s=body.wish_s,
             default_s=body.default_s,
             least_s=body.least_s,
             most_s=body.most_s,

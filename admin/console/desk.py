@@ -58,6 +58,7 @@ NAVIGATION: Sequence[tuple[str, Sequence[tuple[str, str, Permission]]]] = (
             ("/admin/federation", "nav_federation", Permission.READ_FEDERATION),
             ("/admin/tokens", "nav_tokens", Permission.READ_TOKENS),
             ("/admin/notices", "nav_notices", Permission.SEND_NOTICES),
+            ("/admin/retention", "nav_retention", Permission.READ_SERVER),
             ("/admin/jobs", "nav_jobs", Permission.READ_JOBS),
             ("/admin/config", "nav_config", Permission.READ_SERVER),
         ),
@@ -66,6 +67,8 @@ NAVIGATION: Sequence[tuple[str, Sequence[tuple[str, str, Permission]]]] = (
         "group_oversight",
         (
             ("/admin/approvals", "nav_approvals", Permission.APPROVE),
+            ("/admin/holds", "nav_holds", Permission.READ_HOLDS),
+            ("/admin/exports", "nav_exports", Permission.EXPORT),
             ("/admin/audit", "nav_audit", Permission.READ_AUDIT),
         ),
     ),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from admin.console.texts_cases import CASES
+from admin.console.texts_evidence import EVIDENCE
 from admin.console.texts_oversight import OVERSIGHT
 from admin.console.texts_rules import RULES
 from admin.console.texts_tracing import TRACING
@@ -16,6 +17,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     **RULES,
     **CASES,
     **OVERSIGHT,
+    **EVIDENCE,
     **TRACING,
     "console": ("Console", "控制台"),
     "skip": ("Skip to the content", "跳到正文"),

@@ -34,6 +34,7 @@ class EvidenceParts:
     erasure: UserErasure
     exports: Exports
     scrubbing: Scrubbing
+    preview: RetentionPreview
     endpoints: list[object]
 
 
@@ -52,18 +53,20 @@ def build_evidence(
     base.tasks.forever(lambda: exports.tidy(clock), name="exports")
     hand = RedactionTools(db=db, clock=clock, rooms=parts.rooms, events=parts.store, writer=parts.writer)
     redaction = UserRedaction(jobs, tools.roles, hand)
+    preview = RetentionPreview(db, jobs, clock, retention_times(base.config.rooms))
     return EvidenceParts(
         holds=holds,
         redaction=redaction,
         erasure=erasure,
         exports=exports,
         scrubbing=scrubbing,
+        preview=preview,
         endpoints=[
             LegalHoldEndpoints(holds),
             UserRedactionEndpoints(redaction),
             ErasureEndpoints(erasure, scrubbing),
             ExportEndpoints(exports),
-            RetentionEndpoints(RetentionPreview(db, jobs, clock, retention_times(base.config.rooms))),
+            RetentionEndpoints(preview),
         ],
     )
 

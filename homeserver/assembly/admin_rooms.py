@@ -8,6 +8,7 @@ from admin.actions.four_eyes import FourEyes
 from admin.actions.room_deletion import RoomDeletion
 from admin.actions.room_moderation import RoomModeration
 from admin.actions.room_reading import OpenGate
+from admin.actions.room_retention import RoomRetention
 from admin.actions.room_tools import RoomTools
 from admin.actions.rooms import RoomActions
 from admin.api.jobs import JobEndpoints
@@ -39,6 +40,7 @@ class AdminRoomParts:
     deletion: RoomDeletion
     creation: RoomCreation
     hand: RoomModeration
+    retention: RoomRetention
     endpoints: list[object]
 
 
@@ -69,6 +71,7 @@ async def build_admin_rooms(
     actions = RoomActions(tools)
     purging = Purging(db, parts.journal, parts.rooms, parts.store, parts.writer)
     deletion = RoomDeletion(tools, four_eyes, jobs, commands.creation, purging)
+    hand = RoomHand(parts.rooms, parts.writer, world.clock, base.server_name)
     return AdminRoomParts(
         jobs=jobs,
         overviews=overviews,
@@ -77,7 +80,8 @@ async def build_admin_rooms(
         actions=actions,
         deletion=deletion,
         creation=commands.creation,
-        hand=RoomModeration(tools, RoomHand(parts.rooms, parts.writer, world.clock, base.server_name), parts.store),
+        hand=RoomModeration(tools, hand, parts.store),
+        retention=RoomRetention(tools, hand),
         endpoints=[
             RoomLists(db, parts.rooms, views),
             RoomContent(history, parts.rooms, parts.store, views),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from functools import partial
 from urllib.parse import quote
 
 from PIL import Image
@@ -54,7 +55,28 @@ async def furnish(server: RunningServer, crew: Crew, text: str, visitor: Visitor
         "media_id": media_id,
         "server_name": "elsewhere.test",
         **rules,
+        **await _evidence(server, crew, room_id, text),
     }
+
+
+async def _evidence(server: RunningServer, crew: Crew, room_id: str, text: str) -> dict[str, str]:
+    """A hold, an export that is done, a room whose messages expire, and a look at what would go."""
+    admin = crew.admin
+    held = {"kind": "user", "target": crew.auditor.user_id, "reason": text}
+    (await admin.post("/_hansa/admin/v1/holds", body=held)).ok()
+    wish = {"kind": "room", "target": room_id, "reason": text, "formats": ["jsonl", "html", "text"]}
+    export_id = (await admin.post("/_hansa/admin/v1/exports", body=wish)).ok()["export_id"]
+    await crew.user.put("/rooms/{}/state/m.room.retention/", room_id, body={"max_lifetime": 30 * 86_400_000})
+    ahead = {"room_id": room_id, "wish_s": 86_400}
+    preview_id = (await admin.post("/_hansa/admin/v1/retention/preview", body=ahead)).ok()["job_id"]
+    for job_id in (export_id, preview_id):
+        await until(partial(_is_done, server, job_id), within_s=60)
+    return {"export_id": export_id, "preview_id": preview_id, "file_name": "manifest.json"}
+
+
+async def _is_done(server: RunningServer, job_id: str) -> bool:
+    state: str | None = await server.db.fetchval("SELECT state FROM admin_jobs WHERE job_id = $1", job_id)
+    return state == "complete"
 
 
 async def _talk(user: Client, text: str) -> tuple[str, str]:
@@ -103,12 +125,7 @@ async def _rules(server: RunningServer, crew: Crew, room_id: str, text: str) -> 
     (await mod.put(_SPAM + "/lists/{}", "bad-words", body=words)).ok()
     tried = {"rule": {**changed, "condition": "event.length > 0"}, "days": 30}
     job_id = (await mod.post(_SPAM + "/rules/{}/trial", "followers", body=tried)).ok()["job_id"]
-
-    async def is_done() -> bool:
-        state: str | None = await server.db.fetchval("SELECT state FROM admin_jobs WHERE job_id = $1", job_id)
-        return state == "complete"
-
-    await until(is_done)
+    await until(partial(_is_done, server, job_id), within_s=60)
     return {
         "rule_id": "followers",
         "decision_id": str(decision["decision_id"]),
