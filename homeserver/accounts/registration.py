@@ -115,14 +115,15 @@ class Registration:
     def terms_url(self) -> str | None:
         return self._config.terms_url if self._config.terms_version else None
 
-    def work_on_page(self) -> dict[str, Any] | None:
-        """What the page has the visitor's machine do first."""
-        return self._tools.work.challenge() if self._tools.work is not None else None
+    def work_on_page(self, *, is_asked: bool) -> dict[str, Any] | None:
+        """What the page has the visitor's machine do first; `is_asked` where a rule wants it of this one."""
+        work = self._tools.work or (self._tools.work_asked if is_asked else None)
+        return work.challenge() if work is not None else None
 
     async def register_on_page(
         self, wish: Wish, *, token: str | None, accepts_terms: bool, work: str | None = None
     ) -> UserId:
-        """An account without a session. Raises Forbidden, MatrixError."""
+        """An account without a session. Raises CaptchaNeeded where a rule wants work done, Forbidden, MatrixError."""
         if not self.is_possible_on_page:
             raise Forbidden("this server takes no registrations here")
         user_id = await self._wanted_id(wish)
@@ -131,9 +132,11 @@ class Registration:
             raise Forbidden("the terms must be accepted")
         if self.wants_token and token is None:
             raise MissingParam("a registration token is needed")
-        if self._tools.work is not None:
-            self._tools.work.check(work)
-        await self._make(user_id, wish, token=token if self.wants_token else None, proof=None)
+        asked = self._tools.work or (self._tools.work_asked if work else None)
+        if asked is not None:
+            asked.check(work)
+        used = token if self.wants_token else None
+        await self._make(user_id, wish, token=used, proof=None, is_solved=asked is not None)
         return user_id
 
     async def register_guest(self, wish: Wish) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from homeserver.accounts.registration import Registration, Wish
 from homeserver.client_api.visits import LOGIN_PATH, Visit, Visits, safe_next
 from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import UserId
+from homeserver.rooms.policy import CaptchaNeeded
 from homeserver.web.endpoint import Access, Answer, Request, endpoint
 from homeserver.web.rate_limits import RateLimiter
 
@@ -83,13 +84,14 @@ class SignInPages:
         visit, fields = await self._visits.form(request)
         onward, name = safe_next(fields.get("next"), _HOME), fields.get("username", "")
         try:
-            self._limiter.check("registration", request.address)
-            wish = Wish(username=name, password=fields.get("password", ""), inhibit_login=True)
+            self._limiter.check("registration", request.network)
+            wish = Wish(username=name, password=fields.get("password", ""), inhibit_login=True, network=request.network)
             user_id = await self._registration.register_on_page(
                 wish, token=fields.get("token") or None, accepts_terms="terms" in fields, work=fields.get("response")
             )
         except MatrixError as error:
-            return self._register_page(visit, onward, name, error)
+            is_asked = isinstance(error, CaptchaNeeded) or bool(fields.get("response"))
+            return self._register_page(visit, onward, name, error, is_asked=is_asked)
         return await self._signed_in(visit, user_id, onward)
 
     @endpoint("POST", "/_hansa/logout", access=Access.NONE, raw_body=True, spec="")
@@ -146,13 +148,23 @@ class SignInPages:
             visit, "sign_in", values, status=status, script="passkeys.js" if are_possible else None
         )
 
-    def _register_page(self, visit: Visit, onward: str, name: str = "", error: MatrixError | None = None) -> Answer:
-        work = self._registration.work_on_page()
+    def _register_page(
+        self,
+        visit: Visit,
+        onward: str,
+        name: str = "",
+        error: MatrixError | None = None,
+        *,
+        is_asked: bool = False,
+    ) -> Answer:
+        work = self._registration.work_on_page(is_asked=is_asked)
+        is_led_on = work is not None and isinstance(error, CaptchaNeeded)
         values = {
             "next": onward,
             "next_quoted": quote(onward, safe=""),
             "username": name,
-            "error": error.message if error else "",
+            "error": error.message if error and not is_led_on else "",
+            "is_led_on": is_led_on,
             "may_register": self._registration.is_possible_on_page,
             "wants_token": self._registration.wants_token,
             "terms_url": self._registration.terms_url,

@@ -47,6 +47,10 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "stage_work_button": ("Continue", "继续"),
     "work_goes_on": ("Your device is working on it. One moment, please.", "您的设备正在处理，请稍候。"),
+    "work_asked": (
+        "To keep programs out, your device has to work for a moment: give the password again and go on.",
+        "为防止程序注册，您的设备需要进行片刻计算：请再次输入密码并继续。",
+    ),
     "stage_wrong": ("That is not right. Please try again.", "不正确，请重试。"),
     "too_often": ("Too many tries. Please wait a little.", "尝试次数过多，请稍候再试。"),
     "stage_done_title": ("Done", "完成"),

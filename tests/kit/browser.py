@@ -23,7 +23,7 @@ _FLAGS = """
 
 
 @asynccontextmanager
-async def chromium(language: str = "en") -> AsyncIterator[Any]:
+async def chromium(language: str = "en", *, scripts: bool = True) -> AsyncIterator[Any]:
     """A fresh browser context in this language; HANSA_CHROMIUM names another program than `chromium`."""
     playwright = pytest.importorskip("playwright.async_api", reason="Playwright is missing: install `playwright`")
     program = os.environ.get("HANSA_CHROMIUM") or shutil.which("chromium")
@@ -32,7 +32,7 @@ async def chromium(language: str = "en") -> AsyncIterator[Any]:
     async with playwright.async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=program, args=_FLAGS)
         try:
-            yield await browser.new_context(locale=language)
+            yield await browser.new_context(locale=language, java_script_enabled=scripts)
         finally:
             await browser.close()
 
