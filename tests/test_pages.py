@@ -17,7 +17,7 @@ from homeserver.config import Config
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("changelog.d/*.md"))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "changelog.d" / "README.md")
 )
 _COMMAND = re.compile(
     r"(?:(?<=`)|(?<=^    )|(?<=bin/)|(?<=exec hansa )|(?<=\$ ))hansa (?:--config \S+ )?([a-z].*)", re.M

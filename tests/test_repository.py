@@ -225,7 +225,8 @@ AWAITED_OPTIONS: frozenset[str] = frozenset()
 def test_every_option_is_read() -> None:
     """What the configuration takes has an effect."""
     schemas = [
-        importlib.import_module(f"homeserver.config.{name}") for name in ("schema", "archive", "search", "sign_in")
+        importlib.import_module(f"homeserver.config.{name}")
+        for name in ("schema", "archive", "buckets", "search", "sign_in")
     ]
     sections: list[type[Any]] = [
         kind

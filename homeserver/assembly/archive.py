@@ -7,21 +7,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from homeserver.assembly.base import Base
+from homeserver.assembly.object_stores import bucket_of, store_transport
 from homeserver.config import Config
-from homeserver.config.archive import Archive, ArchiveBucket
+from homeserver.config.archive import Archive
 from homeserver.journal.journal import Journal
 from homeserver.objects.hdfs import HdfsFolder, HdfsObjects
 from homeserver.objects.local import LocalObjects
-from homeserver.objects.s3 import Bucket, S3Objects
-from homeserver.objects.signature_v4 import Credentials
+from homeserver.objects.s3 import S3Objects
 from homeserver.objects.store import ObjectStore
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness, SystemRandomness
 from homeserver.runtime.metrics import Metrics
 from homeserver.storage.database import Database
-from homeserver.web.addresses import AddressFilter
 from homeserver.web.object_transport import ObjectTransport
-from homeserver.web.outgoing import OutgoingClient, OutgoingLimits
 from search.archive.erasing import ArchiveEraser
 from search.archive.jobs import Worker
 from search.archive.keeping import Keeper, Policy
@@ -32,6 +30,7 @@ from search.archive.tiers import HotAndCold, HotTiers
 from search.indexer import Indexer
 from search.upkeep.rebuilding import Engine
 
+_CONNECTIONS_MAX = 32
 # What one question read.
 _BYTES = (0.0, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9)
 
@@ -63,7 +62,7 @@ class ArchiveParts:
 
 async def build_archive(base: Base, journal: Journal) -> ArchiveParts:
     world, chosen = base.world, base.config.archive
-    transport = _transport()
+    transport = store_transport(_CONNECTIONS_MAX)
     shelf = Shelf(world.db, store_of(chosen, world.clock, world.randomness, transport))
     await shelf.load()
     cold = ColdTier(shelf, world.clock, _count_reads(base.metrics))
@@ -95,7 +94,7 @@ async def build_archive(base: Base, journal: Journal) -> ArchiveParts:
 @asynccontextmanager
 async def archive_reader(config: Config, db: Database, clock: Clock) -> AsyncIterator[ColdTier]:
     """The archive as it is now, for those who look at it beside the server."""
-    transport = _transport()
+    transport = store_transport(_CONNECTIONS_MAX)
     shelf = Shelf(db, store_of(config.archive, clock, SystemRandomness(), transport), writes=False)
     try:
         await shelf.load()
@@ -105,28 +104,14 @@ async def archive_reader(config: Config, db: Database, clock: Clock) -> AsyncIte
         await transport.close()
 
 
-def _transport() -> ObjectTransport:
-    return ObjectTransport(OutgoingClient(AddressFilter(deny=()), limits=OutgoingLimits(connections_per_host_max=32)))
-
-
 def store_of(chosen: Archive, clock: Clock, randomness: Randomness, transport: ObjectTransport) -> ObjectStore:
     """Where the archive is."""
     if chosen.store == "s3":
-        return S3Objects(transport, _bucket(chosen.s3), clock)
+        return S3Objects(transport, bucket_of(chosen.s3), clock)
     if chosen.store == "hdfs":
         place = HdfsFolder(endpoint=chosen.hdfs.endpoint, folder=chosen.hdfs.folder, user=chosen.hdfs.user)
         return HdfsObjects(transport, place, clock, randomness)
     return LocalObjects(chosen.store_path, randomness, clock)
-
-
-def _bucket(chosen: ArchiveBucket) -> Bucket:
-    secret = chosen.secret_access_key.reveal() if chosen.secret_access_key is not None else ""
-    return Bucket(
-        endpoint=chosen.endpoint,
-        name=chosen.name,
-        prefix=chosen.prefix,
-        credentials=Credentials(access_key_id=chosen.access_key_id, secret_access_key=secret, region=chosen.region),
-    )
 
 
 def _count_reads(metrics: Metrics) -> Callable[[Reading], None]:

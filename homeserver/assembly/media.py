@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from homeserver.assembly.base import Base
 from homeserver.assembly.network import build_outgoing
+from homeserver.assembly.object_stores import bucket_of, store_transport
 from homeserver.client_api.media import Delivery, LegacyMediaEndpoints, MediaEndpoints
 from homeserver.client_api.resumable_uploads import ResumableUploadEndpoints
 from homeserver.client_api.url_previews import UrlPreviews
-from homeserver.config.schema import S3, Media
+from homeserver.config.schema import Media
 from homeserver.journal.journal import Journal
 from homeserver.media.files import Files
 from homeserver.media.housekeeping import EVERY_S, Housekeeping
@@ -21,15 +22,13 @@ from homeserver.media.sandbox import Sandbox, SandboxLimits
 from homeserver.media.scanning import Scanner, ScannerSettings
 from homeserver.media.thumbnails import Size, Thumbnails
 from homeserver.objects.local import LocalObjects
-from homeserver.objects.s3 import Bucket, S3Objects
-from homeserver.objects.signature_v4 import Credentials
+from homeserver.objects.s3 import S3Objects
 from homeserver.objects.spool import Spool
 from homeserver.objects.store import ObjectStore
 from homeserver.ports import RemoteMedia
 from homeserver.runtime.connector import SystemConnector
-from homeserver.web.addresses import AddressFilter
-from homeserver.web.object_transport import ObjectTransport
-from homeserver.web.outgoing import OutgoingClient, OutgoingLimits
+
+_CONNECTIONS_MAX = 128
 
 
 class MediaParts:
@@ -38,9 +37,9 @@ class MediaParts:
     def __init__(self, base: Base, journal: Journal, others: RemoteMedia | None) -> None:
         world, chosen = base.world, base.config.media
         self.base = base
-        self._transport = _transport(chosen.s3)
+        self._transport = store_transport(_CONNECTIONS_MAX) if chosen.s3.bucket is not None else None
         self.objects: ObjectStore = (
-            S3Objects(self._transport, _bucket(chosen.s3), world.clock)
+            S3Objects(self._transport, bucket_of(chosen.s3, links=chosen.s3.redirects), world.clock)
             if self._transport is not None
             else LocalObjects(chosen.store_path, world.randomness, world.clock)
         )
@@ -145,21 +144,3 @@ def _scanner(chosen: Media) -> Scanner | None:
         lets_pass=chosen.scanner.when_unreachable == "allow",
     )
     return Scanner(SystemConnector(), settings)
-
-
-def _transport(chosen: S3) -> ObjectTransport | None:
-    if chosen.bucket is None:
-        return None
-    limits = OutgoingLimits(connections_per_host_max=128)
-    return ObjectTransport(OutgoingClient(AddressFilter(deny=()), limits=limits))
-
-
-def _bucket(chosen: S3) -> Bucket:
-    secret = chosen.secret_access_key.reveal() if chosen.secret_access_key is not None else ""
-    return Bucket(
-        endpoint=chosen.endpoint,
-        name=chosen.bucket or "",
-        prefix=chosen.prefix,
-        credentials=Credentials(access_key_id=chosen.access_key_id, secret_access_key=secret, region=chosen.region),
-        links=chosen.redirects,
-    )

@@ -7,19 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from homeserver.config import checks
-from homeserver.config.options import Secret, option, section
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveBucket:
-    """A bucket of an S3-compatible store for the archive."""
-
-    name: str = option("", "Name of the bucket.")
-    endpoint: str = option("https://s3.amazonaws.com", "URL of the store.", check=checks.http_url)
-    region: str = option("us-east-1", "Region of the bucket.")
-    prefix: str = option("archive/", "What the names of all objects begin with.")
-    access_key_id: str = option("", "The key's id.")
-    secret_access_key: Secret | None = option(None, "The key's secret.")
+from homeserver.config.buckets import S3Bucket
+from homeserver.config.options import option, section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,5 +31,5 @@ class Archive:
     )
     store: Literal["folder", "s3", "hdfs"] = option("folder", "Where the archive is.")
     store_path: Path = option(Path("{data_dir}/archive"), "The folder.")
-    s3: ArchiveBucket = section(ArchiveBucket(), "The bucket.")
+    s3: S3Bucket = section(S3Bucket(prefix="archive/"), "The bucket.")
     hdfs: Hdfs = section(Hdfs(), "The folder of HDFS.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -49,7 +50,10 @@ def _section_in(option: Option) -> type | None:
 def _section_pages(option: Option, kind: type, name: str) -> Iterator[str]:
     is_list = get_origin(option.type) is tuple
     title = f"## `[[{name}]]`" if is_list else f"## `[{name}]`"
-    inner = options_of(kind)
+    # A section may begin with other values than its kind does elsewhere.
+    inner = [
+        field if is_list else replace(field, default=getattr(option.default, field.name)) for field in options_of(kind)
+    ]
     limits = [field for field in inner if name == "rate_limits" and _section_in(field) is not None]
     yield _table(title, option.rule.sentence, [field for field in inner if _section_in(field) is None], name)
     if limits:

@@ -14,6 +14,7 @@ from immutables import Map
 
 from homeserver.config import checks
 from homeserver.config.archive import Archive
+from homeserver.config.buckets import MediaBucket
 from homeserver.config.options import Secret, option, section
 from homeserver.config.search import Search
 from homeserver.config.sign_in import Captcha, CasService, Email, JwtLogin, Ldap, ServerNotices, SsoProvider, Webhooks
@@ -83,21 +84,6 @@ class ThumbnailSize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class S3:
-    """A bucket of an S3-compatible store for files and thumbnails, in place of a folder."""
-
-    bucket: str | None = option(None, "Name of the bucket; without it files are in `media.store_path`.")
-    endpoint: str = option("https://s3.amazonaws.com", "URL of the store.", check=checks.http_url)
-    region: str = option("us-east-1", "Region of the bucket.")
-    prefix: str = option("", "What the names of all objects begin with.")
-    access_key_id: str = option("", "The key's id.")
-    secret_access_key: Secret | None = option(None, "The key's secret.")
-    redirects: bool = option(
-        False, "Whether clients are sent to the store for downloads; they must be able to reach it."
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Scanner:
     """A virus scanner that looks at each file before anybody gets it: ClamAV's clamd."""
 
@@ -128,7 +114,7 @@ class Media:
     remote_bytes_max: int = option(10 * 1024 * MIB, "Room for files of other servers; those unused longest go.", low=0)
     remote_retention_s: int = option(30 * 86_400, "How long a file of another server stays unused.", low=60)
     scanner: Scanner = section(Scanner(), "A virus scanner.")
-    s3: S3 = section(S3(), "A bucket in place of a folder.")
+    s3: MediaBucket = section(MediaBucket(), "A bucket in place of a folder.")
     thumbnail_sizes: tuple[ThumbnailSize, ...] = section(
         (
             ThumbnailSize(width=32, height=32, method="crop"),

@@ -49,7 +49,7 @@ async def test_in_s3(database_dsn: str) -> None:
 [archive]
 store = "s3"
 [archive.s3]
-name = "{BUCKET}"
+bucket = "{BUCKET}"
 endpoint = "{store.endpoint}"
 access_key_id = "{ACCESS}"
 secret_access_key = "{SECRET}"
