@@ -1,11 +1,7 @@
-"""What all pages of the console share: who visits, what they may see, whether a form is ours, how an answer looks.
-
-A form counts only with the code that a page gave this cookie's holder, and only from our own pages.
-"""
+"""What all pages of the console share: who visits, what they may see, whether a form is ours, how an answer looks."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,9 +15,10 @@ from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission, may
 from homeserver.runtime.logging import bound_request
 from homeserver.web.endpoint import Answer, Operator, Request
-from homeserver.web.forms import cookie, form_code, is_same_origin, read_form, set_cookie
+from homeserver.web.forms import cookie
 from homeserver.web.pages import Pages, language_of
 from homeserver.web.translations import LANGUAGES
+from homeserver.web.visitors import Visitor, Visitors
 
 HOME = "/admin"
 LOGIN_PATH = "/admin/login"
@@ -79,12 +76,15 @@ NAVIGATION: Sequence[tuple[str, Sequence[tuple[str, str, Permission]]]] = (
 class Visit:
     """Somebody who asks for a page, or sends a form."""
 
-    cookie: str
-    is_new: bool
+    visitor: Visitor
     session: Session | None
     language: str
     request: Request
     fields: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cookie(self) -> str:
+        return self.visitor.cookie
 
     @property
     def operator(self) -> Operator:
@@ -117,9 +117,7 @@ class Desk:
     def __init__(self, sessions: ConsoleSessions, pages: Pages, base_url: str) -> None:
         self.sessions = sessions
         self._pages = pages
-        self._base_url = base_url
-        self._is_secure = base_url.startswith("https:")
-        self._name = "__Secure-hansa-admin" if self._is_secure else "hansa-admin"
+        self._visitors = Visitors(base_url, "hansa-admin", path=HOME, same_site="Strict", lives_s=_lives_s)
 
     async def receive(
         self, request: Request, needs: Permission | None, is_form: bool, serve: Callable[[Visit], Awaitable[Answer]]
@@ -133,7 +131,7 @@ class Desk:
                     return away
                 visit.operator.check(needs)
             if is_form:
-                visit = replace(visit, fields=await self._fields(visit))
+                visit = replace(visit, fields=await self._visitors.fields(visit.request, visit.visitor))
             return await serve(visit)
         except MatrixError as error:
             back = _own_path(visit.fields.get("back", ""))
@@ -146,7 +144,7 @@ class Desk:
         path = visit.request.path.partition("?")[0]
         done = visit.asked("done", 40)
         shown = {
-            "form_code": form_code(visit.cookie),
+            "form_code": visit.visitor.form_code,
             "user_id": session.user_id if session else None,
             "role": session.role if session else None,
             "navigation": _navigation(visit),
@@ -156,8 +154,8 @@ class Desk:
             "done": f"done_{done}" if may_say(f"done_{done}") else "",
             **(values or {}),
         }
-        headers = {"Set-Cookie": self._cookie(visit.cookie)} if visit.is_new else {}
-        return self._pages.page(name, visit.language, shown, status=status, headers={**OWN_SITE, **headers})
+        headers = {**OWN_SITE, **self._visitors.headers(visit.visitor)}
+        return self._pages.page(name, visit.language, shown, status=status, headers=headers)
 
     async def listing(
         self,
@@ -186,37 +184,20 @@ class Desk:
 
     def go(self, where: str, *, cookie: str | None = None, ends: bool = False, language: str = "") -> Answer:
         """Sends the browser on; with another cookie where somebody logs in, without one where they log out."""
-        headers = {**OWN_SITE, "Location": where, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-        if cookie is not None:
-            headers["Set-Cookie"] = self._cookie(cookie)
-        elif ends:
-            headers["Set-Cookie"] = self._cookie("", lifetime_s=0)
-        elif language in LANGUAGES:
-            headers["Set-Cookie"] = set_cookie(
-                _LANGUAGE_COOKIE, language, path=HOME, is_secure=self._is_secure, same_site="Strict"
-            )
-        return Answer(b"", 303, "text/plain", headers)
+        headers = dict(OWN_SITE)
+        if cookie is None and not ends and language in LANGUAGES:
+            headers["Set-Cookie"] = self._visitors.set_other(_LANGUAGE_COOKIE, language)
+        return self._visitors.go(where, cookie="" if ends and cookie is None else cookie, headers=headers)
 
     async def _look(self, request: Request) -> Visit:
-        known = cookie(request, self._name)
-        is_usable = known is not None and 20 <= len(known) <= 128 and known.isascii()
-        value = known if known is not None and is_usable else self.sessions.visitor()
+        visitor = self._visitors.look(request, self.sessions.visitor)
         chosen = cookie(request, _LANGUAGE_COOKIE)
         return Visit(
-            cookie=value,
-            is_new=not is_usable,
-            session=await self.sessions.find(known),
+            visitor=visitor,
+            session=None if visitor.is_new else await self.sessions.find(visitor.cookie),
             language=chosen if chosen in LANGUAGES else language_of(request.headers),
             request=request,
         )
-
-    async def _fields(self, visit: Visit) -> dict[str, str]:
-        fields = await read_form(visit.request)
-        code = fields.pop("form_code", "")
-        is_ours = hmac.compare_digest(code.encode(), form_code(visit.cookie).encode())
-        if visit.is_new or not is_ours or not is_same_origin(visit.request.headers, self._base_url):
-            raise Forbidden("this form is not from this page: go back, load the page again and retry")
-        return fields
 
     def _turned_away(self, visit: Visit) -> Answer | None:
         if visit.session is None:
@@ -224,12 +205,10 @@ class Desk:
             return self.go(f"{LOGIN_PATH}?next={quote(here, safe='')}" if here and here != HOME else LOGIN_PATH)
         return None if visit.session.is_full else self.go(CODE_PATH)
 
-    def _cookie(self, value: str, lifetime_s: int | None = None) -> str:
-        # What a visitor gets before logging in ends with the browser.
-        lives_s = lifetime_s if lifetime_s is not None or not value.startswith("c") else LIFETIME_S
-        return set_cookie(
-            self._name, value, path=HOME, is_secure=self._is_secure, lifetime_s=lives_s, same_site="Strict"
-        )
+
+def _lives_s(cookie: str) -> int | None:
+    # What a visitor gets before logging in ends with the browser.
+    return LIFETIME_S if cookie.startswith("c") else None
 
 
 def _navigation(visit: Visit) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -83,7 +83,7 @@ class SsoPages:
         self, visit: Visit, provider_id: str, *, onward: str = "", redirect_url: str | None = None
     ) -> Answer:
         url = await self._sso.begin(provider_id, visit.cookie, onward=onward, redirect_url=redirect_url)
-        return self._visits.go(url, cookie=visit.cookie if visit.is_new else None)
+        return self._visits.go(url, cookie=visit.cookie if visit.visitor.is_new else None)
 
 
 def _redirect_url(request: Request) -> str:

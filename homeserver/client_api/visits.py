@@ -1,22 +1,16 @@
-"""What all pages share: who visits, in which language, and whether a form is really ours.
-
-A form counts only with the code that the page gave this visitor, and only from our own pages; so no other site can
-make somebody's browser do anything here.
-"""
+"""What all pages share: who visits, in which language, and whether a form is really ours."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from homeserver.accounts.oauth.browser import LIFETIME_S, BrowserSessions
-from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import UserId
 from homeserver.web.endpoint import Answer, Request
-from homeserver.web.forms import cookie, form_code, is_same_origin, read_form, set_cookie
 from homeserver.web.pages import Pages, language_of
+from homeserver.web.visitors import Visitor, Visitors
 
 PATH = "/_hansa"
 LOGIN_PATH = "/_hansa/login"
@@ -27,10 +21,13 @@ _NEXT_CHARS_MAX = 8_000
 class Visit:
     """Somebody who looks at a page. `user_id` is None before they sign in."""
 
-    cookie: str
-    is_new: bool
+    visitor: Visitor
     user_id: UserId | None
     language: str
+
+    @property
+    def cookie(self) -> str:
+        return self.visitor.cookie
 
 
 class Visits:
@@ -39,27 +36,18 @@ class Visits:
     def __init__(self, browser: BrowserSessions, pages: Pages, base_url: str) -> None:
         self._browser = browser
         self._pages = pages
-        self._base_url = base_url
-        self._is_secure = base_url.startswith("https:")
-        # The prefix has browsers refuse such a cookie from other hosts of the domain, and without encryption.
-        self._name = "__Host-hansa" if self._is_secure else "hansa"
+        self._visitors = Visitors(base_url, "hansa", path="/", same_site="Lax", lives_s=_lives_s)
 
     async def look(self, request: Request) -> Visit:
         """Who asks for a page."""
-        known = cookie(request, self._name)
-        is_usable = known is not None and 20 <= len(known) <= 128 and known.isascii()
-        value = known if known is not None and is_usable else self._browser.visitor()
-        return Visit(value, not is_usable, await self._browser.user(known), language_of(request.headers))
+        visitor = self._visitors.look(request, self._browser.visitor)
+        user_id = None if visitor.is_new else await self._browser.user(visitor.cookie)
+        return Visit(visitor, user_id, language_of(request.headers))
 
     async def form(self, request: Request) -> tuple[Visit, dict[str, str]]:
         """Who sends a form, and its fields. Raises Forbidden for one that isn't ours, InvalidParam."""
         visit = await self.look(request)
-        fields = await read_form(request)
-        code = fields.pop("form_code", "")
-        is_ours = hmac.compare_digest(code.encode(), form_code(visit.cookie).encode())
-        if visit.is_new or not is_ours or not is_same_origin(request.headers, self._base_url):
-            raise Forbidden("this form is not from this page: go back, load the page again and retry")
-        return visit, fields
+        return visit, await self._visitors.fields(request, visit.visitor)
 
     def page(
         self,
@@ -71,24 +59,19 @@ class Visits:
         form_targets: str = "'self'",
         script: str | None = None,
     ) -> Answer:
-        shown = {"user_id": visit.user_id, "form_code": form_code(visit.cookie), "error": "", **(values or {})}
-        headers = {"Set-Cookie": self._cookie(visit.cookie)} if visit.is_new else {}
+        shown = {"user_id": visit.user_id, "form_code": visit.visitor.form_code, "error": "", **(values or {})}
+        headers = self._visitors.headers(visit.visitor)
         return self._pages.page(
             name, visit.language, shown, status=status, headers=headers, form_targets=form_targets, script=script
         )
 
     def go(self, where: str, *, cookie: str | None = None, ends: bool = False) -> Answer:
         """Sends the browser on; with a new cookie where somebody signed in, without one where they signed out."""
-        headers = {"Location": where, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-        if cookie is not None:
-            headers["Set-Cookie"] = self._cookie(cookie)
-        elif ends:
-            headers["Set-Cookie"] = set_cookie(self._name, "", path="/", is_secure=self._is_secure, lifetime_s=0)
-        return Answer(b"", 303, "text/plain", headers)
+        return self._visitors.go(where, cookie="" if ends and cookie is None else cookie)
 
-    def _cookie(self, value: str) -> str:
-        lifetime_s = LIFETIME_S if value.startswith("s") else None
-        return set_cookie(self._name, value, path="/", is_secure=self._is_secure, lifetime_s=lifetime_s)
+
+def _lives_s(cookie: str) -> int | None:
+    return LIFETIME_S if cookie.startswith("s") else None
 
 
 def safe_next(wanted: str | None, otherwise: str) -> str:

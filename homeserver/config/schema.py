@@ -114,7 +114,7 @@ class Media:
     remote_bytes_max: int = option(10 * 1024 * MIB, "Room for files of other servers; those unused longest go.", low=0)
     remote_retention_s: int = option(30 * 86_400, "How long a file of another server stays unused.", low=60)
     scanner: Scanner = section(Scanner(), "A virus scanner.")
-    s3: MediaBucket = section(MediaBucket(), "A bucket in place of a folder.")
+    s3: MediaBucket = section(MediaBucket(), "A bucket, where its name is given, in place of `media.store_path`.")
     thumbnail_sizes: tuple[ThumbnailSize, ...] = section(
         (
             ThumbnailSize(width=32, height=32, method="crop"),
