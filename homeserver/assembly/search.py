@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from homeserver.accounts.server_notices import ServerNotices
 from homeserver.assembly.archive import build_archive
@@ -17,7 +18,6 @@ from homeserver.core.folding import warm_up
 from homeserver.rooms.families import RoomFamilies
 from search.erasing import IndexKeeper
 from search.hot.current import CurrentTier
-from search.hot.elastic import Cluster, ElasticIndex
 from search.hot.embedded import EmbeddedIndex
 from search.indexer import Indexer
 from search.saved.service import SavedSearches, SavedSearchTeller
@@ -26,6 +26,9 @@ from search.service import TierSearch
 from search.upkeep.counting import CountedTier
 from search.upkeep.rebuilding import Engine, LiveIndex, Upkeep
 from search.upkeep.storage import generations, live_number
+
+if TYPE_CHECKING:
+    from search.hot.elastic import Cluster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,9 @@ def engine_of(config: Config) -> Engine:
     """What keeps the index, as the configuration says."""
     chosen = config.search
     if chosen.engine == "elasticsearch":
+        # Here alone: a server that needs no cluster starts without its client, which is a tenth of all imports.
+        from search.hot.elastic import ElasticIndex
+
         cluster = cluster_of(chosen.elasticsearch)
         return Engine(chosen.engine, lambda number, is_live: ElasticIndex(cluster, number, is_live=is_live))
     return Engine(chosen.engine, lambda number, is_live: EmbeddedIndex(folder_of(config, number)))
@@ -90,6 +96,8 @@ def readers_of(config: Config) -> Callable[[int], CountedTier]:
     """How a generation is read beside the server that writes it, by its number."""
     chosen = config.search
     if chosen.engine == "elasticsearch":
+        from search.hot.elastic import ElasticIndex
+
         cluster = cluster_of(chosen.elasticsearch)
         # Not as the one that answers: who only reads leaves the alias alone.
         return lambda number: ElasticIndex(cluster, number, is_live=False)
@@ -102,6 +110,8 @@ def folder_of(config: Config, number: int) -> Path:
 
 def cluster_of(chosen: Elasticsearch) -> Cluster:
     """As the index takes it. Secrets are revealed here."""
+    from search.hot.elastic import Cluster
+
     password = chosen.password.reveal() if chosen.password is not None else ""
     return Cluster(
         urls=chosen.urls,

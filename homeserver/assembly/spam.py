@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from admin.audit import AuditLog
 from admin.room_hand import RoomHand
 from admin.spam.api import AppealEndpoint, DecisionEndpoints, PluginEndpoint, RuleEndpoints, TrialEndpoints
 from admin.spam.book import RuleBook
+from admin.spam.conditions import warm_up
 from admin.spam.engine import SpamEngine
 from admin.spam.engine import World as SpamWorld
 from admin.spam.gate import SpamGate
@@ -90,6 +92,7 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
     base.tasks.forever(lists.run, name="policy_lists")
     await raids.start()
     await mutes.start()
+    base.tasks.start(asyncio.to_thread(warm_up), name="spam_language")
     base.tasks.forever(engine.run, name="spam_decisions")
     reviewing = Reviewing(world.db, engine, sanctions, world.clock)
     base.tasks.forever(reviewing.run, name="spam_decisions_kept")
