@@ -2,6 +2,8 @@
 .PHONY: help run test check test-deep bench rehearsal lock audit docs format clean
 
 PY := .venv/bin/python
+# Without compiled files each start of a server reads all of its sources again, which takes as long as the start itself.
+unexport PYTHONDONTWRITEBYTECODE
 FAST := not slow and not deep and not peer and not clients
 
 help: ## show this list
