@@ -59,13 +59,13 @@ class RoomHand:
         _, by = await self.acting(room_id)
         return await self.send(room_id, by, type, content, state_key)
 
-    async def set_member(self, room_id: RoomId, target: UserId, membership: str, reason: str) -> None:
-        """Puts somebody out, or takes a ban back. Raises NotFound, MatrixError."""
+    async def set_member(self, room_id: RoomId, target: UserId, membership: str, reason: str) -> Event | None:
+        """Puts somebody out, or takes a ban back; None where they aren't there. Raises NotFound, MatrixError."""
         room, by = await self.acting(room_id)
         if membership == "leave" and room.membership(target) not in ("join", "invite", "knock", "ban"):
-            return
+            return None
         content = {"membership": membership, **({"reason": reason} if reason else {})}
-        await self.send(room_id, by, "m.room.member", content, target)
+        return await self.send(room_id, by, "m.room.member", content, target)
 
     async def set_power(self, room_id: RoomId, target: UserId, level: int | None) -> None:
         """Somebody's level; None for that of everybody. Raises NotFound, MatrixError."""

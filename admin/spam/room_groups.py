@@ -1,48 +1,51 @@
 """Rooms that policy lists are applied to together: as server ACLs, and as bans of members who are named.
 
-What a room's ACL says by itself stays; what lists put there is known, and goes when the lists no longer say it.
+What a room says by itself stays; what lists put there is known, and goes when the lists no longer say it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
-
-import structlog
 
 from admin.room_hand import RoomHand
 from admin.spam.book import Recorded
+from admin.spam.list_acls import ListAcls
+from admin.spam.list_bans import ListBans
 from admin.spam.policy_lists import Bans, PolicyLists
+from admin.storage import spam_list_bans
 from admin.storage import spam_policy_lists as policy_rows
 from admin.storage.spam_policy_lists import GroupRow
-from homeserver.core.errors import InvalidParam, MatrixError, NotFound
-from homeserver.core.identifiers import RoomId, UserId
-from homeserver.rooms.residents import Room
+from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
-
-log = structlog.get_logger()
 
 GROUPS_MAX = 50
 ROOMS_MAX = 1_000
 LISTS_MAX = 20
 NAME_CHARS_MAX = 100
-# Of one ACL: an event may have 64 KiB, and other servers read 10,000 patterns at most.
-DENIED_MAX = 5_000
-DENIED_BYTES_MAX = 50_000
-BANS_A_ROUND = 50
-ACL = "m.room.server_acl"
+
+
+@dataclass(frozen=True, slots=True)
+class InRooms:
+    """What lists do in a room."""
+
+    acls: ListAcls
+    bans: ListBans
 
 
 class RoomGroups:
     """Keeps groups, and brings their rooms in line with their lists."""
 
-    def __init__(self, db: Database, lists: PolicyLists, hand: RoomHand, clock: Clock) -> None:
+    def __init__(self, db: Database, lists: PolicyLists, hand: RoomHand, clock: Clock, in_rooms: InRooms) -> None:
         self._db = db
+        self._in_rooms = in_rooms
         self._lists = lists
         self._hand = hand
         self._clock = clock
+        self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._changed.set()
         lists.on_change = self._changed.set
@@ -77,7 +80,7 @@ class RoomGroups:
         await self._lists.load()
 
     async def delete(self, name: str, *, recorded: Recorded) -> None:
-        """What lists put on its rooms' ACLs goes; who was banned stays so. Raises NotFound."""
+        """What lists put on its rooms' ACLs goes, and so do the bans that they made. Raises NotFound."""
         async with self._db.transaction() as tx:
             before = next((row for row in await policy_rows.groups(tx) if row.name == name), None)
             if before is None or not await policy_rows.delete_group(tx, name):
@@ -93,73 +96,24 @@ class RoomGroups:
 
     async def apply(self) -> None:
         """Brings every room in line. What a room refuses is told to the log, and tried again at the next change."""
-        applied = await policy_rows.applied_acls(self._db)
+        async with self._turn:
+            await self._apply()
+
+    async def _apply(self) -> None:
+        denied = await policy_rows.applied_acls(self._db)
+        banned = await spam_list_bans.all_of_them(self._db)
         groups, in_force = list(self._lists.groups), self._lists.applied.of_groups
-        grouped = {room_id for group in groups for room_id in group.rooms}
-        for room_id in applied.keys() - grouped:
-            await self._keep(self._set_acl(room_id, applied[room_id], []), room_id)
-        for group in groups:
-            bans = in_force.get(group.name, Bans())
-            denied = _fitting(bans.servers(), group.name)
-            for room_id in group.rooms:
-                await self._keep(self._set_acl(room_id, applied.get(room_id, []), denied), room_id)
-                if group.bans_members and bans.size:
-                    await self._keep(self._ban_members(room_id, bans), room_id)
-
-    async def _keep(self, step: Awaitable[object], room_id: RoomId) -> bool:
-        """Whether the room took it."""
-        try:
-            await step
-        except MatrixError as error:
-            log.warning("spam_list_not_applied", room_id=room_id, why=str(error)[:200])
-            return False
-        return True
-
-    async def _set_acl(self, room_id: RoomId, before: Sequence[str], denied: Sequence[str]) -> None:
-        room = await self._hand.rooms.get(room_id)
-        if room is None:
-            async with self._db.transaction() as tx:
-                await policy_rows.forget_applied_acls(tx, [room_id])
-            return
-        room = await self._hand.rooms.with_known(room, [(ACL, "")])
-        content = acl_of(room, before, denied)
-        if content is not None:
-            # First, so that what lists said is never taken for the room's own.
-            async with self._db.transaction() as tx:
-                await policy_rows.put_applied_acl(tx, room_id, list(dict.fromkeys([*before, *denied])))
-            await self._hand.set_state(room_id, ACL, content)
-        if content is not None or list(before) != list(denied):
-            async with self._db.transaction() as tx:
-                if denied:
-                    await policy_rows.put_applied_acl(tx, room_id, denied)
-                else:
-                    await policy_rows.forget_applied_acls(tx, [room_id])
-
-    async def _ban_members(self, room_id: RoomId, bans: Bans) -> None:
-        room = await self._hand.rooms.get(room_id)
-        if room is None:
-            return
-        named = await asyncio.to_thread(_named, list(room.members.items()), bans)
-        done = 0
-        for user_id, why in named[:BANS_A_ROUND]:
-            done += await self._keep(self._hand.set_member(room_id, user_id, "ban", why), room_id)
-        if done and len(named) > BANS_A_ROUND:
-            self._changed.set()  # the rest in the next round, so that no room waits for one
-
-
-def acl_of(room: Room, before: Sequence[str], denied: Sequence[str]) -> dict[str, Any] | None:
-    """The room's ACL with what lists deny in place of what they denied before; None where it says so already."""
-    event = room.known_state(ACL)
-    if event is None and not denied:
-        return None
-    content = dict(event.content) if event is not None else {"allow": ["*"], "allow_ip_literals": False}
-    present, lists_own = content.get("deny"), frozenset(before)
-    # Others may have written anything there: what is no text stays, and means nothing.
-    entries = present if isinstance(present, list) else []
-    kept = [entry for entry in entries if not (isinstance(entry, str) and entry in lists_own)]
-    rooms_own = frozenset(entry for entry in kept if isinstance(entry, str))
-    wanted = [*kept, *(entry for entry in denied if entry not in rooms_own)]
-    return None if event is not None and present == wanted else {**content, "deny": wanted}
+        grouped = {room_id: group for group in groups for room_id in group.rooms}
+        there_is_more = False
+        for room_id in dict.fromkeys((*(denied.keys() | banned.keys()) - grouped.keys(), *grouped)):
+            group = grouped.get(room_id)
+            bans = in_force.get(group.name, Bans()) if group is not None else Bans()
+            await self._in_rooms.acls.apply(room_id, denied.get(room_id, []), bans.servers())
+            of_members = bans if group is not None and group.bans_members else Bans()
+            if of_members.size or room_id in banned:
+                there_is_more |= await self._in_rooms.bans.apply(room_id, of_members, banned.get(room_id, []))
+        if there_is_more:
+            self._changed.set()  # in the next round, so that no room waits for one
 
 
 def shown(group: GroupRow) -> dict[str, Any]:
@@ -170,24 +124,3 @@ def shown(group: GroupRow) -> dict[str, Any]:
         "lists": list(group.lists),
         "bans_members": group.bans_members,
     }
-
-
-def _named(members: Sequence[tuple[UserId, str]], bans: Bans) -> list[tuple[UserId, str]]:
-    return [
-        (user_id, why)
-        for user_id, membership in members
-        if membership in ("join", "invite", "knock") and (why := bans.match("user", user_id)) is not None
-    ]
-
-
-def _fitting(servers: Sequence[str], group: str) -> list[str]:
-    taken: list[str] = []
-    size = 0
-    for server in servers[:DENIED_MAX]:
-        size += len(server) + 3
-        if size > DENIED_BYTES_MAX:
-            break
-        taken.append(server)
-    if len(taken) < len(servers):
-        log.warning("spam_acl_too_large", group=group, denied=len(taken), of=len(servers))
-    return taken

@@ -14,6 +14,8 @@ from admin.spam.engine import SpamEngine
 from admin.spam.engine import World as SpamWorld
 from admin.spam.gate import SpamGate
 from admin.spam.history import HistoryTrials
+from admin.spam.list_acls import ListAcls
+from admin.spam.list_bans import ListBans
 from admin.spam.mutes import Mutes
 from admin.spam.plugins import Plugins, load_plugins
 from admin.spam.policy_lists import PolicyLists
@@ -21,7 +23,7 @@ from admin.spam.publishing import PolicyPublishing
 from admin.spam.raids import RaidMode
 from admin.spam.reviewing import Reviewing
 from admin.spam.room_api import LockedRoomEndpoints, PolicyListEndpoints, RoomGroupEndpoints
-from admin.spam.room_groups import RoomGroups
+from admin.spam.room_groups import InRooms, RoomGroups
 from admin.spam.sanctions import Reach, Sanctions
 from admin.spam.surroundings import Surroundings
 from admin.spam.webhooks import Webhooks
@@ -86,7 +88,8 @@ async def build_spam(base: Base, parts: RoomParts) -> SpamParts:
     parts.policy.abuse = gate
     parts.incoming.screen = gate
     lists = PolicyLists(world.db, engine, world.clock, base.server_name)
-    groups = RoomGroups(world.db, lists, hand, world.clock)
+    in_rooms = InRooms(ListAcls(world.db, hand, audit), ListBans(world.db, hand, audit, world.clock))
+    groups = RoomGroups(world.db, lists, hand, world.clock, in_rooms)
     await lists.load()
     parts.journal.listen(lists.hear)
     base.tasks.forever(lists.run, name="policy_lists")

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from admin.spam.facts import Happening
+from admin.spam.list_acls import acl_of
 from admin.spam.list_rules import ListRule, rule_of
 from admin.spam.policy_lists import Bans
-from admin.spam.room_groups import acl_of
 from homeserver.rooms.residents import Room
 from tests.admin.people import Crew, crew_of
 from tests.admin.spam.test_rules_over_http import SPAM, latest
