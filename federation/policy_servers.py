@@ -26,7 +26,7 @@ from homeserver.core.policy_server import (
     policy_server_of,
     with_signature,
 )
-from homeserver.ports import RemoteScreen
+from homeserver.ports import PolicyRefusals, RemoteScreen
 from homeserver.rooms.residents import Room, Rooms
 
 log = structlog.get_logger()
@@ -41,9 +41,15 @@ class PolicyServers:
     """Implements ports.RemoteScreen, before another screen, and ports.PolicySignatures."""
 
     def __init__(
-        self, client: FederationClient, rooms: Rooms, server_name: ServerName, then: RemoteScreen | None
+        self,
+        client: FederationClient,
+        rooms: Rooms,
+        server_name: ServerName,
+        then: RemoteScreen | None,
+        refusals: PolicyRefusals | None = None,
     ) -> None:
         self._client = client
+        self._refusals = refusals
         self._rooms = rooms
         self._me = server_name
         self._then = then
@@ -81,7 +87,9 @@ class PolicyServers:
         try:
             return await self._ask(event, server)
         except FederationError as refusal:
-            raise Forbidden(f"{server.via} refuses: {str(refusal)[:300]}") from None
+            if self._refusals is not None:
+                self._refusals.refused(event, server.via, refusal.message[:300])
+            raise Forbidden(f"{server.via} refuses: {refusal.message[:300]}") from None
         except Unreachable:
             raise MatrixError(f"the room's policy server {server.via} doesn't answer", status=502) from None
 

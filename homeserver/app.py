@@ -49,7 +49,7 @@ from homeserver.assembly.relations import build_relations, threads_of
 from homeserver.assembly.remote_media import build_remote_media
 from homeserver.assembly.rooms import RoomParts, build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
-from homeserver.assembly.spam import ask_policy_servers, build_spam, policy_endpoint, spam_endpoints
+from homeserver.assembly.spam import ask_policy_servers, build_spam, hear_appeals, policy_endpoint, spam_endpoints
 from homeserver.assembly.sync import build_sync
 from homeserver.assembly.webhooks import build_webhooks
 from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
@@ -191,6 +191,7 @@ class Hansa:
             federated.intake.relay = self.outbound.sender
             await federated.start(base)
         self.admin = await build_admin(base, accounts, rooms, commands, self.people, self.media, self.federation)
+        hear_appeals(base, rooms, commands, self.people, self.spam)
         for_operators = self._for_operators(accounts)
         await self._serve([*parts, *self.admin.for_clients], between_servers, for_operators)
         self._watch(journal)

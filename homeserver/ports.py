@@ -58,6 +58,12 @@ class RemoteScreen(Protocol):
         ...
 
 
+class PolicyRefusals(Protocol):
+    """Hears what policy servers of rooms refuse of users of ours. Implemented by admin."""
+
+    def refused(self, event: Event, by: ServerName, why: str) -> None: ...
+
+
 class PolicySignatures(Protocol):
     """Signatures of other servers that rooms have look at their events. Implemented by federation."""
 

@@ -85,6 +85,15 @@ class BannedBy(Protocol):
 
 BY_LIST = Rule(id="policy-list", title="A policy list", when=("event",), condition="true", actions=(), stage="enforced")
 
+ELSEWHERE = Rule(
+    id=storage.POLICY_SERVER,
+    title="The policy server of a room",
+    when=("event",),
+    condition="true",
+    actions=(Action(kind="deny"),),
+    stage="enforced",
+)
+
 
 class SpamEngine:
     """Judges what happens, live."""
@@ -154,6 +163,15 @@ class SpamEngine:
         decision = self._decision(what, rule, "enforced", seen)
         self.record(decision)
         return Verdict([Act(action, rule, decision)])
+
+    def refused_elsewhere(self, what: Happening, by: str, why: str) -> None:
+        """Records that a room's policy server, which is another server, refused what somebody here sends."""
+        body = (what.content or {}).get("body")
+        why = why.replace("\x00", "")  # PostgreSQL takes none in what it reads of JSON
+        seen = {"policy_server": by, "reason": why, "event.type": what.type, "event.target": what.state_key or ""}
+        if isinstance(body, str):
+            seen["event.text"] = body[:SEEN_CHARS_MAX]
+        self.record(self._decision(what, ELSEWHERE, "enforced", seen))
 
     async def write(self) -> None:
         """Writes the decisions that wait, who was seen first, and which rules stopped; waits for who does so now."""

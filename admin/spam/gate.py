@@ -17,7 +17,7 @@ from admin.spam.rules import AFTERWARDS
 from admin.spam.sanctions import Sanctions
 from homeserver.core.errors import Forbidden, LimitExceeded
 from homeserver.core.events import Draft, Event
-from homeserver.core.identifiers import EventId, RoomId
+from homeserver.core.identifiers import EventId, RoomId, ServerName
 from homeserver.journal.journal import Entry
 from homeserver.rooms.building import Written
 from homeserver.rooms.policy import CaptchaNeeded, Shadowed
@@ -55,7 +55,7 @@ class _Awaited:
 
 
 class SpamGate:
-    """Implements ports.PolicyCheck and ports.RemoteScreen."""
+    """Implements ports.PolicyCheck, ports.RemoteScreen and ports.PolicyRefusals."""
 
     def __init__(self, db: Database, engine: SpamEngine, sanctions: Sanctions, clock: Clock, tasks: Tasks) -> None:
         self._db = db
@@ -120,6 +120,12 @@ class SpamGate:
                 self._judged.popitem(last=False)
             found.append(why)
         return found
+
+    def refused(self, event: Event, by: ServerName, why: str) -> None:
+        """The policy server of a room refuses what a user of ours sends. Implements ports.PolicyRefusals."""
+        hook = hook_of(event.type, event.sender, event.state_key, event.content) or "event"
+        what = self._happening(hook, event.type, event.sender, event.state_key, event.content, event.room_id)
+        self._engine.refused_elsewhere(what, by, why)
 
     # --- accounts, media, directory
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
+
+import structlog
 
 from admin.spam import storage
 from admin.spam.book import Recorded
@@ -14,8 +17,17 @@ from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database, Row
 
+log = structlog.get_logger()
+
 KEPT_MS = 90 * 86_400_000
 _ROUND_S = 3_600.0
+
+
+UPHELD = "Your appeal {code} was granted: what was done was taken back, as far as that is possible."
+
+
+async def _nobody(user_id: UserId, words: str) -> None:
+    return None
 
 
 class Reviewing:
@@ -26,6 +38,8 @@ class Reviewing:
         self._engine = engine
         self._sanctions = sanctions
         self._clock = clock
+        # Says something to a user of ours; set by the assembly.
+        self.tell: Callable[[UserId, str], Awaitable[None]] = _nobody
 
     async def page(
         self, *, before: int | None, rule_id: str | None, sender: str | None, appealed: bool, limit: int
@@ -57,6 +71,8 @@ class Reviewing:
         row = await self._row(decision_id)
         if row["stage"] != "enforced":
             raise InvalidParam("the rule was in shadow: nothing was done")
+        if row["rule_id"] == storage.POLICY_SERVER:
+            raise InvalidParam("the room's policy server refused this: it alone can say otherwise")
         if row["undone_ts"] is not None:
             raise MatrixError("this was undone already", status=409)
         done = await self._sanctions.undo(row)
@@ -70,7 +86,15 @@ class Reviewing:
             await storage.mark(tx, decision_id, is_spam=False, by=by, now_ms=now_ms)
             await recorded(tx, {"outcome": row["outcome"]}, {"undone": done, "sent": sent})
         self._engine.around.acted_on(row["sender"])
+        if row["appeal"] is not None:
+            await self._tell(UserId(row["sender"]), UPHELD.format(code=row["code"]))
         return {"undone": done, **({"event_id": sent} if sent is not None else {})}
+
+    async def _tell(self, user_id: UserId, words: str) -> None:
+        try:
+            await self.tell(user_id, words)
+        except MatrixError as error:  # the account is no more; it is undone all the same
+            log.info("appeal_not_answered", error=error.code)
 
     async def mark(self, decision_id: int, *, is_spam: bool, by: str, recorded: Recorded) -> None:
         """Raises NotFound."""

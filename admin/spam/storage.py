@@ -91,9 +91,11 @@ _FORGET = "DELETE FROM spam_decisions WHERE decided_ts < $1"
 _HOLD = "INSERT INTO spam_held (decision_id, room_id, draft) VALUES ($1, $2, $3)"
 _HELD = "SELECT decision_id, room_id, draft FROM spam_held WHERE decision_id = $1"
 _RELEASE = "DELETE FROM spam_held WHERE decision_id = $1"
-_PAST_ACTIONS = """
+# What the policy server of a room says of somebody is no act of this server's rules: anybody may run one.
+POLICY_SERVER = "policy-server"
+_PAST_ACTIONS = f"""
     SELECT count(*) FROM spam_decisions WHERE sender = $1 AND stage = 'enforced' AND undone_ts IS NULL
-        AND outcome <> 'captcha'
+        AND outcome <> 'captcha' AND rule_id <> '{POLICY_SERVER}'
 """
 
 

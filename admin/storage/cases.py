@@ -36,6 +36,9 @@ _TOLD = f"""
     UNION ALL
     SELECT 'user', sender, 'refusal', refused_ts FROM policy_server_refusals WHERE refused_ts > $1
     UNION ALL
+    SELECT 'user', sender, 'refusal', decided_ts FROM spam_decisions
+    WHERE rule_id = 'policy-server' AND decided_ts > $1
+    UNION ALL
     SELECT 'user', sender, 'hits', max(decided_ts) FROM spam_decisions
     WHERE decided_ts > $2 AND stage = 'enforced' AND undone_ts IS NULL GROUP BY sender HAVING count(*) >= {HITS_MANY}
 """
@@ -73,7 +76,9 @@ _COUNTS = """
             AND NOT EXISTS (SELECT FROM appeal_answers a WHERE a.decision_id = d.decision_id) LIMIT 100
     ) few) AS appeals,
     (SELECT count(*) FROM (
-        SELECT FROM policy_server_refusals f WHERE f.sender = c.entity LIMIT 1000
+        SELECT FROM policy_server_refusals f WHERE f.sender = c.entity
+        UNION ALL
+        SELECT FROM spam_decisions d WHERE d.sender = c.entity AND d.rule_id = 'policy-server' LIMIT 1000
     ) few) AS refusals
 """
 _COLUMNS = """
@@ -137,6 +142,9 @@ _APPEALS = """
 """
 _REFUSALS = """
     SELECT event_id, room_id, why, refused_ts FROM policy_server_refusals WHERE sender = $1
+    UNION ALL
+    SELECT event_id, room_id, seen::json ->> 'reason' AS why, decided_ts FROM spam_decisions
+    WHERE sender = $1 AND rule_id = 'policy-server'
     ORDER BY refused_ts DESC LIMIT $2
 """
 

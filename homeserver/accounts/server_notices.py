@@ -81,7 +81,7 @@ class ServerNotices:
 
     async def _make(self, user_id: UserId) -> RoomId:
         config = self._tools.config
-        await self._account()
+        await self.make_account()
         request = RoomRequest(
             name=config.room_name,
             preset="private_chat",
@@ -95,7 +95,7 @@ class ServerNotices:
         await self._tag(user_id, room_id)
         return room_id
 
-    async def _account(self) -> None:
+    async def make_account(self) -> None:
         """The account that notices come from: nobody logs in as it."""
         if await self._users.existing([self.sender]):
             return

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from admin.audit import AuditLog
 from admin.room_hand import RoomHand
 from admin.spam.api import AppealEndpoint, DecisionEndpoints, PluginEndpoint, RuleEndpoints, TrialEndpoints
+from admin.spam.appeals import AppealsInRooms, AppealTools
 from admin.spam.book import RuleBook
 from admin.spam.conditions import warm_up
 from admin.spam.engine import SpamEngine
@@ -33,13 +34,15 @@ from homeserver.accounts.moderation import AccountModeration
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.admin import AdminParts
 from homeserver.assembly.base import Base
+from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.console_spam import SpamFaces, spam_pages
 from homeserver.assembly.federated_rooms import FederatedRoomParts
 from homeserver.assembly.federation import FederationParts
 from homeserver.assembly.media import MediaParts
+from homeserver.assembly.people import PeopleParts
 from homeserver.assembly.rooms import RoomParts
 from homeserver.core.events import Event
-from homeserver.core.identifiers import RoomId
+from homeserver.core.identifiers import RoomId, UserId
 from homeserver.core.policy_server import KEY_ID
 from homeserver.core.signing import Signer
 from homeserver.media.looks import Looks
@@ -150,11 +153,29 @@ def spam_endpoints(
     ]
 
 
+def hear_appeals(base: Base, parts: RoomParts, commands: CommandParts, people: PeopleParts, spam: SpamParts) -> None:
+    """Of users who write to the account that notices come from; they are told there what became of it."""
+    notices = people.notices
+    tools = AppealTools(
+        me=notices.sender,
+        make=notices.make_account,
+        submission=parts.submission,
+        membership=commands.membership,
+        limits=base.limiter,
+    )
+
+    async def tell(user_id: UserId, words: str) -> None:
+        await notices.send(user_id, {"msgtype": "m.notice", "body": words})
+
+    spam.reviewing.tell = tell
+    parts.journal.listen(AppealsInRooms(spam.reviewing, tools, base.tasks).hear)
+
+
 def ask_policy_servers(base: Base, parts: RoomParts, transport: FederationParts, spam: SpamParts) -> None:
     """Rooms whose policy server is another one: it is asked; after our own rules, for what comes to us."""
     key = load_signer(base.config.data_dir / "policy_server.key", base.server_name, base.world.randomness)
     base.signer.policy = key.named(KEY_ID)
-    servers = PolicyServers(transport.client, parts.rooms, base.server_name, spam.gate)
+    servers = PolicyServers(transport.client, parts.rooms, base.server_name, spam.gate, spam.gate)
     parts.incoming.screen = servers
     parts.submission.signatures = servers
 

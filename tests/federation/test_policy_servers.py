@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from admin.storage import cases
 from homeserver.core.identifiers import RoomId
 from homeserver.core.policy_server import KEY_ID, POLICY
 from homeserver.core.signing import encode_base64
@@ -139,3 +140,28 @@ async def test_rooms_that_name_another_are_not_signed_for(here: RunningServer, t
     assert await status_of({**pdu, "sender": alice.user_id}) == (400, "M_FORBIDDEN")
     (await alice.put("/rooms/{}/state/m.room.policy", room_id, body={})).ok()
     assert await status_of(pdu) == (404, "M_NOT_FOUND")
+
+
+async def test_a_refusal_is_explained_on_the_sender_s_server(here: RunningServer, there: RunningServer) -> None:
+    """Recorded as a decision and seen in a case; it doesn't count against the sender, and can't be undone there."""
+    owner, _, bob, room_id = await shared_room(here, there)
+    theirs = await owner_of(there)
+    await forbid(here, owner, "pills", "remote_event")
+    body = {"msgtype": "m.text", "body": "cheap Pills"}
+    (await bob.put("/rooms/{}/send/m.room.message/{}", room_id, "x", body=body)).refused(403, "M_FORBIDDEN")
+    spam = "/_hansa/admin/v1/spam/decisions"
+    [decision] = (await theirs.get(spam, sender=bob.user_id)).ok()["decisions"]
+    assert (decision["rule_id"], decision["outcome"], decision["room_id"]) == ("policy-server", "deny", room_id)
+    explained = (await theirs.get(spam + "/{}", str(decision["decision_id"]))).ok()["decision"]["seen"]
+    assert (explained["policy_server"], explained["event.text"]) == (name_of(here), "cheap Pills")
+    assert "no pills here" in explained["reason"]
+    undone = await theirs.post(spam + "/{}/undo", str(decision["decision_id"]), body={})
+    undone.refused(400, "M_INVALID_PARAM")
+    around = there.hansa.spam.engine.around
+    assert (await around.sender(bob.user_id, None)).past_actions == 0
+    async with there.db.transaction() as tx:
+        await cases.sweep(tx, 0, 0, 2**52)
+    [case] = await cases.page(there.db, (2**60, 2**60), "", 10, is_open=True, only_unassigned=False)
+    assert (case["entity"], case["because"], case["refusals"]) == (bob.user_id, "refusal", 1)
+    [row] = await cases.refusals(there.db, bob.user_id, 10)
+    assert row["why"] == explained["reason"]
