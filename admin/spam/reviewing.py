@@ -66,8 +66,13 @@ class Reviewing:
                 raise NotFound("there is nothing to appeal with this code")
         self._engine.decided.ring()
 
-    async def undo(self, decision_id: int, *, by: str, why: str, recorded: Recorded) -> dict[str, Any]:
-        """Takes back what can be taken back, and marks the sample as no spam. Raises NotFound, MatrixError."""
+    async def undo(
+        self, decision_id: int, *, by: str, why: str, recorded: Recorded, has_reply: bool = False
+    ) -> dict[str, Any]:
+        """Takes back what can be taken back, and marks the sample as no spam. Raises NotFound, MatrixError.
+
+        Who appealed is told, unless somebody replies to them (`has_reply`).
+        """
         row = await self._row(decision_id)
         if row["stage"] != "enforced":
             raise InvalidParam("the rule was in shadow: nothing was done")
@@ -86,7 +91,7 @@ class Reviewing:
             await storage.mark(tx, decision_id, is_spam=False, by=by, now_ms=now_ms)
             await recorded(tx, {"outcome": row["outcome"]}, {"undone": done, "sent": sent})
         self._engine.around.acted_on(row["sender"])
-        if row["appeal"] is not None:
+        if row["appeal"] is not None and not has_reply:
             await self._tell(UserId(row["sender"]), UPHELD.format(code=row["code"]))
         return {"undone": done, **({"event_id": sent} if sent is not None else {})}
 
