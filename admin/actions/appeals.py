@@ -54,9 +54,7 @@ class Appeals:
         number = str(decision_id)
         if is_accepted:
             recorded = recording(audit, by, "decision.undo", number, reason)
-            await self._reviewing.undo(
-                decision_id, by=by.user_id, why=reason, recorded=recorded, has_reply=bool(text)
-            )
+            await self._reviewing.undo(decision_id, by=by.user_id, why=reason, recorded=recorded, has_reply=bool(text))
         else:
             recorded = recording(audit, by, "decision.mark", number, reason)
             await self._reviewing.mark(decision_id, is_spam=True, by=by.user_id, recorded=recorded)
