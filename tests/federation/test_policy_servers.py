@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from admin.storage import cases
 from homeserver.core.identifiers import RoomId
 from homeserver.core.policy_server import KEY_ID, POLICY
 from homeserver.core.signing import encode_base64
@@ -159,9 +158,7 @@ async def test_a_refusal_is_explained_on_the_sender_s_server(here: RunningServer
     undone.refused(400, "M_INVALID_PARAM")
     around = there.hansa.spam.engine.around
     assert (await around.sender(bob.user_id, None)).past_actions == 0
-    async with there.db.transaction() as tx:
-        await cases.sweep(tx, 0, 0, 2**52)
-    [case] = await cases.page(there.db, (2**60, 2**60), "", 10, is_open=True, only_unassigned=False)
-    assert (case["entity"], case["because"], case["refusals"]) == (bob.user_id, "refusal", 1)
-    [row] = await cases.refusals(there.db, bob.user_id, 10)
-    assert row["why"] == explained["reason"]
+    [case] = (await theirs.get("/_hansa/admin/v1/cases", because="refusal")).ok()["cases"]
+    assert (case["entity"], case["refusals"]) == (bob.user_id, 1)
+    whole = (await theirs.get("/_hansa/admin/v1/cases/{}", str(case["case_id"]))).ok()
+    assert [one["why"] for one in whole["refused"]] == [explained["reason"]]
