@@ -23,7 +23,7 @@ from homeserver.assembly.admin import build_admin
 from homeserver.assembly.appservices import build_appservices, build_bridges
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.calls import CallParts
-from homeserver.assembly.commands import build_commands, command_endpoints, start_upkeep
+from homeserver.assembly.commands import CommandParts, build_commands, command_endpoints, start_upkeep
 from homeserver.assembly.console_cases import case_pages, search_pages
 from homeserver.assembly.console_evidence import evidence_pages
 from homeserver.assembly.contacts import build_contacts
@@ -191,13 +191,13 @@ class Hansa:
             federated.intake.relay = self.outbound.sender
             await federated.start(base)
         self.admin = await build_admin(base, accounts, rooms, commands, self.people, self.media, self.federation)
-        hear_appeals(base, rooms, commands, self.people, self.spam)
-        for_operators = self._for_operators(accounts)
+        for_operators = self._for_operators(accounts, commands)
         await self._serve([*parts, *self.admin.for_clients], between_servers, for_operators)
         self._watch(journal)
 
-    def _for_operators(self, accounts: AccountParts) -> list[object]:
+    def _for_operators(self, accounts: AccountParts, commands: CommandParts) -> list[object]:
         """The admin API and the console; what clients may ask of these parts is added to `admin.for_clients`."""
+        hear_appeals(self.base, self.rooms, commands, self.people, self.spam)
         return [
             *self.admin.endpoints,
             *spam_endpoints(self.base, self.spam, accounts, self.media, self.admin),
