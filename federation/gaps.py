@@ -38,6 +38,10 @@ AT_ONCE = 8
 STATE_EVENTS_MAX = 200_000
 
 
+class NotAllHad(Exception):
+    """A state was told whose events can't all be had."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What gaps are filled with."""
@@ -106,16 +110,24 @@ class Gaps:
     async def states_after(self, room: Room, prev_ids: Sequence[EventId], origin: ServerName) -> list[StateMap]:
         """The states after events that aren't here, as their server tells them: key number → event number each.
 
-        What they name and isn't here is fetched and kept outside of the timeline. Empty where one can't be had.
+        What they name and isn't here is fetched and kept outside of the timeline. Empty where nobody tells one; raises
+        NotAllHad where one is told, but not all that it consists of.
         """
         states = []
         for prev_id in prev_ids[:PREVS_ASKED_MAX]:
+            is_told = False
             for server in self._askable(room, origin):
-                state = await self._state_after(room, prev_id, server)
+                try:
+                    state = await self._state_after(room, prev_id, server)
+                except NotAllHad:
+                    is_told = True
+                    continue
                 if state is not None:
                     states.append(state)
                     break
             else:
+                if is_told:
+                    raise NotAllHad
                 return []
         return states
 
@@ -130,12 +142,16 @@ class Gaps:
             state_ids, chain_ids = await self.tools.peers.state_ids(origin, room.room_id, prev_id)
             if len(state_ids) + len(chain_ids) > STATE_EVENTS_MAX:
                 return None
+        except (Unreachable, FederationError) as fault:
+            log.info("state_not_had", server=origin, reason=str(fault))
+            return None
+        try:
             await self._obtain(room, prev_id, [*chain_ids, *state_ids], origin)
             if not await self._has_come(room, prev_id, origin):
                 return None
         except (Unreachable, FederationError) as fault:
-            log.info("state_not_had", server=origin, reason=str(fault))
-            return None
+            log.info("state_not_all_had", server=origin, reason=str(fault))
+            raise NotAllHad from fault
         stored = await self.tools.event_store.by_ids({*state_ids, prev_id})
         if not any(one.event.type == "m.room.create" for one in stored.values()):
             return None

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from federation.gaps import Gaps, leading_to
+from federation.gaps import Gaps, NotAllHad, leading_to
 from federation.intake_figures import IntakeFigures, Step
 from homeserver.core import canonical_json
 from homeserver.core.errors import LimitExceeded
@@ -46,6 +46,7 @@ class _Staged:
     event: Event
     origin: ServerName
     nid: int | None
+    tries: int = 0
 
 
 class Relay(Protocol):
@@ -148,7 +149,9 @@ class RoomIntake:
         fates: dict[EventId, Fate] = {}
         if room is not None:
             events = [
-                _Staged(Event(room.version, canonical_json.decode(pdu.json), pdu.event_id), pdu.origin, pdu.nid)
+                _Staged(
+                    Event(room.version, canonical_json.decode(pdu.json), pdu.event_id), pdu.origin, pdu.nid, pdu.tries
+                )
                 for pdu in staged
             ]
             try:
@@ -222,24 +225,36 @@ class RoomIntake:
                 between = await self._gaps.events_between(room, event, origin)
             placed = await self._placed({one.event_id for one in between})
             for older in leading_to(event, between, placed):
-                fates |= await self._bridged(room, older, origin, None)
-        return fates | await self._bridged(room, event, origin, staged.nid)
+                try:
+                    fates |= await self._bridged(room, older, origin, None)
+                except NotAllHad:
+                    # What comes after stands on the same past. Only if that doesn't come is it asked for more closely.
+                    if staged.tries == 0:
+                        return fates | {event.event_id: self._unconnected(room, event, origin)}
+                    self._unconnected(room, older, origin)
+        try:
+            return fates | await self._bridged(room, event, origin, staged.nid)
+        except NotAllHad:
+            return fates | {event.event_id: self._unconnected(room, event, origin)}
 
     async def _bridged(self, room: Room, event: Event, origin: ServerName, nid: int | None) -> dict[EventId, Fate]:
-        """One event; where its past isn't here still, on the state that its server tells."""
+        """One event; where its past isn't here still, on the state that its server tells. Raises NotAllHad."""
         missing = set(event.prev_event_ids) - await self._placed(set(event.prev_event_ids))
         states = None
         if missing:
             with self._timed("state_at_gap"):
                 states = await self._gaps.states_after(room, sorted(missing), origin)
             if not states:
-                if self.figures is not None:
-                    self.figures.decided([Fate.UNCONNECTED])
-                log.info("event_unconnected", room_id=room.room_id, event_id=event.event_id, server=origin)
-                return {event.event_id: Fate.UNCONNECTED}
+                return {event.event_id: self._unconnected(room, event, origin)}
         with self._timed("auth_events"):
             await self._gaps.auth_events(room, [event], origin)
         return await self._flush(room, [Arrival(event=event, states_before=states, staged_nid=nid)])
+
+    def _unconnected(self, room: Room, event: Event, origin: ServerName) -> Fate:
+        if self.figures is not None:
+            self.figures.decided([Fate.UNCONNECTED])
+        log.info("event_unconnected", room_id=room.room_id, event_id=event.event_id, server=origin)
+        return Fate.UNCONNECTED
 
     def _timed(self, step: Step) -> AbstractContextManager[None]:
         return self.figures.timed(step) if self.figures is not None else nullcontext()

@@ -5,7 +5,6 @@ A server speaks for its own users only. One EDU that makes no sense costs the ot
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from federation.inbound.early_receipts import EarlyReceipts, ToldReceipt
 from federation.room_access import RoomAccess
 from federation.storage import remote_devices
 from homeserver.core.errors import Forbidden, MatrixError, NotFound
@@ -22,14 +22,13 @@ from homeserver.core.identifiers import (
     ServerName,
     UserId,
     domain_of,
-    is_event_id,
     is_room_id,
     is_user_id,
 )
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.encryption.to_device import ToDevice
 from homeserver.ephemeral.presence import Presence
-from homeserver.ephemeral.receipts import READ, Receipts
+from homeserver.ephemeral.receipts import READ
 from homeserver.ephemeral.typing import Typing
 from homeserver.journal.journal import Journal
 from homeserver.runtime.clock import Clock
@@ -39,9 +38,8 @@ log = structlog.get_logger()
 
 RECEIPTS_PER_EDU_MAX = 500
 PRESENCE_PER_EDU_MAX = 100
-# Receipts can overtake their event, whose past may have to be fetched first: they are tried again so often.
-RECEIPT_WAITS_MS = (300, 1_000, 3_000, 10_000)
-RECEIPTS_WAITING_MAX = 200
+EVENT_ID_CHARS_MAX = 255
+LATEST_MS = 2**53 - 1
 MESSAGES_REMEMBERED_MS = 30 * 86_400_000
 
 Json = Mapping[str, Any]
@@ -52,7 +50,7 @@ class Ephemeral:
     """What users see of each other beside events."""
 
     typing: Typing
-    receipts: Receipts
+    receipts: EarlyReceipts
     presence: Presence
 
 
@@ -62,17 +60,6 @@ class DeviceSide:
 
     to_device: ToDevice
     device_lists: DeviceLists
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A receipt whose event, or whose user's join, isn't here yet."""
-
-    due_ms: int
-    tries: int
-    room_id: RoomId
-    user_id: UserId
-    receipt: Json
 
 
 class Edus:
@@ -86,8 +73,6 @@ class Edus:
         self._devices = devices
         self._journal = journal
         self._clock = clock
-        self._waiting: list[_Waiting] = []
-        self._has_waiting = asyncio.Event()
         self._takers: dict[str, Callable[[ServerName, Json], Awaitable[None]]] = {
             "m.typing": self._typing,
             "m.receipt": self._receipts,
@@ -111,19 +96,6 @@ class Edus:
                 if error.http_status >= 500:
                     raise
                 log.info("edu_refused", server=origin, kind=kind, reason=error.message)
-
-    async def retry(self) -> None:
-        """One round of a background task: tries receipts again that came before their event."""
-        await self._has_waiting.wait()
-        if not self._waiting:
-            self._has_waiting.clear()
-            return
-        await self._clock.sleep(max(min(one.due_ms for one in self._waiting) - self._clock.now_ms(), 0) / 1_000)
-        now_ms, waiting = self._clock.now_ms(), self._waiting
-        self._waiting = [one for one in waiting if one.due_ms > now_ms]
-        for one in waiting:
-            if one.due_ms <= now_ms:
-                await self._try_receipt(one.room_id, one.user_id, one.receipt, one.tries + 1)
 
     async def forget(self) -> None:
         """One round of a background task: forgets ids of messages that nobody will send again."""
@@ -151,27 +123,9 @@ class Edus:
                 continue
             for user_id, receipt in list(read.items())[:left]:
                 left -= 1
-                if _is_of(user_id, origin) and isinstance(receipt, dict):
-                    await self._try_receipt(RoomId(room_id), UserId(user_id), receipt, 0)
-
-    async def _try_receipt(self, room_id: RoomId, user_id: UserId, receipt: Json, tries: int) -> None:
-        try:
-            await self._receipt(room_id, user_id, receipt)
-        except MatrixError as error:
-            if error.http_status >= 500:
-                raise
-            if tries < len(RECEIPT_WAITS_MS) and len(self._waiting) < RECEIPTS_WAITING_MAX:
-                due_ms = self._clock.now_ms() + RECEIPT_WAITS_MS[tries]
-                self._waiting.append(_Waiting(due_ms, tries, room_id, user_id, receipt))
-                self._has_waiting.set()
-
-    async def _receipt(self, room_id: RoomId, user_id: UserId, receipt: Json) -> None:
-        event_ids, data = receipt.get("event_ids"), receipt.get("data")
-        thread_id = data.get("thread_id") if isinstance(data, dict) else None
-        if not isinstance(event_ids, list) or not event_ids or not is_event_id(event_ids[-1]):
-            return
-        wanted = {READ: EventId(event_ids[-1])}
-        await self._ephemeral.receipts.set(user_id, room_id, wanted, thread_id if isinstance(thread_id, str) else None)
+                told = _told(RoomId(room_id), UserId(user_id), receipt) if _is_of(user_id, origin) else None
+                if told is not None:
+                    await self._ephemeral.receipts.take(told)
 
     async def _presence(self, origin: ServerName, content: Json) -> None:
         push = content.get("push")
@@ -211,6 +165,21 @@ class Edus:
             # A user without devices who has just come in: clients have heard of the user by the join.
             if not (is_first and content.get("deleted") is True and content.get("device_id") == ""):
                 await self._devices.device_lists.record(write, user)
+
+
+def _told(room_id: RoomId, user_id: UserId, receipt: object) -> ToldReceipt | None:
+    event_ids, data = (receipt.get("event_ids"), receipt.get("data")) if isinstance(receipt, dict) else (None, None)
+    event_id = event_ids[-1] if isinstance(event_ids, list) and event_ids else None
+    if not isinstance(event_id, str) or not 0 < len(event_id) <= EVENT_ID_CHARS_MAX or "\0" in event_id:
+        return None
+    thread_id, ts = (data.get("thread_id"), data.get("ts")) if isinstance(data, dict) else (None, None)
+    return ToldReceipt(
+        room_id=room_id,
+        user_id=user_id,
+        event_id=EventId(event_id),
+        thread_id=thread_id if isinstance(thread_id, str) else None,
+        ts=ts if type(ts) is int and 0 <= ts <= LATEST_MS else None,
+    )
 
 
 def _is_of(user_id: object, origin: ServerName) -> bool:

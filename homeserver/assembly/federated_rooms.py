@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from federation.backfill import Backfill
 from federation.gaps import Gaps, Tools
 from federation.inbound.directory import FederatedDirectory
+from federation.inbound.early_receipts import EarlyReceipts
 from federation.inbound.edus import DeviceSide, Edus, Ephemeral
 from federation.inbound.events import FederatedEvents
 from federation.inbound.invites import FederatedInvites
@@ -72,11 +73,14 @@ def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationPar
 def build_edus(
     base: Base, federated: FederatedRoomParts, parts: RoomParts, live: LiveParts, encryption: EncryptionParts
 ) -> Edus:
-    ephemeral = Ephemeral(typing=live.typing, receipts=live.receipts, presence=live.presence)
+    receipts = EarlyReceipts(live.receipts, base.world.clock)
+    parts.journal.listen(receipts.hear)
+    ephemeral = Ephemeral(typing=live.typing, receipts=receipts, presence=live.presence)
     devices = DeviceSide(to_device=encryption.to_device, device_lists=encryption.device_lists)
     edus = Edus(federated.access, ephemeral, devices, parts.journal, base.world.clock)
     base.tasks.forever(edus.forget, name="edus_forget")
-    base.tasks.forever(edus.retry, name="edus_retry")
+    base.tasks.forever(receipts.retry, name="early_receipts_retry")
+    base.tasks.forever(receipts.arrivals, name="early_receipts")
     return edus
 
 

@@ -95,12 +95,12 @@ class MediaParts:
 
     def endpoints(self) -> list[object]:
         delivery = Delivery(self.repository, self.objects, with_token=True)
-        legacy = Delivery(self.repository, self.objects, with_token=False)
-        is_open = self.base.config.media.legacy_access == "open"
+        access = self.base.config.media.legacy_access
+        legacy = Delivery(self.repository, self.objects, with_token=False, fetches=access == "open_fetching")
         endpoints: list[object] = [
             MediaEndpoints(self.repository, delivery),
             ResumableUploadEndpoints(self.uploads),
-            LegacyMediaEndpoints(legacy, is_open=is_open),
+            LegacyMediaEndpoints(legacy, is_open=access in ("open", "open_fetching")),
         ]
         if self.base.config.previews.enabled:
             endpoints.append(UrlPreviews(self._previews()))

@@ -160,11 +160,15 @@ class LegacyMediaEndpoints:
 class Delivery:
     """Answers with a file, a part of one, or the place in the object store where it can be fetched."""
 
-    def __init__(self, repository: MediaRepository, objects: ObjectStore, *, with_token: bool) -> None:
+    def __init__(
+        self, repository: MediaRepository, objects: ObjectStore, *, with_token: bool, fetches: bool = True
+    ) -> None:
         self._repository = repository
         self._objects = objects
-        # Who has a token may have files fetched from other servers, and takes redirects without saying so.
+        # Who has a token takes redirects without saying so.
         self._with_token = with_token
+        # Whether files of other servers are fetched for those who ask here.
+        self._fetches = fetches
 
     async def file(
         self,
@@ -178,7 +182,7 @@ class Delivery:
             server_name,
             media_id,
             timeout_ms=query.timeout_ms,
-            allow_remote=self._with_token and query.allow_remote,
+            allow_remote=self._fetches and query.allow_remote,
         )
         return await self._served(request, found, file_name, allow_redirect=query.allow_redirect)
 
@@ -195,7 +199,7 @@ class Delivery:
             method=query.method,
             animated=query.animated,
             timeout_ms=query.timeout_ms,
-            allow_remote=self._with_token and query.allow_remote,
+            allow_remote=self._fetches and query.allow_remote,
         )
         return await self._served(request, found, None, allow_redirect=query.allow_redirect)
 

@@ -125,10 +125,11 @@ class Media:
         ),
         "Sizes that thumbnails come in; a request gets the next larger one.",
     )
-    legacy_access: Literal["frozen", "open", "off"] = option(
+    legacy_access: Literal["frozen", "open", "open_fetching", "off"] = option(
         "frozen",
         "Downloads without a token: `frozen` serves only what was uploaded before media needed one, "
-        "`open` serves all, `off` none.",
+        "`open` serves all files of this server, `open_fetching` fetches other servers' files too (whoever asks makes "
+        "this server fetch), `off` none.",
     )
 
 

@@ -16,7 +16,7 @@ class Readable:
     """Events by id, for who is in their room and may see them."""
 
     def __init__(self, rooms: Rooms, event_store: EventStore, gate: ReadGate) -> None:
-        self._rooms = rooms
+        self.rooms = rooms
         self.lookup = event_store
         self._gate = gate
 
@@ -28,7 +28,7 @@ class Readable:
         Raises Forbidden for who isn't joined (to an unknown room neither), NotFound for an event that isn't there, is
         in another room or may not be seen: one answer for all.
         """
-        room = await self._rooms.get(room_id)
+        room = await self.rooms.get(room_id)
         if room is None or room.presumed_membership(user_id) != "join":
             raise Forbidden("you are not in this room")
         found = await self.lookup.by_ids(event_ids)

@@ -20,7 +20,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.storage import receipts
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
-from homeserver.storage.receipts import Receipt
+from homeserver.storage.receipts import UNKNOWN, Receipt
 
 READ, PRIVATE, FULLY_READ = "m.read", "m.read.private", "m.fully_read"
 RECEIPT_TYPES = (READ, PRIVATE, FULLY_READ)
@@ -50,9 +50,17 @@ class Receipts:
         journal.listen(self._hear)
 
     async def set(
-        self, user_id: UserId, room_id: RoomId, wanted: Mapping[str, EventId], thread_id: str | None = None
+        self,
+        user_id: UserId,
+        room_id: RoomId,
+        wanted: Mapping[str, EventId],
+        thread_id: str | None = None,
+        *,
+        ts: int | None = None,
     ) -> None:
         """Moves receipts of these kinds (type → event) forward; what would move back is left. One statement.
+
+        `ts` is when the user read (milliseconds since 1970), where another server knows it: else now.
 
         Raises Forbidden for who isn't in the room, NotFound for an event that isn't there to be seen, InvalidParam for
         a thread that the event isn't in.
@@ -63,6 +71,31 @@ class Receipts:
         if thread_id is not None:
             for stored in found.values():
                 await self._check_thread(stored, thread_id)
+        places = {event_id: stored.ordering or 0 for event_id, stored in found.items()}
+        await self._advance(user_id, room_id, wanted, places, thread_id or "", ts)
+
+    async def foretell(
+        self, user_id: UserId, room_id: RoomId, event_id: EventId, thread_id: str | None, *, ts: int | None
+    ) -> None:
+        """A public receipt of another server's user at an event that isn't here (yet): whoever knows it is shown it.
+
+        It gives way to any receipt at an event that is here. Left out for who isn't in the room.
+        """
+        room = await self._readable.rooms.get(room_id)
+        if room is None or room.presumed_membership(user_id) != "join":
+            return
+        if not await self._readable.lookup.by_ids([event_id]):
+            await self._advance(user_id, room_id, {READ: event_id}, {event_id: UNKNOWN}, thread_id or "", ts)
+
+    async def _advance(
+        self,
+        user_id: UserId,
+        room_id: RoomId,
+        wanted: Mapping[str, EventId],
+        places: Mapping[EventId, int],
+        thread_id: str,
+        ts: int | None,
+    ) -> None:
         first = await self._journal.open()
         entries: list[Entry] = []
         try:
@@ -73,10 +106,10 @@ class Receipts:
                         room_id=room_id,
                         user_id=user_id,
                         receipt_type=receipt_type,
-                        thread_id=thread_id or "",
+                        thread_id=thread_id,
                         event_id=event_id,
-                        event_ordering=found[event_id].ordering or 0,
-                        ts=self._clock.now_ms(),
+                        event_ordering=places[event_id],
+                        ts=self._clock.now_ms() if ts is None else ts,
                         position=first,
                     )
                     for receipt_type, event_id in wanted.items()

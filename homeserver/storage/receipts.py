@@ -10,6 +10,10 @@ from homeserver.storage.database import Database, Reader, Row
 
 # Threads in which one user keeps receipts of one kind in a room; the least recent ones go.
 THREADS_MAX = 1_000
+# The place of a receipt at an event that isn't here: before all that are.
+UNKNOWN = -(2**62)
+# So many of them, the newest, are shown to who comes to a room.
+UNKNOWN_SHOWN_MAX = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +31,7 @@ class Receipt:
 
 
 # Never backwards: a row changes only for a later place in the timeline.
-_SET = """
+_SET = f"""
     WITH written AS (
         INSERT INTO receipts (room_id, user_id, receipt_type, thread_id, event_id, event_ordering, ts, position)
         SELECT * FROM unnest(
@@ -37,6 +41,8 @@ _SET = """
             event_id = excluded.event_id, event_ordering = excluded.event_ordering,
             ts = excluded.ts, position = excluded.position
         WHERE receipts.event_ordering < excluded.event_ordering
+            OR (receipts.event_ordering = excluded.event_ordering AND excluded.event_ordering = {UNKNOWN}
+                AND receipts.event_id <> excluded.event_id)
         RETURNING room_id, user_id, receipt_type, thread_id
     ), dropped AS (
         DELETE FROM receipts old USING written new
@@ -73,10 +79,16 @@ _READ_ROOMS = """
     WHERE user_id = $1 AND position > $2 AND position <= $3 AND receipt_type <> 'm.fully_read'
 """
 _NEAR = f"""
-    SELECT {_COLUMNS} FROM unnest($1::text[], $2::bigint[]) AS wanted(id, place)
-    JOIN receipts ON room_id = wanted.id AND (event_ordering >= wanted.place OR user_id = $3)
-    WHERE receipt_type = 'm.read' OR (receipt_type = 'm.read.private' AND user_id = $3)
-    ORDER BY position
+    SELECT {_COLUMNS} FROM (
+        SELECT {_COLUMNS} FROM unnest($1::text[], $2::bigint[]) AS wanted(id, place)
+        JOIN receipts ON room_id = wanted.id AND (event_ordering >= wanted.place OR user_id = $3)
+        WHERE receipt_type = 'm.read' OR (receipt_type = 'm.read.private' AND user_id = $3)
+        UNION ALL
+        SELECT early.* FROM unnest($1::text[]) AS wanted(id), LATERAL (
+            SELECT {_COLUMNS} FROM receipts WHERE room_id = wanted.id AND event_ordering = {UNKNOWN}
+            ORDER BY position DESC LIMIT {UNKNOWN_SHOWN_MAX}
+        ) AS early
+    ) AS found ORDER BY position
 """
 _OWN = f"""
     SELECT {_COLUMNS} FROM receipts

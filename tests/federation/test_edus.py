@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from nacl.signing import SigningKey
 
+from homeserver.core.events import parse_pdu
 from tests.api.test_keys import device_keys, one_time
 from tests.federation.test_rooms import has, join
+from tests.kit.authority import Authority
+from tests.kit.peer import Peer, running_peer
+from tests.kit.peer_room import PeerRoom
 from tests.kit.server import Client, RunningServer
 from tests.kit.until import until
 
@@ -178,3 +184,79 @@ async def test_a_receipt_that_comes_first_waits(here: RunningServer, there: Runn
         return any(bob.user_id in content.get(event_id, {}).get("m.read", {}) for content in found)
 
     await until(read)
+
+
+@pytest.fixture
+async def peer(authority: Authority) -> AsyncIterator[Peer]:
+    async with running_peer(authority) as running:
+        yield running
+
+
+async def read_by(user: Client, room_id: str, reader: str) -> dict[str, Any]:
+    """Event id → `ts`, of what the reader has read as the user is shown."""
+    return {
+        event_id: by_kind["m.read"][reader]["ts"]
+        for content in await ephemeral(user, room_id, "m.receipt")
+        for event_id, by_kind in content.items()
+        if reader in by_kind.get("m.read", {})
+    }
+
+
+def receipt_of(room: PeerRoom, *event_ids: object, **data: Any) -> dict[str, Any]:
+    read = {room.eve: {"event_ids": list(event_ids), "data": {"ts": 1_436_451_550_453, **data}}}
+    return {"edu_type": "m.receipt", "content": {room.room_id: {"m.read": read}}}
+
+
+async def test_a_receipt_at_an_event_that_is_not_here(here: RunningServer, peer: Peer) -> None:
+    """T-F13: who knows the event is shown it, with its time; any receipt at an event that is here takes its place."""
+    alice, room = await here.user("alice"), PeerRoom(peer)
+    room.answer_joins(alice.user_id)
+    (await alice.post(f"/join/{{}}?via={peer.name}&server_name={peer.name}", room.room_id)).ok()
+    since = (await alice.sync())["next_batch"]
+    server = here.hansa.config.server_name
+    nonsense: list[Any] = ["", "x" * 256, "nul\0", 5, None, {}]
+    for wrong in nonsense:
+        await room.send(server, edus=[receipt_of(room, wrong)])
+    assert await read_by(alice, room.room_id, room.eve) == {}
+    await room.send(server, edus=[receipt_of(room, "$long_ago"), receipt_of(room, "$elsewhere", ts="x")])
+    assert set(await read_by(alice, room.room_id, room.eve)) == {"$elsewhere"}
+    await room.send(server, edus=[receipt_of(room, "$long_ago")])
+    assert await read_by(alice, room.room_id, room.eve) == {"$long_ago": 1_436_451_550_453}
+    told = (await alice.sync(since=since))["rooms"]["join"][room.room_id]["ephemeral"]["events"]
+    assert [list(event["content"]) for event in told if event["type"] == "m.receipt"] == [["$long_ago"]]
+    sent = next(body for method, path, body in peer.asked if method == "PUT" and "/send_join/" in path)
+    join_event = parse_pdu(room.version, sent)
+    said = room.make("m.room.message", {"msgtype": "m.text", "body": "said"}, prev=[join_event.event_id])
+    await room.send(server, said)
+
+    async def heard() -> bool:
+        return await has(alice, room.room_id, {"said"})
+
+    await until(heard, within_s=30)
+    await room.send(server, edus=[receipt_of(room, said.event_id)])
+    assert set(await read_by(alice, room.room_id, room.eve)) == {said.event_id}
+    await room.send(server, edus=[receipt_of(room, "$long_ago")])
+    assert set(await read_by(alice, room.room_id, room.eve)) == {said.event_id}
+
+
+async def test_a_receipt_that_overtakes_its_event_is_kept(here: RunningServer, peer: Peer) -> None:
+    """Its reader's last receipt stays until the event comes; then the new one counts."""
+    alice, room = await here.user("alice"), PeerRoom(peer)
+    room.answer_joins(alice.user_id)
+    (await alice.post(f"/join/{{}}?via={peer.name}&server_name={peer.name}", room.room_id)).ok()
+    sent = next(body for method, path, body in peer.asked if method == "PUT" and "/send_join/" in path)
+    room.take(parse_pdu(room.version, sent))
+    server = here.hansa.config.server_name
+    one, two = room.text("one"), room.text("two")
+    await room.send(server, one)
+    await until(lambda: has(alice, room.room_id, {"one"}), within_s=30)
+
+    async def reads(event_id: str) -> bool:
+        return set(await read_by(alice, room.room_id, room.eve)) == {event_id}
+
+    await room.send(server, edus=[receipt_of(room, one.event_id)])
+    await until(lambda: reads(one.event_id), within_s=30)
+    await room.send(server, edus=[receipt_of(room, two.event_id)])
+    assert await reads(one.event_id)
+    await room.send(server, two)
+    await until(lambda: reads(two.event_id), within_s=30)

@@ -289,6 +289,50 @@ async def test_a_state_is_not_guessed(here: RunningServer, peer: Peer) -> None:
     assert (await alice.get("/rooms/{}/state/m.room.topic", room.room_id)).ok()["topic"] == "changed"
 
 
+async def test_a_state_that_is_not_all_there_is_asked_for_once(here: RunningServer, peer: Peer) -> None:
+    """T-E7: an event whose auth chain has a hole is put off with all that follows it; nothing that cites the hole
+    becomes state. A later try asks nearer to the event."""
+    alice, room = await joined(here, peer)
+    names = [room.add("m.room.topic", {"topic": str(number)}, "") for number in range(3)]
+    withheld = room.make("m.room.member", {"membership": "join", "displayname": "withheld"}, room.eve)
+    levels = [room.state["m.room.create", ""].event_id, room.state["m.room.power_levels", ""].event_id]
+    last = room.make(
+        "m.room.member",
+        {"membership": "join", "displayname": "stands on it"},
+        room.eve,
+        prev=[withheld.event_id],
+        auth=[*levels, withheld.event_id],
+    )
+    room.take(last)
+    far, near, sent = room.text("far"), room.text("near"), room.text("sent")
+    told = [event.event_id for event in room.state.values()]
+    asked: list[str] = []
+
+    def state_ids(query: dict[str, str]) -> dict[str, Any]:
+        asked.append(query["event_id"])
+        return {"pdu_ids": told, "auth_chain_ids": [withheld.event_id]}
+
+    known = {str(event.event_id): event.pdu for event in (*names, last, far, near)}
+    peer.answers[V1 + "/get_missing_events"] = lambda body: {"events": [near.pdu]}
+    peer.answers[V1 + "/state_ids"] = state_ids
+    peer.answers[V1 + "/event/"] = lambda body: {"pdus": [known[peer.asked[-1][1].rsplit("/", 1)[1]]]}
+    await room.send(name_of(here), sent)
+
+    async def is_put_off() -> bool:
+        return bool(await here.db.fetchval("SELECT count(*) FROM staged_pdus WHERE tries = 1"))
+
+    await until(is_put_off, within_s=30)
+    assert set(asked) == {far.event_id}
+    assert await texts(alice, room.room_id) == []
+    assert (await alice.get("/rooms/{}/state/m.room.member/{}", room.room_id, room.eve)).ok() == {"membership": "join"}
+    await room.send(name_of(here), sent)  # takes it up again at once
+
+    async def is_asked_nearer() -> bool:
+        return near.event_id in asked
+
+    await until(is_asked_nearer, within_s=30)
+
+
 async def test_what_is_read_back_has_the_same_checks(here: RunningServer, peer: Peer) -> None:
     """T-A6: backfill too."""
     peer.answers[V1 + "/backfill"] = lambda sent: {"pdus": [*lies(past).values(), past.events[old].pdu]}

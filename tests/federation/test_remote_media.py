@@ -49,6 +49,26 @@ async def test_a_file_of_another_server_comes_once(here: RunningServer, there: R
     nothing.refused(404, "M_NOT_FOUND")
 
 
+@pytest.mark.parametrize(("access", "status"), [("open", 404), ("open_fetching", 200)])
+async def test_who_has_no_token_has_files_fetched_where_the_operator_wants_it(
+    there: RunningServer, postgres: PostgresForTests, authority: Authority, access: str, status: int
+) -> None:
+    """T-K2: `open` gives strangers this server's own files alone."""
+    alice = await there.user("alice")
+    data = picture(300, 200)
+    server_name, media_id = await upload(alice, data, "image/png")
+    toml = f'[media]\nlegacy_access = "{access}"'
+    async with postgres.fresh() as dsn, federated_server(dsn, authority, toml=toml) as server:
+        nobody, own = server.anonymous(), await upload(await server.user("bob"), data, "image/png")
+        assert (await nobody.get("/_matrix/media/v3/download/" + "/".join(own))).status == 200
+        found = await nobody.get(f"/_matrix/media/v3/download/{server_name}/{media_id}")
+        small = await nobody.get(
+            f"/_matrix/media/v3/thumbnail/{server_name}/{media_id}", width=32, height=32, method="crop"
+        )
+        assert (found.status, small.status) == (status, status)
+        assert status == 404 or found.body == data
+
+
 async def test_thumbnails_for_servers(here: RunningServer, there: RunningServer) -> None:
     alice = await there.user("alice")
     _, media_id = await upload(alice, picture(300, 200), "image/png")
