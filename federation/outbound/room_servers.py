@@ -42,6 +42,14 @@ class RoomServers:
             self._count(servers, written)
         return found
 
+    def newcomer(self, written: Written) -> ServerName | None:
+        """The server that came into the room by this event, `concerned` having taken it in."""
+        event = written.event
+        if event.type != "m.room.member" or event.membership != "join" or written.membership_before == "join":
+            return None
+        server = domain_of(event.state_key or "")
+        return server if self._get(written.room).users[server] == 1 else None
+
     def forget(self, room_id: RoomId) -> None:
         """For a room whose members changed otherwise than event by event."""
         self._rooms.pop(room_id, None)

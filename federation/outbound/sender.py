@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 import structlog
 
+from federation.outbound.catch_up import STICKY_MAX, StickyEvents
 from federation.outbound.deliveries import Deliveries
 from federation.outbound.destination import QueuedPdu
 from federation.outbound.room_servers import RoomServers
@@ -34,6 +35,9 @@ TOLD_MAX = 1_000
 class Sender:
     """Hears of events, finds out whom they are for, and keeps the cursors."""
 
+    # Of what sticks, a server that comes into a room is told what was said before. Set by the assembly.
+    sticky: StickyEvents | None = None
+
     def __init__(
         self, db: Database, journal: Journal, rooms: Rooms, deliveries: Deliveries, access: ServerAccess
     ) -> None:
@@ -47,6 +51,7 @@ class Sender:
         self._written = 0
         self._saved: dict[ServerName, int] = {}
         self._told: dict[EventId, None] = {}
+        self._newcomers: list[tuple[ServerName, int, int]] = []
 
     async def start(self) -> None:
         """Takes up what was not sent when the process ended. Call it before anybody can write; then `hear`."""
@@ -120,6 +125,7 @@ class Sender:
 
     async def flush(self) -> None:
         """Writes the cursor, and the rows of those whose lag has changed, in one transaction."""
+        await self._greet()
         heard, lagging = self._heard, self._deliveries.lagging()
         changed = {name: position for name, position in lagging.items() if self._saved.get(name) != position}
         over = [name for name in self._saved if name not in lagging]
@@ -135,10 +141,21 @@ class Sender:
 
     def _event(self, position: int, written: Written) -> None:
         concerned = self.servers.concerned(written)
+        newcomer = self.servers.newcomer(written)
+        if newcomer is not None and self.sticky is not None and self.sticky.has_some(written.event.room_id):
+            self._newcomers.append((newcomer, written.stored.room_nid, position))
         is_told = written.is_entry or written.event.event_id in self._told
         is_ours = domain_of(written.event.sender) == self._access.own and not is_told
         if is_ours and written.stored.is_shown:
             self._enqueue(written.stored, position, concerned)
+
+    async def _greet(self) -> None:
+        """Sends those who have just come into a room what of our users' events still sticks there."""
+        newcomers, self._newcomers = self._newcomers, []
+        for server, room_nid, position in newcomers:
+            if self.sticky is not None:
+                for stored in await self.sticky.sent_by(self._access.own, [room_nid], STICKY_MAX):
+                    self._enqueue(stored, position, {server})
 
     def _enqueue(self, stored: StoredEvent, position: int, servers: set[ServerName]) -> None:
         others = self.allowed(servers)
@@ -150,4 +167,7 @@ class Sender:
         own = [stored for stored in found if domain_of(stored.event.sender) == self._access.own and stored.is_shown]
         rooms = await self._rooms.get_many({stored.event.room_id for stored in own})
         members = {domain_of(s.event.state_key or "") for s in own if s.event.type == "m.room.member"}
+        if self.sticky is not None:
+            joins = [s.event for s in found if s.event.type == "m.room.member" and s.event.membership == "join"]
+            members |= {domain_of(e.state_key or "") for e in joins if self.sticky.has_some(e.room_id)}
         return self.allowed(members.union(*(self.servers.of(room) for room in rooms.values())))

@@ -27,7 +27,7 @@ _UPSERT = """
 """
 _DELETE = "DELETE FROM lagging_servers WHERE server_name = ANY($1::text[])"
 # Newest first. Who has left gets what happened up to then: above all that it was made to leave. Who has come since
-# gets nothing from before.
+# gets nothing from before but what sticks, and so is told of the room even if nothing came after it did.
 _MISSED = """
     SELECT m.room_nid, m.after, m.upto FROM (
         SELECT room_nid,
@@ -40,7 +40,7 @@ _MISSED = """
     ) AS m
     CROSS JOIN LATERAL (
         SELECT ordering FROM events
-        WHERE room_nid = m.room_nid AND ordering > m.after AND ordering <= m.upto ORDER BY ordering DESC LIMIT 1
+        WHERE room_nid = m.room_nid AND ordering >= m.after AND ordering <= m.upto ORDER BY ordering DESC LIMIT 1
     ) AS newest
     ORDER BY newest.ordering DESC LIMIT $4
 """

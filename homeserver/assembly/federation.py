@@ -105,12 +105,13 @@ def build_federation(base: Base) -> FederationParts:
 def build_outbound(base: Base, parts: FederationParts, rooms: RoomParts, live: LiveParts) -> OutboundParts:
     world, name = base.world, base.server_name
     sources = Sources(
-        missed=CatchUp(world.db, rooms.store, name),
+        missed=CatchUp(world.db, rooms.store, name, rooms.sticky),
         messages=DeviceMessages(world.db),
         updates=DeviceUpdates(world.db, name),
     )
     deliveries = Deliveries(parts.client, parts.reachability, sources, world.clock, base.tasks)
     sender = Sender(world.db, rooms.journal, rooms.rooms, deliveries, parts.access)
+    sender.sticky = rooms.sticky
     base.metrics.watch_federation(
         lambda: {
             "lagging": len(deliveries.lagging()),

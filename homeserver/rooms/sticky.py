@@ -128,12 +128,15 @@ class StickyEvents:
         stored = await self._events.by_nids([one.event_nid for one in placed])
         return [Sticking(one.place, found) for one in placed if (found := _still(stored.get(one.event_nid)))], told
 
-    async def sent_by(self, server: ServerName, rooms: Collection[Room], limit: int) -> list[StoredEvent]:
+    def has_some(self, room_id: RoomId) -> bool:
+        """Whether a room has any. From memory."""
+        return room_id in self._newest
+
+    async def sent_by(self, server: ServerName, room_nids: Collection[int], limit: int) -> list[StoredEvent]:
         """What users of a server sent to these rooms that hasn't ended, oldest first; at most `limit`."""
-        nids = {room.nid for room in rooms if room.room_id in self._newest}
-        if not nids:
+        if not self._newest or not room_nids:
             return []
-        placed = await sticky_events.of_server(self._db, nids, server, self._clock.now_ms(), limit)
+        placed = await sticky_events.of_server(self._db, room_nids, server, self._clock.now_ms(), limit)
         stored = await self._events.by_nids([one.event_nid for one in placed])
         return [found for one in placed if (found := _still(stored.get(one.event_nid)))]
 
