@@ -10,8 +10,8 @@ import orjson
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import InvalidParam, LimitExceeded, NotFound, TooLarge
-from homeserver.core.identifiers import RoomId, UserId
-from homeserver.journal.journal import Journal
+from homeserver.core.identifiers import DeviceId, RoomId, UserId
+from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.storage import account_data
 from homeserver.storage.database import Database, Tx
 
@@ -20,6 +20,7 @@ ACCOUNT_BYTES_MAX = 16 * 1024 * 1024
 TYPE_BYTES_MAX = 255
 ENTRIES_MAX = 20_000
 TAGS = "m.tag"
+_OF_DEVICES = tuple(prefix + "local_notification_settings." for prefix in ("m.", "org.matrix.msc3890."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,13 @@ class AccountData:
                 await self._check_room_for(write.tx, user_id, len(data) - len(before or b""), is_new=before is None)
             await account_data.upsert(write.tx, user_id, room_id or "", kind, data, write.position)
             datum = AccountDatum(room_id, kind, content, write.position)
+            write.publish("account_data", user_ids=[user_id], payload=datum)
+
+    async def devices_deleted(self, write: JournalWrite, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
+        """Deletes what clients keep about single devices: whether these are silent (MSC3890)."""
+        kinds = [prefix + device_id for device_id in device_ids for prefix in _OF_DEVICES]
+        for kind in await account_data.empty(write.tx, user_id, kinds, write.position):
+            datum = AccountDatum(None, kind, {}, write.position)
             write.publish("account_data", user_ids=[user_id], payload=datum)
 
     async def _check_room_for(self, tx: Tx, user_id: UserId, more_bytes: int, *, is_new: bool) -> None:

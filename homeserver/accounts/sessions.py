@@ -73,6 +73,8 @@ class Sessions:
         self.observers: list[DeviceObserver] = []
         # Called when the devices of a user are others, in the transaction that changes them.
         self.followers: list[Callable[[JournalWrite, UserId], Awaitable[None]]] = []
+        # Called for devices that are deleted, in that transaction.
+        self.endings: list[Callable[[JournalWrite, UserId, Sequence[DeviceId]], Awaitable[None]]] = []
         self._holders: OrderedDict[bytes, tuple[Holder, Caller]] = OrderedDict()
         self._ended = 0
         self._sightings: dict[tuple[UserId, DeviceId], Sighting] = {}
@@ -247,6 +249,8 @@ class Sessions:
         await devices.delete(write.tx, user_id, device_ids)
         for observer in self.observers:
             await observer.devices_deleted(write.tx, user_id, device_ids)
+        for ending in self.endings:
+            await ending(write, user_id, device_ids)
         await self.devices_changed(write, user_id)
 
     async def devices_changed(self, write: JournalWrite, user_id: UserId) -> None:

@@ -43,6 +43,8 @@ def build_accounts(base: Base, parts: RoomParts, users: Users, passwords: Passwo
     )
     uia_s = chosen.user_interactive_auth_lifetime_s
     sessions = Sessions(db, parts.journal, world.clock, world.randomness, times)
+    account_data = AccountData(db, parts.journal)
+    sessions.endings.append(account_data.devices_deleted)
     return AccountParts(
         users=users,
         passwords=passwords,
@@ -50,7 +52,7 @@ def build_accounts(base: Base, parts: RoomParts, users: Users, passwords: Passwo
         uia=Uia(users, base.limiter, world.clock, world.randomness, lifetime_s=uia_s),
         resets=CrossSigningResets(world.clock),
         profiles=Profiles(db, parts.journal, parts.rooms, parts.submission, base.tasks),
-        account_data=AccountData(db, parts.journal),
+        account_data=account_data,
         filters=Filters(db),
         deactivation=Deactivation(db, users, sessions, parts.rooms, parts.submission),
     )

@@ -14,6 +14,7 @@ _NOT_YOURS = "this is somebody else's account data"
 _USER = ("/_matrix/client/v3/user/{user_id}", "/_matrix/client/r0/user/{user_id}")
 # Set by endpoints of their own.
 _ELSEWHERE = frozenset({"m.fully_read", "m.push_rules"})
+_MSC3391 = "/_matrix/client/unstable/org.matrix.msc3391/user/{user_id}"
 TAGS_MAX = 200
 TAG_BYTES_MAX = 255
 
@@ -48,6 +49,27 @@ class AccountDataEndpoints:
         _check_settable(kind)
         await self._account_data.put(user_id, None, kind, body)
         return {}
+
+    @endpoint(
+        "DELETE",
+        _MSC3391 + "/account_data/{kind}",
+        access=Access.GUEST,
+        spec="client-server-api/#client-config",
+        limit="account_data",
+    )
+    async def delete(self, caller: Caller, user_id: UserId, kind: str) -> Json:
+        """As setting it to {} (MSC3391): gone from first syncs, and told once more to those that go on."""
+        return await self.put(caller, user_id, kind, {})
+
+    @endpoint(
+        "DELETE",
+        _MSC3391 + "/rooms/{room_id}/account_data/{kind}",
+        access=Access.GUEST,
+        spec="client-server-api/#client-config",
+        limit="account_data",
+    )
+    async def delete_of_room(self, caller: Caller, user_id: UserId, room_id: RoomId, kind: str) -> Json:
+        return await self.put_of_room(caller, user_id, room_id, kind, {})
 
     @endpoint(
         "GET",

@@ -122,8 +122,9 @@ class Search:
             answer["org.hansa.partial"] = True
         if page.encrypted_rooms:
             answer["org.hansa.encrypted_rooms"] = page.encrypted_rooms
-        if page.next is not None:
-            answer["next_batch"] = page.next.token()
+        following = _following(page, request)
+        if following is not None:
+            answer["next_batch"] = following.token()
         if criteria.groupings.group_by:
             answer["groups"] = _groups(page, [group.key for group in criteria.groupings.group_by], request)
         if criteria.include_state:
@@ -184,6 +185,13 @@ class Search:
                 continue
             states[room_id] = await self._views.events(state, viewer)
         return states
+
+
+def _following(page: SearchPage, request: SearchRequest) -> Place | None:
+    """Where the next page begins. A full one has a token though it may be the last: clients page by full pages."""
+    if page.next is not None or not page.found or len(page.found) < request.limit:
+        return page.next
+    return Place(page.upto, page.found[-1].cursor, request.place.group if request.place is not None else None)
 
 
 def _request(criteria: RoomEventsCriteria, next_batch: str | None) -> SearchRequest:

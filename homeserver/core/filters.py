@@ -59,6 +59,9 @@ class RoomEventFilter:
     unread_thread_notifications: bool = False
     related_by_senders: frozenset[str] | None = None
     related_by_rel_types: frozenset[str] | None = None
+    # How the event itself relates to another (MSC3874).
+    rel_types: frozenset[str] | None = None
+    not_rel_types: frozenset[str] = frozenset()
 
     def limited(self, default: int = LIMIT_DEFAULT, most: int = LIMIT_MAX) -> int:
         """How many events to return at most."""
@@ -144,6 +147,8 @@ def parse_event_filter(value: object, name: str = "filter") -> RoomEventFilter:
         unread_thread_notifications=_flag(found, "unread_thread_notifications") or False,
         related_by_senders=_names(found, "related_by_senders", "@"),
         related_by_rel_types=_names(found, "related_by_rel_types", ""),
+        rel_types=_names(found, "org.matrix.msc3874.rel_types", ""),
+        not_rel_types=_names(found, "org.matrix.msc3874.not_rel_types", "") or frozenset(),
     )
 
 
@@ -262,11 +267,21 @@ def compile_event_filter(wanted: RoomEventFilter) -> EventPredicate | None:
     if wanted.contains_url is not None:
         contains_url = wanted.contains_url
         checks.append(lambda event: isinstance(event.content.get("url"), str) is contains_url)
+    rel_types = _membership(wanted.rel_types, wanted.not_rel_types)
+    if rel_types is not None:
+        checks.append(lambda event: rel_types(_rel_type(event)))
     if not checks:
         return None
     if len(checks) == 1:
         return checks[0]
     return lambda event: all(check(event) for check in checks)
+
+
+def _rel_type(event: EventLike) -> str:
+    """How an event says that it relates to another; empty where it doesn't."""
+    relates_to = event.content.get("m.relates_to")
+    rel_type = relates_to.get("rel_type") if isinstance(relates_to, dict) else None
+    return rel_type if isinstance(rel_type, str) else ""
 
 
 def compile_room_filter(wanted: RoomFilter | RoomEventFilter) -> Callable[[str], bool] | None:

@@ -106,12 +106,19 @@ def _default(kind: str, name: str, conditions: Sequence[dict[str, Any]], *action
     )
 
 
+def _poll(kind: str, name: str, conditions: Sequence[dict[str, Any]], *actions: Any) -> Rule:
+    """A rule about polls (MSC3930), under the unstable name that clients look for."""
+    return replace(_default(kind, name, conditions, *actions), rule_id=".org.matrix.msc3930.rule." + name)
+
+
 def _sound(value: str) -> Mapping[str, Any]:
     return {"set_tweak": "sound", "value": value}
 
 
 _HIGHLIGHT: Mapping[str, Any] = {"set_tweak": "highlight"}
 _TWO_MEMBERS: dict[str, Any] = {"kind": "room_member_count", "is": "2"}
+_POLL_START = _match("type", "org.matrix.msc3381.poll.start")
+_POLL_END = _match("type", "org.matrix.msc3381.poll.end")
 
 # spec: client-server-api/#predefined-rules, in its order, which is the order of their priority.
 _MASTER = _default("override", "master", [], enabled=False)
@@ -157,6 +164,7 @@ _DEFAULT_OVERRIDES = (
         "suppress_edits",
         [{"kind": "event_property_is", "key": r"content.m\.relates_to.rel_type", "value": "m.replace"}],
     ),
+    _poll("override", "poll_response", [_match("type", "org.matrix.msc3381.poll.response")]),
 )
 _DEFAULT_UNDERRIDES = (
     _default("underride", "call", [_match("type", "m.call.invite")], "notify", _sound("ring")),
@@ -172,6 +180,10 @@ _DEFAULT_UNDERRIDES = (
     ),
     _default("underride", "message", [_match("type", "m.room.message")], "notify"),
     _default("underride", "encrypted", [_match("type", "m.room.encrypted")], "notify"),
+    _poll("underride", "poll_start_one_to_one", [_TWO_MEMBERS, _POLL_START], "notify", _sound("default")),
+    _poll("underride", "poll_start", [_POLL_START], "notify"),
+    _poll("underride", "poll_end_one_to_one", [_TWO_MEMBERS, _POLL_END], "notify", _sound("default")),
+    _poll("underride", "poll_end", [_POLL_END], "notify"),
 )
 _DEFAULTS: Mapping[tuple[str, str], Rule] = MappingProxyType(
     {(rule.kind, rule.rule_id): rule for rule in (_MASTER, *_DEFAULT_OVERRIDES, *_DEFAULT_UNDERRIDES)}

@@ -35,6 +35,10 @@ _OF_ROOMS = """
 _OF_TYPE = """
     SELECT room_id, type, content, position FROM account_data WHERE user_id = $1 AND type = $2 AND room_id <> ''
 """
+_EMPTY = """
+    UPDATE account_data SET content = '{}', position = $3
+    WHERE user_id = $1 AND room_id = '' AND type = ANY($2::text[]) AND content <> '{}' RETURNING type
+"""
 _KEPT = """
     SELECT count(*) AS entries, coalesce(sum(octet_length(content)), 0) AS size FROM account_data WHERE user_id = $1
 """
@@ -58,6 +62,11 @@ async def locked(tx: Tx, user_id: UserId, room_id: str, kind: str) -> bytes | No
     """The same, held against others who would change it."""
     content: bytes | None = await tx.fetchval(_LOCKED, user_id, room_id, kind)
     return content
+
+
+async def empty(tx: Tx, user_id: UserId, kinds: Collection[str], position: int) -> list[str]:
+    """Deletes entries of the account, as far as they are there: which these were."""
+    return [row["type"] for row in await tx.fetch(_EMPTY, user_id, list(kinds), position)]
 
 
 async def changes(db: Reader, user_id: UserId, since: int, upto: int) -> list[AccountDataRow]:

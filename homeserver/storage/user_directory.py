@@ -61,6 +61,7 @@ _SEARCH = """
                 OR EXISTS (
                     SELECT FROM memberships mine
                     WHERE mine.room_nid = theirs.room_nid AND mine.user_id = $1 AND mine.membership = 'join'
+                        AND d.user_id <> $1
                 )
             )
         )
@@ -108,7 +109,7 @@ async def open_rooms(db: Reader, room_nids: Collection[int]) -> set[int]:
 
 
 async def search(db: Reader, viewer: UserId, terms: Sequence[str], limit: int) -> list[Found]:
-    """Whom the viewer may see and each term begins a word of, best first. One range of the index for each term."""
+    """Whom the viewer may see and each term begins a word of, best first. One range of the index a term."""
     rows = await db.fetch(_SEARCH, viewer, list(terms), [term + _LAST for term in terms], limit)
     return [_found(row) for row in rows]
 

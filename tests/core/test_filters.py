@@ -35,6 +35,9 @@ class Sent:
     content: dict[str, Any] = field(default_factory=dict)
 
 
+IN_THREAD = Sent(content={"m.relates_to": {"rel_type": "m.thread", "event_id": "$e"}})
+ODDLY_RELATED = Sent(content={"m.relates_to": {"rel_type": ["m.thread"]}})
+REL_TYPES, NOT_REL_TYPES = "org.matrix.msc3874.rel_types", "org.matrix.msc3874.not_rel_types"
 WITH_URL = Sent(content={"url": "mxc://x/y"})
 
 MATCHES: list[tuple[dict[str, Any], Sent, bool]] = [
@@ -60,6 +63,15 @@ MATCHES: list[tuple[dict[str, Any], Sent, bool]] = [
     ({"rooms": []}, Sent(), False),
     ({"rooms": ["!r:x"], "not_rooms": ["!r:x"]}, Sent(), False),
     ({"not_rooms": ["!r:x"]}, Sent(), False),
+    ({REL_TYPES: ["m.thread"]}, IN_THREAD, True),
+    ({REL_TYPES: ["m.reference", "m.thread"]}, IN_THREAD, True),
+    ({REL_TYPES: ["m.reference"]}, IN_THREAD, False),
+    ({REL_TYPES: ["m.thread"]}, Sent(), False),
+    ({REL_TYPES: ["m.thread"]}, ODDLY_RELATED, False),
+    ({NOT_REL_TYPES: ["m.thread"]}, IN_THREAD, False),
+    ({NOT_REL_TYPES: ["m.thread"]}, Sent(), True),
+    ({NOT_REL_TYPES: ["m.thread"]}, ODDLY_RELATED, True),
+    ({REL_TYPES: ["m.thread"], NOT_REL_TYPES: ["m.thread"]}, IN_THREAD, False),
     ({"contains_url": True}, Sent(), False),
     ({"contains_url": True}, WITH_URL, True),
     ({"contains_url": False}, WITH_URL, False),

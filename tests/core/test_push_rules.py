@@ -154,6 +154,23 @@ DEFAULTS: list[tuple[str, EventView, dict[str, Any], str | None, tuple[bool, boo
         "encrypted_room_one_to_one",
         SOUND,
     ),
+    ("poll", message({}, type="org.matrix.msc3381.poll.start"), {}, "poll_start", PLAIN),
+    (
+        "poll of two",
+        message({}, type="org.matrix.msc3381.poll.start"),
+        {"member_count": 2},
+        "poll_start_one_to_one",
+        SOUND,
+    ),
+    ("vote", message({}, type="org.matrix.msc3381.poll.response"), {"member_count": 2}, "poll_response", SILENT),
+    ("poll's end", message({}, type="org.matrix.msc3381.poll.end"), {}, "poll_end", PLAIN),
+    (
+        "poll's end of two",
+        message({}, type="org.matrix.msc3381.poll.end"),
+        {"member_count": 2},
+        "poll_end_one_to_one",
+        SOUND,
+    ),
     ("topic", message({"topic": "x"}, type="m.room.topic", state_key=""), {}, None, SILENT),
 ]
 
@@ -170,19 +187,22 @@ def test_defaults(
     edits: PushEdits,
 ) -> None:
     actions = decide(event, edits, **recipient)
-    assert (actions and actions.rule_id) == (rule and ".m.rule." + rule)
+    prefix = ".org.matrix.msc3930.rule." if rule is not None and rule.startswith("poll") else ".m.rule."
+    assert (actions and actions.rule_id) == (rule and prefix + rule)
     assert classify(actions) == outcome
 
 
 def test_defaults_are_shown_in_their_order_with_the_owners_id() -> None:
     shown = ruleset_json(NO_EDITS, ME)
-    assert {kind: [rule["rule_id"].removeprefix(".m.rule.") for rule in rules] for kind, rules in shown.items()} == {
+    names = {kind: [rule["rule_id"].rpartition(".rule.")[2] for rule in rules] for kind, rules in shown.items()}
+    assert names == {
         "override": "master suppress_notices invite_for_me member_event is_user_mention is_room_mention tombstone "
-        "reaction room.server_acl suppress_edits".split(),
+        "reaction room.server_acl suppress_edits poll_response".split(),
         "content": [],
         "room": [],
         "sender": [],
-        "underride": "call encrypted_room_one_to_one room_one_to_one message encrypted".split(),
+        "underride": "call encrypted_room_one_to_one room_one_to_one message encrypted "
+        "poll_start_one_to_one poll_start poll_end_one_to_one poll_end".split(),
     }
     assert shown["override"][0] == {
         "rule_id": ".m.rule.master",
