@@ -8,8 +8,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, Generic, Self, TypeVar, overload
+
+import msgspec
 
 from admin.spam.conditions import is_counted
 from admin.spam.rates import Places, Recent, Windows
@@ -17,6 +18,7 @@ from admin.spam.rules import Lists
 from admin.spam.text import domain_of_link, fingerprint, folded, language_guess, links_in, mentions_in
 from homeserver.core.identifiers import domain_of, localpart_of
 
+Made = TypeVar("Made")
 LONG_AGO_S = 86_400 * 365 * 10
 FRESH_S = 3_600
 _TEXT_KEYS = ("body", "formatted_body", "name", "topic", "reason", "displayname")
@@ -24,8 +26,7 @@ _MEDIA_KEYS = ("url", "avatar_url")
 _MEDIA_MAX = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class Happening(msgspec.Struct, frozen=True, kw_only=True):
     """Something that rules look at, before anything is made of it. Times in seconds."""
 
     hook: str
@@ -41,8 +42,7 @@ class Happening:
     hash: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sender:
+class Sender(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of who did it. `age_s` of the account, for others since they were first seen."""
 
     local: bool
@@ -114,6 +114,26 @@ class Rates:
                 return self._recent.add(fingerprint(reading.text), now)
 
 
+class made_once(Generic[Made]):
+    """A property that is made when it is first asked for, and kept. Without the lock that the library's has."""
+
+    def __init__(self, make: Callable[[Any], Made]) -> None:
+        self._make = make
+        self._name = make.__name__
+
+    @overload
+    def __get__(self, one: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, one: object, owner: type) -> Made: ...
+
+    def __get__(self, one: object | None, owner: type) -> Self | Made:
+        if one is None:
+            return self
+        made = one.__dict__[self._name] = self._make(one)
+        return made
+
+
 class Reading:
     """What happened, as conditions ask for it: each value is made when it is first asked for, and once.
 
@@ -157,40 +177,40 @@ class Reading:
         """A string of the content; empty where there is none."""
         return _string(self.content, key)
 
-    @cached_property
+    @made_once
     def raw(self) -> str:
         return _text(self.content)
 
-    @cached_property
+    @made_once
     def text(self) -> str:
         return folded(self.raw)
 
-    @cached_property
+    @made_once
     def code(self) -> int:
         """Stands for the text in counts; 0 for one too short to compare."""
         return zlib.crc32(self.text.encode()) if len(self.text) >= 8 else 0
 
-    @cached_property
+    @made_once
     def links(self) -> list[str]:
         return links_in(self.raw) + _formatted_links(self.content)
 
-    @cached_property
+    @made_once
     def domains(self) -> list[str]:
         return list(dict.fromkeys(name for link in self.links if (name := domain_of_link(link))))
 
-    @cached_property
+    @made_once
     def media(self) -> list[str]:
         return _media(self.content)
 
-    @cached_property
+    @made_once
     def info(self) -> Mapping[str, Any]:
         return _object(self.content, "info")
 
-    @cached_property
+    @made_once
     def relates(self) -> Mapping[str, Any]:
         return _object(self.content, "m.relates_to")
 
-    @cached_property
+    @made_once
     def lists(self) -> list[str]:
         known, what = self._lists, self.what
         found = known.of_text(self.text) | known.of("domains", self.domains)
@@ -245,10 +265,17 @@ def _object(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _text(content: Mapping[str, Any]) -> str:
+    found = _texts_of(content)
     replaced = content.get("m.new_content")
-    parts = [content, replaced] if isinstance(replaced, dict) else [content]
-    found = [part[key] for part in parts for key in _TEXT_KEYS if isinstance(part.get(key), str)]
+    if isinstance(replaced, dict):
+        found += _texts_of(replaced)
+    if len(found) == 1:
+        return _clean(found[0][:8_192])
     return _clean("\n".join(dict.fromkeys(found))[:8_192])
+
+
+def _texts_of(part: Mapping[str, Any]) -> list[str]:
+    return [value for key in _TEXT_KEYS if isinstance(value := part.get(key), str)]
 
 
 def _formatted_links(content: Mapping[str, Any]) -> list[str]:

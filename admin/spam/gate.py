@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import orjson
 
 from admin.spam import storage
@@ -83,7 +84,7 @@ class SpamGate:
         await self._deny(verdict, draft, room_id)
         if masks := verdict.of_kind("mask"):
             draft = replace(draft, content=masked(draft.content, [act.action.pattern for act in masks]))
-        self._follow(verdict, replace(what, content=draft.content))
+        self._follow(verdict, msgspec.structs.replace(what, content=draft.content))
         return draft
 
     # --- events of others
@@ -110,7 +111,7 @@ class SpamGate:
                 found.append(None)
                 continue
             what = self._happening(hook, event.type, event.sender, event.state_key, event.content, room_id)
-            what = replace(what, event_id=event.event_id)
+            what = msgspec.structs.replace(what, event_id=event.event_id)
             verdict = await self._engine.judge(what, await self._engine.around.room(room_id))
             denial = verdict.denial
             self._follow(verdict, what)

@@ -39,7 +39,7 @@ def folded(text: str) -> str:
     """
     text = text[:TEXT_CHARS_MAX]
     if text.isascii():
-        return _SPACES.sub(" ", text.lower()).strip()
+        return " ".join(text.lower().split())
     plain = unicodedata.normalize("NFKC", text).casefold()
     plain = _INVISIBLE.sub("", unicodedata.normalize("NFKD", plain)).translate(_LOOKS_LIKE)
     return _SPACES.sub(" ", unicodedata.normalize("NFC", plain)).strip()

@@ -11,7 +11,7 @@ import msgspec
 
 from admin.spam.engine import seen_by
 from admin.spam.facts import Happening, Place, Rates, Reading, Sender
-from admin.spam.rules import Lists, Rule, RuleSet
+from admin.spam.rules import HOOKS, Lists, Rule, RuleSet
 
 SAMPLES_MAX = 20
 GROUPS_MAX = 50
@@ -77,23 +77,22 @@ class Trial:
         self._rule = rule
         self._tried = RuleSet([rule])
         self._others = RuleSet([other for other in others if other.id != rule.id])
+        self._tries = frozenset(hook for hook in HOOKS if self._tried.has(hook))
+        self._counted = {hook: self._others.counted(hook) for hook in HOOKS}
+        self.wanted = frozenset(hook for hook in HOOKS if hook in self._tries or self._counted[hook])
         self._lists = lists
         self._rates = Rates()
         self.tally = Tally()
 
-    def wants(self, hook: str) -> bool:
-        """Whether anything looks at this, or counts it."""
-        return self._tried.has(hook) or bool(self._others.counted(hook))
-
     def take(self, what: Happening, sender: Sender, place: Place) -> bool:
-        """Whether the rule hits."""
+        """Whether the rule hits. What isn't `wanted` changes nothing."""
         hook = what.hook
-        if not self.wants(hook):
+        if hook not in self.wanted:
             return False
         reading = Reading(what, sender, place, self._lists, self._rates)
-        for group, name in self._others.counted(hook):
+        for group, name in self._counted[hook]:
             reading.value(group, name)
-        if not self._tried.has(hook):
+        if hook not in self._tries:
             return False
         found = self._tried.judge(hook, reading)
         self.tally.looked_at += 1
