@@ -69,7 +69,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     committer.refused = base.complaints
     writer = RoomWriter(rooms, steps, committer, journal, base.tasks)
     graphs = AuthGraphs(db)
-    arrivals = Arrivals(ArrivalReads(db, rooms, store, numbers, Forks(rooms, store, numbers, graphs)))
+    arrivals = Arrivals(ArrivalReads(db, rooms, store, numbers, Forks(store, numbers, graphs)))
     writes = WriteParts(db=db, journal=journal, writer=writer, committer=committer, arrivals=arrivals)
     gate = ReadGate(db, store, numbers, users, journal)
     history = History(db, rooms, store, gate)

@@ -17,12 +17,14 @@ from homeserver.core.errors import MissingEvents, RuleBroken
 from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import EventId, UserId
 from homeserver.core.room import Head, RoomHead
+from homeserver.core.state_resolution import may_take_away
 from homeserver.rooms.building import Built, Written, may_redact
 from homeserver.rooms.committer import Arrived, Batch
 from homeserver.rooms.event_store import EventStore
-from homeserver.rooms.forks import Forks, Pending, differing_keys
+from homeserver.rooms.forks import Forks, Meetings, Pending
 from homeserver.rooms.residents import USUAL_KEYS, Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.rooms.tips import Accepted, Tip, joined_tips
 from homeserver.storage import forks as fork_tables
 from homeserver.storage.database import Database
 from homeserver.storage.events import REJECTED, SOFT_FAILED, NewEvent, StoredEvent
@@ -30,7 +32,7 @@ from homeserver.storage.forks import Gap, Jump
 from homeserver.storage.memberships import MembershipRow
 from homeserver.storage.relations import row_of
 from homeserver.storage.rooms import Heads
-from homeserver.storage.states import UNSET, Line, StateMap, applied
+from homeserver.storage.states import UNSET, Line, StateMap, applied, differing_keys
 
 # The event's own number, and one each for the states that branches become before it and after it.
 POSITIONS_EACH = 3
@@ -113,16 +115,6 @@ class Arrivals:
         return self._reads
 
 
-@dataclass(slots=True)
-class Tip:
-    """A forward extremity."""
-
-    head: Head
-    nid: int
-    depth: int
-    state_nid: int
-
-
 class Work:
     """Follows one room from arrival to arrival."""
 
@@ -139,7 +131,8 @@ class Work:
         self._newest = room.newest
         self._tips: dict[EventId, Tip] = {}
         self._events: dict[EventId, StoredEvent] = {}
-        self._pending: dict[int, Pending] = {}
+        self._meetings = Meetings(room.nid, room.version)
+        self._pending = self._meetings.pending
         self._key_nids: dict[StateKey, int] = {}
         self._gaps: set[EventId] = set()
         self._batch = Batch(arrived=Arrived(room_nid=room.nid))
@@ -150,6 +143,10 @@ class Work:
         self._promoted: list[int] = []
         self._changes: dict[int, int] = {}
         self._told: list[int] = []
+        # Whether the forward extremities have moved on and the current state has not.
+        self._is_behind = False
+        self._last: Accepted | None = None
+        self._jumps: dict[tuple[int, int], int] = {}
 
     @property
     def _arrived(self) -> Arrived:
@@ -211,6 +208,9 @@ class Work:
             return Fate.REJECTED, refusal
         if before.nid != self._line.nid:
             refusal = await self._broken_rule(arrival.event, self._line)
+            if refusal is not None and self._is_behind:
+                await self._catch_up()
+                refusal = await self._broken_rule(arrival.event, self._line)
         refusal = refusal or arrival.unwelcome
         return Fate.SOFT_FAILED if refusal else Fate.ACCEPTED, refusal
 
@@ -222,6 +222,7 @@ class Work:
         if not prevs or any(prev is None or not prev.has_place for prev in prevs):
             return None
         if set(arrival.event.prev_event_ids) == set(self._tips):
+            await self._catch_up()
             return self._line
         state_nids = {prev.state_after for prev in prevs if prev is not None}
         return await self._met([nid for nid in state_nids if nid is not None])
@@ -254,30 +255,32 @@ class Work:
 
     async def _met(self, state_nids: Collection[int]) -> Line:
         """The state that these states become together."""
+        forks = self._reads.forks
+        known = forks.met(state_nids)
+        if known is not None:
+            return self._lines.setdefault(known.nid, known)
         lines = await self._lines_of(state_nids)
         if len(lines) == 1:
             return lines[0]
-        resolved = await self._reads.forks.resolve(self._room.nid, self._room.version, lines, self._pending)
-        if not resolved.changes:
-            return resolved.base
-        state = applied(await self._map(resolved.base), resolved.changes)
-        for line in lines[1:]:
-            if await self._map(line) == state:
-                return line
-        line = resolved.base.next(self._number(), resolved.changes)
-        self._keep(line, state)
+        home = self._room.line
+        resolved = await forks.resolve(self._meetings, lines, home, await self._map(home))
+        line = resolved.same
+        if line is None:
+            line = resolved.base.next(self._number(), resolved.changes)
+            self._keep(line, applied(await self._map(resolved.base), resolved.changes))
+        forks.remember(state_nids, line)
         return line
 
     async def _lines_of(self, state_nids: Collection[int]) -> list[Line]:
         missing = [nid for nid in state_nids if nid not in self._lines]
         if missing:
-            self._lines.update(await self._reads.rooms.lines(missing))
+            self._lines.update(await self._reads.rooms.lines(missing, [self._line, self._room.line]))
         return [self._lines[nid] for nid in state_nids]
 
     async def _map(self, line: Line) -> StateMap:
         known = self._maps.get(line.nid)
         if known is None:
-            known = self._maps[line.nid] = (await self._reads.rooms.maps_of_lines([line]))[line.nid]
+            known = self._maps[line.nid] = await self._reads.rooms.map_near(line, self._room.line)
         return known
 
     def _keep(self, line: Line, state: StateMap) -> None:
@@ -421,27 +424,16 @@ class Work:
         if event.event_id in self._gaps:
             self._arrived.filled.append(event.event_id)
         else:
-            for cited in self._joined_tips(event):
+            for cited in joined_tips(event, self._events):
                 self._tips.pop(cited, None)
             self._tips[event.event_id] = Tip(Head.of(event), stored.nid, event.depth, state_nid)
-        if before.nid == self._line.nid and len(self._tips) == 1 and event.event_id in self._tips:
+        is_straight = before.nid == self._line.nid and not self._is_behind
+        if is_straight and len(self._tips) == 1 and event.event_id in self._tips:
             self._step(stored, after)
         else:
-            await self._jump(stored, await self._met({tip.state_nid for tip in self._tips.values()}), position)
+            await self._fall_behind(stored, position)
         target = await self._redact(event, stored.nid) if event.type == "m.room.redaction" else None
         self._written.append((stored, replaced, was, target))
-
-    def _joined_tips(self, event: Event) -> list[EventId]:
-        """What the event cites, and what is cited by those of them that are shown to nobody."""
-        found, waiting, looked = list[EventId](), list(event.prev_event_ids), 0
-        while waiting and looked < 100:
-            looked += 1
-            event_id = waiting.pop()
-            found.append(event_id)
-            stored = self._events.get(event_id)
-            if stored is not None and stored.flags:
-                waiting.extend(stored.event.prev_event_ids)
-        return found
 
     def _step(self, stored: StoredEvent, after: Line) -> None:
         """The usual way: the event comes after all there is."""
@@ -455,25 +447,41 @@ class Work:
         if event.type == "m.room.member":
             self._set_member(event, stored.nid)
 
-    async def _jump(self, stored: StoredEvent, line: Line, position: int) -> None:
-        """The current state goes over to another line; what the event alone doesn't explain is written down."""
+    async def _fall_behind(self, stored: StoredEvent, position: int) -> None:
+        """An event on one of several branches: what it does to the current state is found out when it matters.
+
+        That is when it may take away what somebody may do, when a later event would be refused, or else once for the
+        whole batch. Until then it does nothing to it.
+        """
+        event = stored.event
+        own = self._key_nids[event.key] if event.is_state else None
+        self._last = Accepted(position, stored.nid, own)
+        self._is_behind = True
+        if own is not None:
+            current = (await self._map(self._line)).get(own, UNSET)
+            self._jumps[position, own] = current
+        if event.is_state and may_take_away(event):
+            await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Brings the current state to where the forward extremities are; what no event explains is written down."""
+        if not self._is_behind or self._last is None:
+            return
+        self._is_behind = False
+        line = await self._met({tip.state_nid for tip in self._tips.values()})
         before, self._line = self._line, line
-        own = self._key_nids[stored.event.key] if stored.event.is_state else None
-        changes: dict[int, int] = {}
-        if before.nid != line.nid:
-            old, new = await self._map(before), await self._map(line)
-            changes = {
-                number: new.get(number, UNSET)
-                for number in differing_keys([before, line])
-                if old.get(number) != new.get(number)
-            }
-        if own is not None and changes.get(own) != stored.nid:
-            current = (await self._map(line)).get(own, UNSET)
-            if current != stored.nid:
-                self._arrived.jumps.append(Jump(self._room.nid, position, own, current))
-        self._arrived.jumps.extend(
-            Jump(self._room.nid, position, number, nid) for number, nid in changes.items() if number != own
-        )
+        if before.nid == line.nid:
+            return
+        old, new = await self._map(before), await self._map(line)
+        changes = {
+            number: new.get(number, UNSET)
+            for number in differing_keys([before, line])
+            if old.get(number) != new.get(number)
+        }
+        last = self._last
+        self._jumps.update({(last.position, number): nid for number, nid in changes.items()})
+        if last.key_nid is not None and self._jumps.get((last.position, last.key_nid)) == last.nid:
+            del self._jumps[last.position, last.key_nid]  # the event itself says so
         self._changes.update(changes)
         await self._follow(changes)
 
@@ -525,6 +533,10 @@ class Work:
     # --- the rows
 
     async def built(self) -> Built:
+        await self._catch_up()
+        self._arrived.jumps.extend(
+            Jump(self._room.nid, position, number, nid) for (position, number), nid in self._jumps.items()
+        )
         room = self._after()
         if room.has_own_heads:
             nids = [tip.nid for tip in self._tips.values()]

@@ -22,6 +22,7 @@ from homeserver.journal.journal import PURGED, Entry
 from homeserver.rooms.building import Built
 from homeserver.rooms.committer import MadeAnew
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.forks import Meetings
 from homeserver.rooms.incoming import Incoming, WriteParts
 from homeserver.rooms.purging import Purged
 from homeserver.rooms.replay import Replay, Restart
@@ -154,8 +155,9 @@ class Completing:
         if len(every) == 1:
             return every[0]
         lines = [first_line(next(numbers), state) for state in every]
-        resolved = await self._parts.arrivals.reads.forks.resolve(room.nid, room.version, lines, {})
-        return applied((await self._rooms.maps_of_lines([resolved.base]))[resolved.base.nid], resolved.changes)
+        forks = self._parts.arrivals.reads.forks
+        resolved = await forks.resolve(Meetings(room.nid, room.version), lines, lines[0], every[0])
+        return applied(every[lines.index(resolved.base)], resolved.changes)
 
     async def _memberships(self, nids: Sequence[int]) -> dict[int, str]:
         """What these member events say. Decoded in a thread: they are as many as the room has members."""

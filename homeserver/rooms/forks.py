@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from homeserver.core.errors import MissingEvents
 from homeserver.core.events import Event, StateKey
@@ -17,22 +18,28 @@ from homeserver.core.room_versions import RoomVersion, StateResolution
 from homeserver.core.state_resolution import conflicted_subgraph, resolve, wanted_unconflicted_keys
 from homeserver.rooms.auth_graph import AuthGraph, AuthGraphs
 from homeserver.rooms.event_store import EventStore
-from homeserver.rooms.residents import Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.storage.events import StoredEvent
-from homeserver.storage.states import Line, StateMap, keys_in
+from homeserver.storage.states import UNSET, Line, StateMap, View, own_bytes, values_of, views
+
+T = TypeVar("T")
 
 RESOLVED_MAX = 10_000
 # More contenders than this are resolved in a thread: about 5 ms of work.
 _INLINE_MAX = 60
+# So many events at most are read at once: what is read is parsed in the loop.
+_READ_AT_ONCE = 200
+# Lines that differ by more are compared in a thread.
+_BYTES_INLINE_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The state of several lines: the first of them with `changes` (0 = unset) made."""
+    """The state of several lines: the first of them with `changes` (0 = unset) made, or just one of them: `same`."""
 
     base: Line
     changes: Mapping[int, int]
+    same: Line | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,39 +50,58 @@ class Pending:
     key_nid: int
 
 
+@dataclass(slots=True)
+class Meetings:
+    """What a batch's resolutions have in common. `pending` has, by number, its events, which aren't written yet."""
+
+    room_nid: int
+    version: RoomVersion
+    pending: dict[int, Pending] = field(default_factory=dict)
+    graph: AuthGraph | None = None
+
+
 class Forks:
     """Resolves states of one room. Remembers what lately met."""
 
-    def __init__(self, rooms: Rooms, event_store: EventStore, numbers: StateNumbers, graphs: AuthGraphs) -> None:
-        self._rooms = rooms
+    def __init__(self, event_store: EventStore, numbers: StateNumbers, graphs: AuthGraphs) -> None:
         self._events = event_store
         self._numbers = numbers
         self._graphs = graphs
-        self._resolved: OrderedDict[tuple[int, ...], Mapping[int, int]] = OrderedDict()
+        self._resolved: OrderedDict[tuple[int, ...], Line] = OrderedDict()
 
-    async def resolve(
-        self, room_nid: int, version: RoomVersion, lines: Sequence[Line], pending: Mapping[int, Pending]
-    ) -> Resolved:
-        """What these states, each given once, become together. Cost: that of their difference, not of their size.
+    def met(self, nids: Collection[int]) -> Line | None:
+        """What these states became when they lately met."""
+        return self._resolved.get(_name_of(nids))
 
-        `pending` has, by number, the events that these states may name and that aren't written yet.
+    def remember(self, nids: Collection[int], line: Line) -> None:
+        self._resolved[_name_of(nids)] = line
+        if len(self._resolved) > RESOLVED_MAX:
+            self._resolved.popitem(last=False)
+
+    async def resolve(self, meetings: Meetings, lines: Collection[Line], other: Line, state: StateMap) -> Resolved:
+        """What the states of these lines, each given once, become together.
+
+        Cost: that of their difference, not of their size, given another line that has most in common with them, and
+        all the state there.
         """
         ordered = sorted(lines, key=lambda line: -line.nid)
-        base = ordered[0]
-        nids = tuple(line.nid for line in ordered)
-        known = self._resolved.get(nids)
-        if known is None:
-            known = await self._resolve(room_nid, version, ordered, pending)
-            self._resolved[nids] = known
-            if len(self._resolved) > RESOLVED_MAX:
-                self._resolved.popitem(last=False)
-        return Resolved(base, known)
+        if sum(own_bytes(line, other) for line in ordered) > _BYTES_INLINE_MAX:
+            states, differing = await asyncio.to_thread(_compared, ordered, other, state)
+        else:
+            states, differing = _compared(ordered, other, state)
+        changes = await self._changes(meetings, states, differing)
+        base = states[0]
+        wanted = {key: changes[key] if key in changes else base.get(key) for key in {*differing, *changes}}
+        same = (
+            line
+            for line, view in zip(ordered, states, strict=True)
+            if all(view.get(key) == nid for key, nid in wanted.items())
+        )
+        return Resolved(ordered[0], changes, next(same, None))
 
-    async def correct(
-        self, room_nid: int, version: RoomVersion, accepted: Collection[EventId], rejected: Collection[EventId]
-    ) -> None:
+    async def correct(self, meetings: Meetings, accepted: Collection[EventId], rejected: Collection[EventId]) -> None:
         """Told of fates that are another than those written, until `forget`."""
-        graph = await self._graphs.of(room_nid, version)
+        graph = await self._graph(meetings)
         graph.rejected.difference_update(accepted)
         graph.rejected.update(rejected)
 
@@ -84,52 +110,59 @@ class Forks:
         self._graphs.forget(room_nid)
         self._resolved.clear()
 
-    async def _resolve(
-        self, room_nid: int, version: RoomVersion, lines: Sequence[Line], pending: Mapping[int, Pending]
+    async def _graph(self, meetings: Meetings) -> AuthGraph:
+        """The room's, with what is pending. Nothing else is written to the room meanwhile, so it is read once."""
+        if meetings.graph is None:
+            meetings.graph = await self._graphs.of(meetings.room_nid, meetings.version)
+        graph = meetings.graph
+        for new in meetings.pending.values():
+            event = new.stored.event
+            if graph.places.get(event.event_id) != (new.stored.nid, new.key_nid):
+                graph.add(event.event_id, event.auth_event_ids)
+                graph.places[event.event_id] = (new.stored.nid, new.key_nid)
+        return graph
+
+    async def _changes(
+        self, meetings: Meetings, states: Sequence[View], differing: Mapping[int, Collection[int]]
     ) -> dict[int, int]:
-        maps = list((await self._rooms.maps_of_lines(lines)).values())
-        absence_conflicts = version.state_resolution is not StateResolution.V1
+        """What the first of these states becomes another in, given by key what they have where they differ."""
+        absence_conflicts = meetings.version.state_resolution is not StateResolution.V1
         conflicted: dict[int, set[int]] = {}
         settled: dict[int, int] = {}
-        for number in differing_keys(lines):
-            values = [state.get(number) for state in maps]
-            present = {value for value in values if value is not None}
-            if len(present) > 1 or (absence_conflicts and None in values and present):
+        for number, values in differing.items():
+            present = {value for value in values if value != UNSET}
+            if len(present) > 1 or absence_conflicts:
                 conflicted[number] = present
-            elif present:
+            else:
                 settled[number] = present.pop()
-        base = maps[0]
+        base = states[0]
         if not conflicted:
             return {number: nid for number, nid in settled.items() if base.get(number) != nid}
-        graph = await self._graphs.of(room_nid, version)
-        for new in pending.values():
-            graph.add(new.stored.event.event_id, new.stored.event.auth_event_ids)
-            graph.places[new.stored.event.event_id] = (new.stored.nid, new.key_nid)
-        events = _Events(self._events, [new.stored for new in pending.values()])
-        decided = await self._decide(version, graph, events, maps, conflicted, settled)
-        changes = {**settled, **{number: decided.get(number, 0) for number in conflicted}, **decided}
-        return {number: nid for number, nid in changes.items() if base.get(number, 0) != nid}
+        graph = await self._graph(meetings)
+        events = _Events(self._events, [new.stored for new in meetings.pending.values()])
+        decided = await self._decide(meetings.version, graph, events, states, conflicted, settled)
+        changes = {**settled, **{number: decided.get(number, UNSET) for number in conflicted}, **decided}
+        return {number: nid for number, nid in changes.items() if base.get(number) != nid}
 
     async def _decide(
         self,
         version: RoomVersion,
         graph: AuthGraph,
         events: _Events,
-        maps: Sequence[StateMap],
+        states: Sequence[View],
         conflicted: Mapping[int, Collection[int]],
         settled: Mapping[int, int],
     ) -> dict[int, int]:
         """Key number → event number, for the conflicted keys that some event may have."""
         contenders = await events.by_nids({nid for nids in conflicted.values() for nid in nids})
         ids = {nid: stored.event.event_id for nid, stored in contenders.items()}
-        sets = [
-            {ids[nid] for number in conflicted if (nid := state.get(number)) is not None and nid in ids}
-            for state in maps
-        ]
-        difference = self._auth_difference(version, graph, maps, sets)
+        if len(ids) > _INLINE_MAX:
+            difference = await asyncio.to_thread(_auth_difference, version, graph, states, conflicted, ids)
+        else:
+            difference = _auth_difference(version, graph, states, conflicted, ids)
         await events.by_ids(difference)
         keys = wanted_unconflicted_keys(version, list(events.known.values()))
-        base = await self._unconflicted(events, maps[0].update(settled), keys, conflicted)
+        base = await self._unconflicted(events, states[0], settled, keys, conflicted)
         numbers = await self._numbers.keys_of(conflicted)
         by_key = {numbers[number]: {ids[nid] for nid in nids if nid in ids} for number, nids in conflicted.items()}
         decided = await _with_all_events(version, graph, base, by_key, difference, events)
@@ -137,37 +170,52 @@ class Forks:
         winners = await events.by_ids(set(decided.values()))
         return {key_numbers[key]: winners[event_id].nid for key, event_id in decided.items() if event_id in winners}
 
-    def _auth_difference(
-        self, version: RoomVersion, graph: AuthGraph, maps: Sequence[StateMap], sets: Sequence[set[EventId]]
-    ) -> set[EventId]:
-        if version.state_resolution is StateResolution.V1:
-            return set()
-
-        def is_shared(event_id: EventId) -> bool:
-            nid, number = graph.places[event_id]
-            return all(state.get(number) == nid for state in maps)
-
-        difference = graph.cover.difference_of_states(sets, is_shared)
-        if version.state_resolution is StateResolution.V2_1:
-            difference |= conflicted_subgraph(set.union(*sets), graph.auth_of)
-        return difference
-
     async def _unconflicted(
         self,
         events: _Events,
-        agreed: StateMap,
+        state: View,
+        settled: Mapping[int, int],
         keys: Collection[StateKey],
         conflicted: Collection[int],
     ) -> dict[StateKey, EventId]:
         """What the rules look at of what is no conflict: in version 1 also what only some of the states have."""
         numbers = await self._numbers.find(list(keys))
         nids = {
-            key: nid
-            for key, number in numbers.items()
-            if number not in conflicted and (nid := agreed.get(number)) is not None
+            key: settled.get(number) or state.get(number) for key, number in numbers.items() if number not in conflicted
         }
         stored = await events.by_nids(list(nids.values()))
         return {key: stored[nid].event.event_id for key, nid in nids.items() if nid in stored}
+
+
+def _auth_difference(
+    version: RoomVersion,
+    graph: AuthGraph,
+    states: Sequence[View],
+    conflicted: Collection[int],
+    ids: Mapping[int, EventId],
+) -> set[EventId]:
+    """What the rules call so, with the conflicted subgraph where they want it. `ids` are those of the contenders."""
+    if version.state_resolution is StateResolution.V1:
+        return set()
+    sets = [{ids[nid] for number in conflicted if (nid := state.get(number)) in ids} for state in states]
+
+    def is_shared(event_id: EventId) -> bool:
+        nid, number = graph.places[event_id]
+        return all(state.get(number) == nid for state in states)
+
+    difference = graph.cover.difference_of_states(sets, is_shared)
+    if version.state_resolution is StateResolution.V2_1:
+        difference |= conflicted_subgraph(set.union(*sets), graph.auth_of)
+    return difference
+
+
+def _compared(lines: Sequence[Line], other: Line, state: StateMap) -> tuple[list[View], dict[int, set[int]]]:
+    states = views(lines, other, state)
+    return states, values_of(states)
+
+
+def _name_of(nids: Collection[int]) -> tuple[int, ...]:
+    return tuple(sorted(set(nids)))
 
 
 class _Events:
@@ -180,16 +228,24 @@ class _Events:
         self.known: dict[EventId, Event] = {}
 
     async def by_nids(self, nids: Collection[int]) -> dict[int, StoredEvent]:
-        found = await self._store.by_nids([nid for nid in nids if nid not in self._by_nid])
+        found: dict[int, StoredEvent] = {}
+        for part in _parts([nid for nid in nids if nid not in self._by_nid]):
+            found.update(await self._store.by_nids(part))
         found.update((nid, self._by_nid[nid]) for nid in nids if nid in self._by_nid)
         self.known.update((stored.event.event_id, stored.event) for stored in found.values())
         return found
 
     async def by_ids(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
-        found = await self._store.by_ids([event_id for event_id in event_ids if event_id not in self._by_id])
+        found: dict[EventId, StoredEvent] = {}
+        for part in _parts([event_id for event_id in event_ids if event_id not in self._by_id]):
+            found.update(await self._store.by_ids(part))
         found.update((event_id, self._by_id[event_id]) for event_id in event_ids if event_id in self._by_id)
         self.known.update((event_id, stored.event) for event_id, stored in found.items())
         return found
+
+
+def _parts(wanted: list[T]) -> Iterator[list[T]]:
+    return (wanted[at : at + _READ_AT_ONCE] for at in range(0, len(wanted), _READ_AT_ONCE))
 
 
 async def _with_all_events(
@@ -212,13 +268,3 @@ async def _with_all_events(
         except MissingEvents as missing:
             if not await events.by_ids([EventId(event_id) for event_id in missing.ids]):
                 raise
-
-
-def differing_keys(lines: Sequence[Line]) -> set[int]:
-    """The key numbers under which these states may differ: all others come from what their lines have in common."""
-    counts: dict[int, int] = {}
-    for line in lines:
-        for row in line.rows:
-            counts[row.nid] = counts.get(row.nid, 0) + 1
-    own = [row.delta for line in lines for row in line.rows if counts[row.nid] < len(lines)]
-    return keys_in(own)

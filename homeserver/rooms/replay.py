@@ -14,9 +14,10 @@ from immutables import Map
 
 from homeserver.core.identifiers import EventId, ServerName, UserId, domain_of
 from homeserver.core.room import Head
-from homeserver.rooms.arrivals import Arrival, ArrivalReads, Fate, Tip, Work
+from homeserver.rooms.arrivals import Arrival, ArrivalReads, Fate, Work
 from homeserver.rooms.building import Built
 from homeserver.rooms.residents import USUAL_KEYS, Room
+from homeserver.rooms.tips import Tip
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.states import Line, StateMap
 
@@ -143,7 +144,7 @@ class Replay(Work):
 
     async def _met(self, state_nids: Collection[int]) -> Line:
         if len(state_nids) > 1:
-            await self._reads.forks.correct(self._room.nid, self._room.version, self._accepted, self._rejected)
+            await self._reads.forks.correct(self._meetings, self._accepted, self._rejected)
         return await super()._met(state_nids)
 
     async def _lines_of(self, state_nids: Collection[int]) -> list[Line]:

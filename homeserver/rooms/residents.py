@@ -205,9 +205,18 @@ class Rooms:
             found.update(await self.maps_of_lines(list(lines.values())))
         return found
 
-    async def lines(self, state_nids: Collection[int]) -> dict[int, Line]:
-        """The lines of these states of the past. One query."""
-        return await states.lines(self._db, state_nids)
+    async def lines(self, state_nids: Collection[int], near_to: Iterable[Line] = ()) -> dict[int, Line]:
+        """The lines of these states of the past. One query; what `near_to` has isn't read again."""
+        return await states.lines(self._db, state_nids, near_to)
+
+    async def map_near(self, line: Line, other: Line) -> StateMap:
+        """All of the state at a line, at the cost of what another of the room, of which all is in memory, has not."""
+        if line.nid == other.nid or not {row.nid for row in line.rows} & {row.nid for row in other.rows}:
+            return (await self.maps_of_lines([line]))[line.nid]
+        state = (await self.maps_of_lines([other]))[other.nid]
+        if states.own_bytes(line, other) > _UNPACK_INLINE_BYTES:
+            return await asyncio.to_thread(states.near, line, other, state)
+        return states.near(line, other, state)
 
     async def maps_of_lines(self, lines: Iterable[Line]) -> dict[int, StateMap]:
         found: dict[int, StateMap] = {}

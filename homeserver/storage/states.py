@@ -6,7 +6,8 @@ most log2(n) steps, and n states take n log n small pairs. (The skip deltas of S
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +116,90 @@ def unpack(deltas: Sequence[bytes]) -> StateMap:
     return Map(dict(zip(set_pairs["key"].tolist(), set_pairs["event"].tolist(), strict=True)))
 
 
+def near(line: Line, other: Line, state: StateMap) -> StateMap:
+    """The full map of a line, given that of another of the same room.
+
+    Cost: that of what the two don't have in common, not of the state's size; so is what it takes beside the other map.
+    """
+    common = {row.nid for row in line.rows} & {row.nid for row in other.rows}
+    if not common:
+        return line.state()
+    own = [row.delta for row in reversed(line.rows) if row.nid not in common]
+    changes = _pairs(own)
+    left = keys_in([row.delta for row in other.rows if row.nid not in common]).difference(changes)
+    for row in line.rows:
+        if not left:
+            break
+        if row.nid in common:
+            found = _found(row.delta, left)
+            changes.update(found)
+            left.difference_update(found)
+    changes.update(dict.fromkeys(left, UNSET))
+    return applied(state, {key: nid for key, nid in changes.items() if state.get(key, UNSET) != nid})
+
+
+def own_bytes(line: Line, other: Line) -> int:
+    """How much of two lines they don't have in common."""
+    common = {row.nid for row in line.rows} & {row.nid for row in other.rows}
+    return sum(len(row.delta) for row in (*line.rows, *other.rows) if row.nid not in common)
+
+
+def _pairs(deltas: Sequence[bytes]) -> dict[int, int]:
+    """What these deltas, oldest first, set and unset."""
+    pairs = np.frombuffer(b"".join(deltas), _PAIR)
+    return dict(zip(pairs["key"].tolist(), pairs["event"].tolist(), strict=True))
+
+
+def _found(delta: bytes, keys: Collection[int]) -> dict[int, int]:
+    pairs = np.frombuffer(delta, _PAIR)
+    hits = pairs[np.isin(pairs["key"], np.fromiter(keys, np.uint32, len(keys)))]
+    return dict(zip(hits["key"].tolist(), hits["event"].tolist(), strict=True))
+
+
+class View:
+    """A state as what it has of its own over one that it shares with others. `own` has UNSET for what it lacks."""
+
+    __slots__ = ("_shared", "own")
+
+    def __init__(self, own: Mapping[int, int], shared: StateMap) -> None:
+        self.own = own
+        self._shared = shared
+
+    def get(self, key: int) -> int:
+        """The event under this key, or UNSET."""
+        nid = self.own.get(key)
+        return self._shared.get(key, UNSET) if nid is None else nid
+
+
+def views(lines: Sequence[Line], other: Line, state: StateMap) -> list[View]:
+    """These states, given the full map of another of the same room. Cost: what they don't have in common."""
+    counts = Counter(row.nid for line in lines for row in line.rows)
+    own = [_pairs([row.delta for row in reversed(line.rows) if counts[row.nid] < len(lines)]) for line in lines]
+    rows = tuple(row for row in lines[0].rows if counts[row.nid] == len(lines))
+    shared: StateMap = near(Line(rows), other, state) if rows else Map()
+    return [View(pairs, shared) for pairs in own]
+
+
+def values_of(states: Sequence[View]) -> dict[int, set[int]]:
+    """By key what these states have under it (UNSET too), where it isn't the same in all."""
+    found: dict[int, set[int]] = {}
+    named: Counter[int] = Counter()
+    for state in states:
+        named.update(state.own.keys())
+        for key, nid in state.own.items():
+            found.setdefault(key, set()).add(nid)
+    for key, count in named.items():
+        if count < len(states):
+            found[key].add(next(state for state in states if key not in state.own).get(key))
+    return {key: nids for key, nids in found.items() if len(nids) > 1}
+
+
+def differing_keys(lines: Sequence[Line]) -> set[int]:
+    """The key numbers under which these states may differ: all others come from what their lines have in common."""
+    counts = Counter(row.nid for line in lines for row in line.rows)
+    return keys_in([row.delta for line in lines for row in line.rows if counts[row.nid] < len(lines)])
+
+
 _INSERT = """
     INSERT INTO states (state_nid, index, base, delta)
     SELECT * FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bytea[])
@@ -125,13 +210,14 @@ _REPLACE = f"""
     ON CONFLICT (state_nid) DO UPDATE SET index = excluded.index, base = excluded.base, delta = excluded.delta
 """
 
+# Each row once, however many lines go through it: the first of a line may be as large as the room.
 _LINES = """
-    WITH RECURSIVE line AS (
-        SELECT state_nid AS wanted, state_nid, index, base, delta FROM states WHERE state_nid = ANY($1::bigint[])
-        UNION ALL
-        SELECT line.wanted, s.state_nid, s.index, s.base, s.delta FROM states s JOIN line ON s.state_nid = line.base
+    WITH RECURSIVE line(state_nid) AS (
+        SELECT * FROM unnest($1::bigint[])
+        UNION
+        SELECT s.base FROM states s JOIN line USING (state_nid) WHERE s.base IS NOT NULL AND s.base <> ALL($2::bigint[])
     )
-    SELECT wanted, state_nid, index, base, delta FROM line ORDER BY wanted, index DESC
+    SELECT state_nid, index, base, delta FROM states JOIN line USING (state_nid)
 """
 
 
@@ -153,9 +239,18 @@ def _columns(rows: Sequence[StateRow]) -> list[list[object]]:
     ]
 
 
-async def lines(db: Reader, state_nids: Collection[int]) -> dict[int, Line]:
-    """The lines of these states. log2(n) index look-ups each."""
-    found: dict[int, list[StateRow]] = {}
-    for row in await db.fetch(_LINES, list(state_nids)):
-        found.setdefault(row["wanted"], []).append(StateRow(row["state_nid"], row["index"], row["base"], row["delta"]))
-    return {nid: Line(tuple(rows)) for nid, rows in found.items()}
+async def lines(db: Reader, state_nids: Collection[int], near_to: Iterable[Line] = ()) -> dict[int, Line]:
+    """The lines of these states. log2(n) index look-ups each; what `near_to` has isn't read again."""
+    rows = {row.nid: row for line in near_to for row in line.rows}
+    for row in await db.fetch(_LINES, list(state_nids), list(rows)):
+        nid = row["state_nid"]
+        rows.setdefault(nid, StateRow(nid, row["index"], row["base"], row["delta"]))
+    return {nid: Line(_way(rows, nid)) for nid in state_nids if nid in rows}
+
+
+def _way(rows: Mapping[int, StateRow], nid: int) -> tuple[StateRow, ...]:
+    way, at = list[StateRow](), rows.get(nid)
+    while at is not None:
+        way.append(at)
+        at = rows.get(at.base) if at.base is not None else None
+    return tuple(way)

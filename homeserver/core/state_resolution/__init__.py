@@ -15,6 +15,7 @@ from homeserver.core.state_resolution.sets import (
     split,
     wanted_unconflicted_keys,
 )
+from homeserver.core.state_resolution.v2 import may_take_away
 
 __all__ = [
     "AuthOf",
@@ -27,6 +28,7 @@ __all__ = [
     "StateIds",
     "auth_difference",
     "conflicted_subgraph",
+    "may_take_away",
     "resolve",
     "resolve_states",
     "split",

@@ -43,6 +43,11 @@ def is_power_event(event: Event) -> bool:
     return event.type == "m.room.member" and event.membership in ("leave", "ban") and event.sender != event.state_key
 
 
+def may_take_away(event: Event) -> bool:
+    """Whether somebody may be allowed less once this is part of the state: also who leaves by themselves."""
+    return is_power_event(event) or (event.type == "m.room.member" and event.membership in ("leave", "ban"))
+
+
 def sort_power_events(graph: Graph, full_conflicted: AbstractSet[EventId]) -> list[EventId]:
     """The power events and those behind them, in reverse topological power ordering.
 
