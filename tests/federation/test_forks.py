@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-import homeserver.rooms.forks as forks
 from homeserver.core.identifiers import RoomId, UserId
+from homeserver.core.state_resolution import resolve
 from homeserver.rooms.arrivals import Arrival, Fate
 from tests.federation.test_hostile_peers import joined
 from tests.kit.authority import Authority
@@ -28,13 +28,12 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events: list[int] = []
-        self._resolve = forks.resolve
-        monkeypatch.setattr(forks, "resolve", self._counted)
+        monkeypatch.setattr("homeserver.rooms.forks.resolve", self._counted)
 
     def _counted(self, *values: Any, **named: Any) -> Any:
         conflicted, difference = values[2], values[3]
         self.events.append(len({name for names in conflicted.values() for name in names} | difference))
-        return self._resolve(*values, **named)
+        return resolve(*values, **named)
 
 
 async def take(here: RunningServer, room: PeerRoom, events: list[Any]) -> list[Fate]:
