@@ -76,6 +76,7 @@ async def build_saved_searches(
     watch.silent = frozenset({notices.sender})
     await watch.start()
     search.indexer.followers.append(watch.hear)
+    parts.journal.listen(watch.heed)
     base.tasks.forever(SavedSearchTeller(reads, watch, notices, clock).run, name="saved_searches")
     return SavedSearches(reads, watch, parts.journal, clock, base.world.randomness)
 

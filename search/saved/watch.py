@@ -13,11 +13,13 @@ import structlog
 
 from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import RoomId, UserId
+from homeserver.journal.journal import Entry
 from homeserver.rooms.aggregations import IgnoreList, RelationReads
+from homeserver.rooms.building import Written
 from homeserver.rooms.searching import RoomKey
 from homeserver.runtime.clock import Clock
 from homeserver.storage.events import StoredEvent
-from search.query import Parsed
+from search.query import Parsed, rooms_in
 from search.saved import storage
 from search.saved.percolation import Percolator
 from search.saved.storage import SavedSearch
@@ -28,8 +30,21 @@ log = structlog.get_logger()
 # What came longer ago is history that is indexed anew, and no news.
 NEWS_MS = 7 * 86_400_000
 KEPT_MS = 30 * 86_400_000
-# Spaces change, and rooms are upgraded: what `in:` means is looked up again.
-REFRESH_S = 600.0
+# Events after which `in:` may mean other rooms: it is looked up again before the next look.
+_SHAPING = frozenset(
+    {
+        "m.room.canonical_alias",
+        "m.room.create",
+        "m.room.history_visibility",
+        "m.room.join_rules",
+        "m.room.member",
+        "m.room.tombstone",
+        "m.space.child",
+        "m.space.parent",
+    }
+)
+# For what the journal doesn't tell: aliases that were set or taken away without an event.
+FALL_BACK_S = 21_600.0
 
 Parse = Callable[[str, UserId], Awaitable[Parsed | None]]
 
@@ -46,6 +61,8 @@ class SavedSearchWatch:
         self._parsed: dict[str, Parsed] = {}
         self._percolator: Percolator[str] | None = None
         self._refreshed_s = 0.0
+        # Whether rooms have changed since those searches were parsed that name some.
+        self._is_stale = False
         # Whose messages tell nobody: the server's own notices name what they tell of.
         self.silent: frozenset[UserId] = frozenset()
         self.found = asyncio.Event()
@@ -58,7 +75,26 @@ class SavedSearchWatch:
         for one in searches:
             await self._take_in(one)
         self._percolator = None
+        self._is_stale = False
         self._refreshed_s = self._clock.monotonic_s()
+
+    def heed(self, entries: Sequence[Entry]) -> None:
+        """A journal listener: notes that rooms have changed. Costs nothing where no search names a room."""
+        if self._is_stale or not self._placed:
+            return
+        owners = {one.user_id for one in self._placed}
+        for entry in entries:
+            event = entry.payload.event if isinstance(entry.payload, Written) else None
+            if event is None or event.type not in _SHAPING:
+                continue
+            if event.type != "m.room.member" or event.state_key in owners:
+                self._is_stale = True
+                return
+
+    @property
+    def _placed(self) -> list[SavedSearch]:
+        """Those that name rooms."""
+        return [one for one in self._searches.values() if "in:" in one.term and rooms_in(one.term)]
 
     async def put(self, saved: SavedSearch) -> None:
         """One is new, or changed."""
@@ -91,8 +127,13 @@ class SavedSearchWatch:
         news = [one for one in documents if one.event_nid > oldest and one.received_ms > now_ms - NEWS_MS]
         if not news:
             return
-        if self._clock.monotonic_s() - self._refreshed_s > REFRESH_S:
+        if self._clock.monotonic_s() - self._refreshed_s > FALL_BACK_S:
             await self.start()
+        elif self._is_stale:
+            self._is_stale = False
+            for one in self._placed:
+                self._parsed.pop(one.search_id, None)
+                await self._take_in(one)
         if self._percolator is None:
             self._percolator = Percolator({key: parsed.query for key, parsed in self._parsed.items()})
         percolator, searches = self._percolator, dict(self._searches)

@@ -43,7 +43,7 @@ class Told:
         return [e for n in seen.values() for e in n["content"]["org.hansa.saved_search"]["event_ids"]]
 
     async def until(self, wanted: Sequence[str]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while sorted(await self.events()) != sorted(wanted):
                 continue
 
@@ -111,6 +111,30 @@ async def test_only_its_owner_has_it(server: RunningServer) -> None:
     (await alice.post(SAVED, body={"term": "more"})).refused(400, "M_RESOURCE_LIMIT_EXCEEDED")
     (await alice.delete(one)).ok()
     await save(alice, "more")
+
+
+@pytest.mark.slow
+async def test_a_room_that_comes_into_a_space_is_searched_at_once(server: RunningServer) -> None:
+    """What `in:` means follows the rooms, without a look by the clock; a room that goes is searched no more."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    space = await bob.create_room(preset="public_chat", creation_content={"type": "m.space"})
+    room_id = await bob.create_room(preset="public_chat")
+    for joined in (space, room_id):
+        await alice.join(joined)
+    placed = await save(alice, f"harbour in:{space}", name="The harbour")
+    told = Told(alice)
+    await told.events()
+    child = {"via": ["hansa.test"]}
+    (await bob.put("/rooms/{}/state/m.space.child/{}", space, room_id, body=child)).ok()
+    inside = await bob.send(room_id, "harbour, in it")
+    await told.until([inside])
+    await save(alice, "marker", name="Anywhere")
+    (await bob.put("/rooms/{}/state/m.space.child/{}", space, room_id, body={})).ok()
+    outside = await bob.send(room_id, "harbour marker, no longer in it")
+    await told.until([inside, outside])
+    by_place = [one["content"]["org.hansa.saved_search"] for one in told.notices]
+    found = {event_id for one in by_place if one["search_id"] == placed["search_id"] for event_id in one["event_ids"]}
+    assert found == {inside}
 
 
 @pytest.mark.slow

@@ -192,3 +192,23 @@ async def test_an_appeal_is_answered_in_its_case(server: RunningServer, crew: Cr
     assert "Appeal refused" in visitor.page and f"{case}/appeal" not in visitor.page and "Sorry, no." in visitor.page
     assert len((await crew.user.sync())["rooms"]["invite"]) == 1
     assert (await visitor.post(f"{case}/appeal", {**answer, "answer": "accept"})).status == 409
+
+
+async def test_cases_are_not_looked_for_where_nothing_is_said(server: RunningServer, crew: Crew) -> None:
+    """A round is rung for; its fall-back is half an hour, so that none comes by itself within a test."""
+    await reported(crew)
+
+    async def is_swept() -> bool:
+        return not server.hansa.base.complaints.is_rung
+
+    await until(is_swept, within_s=60)
+    await crew.owner.create_room(name="Quiet")
+    await server.user("somebody")
+    assert not server.hansa.base.complaints.is_rung
+    (await crew.auditor.post("/users/{}/report", crew.user.user_id, body={"reason": "Again"})).ok()
+
+    async def are_both_in() -> bool:
+        sql = "SELECT changed_ts >= (SELECT max(received_ts) FROM reports) FROM cases"
+        return bool(await server.db.fetchval(sql))
+
+    await until(are_both_in, within_s=60)
