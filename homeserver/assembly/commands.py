@@ -44,6 +44,7 @@ from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.commands.upgrade import RoomUpgrade
 from homeserver.rooms.public_rooms import PublicRooms
 from homeserver.rooms.retention import Retention, RetentionTimes
+from homeserver.rooms.ties import Ties
 from homeserver.rooms.unredacted import Unredacted
 
 
@@ -118,6 +119,9 @@ async def start_upkeep(base: Base, parts: RoomParts, commands: CommandParts) -> 
     bans = BanRedactions(base.world.db, parts.journal, parts.rooms, parts.store, base.world.clock)
     await bans.start()
     base.tasks.forever(bans.run, name="ban_redactions")
+    ties = Ties(parts.rooms, parts.writer, base.world.clock, base.server_name)
+    parts.journal.listen(ties.hear)
+    base.tasks.forever(ties.run, name="room_ends")
     await commands.delayed.start()
     base.tasks.forever(commands.delayed.run, name="delayed_events")
     await parts.expiry.start()

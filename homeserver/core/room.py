@@ -34,6 +34,10 @@ Known = Map[StateKey, Event | None]
 POLICY = ("m.room.policy", "")
 
 
+# An event that does nothing but cite many others, so that the room has fewer ends. Other servers know it by this name.
+KNOT = "org.matrix.dummy_event"
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """A forward extremity: the id, and the reference hash (base64) where the room version writes it."""

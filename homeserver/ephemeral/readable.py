@@ -37,7 +37,7 @@ class Readable:
         seen = (
             await self._gate.filter(user_id, room, list(found.values()))
             if is_member
-            else [stored for stored in found.values() if stored.is_shown and stored.room_nid == room.nid]
+            else [stored for stored in found.values() if stored.is_for_people and stored.room_nid == room.nid]
         )
         shown = {stored.event.event_id: stored for stored in seen}
         if len(shown) < len(event_ids):

@@ -50,7 +50,7 @@ class EventLog:
             placed = await events.after_position(self._db, position, upto, limit)
         found = await self._fetch(placed) if placed else {}
         next_position = max(placed.values()) if len(placed) == limit else upto
-        return [found[nid] for nid in placed if nid in found], next_position
+        return [found[nid] for nid in placed if nid in found and found[nid].is_for_people], next_position
 
     async def wait_beyond(self, position: int) -> None:
         """Returns once something has happened after this position."""

@@ -208,7 +208,7 @@ class Unread:
         event = stored.event
         self._uncounted += 1
         place = stored.ordering
-        if not stored.is_shown or place is None or place <= 0:
+        if not stored.is_for_people or place is None or place <= 0:
             return
         tally = self._tally(room.room_id, place - 1)
         if event.type == "m.room.member" and event.state_key is not None:

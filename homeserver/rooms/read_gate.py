@@ -68,7 +68,7 @@ class ReadGate:
 
         At most two queries, none when this viewer has read this room lately.
         """
-        shown = [event for event in stored if event.room_nid == room.nid and event.is_shown]
+        shown = [event for event in stored if event.room_nid == room.nid and event.is_for_people]
         if not shown:
             return []
         timeline = (await self.timelines(viewer, [room]))[room.room_id]

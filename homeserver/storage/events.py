@@ -14,6 +14,7 @@ from homeserver.core import canonical_json
 from homeserver.core.errors import MatrixError
 from homeserver.core.events import Event
 from homeserver.core.identifiers import DeviceId, EventId
+from homeserver.core.room import KNOT
 from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.storage.database import Reader, Row, Tx
 
@@ -81,8 +82,13 @@ class StoredEvent:
 
     @property
     def is_shown(self) -> bool:
-        """Whether clients may ever see it: neither rejected nor soft-failed nor outside of the timeline."""
+        """Whether others may ever see it: neither rejected nor soft-failed nor outside of the timeline."""
         return self.flags == 0 and self.ordering is not None
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether clients may: not what only servers have a use for."""
+        return self.is_shown and self.event.type != KNOT
 
 
 _INSERT = """

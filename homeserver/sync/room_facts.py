@@ -113,7 +113,7 @@ class RoomFacts:
         for entry in entries:
             written = entry.payload
             # Events from before what was here already are no news.
-            if isinstance(written, Written) and (written.stored.ordering or 0) > 0 and written.stored.is_shown:
+            if isinstance(written, Written) and (written.stored.ordering or 0) > 0 and written.stored.is_for_people:
                 self._take(written.room, written.event, written.stored.ordering or written.stored.nid)
 
     def _take(self, room: Room, event: Event, position: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from homeserver.core.filters import EventLike, RoomFilter, compile_event_filter
 from homeserver.core.identifiers import UserId
+from homeserver.core.room import KNOT
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.history import FIRST_PLACE
@@ -138,6 +139,7 @@ class Timelines:
         is_read: bool,
     ) -> Told:
         seen = found if plan.is_steady else await self._visible(viewer, plan, found)
+        seen = [stored for stored in seen if stored.event.type != KNOT]
         visible = seen if passes is None else [stored for stored in seen if passes(stored.event)]
         shown = visible[len(visible) - limit :] if len(visible) > limit else visible
         is_limited = len(visible) > limit or (is_read and len(found) >= most)

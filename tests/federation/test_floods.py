@@ -224,8 +224,9 @@ async def test_a_page_of_refused_events_is_not_the_end(here: RunningServer, peer
     assert old.event_id in room.events and len(forged) == 120
 
 
-async def test_many_ends_are_tied_by_few(here: RunningServer, peer: Peer) -> None:
+async def test_many_ends_are_tied_by_few(here: RunningServer, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """T-E10: a new event cites so many of them; with each the room has fewer."""
+    monkeypatch.setattr("homeserver.rooms.ties.HEADS_MAX", 1_000)
     alice, room = await joined(here, peer)
     before = list(room.heads)
     branches = [room.make("m.room.message", {"msgtype": "m.text", "body": f"{n}"}, prev=before) for n in range(45)]

@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from homeserver.core.identifiers import RoomId, UserId
+from homeserver.core.room import KNOT
 from homeserver.core.state_resolution import resolve
 from homeserver.rooms.arrivals import Arrival, Fate
+from homeserver.rooms.ties import HEADS_MAX
 from tests.federation.test_hostile_peers import joined
 from tests.kit.authority import Authority
 from tests.kit.peer import Peer, running_peer
 from tests.kit.peer_room import PeerRoom
 from tests.kit.server import RunningServer
+from tests.kit.until import until
 
 
 @pytest.fixture
@@ -57,6 +60,31 @@ async def test_a_batch_of_branches_is_resolved_once(
     now = {stored.event.key: stored.event for stored in await rooms.full_state(known)}
     for number in range(10):
         assert now["x.state", f"{number}"].content["n"] % 10 == number
+
+
+async def test_loose_ends_are_tied_and_nobody_sees_it(here: RunningServer, peer: Peer) -> None:
+    """T-E10: also where nobody says anything, the room soon has few ends again."""
+    alice, room = await joined(here, peer)
+    since = (await alice.sync())["next_batch"]
+    before = list(room.heads)
+    branches = [room.make("m.room.message", {"body": f"{number}"}, prev=before) for number in range(45)]
+    await take(here, room, branches)
+
+    async def is_tied() -> bool:
+        known = await here.hansa.rooms.rooms.get(RoomId(room.room_id))
+        return known is not None and len(known.head.heads) <= HEADS_MAX
+
+    await until(is_tied, within_s=60)
+    knots = await here.db.fetch("SELECT event_id, sender FROM events WHERE json LIKE $1", f"%{KNOT}%".encode())
+    assert {row["sender"] for row in knots} == {alice.user_id}
+    assert 0 < len(knots) <= 3
+    told = await alice.sync(since=since)
+    assert len(told["rooms"]["join"][room.room_id]["timeline"]["events"]) > 0
+    assert KNOT not in str(told)
+    shown = (await alice.get("/rooms/{}/messages", room.room_id, dir="b", limit="100")).ok()
+    assert KNOT not in str(shown) and len(shown["chunk"]) >= 45
+    for row in knots:
+        assert (await alice.get("/rooms/{}/event/{}", room.room_id, row["event_id"])).status == 404
 
 
 async def test_a_ban_on_one_branch_counts_on_another_at_once(here: RunningServer, peer: Peer) -> None:

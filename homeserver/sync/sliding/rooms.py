@@ -173,7 +173,7 @@ class SlidingRooms:
     async def _cut(self, viewer: UserId, wish: Wish, found: list[StoredEvent], *, is_whole: bool) -> None:
         """The newest of what the viewer may see; and the state that was set, where all that happened is at hand."""
         limit = wish.config.timeline_limit
-        shown = [stored for stored in found if stored.is_shown and (stored.ordering or 0) <= wish.upto]
+        shown = [stored for stored in found if stored.is_for_people and (stored.ordering or 0) <= wish.upto]
         if not self._is_steady(wish):
             seen = {stored.nid: stored for stored in await self._reads.gate.filter(viewer, wish.room, found)}
             # What concerns the viewer's own membership is always told.
