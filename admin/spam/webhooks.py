@@ -8,6 +8,7 @@ import structlog
 
 from admin.storage import spam_webhooks as webhooks
 from admin.storage.spam_webhooks import CallRow
+from homeserver.runtime.backoff import Backoff
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
 from homeserver.web.outgoing import Outgoing, OutgoingError
@@ -19,7 +20,7 @@ ANSWER_BYTES_MAX = 4_096
 WAITING_MAX = 10_000
 AT_ONCE = 8
 TRIES_MAX = 12
-FIRST_WAIT_MS, MOST_WAIT_MS = 5_000, 4 * 3_600_000
+BACKOFF = Backoff(first_ms=5_000, most_ms=4 * 3_600_000)
 _ROUND_S = 1.0
 
 
@@ -60,7 +61,7 @@ class Webhooks:
             if why is None or tries >= TRIES_MAX:
                 await webhooks.done(tx, row.call_id)
             else:
-                wait_ms = min(FIRST_WAIT_MS * 2 ** (tries - 1), MOST_WAIT_MS)
+                wait_ms = BACKOFF.wait_ms(tries)
                 await webhooks.put_off(tx, row.call_id, tries, self._clock.now_ms() + wait_ms)
         if why is not None:
             log.warning("spam_webhook_failed", tries=tries, is_last=tries >= TRIES_MAX, why=why[:200])

@@ -24,6 +24,7 @@ from homeserver.core.identifiers import UserId
 from homeserver.journal.event_log import EventLog
 from homeserver.journal.journal import Entry
 from homeserver.rooms.client_events import ClientEvents, Viewer
+from homeserver.runtime.backoff import Backoff
 from homeserver.runtime.clock import Clock
 from homeserver.storage import appservices
 from homeserver.storage.appservices import Pending, QueueRow
@@ -32,8 +33,7 @@ from homeserver.storage.database import Database
 log = structlog.get_logger()
 
 EVENTS_MAX = 100
-BACKOFF_FIRST_MS = 1_000
-BACKOFF_MAX_MS = 600_000
+BACKOFF = Backoff(first_ms=1_000, most_ms=600_000)
 # After so long without anything to send the acknowledged transaction is crossed out in the database too.
 IDLE_S = 1.0
 _TICK_S = 1.0
@@ -158,7 +158,7 @@ class Queue:
                 self._is_saved = False
                 return
             failures = self._row.failures + 1
-            wait_ms = min(BACKOFF_FIRST_MS * 2 ** min(failures - 1, 16), BACKOFF_MAX_MS)
+            wait_ms = BACKOFF.wait_ms(failures)
             log.info(
                 "appservice_failed",
                 appservice=self.service.id,

@@ -22,6 +22,7 @@ from homeserver.push.turns import Turns
 from homeserver.push.unread import Unread as UnreadCounts
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Rooms
+from homeserver.runtime.backoff import Backoff
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.metrics import Metrics
 from homeserver.runtime.tasks import Tasks
@@ -34,8 +35,7 @@ from homeserver.web.outgoing import Outgoing
 log = structlog.get_logger()
 
 ROUND_S = 1.0
-BACKOFF_FIRST_MS = 5_000
-BACKOFF_MAX_MS = 3_600_000
+BACKOFF = Backoff(first_ms=5_000, most_ms=3_600_000)
 AGE_MAX_MS = 86_400_000
 
 
@@ -121,7 +121,7 @@ class Postman:
                 sender, room = names.sender or event.event.sender, names.room or names.alias or "a room"
                 found.append(Unread(push.room_id, room, sender, push.tweaks.get("highlight") is True))
         if found and not self.mail.mails.put(digest(found, row.pushkey, self.mail)):
-            box.retry_ts = now + BACKOFF_FIRST_MS
+            box.retry_ts = now + BACKOFF.first_ms
             return
         for push in pushes:
             self._outbox.finish(box, push.event_nid)
@@ -213,7 +213,7 @@ class Postman:
 
     async def _leave_alone(self, box: Mailbox, row: PusherRow, gateway: Gateway, told: Told) -> None:
         failures = row.failures + 1
-        wait_ms = min(BACKOFF_FIRST_MS * 2 ** min(failures - 1, 16), BACKOFF_MAX_MS)
+        wait_ms = BACKOFF.wait_ms(failures)
         # Spread, so that not all pushers of a gateway come back in the same moment.
         wait_ms -= wait_ms * (zlib.crc32(row.pushkey.encode()) % 256) // 1024
         box.retry_ts = self._clock.now_ms() + wait_ms

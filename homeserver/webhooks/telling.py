@@ -21,6 +21,7 @@ from homeserver.journal.journal import Entry
 from homeserver.rooms.client_events import ClientEvents, Viewer
 from homeserver.rooms.history import History
 from homeserver.rooms.residents import Room, Rooms
+from homeserver.runtime.backoff import Backoff
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import event_webhooks
@@ -35,8 +36,7 @@ EVENTS_MAX = 50
 AT_ONCE = 32
 TIMEOUT_S = 15.0
 ANSWER_BYTES_MAX = 65_536
-BACKOFF_FIRST_MS = 1_000
-BACKOFF_MAX_MS = 3_600_000
+BACKOFF = Backoff(first_ms=1_000, most_ms=3_600_000)
 # A receiver that fails for so long is given up, and its owner is told.
 GIVEN_UP_MS = 5 * 86_400_000
 _TICK_S = 1.0
@@ -190,7 +190,7 @@ class Telling:
         now, failures = self._clock.now_ms(), row.failures + 1
         since = row.failing_since_ts if row.failing_since_ts is not None else now
         is_over = status == _GONE or now - since > GIVEN_UP_MS
-        wait_ms = min(BACKOFF_FIRST_MS * 2 ** min(failures - 1, 16), BACKOFF_MAX_MS)
+        wait_ms = BACKOFF.wait_ms(failures)
         log.info("webhook_failed", webhook_id=row.webhook_id, status=status, failures=failures, given_up=is_over)
         row = replace(row, failures=failures, failing_since_ts=since, retry_ts=now + wait_ms, is_enabled=not is_over)
         await self._save(row)
