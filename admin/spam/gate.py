@@ -84,7 +84,8 @@ class SpamGate:
         await self._deny(verdict, draft, room_id)
         if masks := verdict.of_kind("mask"):
             draft = replace(draft, content=masked(draft.content, [act.action.pattern for act in masks]))
-        self._follow(verdict, msgspec.structs.replace(what, content=draft.content))
+            what = msgspec.structs.replace(what, content=draft.content)
+        self._follow(verdict, what)
         return draft
 
     # --- events of others

@@ -72,10 +72,13 @@ OWN: Mapping[str, str] = {
     "sliding_connections": "FROM sliding_connections WHERE user_id = $1",
     "spam_decisions": "FROM spam_decisions WHERE sender = $1",
     "spam_first_seen": "FROM spam_first_seen WHERE user_id = $1",
+    "spam_list_bans": "FROM spam_list_bans WHERE user_id = $1",
+    "spam_mutes": "FROM spam_mutes WHERE user_id = $1",
     "spam_webhook_calls": "FROM spam_webhook_calls WHERE position($1 IN body) > 0",
     "staged_pdus": (
         "FROM staged_pdus WHERE position(convert_to('\"sender\":' || to_json($1::text)::text, 'UTF8') IN json) > 0"
     ),
+    "sticky_events": "FROM sticky_events WHERE sender = $1",
     "thread_subscriptions": "FROM thread_subscriptions WHERE user_id = $1",
     "to_device_messages": (
         "FROM to_device_messages WHERE user_id = $1 "
