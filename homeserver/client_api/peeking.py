@@ -128,6 +128,7 @@ class EventStream:
         _R0 + "/events",
         access=Access.GUEST,
         timeout_s=None,
+        waits=True,
         spec="client-server-api/#get_matrixclientv3events",
     )
     async def events(self, caller: Caller, query: EventsQuery) -> Answer:

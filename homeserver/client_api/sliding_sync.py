@@ -30,6 +30,7 @@ class SlidingSyncEndpoint:
         access=Access.GUEST,
         spec="client-server-api/#syncing",
         timeout_s=None,
+        waits=True,
         compressed=True,
     )
     async def sync(self, caller: Caller, query: SlidingQuery, body: SlidingBody) -> Answer:

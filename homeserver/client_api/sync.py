@@ -32,6 +32,7 @@ class SyncEndpoint:
         access=Access.GUEST,
         spec="client-server-api/#get_matrixclientv3sync",
         timeout_s=None,
+        waits=True,
     )
     async def sync(self, caller: Caller, query: SyncQuery) -> Answer:
         if query.set_presence not in ("online", "offline", "unavailable"):

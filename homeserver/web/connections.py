@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -53,12 +54,17 @@ def client_address(peer: str, forwarded: str, proxies: Sequence[Network]) -> str
 
 
 class Connections:
-    """Counts the connections of all listeners. What is one too many is closed before it can send anything."""
+    """Counts the connections of all listeners. What is one too many is closed before it can send anything.
+
+    What only waits for news, for somebody whose connection is lost, is ended: it would hold a place among the caller's
+    open requests until there are news.
+    """
 
     def __init__(self, *, most: int, per_address: int) -> None:
         self._most = most
         self._per_address = per_address
         self._by_network: Counter[str] = Counter()
+        self._waiting: dict[object, asyncio.Task[Any]] = {}
         self.open = 0
         self.refused = 0
 
@@ -71,6 +77,22 @@ class Connections:
         if network is not None:
             self._by_network[network] += 1
         return True
+
+    @contextlib.contextmanager
+    def waiting(self, connection: object) -> Iterator[None]:
+        """For what this task does for a connection: it is cancelled when that is lost."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting[connection] = task
+        try:
+            yield
+        finally:
+            self._waiting.pop(connection, None)
+
+    def lost(self, connection: object) -> None:
+        task = self._waiting.pop(connection, None)
+        if task is not None:
+            task.cancel()
 
     def give_back(self, network: str | None) -> None:
         self.open -= 1
@@ -142,6 +164,7 @@ class GuardedServer(web.Server):
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
         self._has_spoken(handler)
+        self._counted.lost(handler)
         if handler in self._taken:
             self._counted.give_back(self._taken.pop(handler))
 

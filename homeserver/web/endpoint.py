@@ -97,6 +97,8 @@ class Endpoint:
     body_bytes_max: int | None = None  # None: the server's usual limit for JSON bodies
     # At most the server's usual limit; None: the endpoint bounds its own time (long polls, transfers).
     timeout_s: float | None = math.inf
+    # Whether it waits for news: it ends when its caller has gone, whatever it does then.
+    waits: bool = False
     while_suspended: bool = True
     while_locked: bool = False
     raw_body: bool = False  # the handler reads `request.stream()` itself
@@ -131,6 +133,7 @@ def endpoint(
     limit: str | None = None,
     body_bytes_max: int | None = None,
     timeout_s: float | None = math.inf,
+    waits: bool = False,
     while_suspended: bool = True,
     while_locked: bool = False,
     raw_body: bool = False,
@@ -155,6 +158,7 @@ def endpoint(
         limit=limit,
         body_bytes_max=body_bytes_max,
         timeout_s=timeout_s,
+        waits=waits,
         while_suspended=while_suspended,
         while_locked=while_locked,
         raw_body=raw_body,

@@ -316,7 +316,7 @@ class WebServer:
         try:
             async with asyncio.timeout(self._seconds(declared)):
                 asked = await self._asked(declared, request, raw)
-                with self._counted(declared, asked):
+                with self._counted(declared, asked), self._held(declared, raw):
                     arguments = route.binding.arguments(path, _query(raw), asked.caller, request)
                     if route.binding.wants_origin:
                         arguments["origin"] = asked.origin
@@ -331,6 +331,9 @@ class WebServer:
                     return await route.handler(**arguments)
         except TimeoutError:
             raise Unavailable("the request took too long") from None
+
+    def _held(self, declared: Endpoint, raw: web.BaseRequest) -> contextlib.AbstractContextManager[None]:
+        return self._door.connections.waiting(raw.protocol) if declared.waits else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _counted(self, declared: Endpoint, asked: _Asked) -> Iterator[None]:

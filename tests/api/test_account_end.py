@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from homeserver.cli import run_command
+from homeserver.core.errors import Forbidden
+from homeserver.core.events import Draft
+from homeserver.core.identifiers import RoomId
 from homeserver.storage.database import Database
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 from tests.kit.until import until
@@ -121,3 +124,36 @@ async def test_the_operator_ends_sessions_of_a_running_server(
     again = await server.login("alice", "a much better password")
     devices = (await again.get("/devices")).ok()["devices"]
     assert [device["device_id"] for device in devices] == [again.device_id]
+
+
+class Recording:
+    """A check of the policy chain that notes what it is asked, and refuses one name."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, object]] = []
+
+    async def judge(self, room_id: RoomId | None, draft: Draft) -> Draft:
+        self.seen.append((draft.type, draft.content.get("membership")))
+        if draft.content.get("displayname") == "refused":
+            raise Forbidden("not this name")
+        return draft
+
+
+async def test_the_policy_chain_sees_what_accounts_do_in_rooms(server: RunningServer) -> None:
+    """A new name, and the leaving at the end, pass the same checks as what is sent."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await alice.create_room(preset="public_chat")
+    await bob.join(room)
+    recording = Recording()
+    server.hansa.rooms.policy.add(recording)
+    for name in ("refused", "Bobby"):
+        (await bob.put("/profile/{}/displayname", bob.user_id, body={"displayname": name})).ok()
+        shown = (await alice.get("/rooms/{}/state/m.room.member/{}", room, bob.user_id)).ok()
+        assert (shown.get("displayname") == name) == (name == "Bobby")
+    assert recording.seen == [("m.room.member", "join")] * 2
+    (await bob.post("/account/deactivate", body={"auth": password_of(bob)})).ok()
+
+    async def has_left() -> bool:
+        return ("m.room.member", "leave") in recording.seen
+
+    await until(has_left, within_s=60)

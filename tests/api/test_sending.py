@@ -231,3 +231,19 @@ async def test_content_is_checked_where_that_is_wished(database_dsn: str) -> Non
             for answer in answers:
                 assert answer.status == (400 if is_checked else 200), answer
             await alice.send(room, "moin")
+
+
+async def test_a_transaction_is_one_event_after_a_restart(database_dsn: str) -> None:
+    """Whoever got no answer before asks the server that has started since."""
+    async with running_server(database_dsn) as server:
+        alice = await server.user("alice")
+        room = await alice.create_room()
+        body = {"msgtype": "m.text", "body": "once"}
+        sent = (await alice.put(SEND, room, "m.room.message", "t1", body=body)).ok()["event_id"]
+        token = alice.token
+    async with running_server(database_dsn) as server:
+        alice = server.anonymous()
+        alice.token = token
+        repeats = await asyncio.gather(*(alice.put(SEND, room, "m.room.message", "t1", body=body) for _ in range(3)))
+        assert {answer.ok()["event_id"] for answer in repeats} == {sent}
+        assert [event["event_id"] for event in await timeline(alice, room)].count(sent) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ import pytest
 from homeserver.storage.database import Database
 from tests.kit.raw_http import Wire, wire_to
 from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.until import until
 
 VERSIONS = b"GET /_matrix/client/versions HTTP/1.1\r\nHost: hansa.test\r\n\r\n"
 
@@ -67,6 +69,29 @@ async def test_a_long_statement_is_given_up(database_dsn: str, database: Databas
 async def is_served(wire: Wire) -> bool:
     await wire.send(VERSIONS)
     return b"HTTP/1.1 200" in await wire.head()
+
+
+async def test_open_requests_of_a_user_are_counted(database_dsn: str) -> None:
+    """T-M17: whoever has too many open is told to wait; others aren't, nor they themselves afterwards."""
+    async with server_with(database_dsn, "[limits]\nopen_requests_per_user_max = 2\n") as server:
+        alice, bob = await server.user("alice"), await server.user("bob")
+        since = (await alice.sync())["next_batch"]
+        polls = [asyncio.create_task(alice.sync(since=since, timeout=300_000)) for _ in range(2)]
+
+        async def is_full() -> bool:
+            return (await alice.get("/account/whoami")).status == 429
+
+        await until(is_full, within_s=60)
+        refused = (await alice.get("/account/whoami")).refused(429, "M_LIMIT_EXCEEDED")
+        assert refused["retry_after_ms"] > 0
+        assert (await bob.get("/account/whoami")).status == 200
+        for poll in polls:
+            poll.cancel()
+
+        async def is_free() -> bool:
+            return (await alice.get("/account/whoami")).status == 200
+
+        await until(is_free, within_s=60)
 
 
 async def test_connections_are_counted(database_dsn: str) -> None:
