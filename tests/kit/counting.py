@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage.database import Database, Row, Tx
 
-# Of what runs for ever beside the requests, most looks by the clock whether there is something to do: that comes or not
-# while a test counts. These do something only where somebody has.
-COUNTED_LOOPS = frozenset({"presence", "typing"})
 # What a start begins once, and may end late.
 OF_THE_START = frozenset({"deactivations", "guests"})
 
 
 class CountingDatabase(Database):
-    """Counts queries and transactions in `asked`: those of requests, not of what runs beside them by a clock."""
+    """Counts queries and transactions: those of requests, and of what these begin, in `asked`.
+
+    What runs for ever beside them looks by the clock whether there is something to do: that comes or not while a test
+    counts, and is in `beside` by the task's name.
+    """
 
     asked = 0
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool)
+        self.beside: Counter[str] = Counter()
 
     def _count(self) -> None:
         task = asyncio.current_task()
         coroutine = task.get_coro() if task is not None else None
-        loops = getattr(coroutine, "__qualname__", "") == Tasks._again.__qualname__
         name = task.get_name() if task is not None else ""
-        if name in COUNTED_LOOPS or not (loops or name in OF_THE_START):
+        if name in OF_THE_START or getattr(coroutine, "__qualname__", "") == Tasks._again.__qualname__:
+            self.beside[name] += 1
+        else:
             self.asked += 1
 
     async def fetch(self, sql: str, *args: Any) -> list[Row]:
