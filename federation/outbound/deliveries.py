@@ -97,6 +97,13 @@ class Deliveries:
             destination.add(item, is_down=outage is not None and outage.failures > _SAME_AGAIN)
             self._wake(destination)
 
+    def missed(self, servers: Iterable[ServerName], position: int) -> None:
+        """These should have had all that is theirs since this position: they are told again, from the database."""
+        for name in sorted(servers):
+            destination = self._destination(name)
+            destination.rewind(position)
+            self._wake(destination)
+
     def add_edu(self, servers: Iterable[ServerName], key: object, edu: dict[str, Any], *, lasting: bool) -> None:
         """`key`: an EDU takes the place of an older one with it. Who is down gets none but `lasting` ones."""
         for name in sorted(servers):
@@ -209,7 +216,7 @@ class Deliveries:
 
     async def _catch_up(self, destination: Destination) -> None:
         name, upto = destination.name, self._visible
-        destination.is_behind, destination.is_catching_up = False, True
+        destination.is_behind, destination.is_catching_up, destination.is_rewound = False, True, False
         try:
             async for pdus in self._sources.missed.batches(name, destination.sent, upto):
                 await self._transmit(destination, Transaction(self._next_id(), tuple(pdus), ()))
@@ -219,7 +226,7 @@ class Deliveries:
             destination.fall_behind()
             raise
         else:
-            if destination.is_behind:
+            if destination.is_behind and not destination.is_rewound:
                 destination.sent = max(destination.sent, upto)
         finally:
             destination.is_catching_up = False

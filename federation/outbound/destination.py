@@ -61,6 +61,8 @@ class Destination:
     sent: int = 0
     is_behind: bool = False
     is_catching_up: bool = False
+    # While it catches up: it has missed more than what is being told.
+    is_rewound: bool = False
     is_busy: bool = False
     is_parked: bool = False
     queue: deque[QueuedPdu] = field(default_factory=deque)
@@ -126,6 +128,13 @@ class Destination:
         self.changes.clear()
         if self.in_flight is not None and self.in_flight.pdus:
             self.in_flight = None
+
+    def rewind(self, position: int) -> None:
+        """What came after this position wasn't meant for it as far as was known, and is now."""
+        lags_at = self.lags_at
+        self.fall_behind()
+        self.sent = position if lags_at is None else min(lags_at, position)
+        self.is_rewound = self.is_catching_up
 
     def add_edu(self, key: object, edu: dict[str, Any]) -> None:
         """Takes an EDU up in the place of an older one with the same key."""

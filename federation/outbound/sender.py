@@ -19,6 +19,7 @@ from federation.storage import lagging_servers, remote_devices
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
+from homeserver.rooms.completing import Whole
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.storage import events, journal_cursors, partial_rooms
 from homeserver.storage.database import Database
@@ -67,6 +68,10 @@ class Sender:
         for user_id in await remote_devices.own_since(self._db, self._access.own, cursor, CHANGED_USERS_MAX):
             concerned = await self.servers_with(user_id)
             self._deliveries.restore({server: self._saved.get(server, cursor) for server in concerned})
+        # Who was in a room unknowingly is known as long as the process lives: afterwards all are told again.
+        for room_id, join_nid in (await partial_rooms.finished_since(self._db, cursor)).items():
+            concerned = await self.servers_in(room_id)
+            self._deliveries.restore({server: min(self._saved.get(server, cursor), join_nid) for server in concerned})
         self._heard = max(self._heard, upto)
         self._journal.follow(lagging_servers.CONSUMER, lambda: self._heard)
         self._deliveries.seen(self._heard)
@@ -81,6 +86,8 @@ class Sender:
                     self._event(entry.position, entry.payload)
                 elif entry.kind == "state_jump" and entry.room_id is not None:
                     self.servers.forget(entry.room_id)
+                elif isinstance(entry.payload, Whole):
+                    self._deliveries.missed(self.allowed(entry.payload.missed), entry.payload.join_nid)
             except Exception:
                 log.exception("event_not_enqueued", room_id=entry.room_id, position=entry.position)
             self._heard = entry.position

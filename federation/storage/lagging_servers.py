@@ -27,13 +27,17 @@ _UPSERT = """
 """
 _DELETE = "DELETE FROM lagging_servers WHERE server_name = ANY($1::text[])"
 # Newest first. Who has left gets what happened up to then: above all that it was made to leave. Who has come since
-# gets nothing from before but what sticks, and so is told of the room even if nothing came after it did.
+# gets nothing from before but what sticks, and so is told of the room even if nothing came after it did; of a room that
+# we joined without its members, who was in it before has a number from later.
 _MISSED = """
     SELECT m.room_nid, m.after, m.upto FROM (
         SELECT room_nid,
-            greatest($2, min(event_nid) FILTER (WHERE membership = 'join')) AS after,
+            greatest($2, min(
+                CASE WHEN p.room_nid IS NOT NULL AND (SELECT ordering FROM events WHERE event_nid = m.event_nid) IS NULL
+                THEN least(p.join_nid, m.event_nid) ELSE m.event_nid END
+            ) FILTER (WHERE membership = 'join')) AS after,
             CASE WHEN bool_or(membership = 'join') THEN $3 ELSE max(event_nid) END AS upto
-        FROM memberships
+        FROM memberships m LEFT JOIN partial_rooms p USING (room_nid)
         WHERE substring(user_id FROM position(':' IN user_id) + 1) = $1
             AND (membership = 'join' OR (membership IN ('leave', 'ban') AND event_nid > $2))
         GROUP BY room_nid

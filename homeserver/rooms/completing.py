@@ -47,10 +47,11 @@ class Whole:
     """The payload of journal entries of kind `room_whole`.
 
     `came` are joined members who weren't known before, `missed` servers that were in the room for some time and that
-    this server didn't know of.
+    this server didn't know of, `join_nid` the event since when it is in the room itself.
     """
 
     room: Room
+    join_nid: int
     came: frozenset[UserId]
     missed: frozenset[ServerName]
 
@@ -250,7 +251,8 @@ class Completing:
         came = frozenset(user for user, is_in in room.members.items() if is_in == "join" and known.get(user) != "join")
         there = _servers(before.members()) | replay.servers | _servers(room.members)
         missed = frozenset(there - _servers(known) - before.partial.servers.keys())
-        entries.append(Entry(whole_at, WHOLE, room_id, (), Whole(room=room, came=came, missed=missed)))
+        told = Whole(room=room, join_nid=before.partial.join_nid, came=came, missed=missed)
+        entries.append(Entry(whole_at, WHOLE, room_id, (), told))
         return sorted(entries, key=lambda entry: entry.position)
 
 

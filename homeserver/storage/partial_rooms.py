@@ -34,6 +34,9 @@ _UNFINISHED = "SELECT r.room_id FROM partial_rooms p JOIN rooms r USING (room_ni
 _WHOLE_SINCE = """
     SELECT room_nid, join_nid FROM partial_rooms WHERE room_nid = ANY($1::bigint[]) AND whole_at > $2
 """
+_FINISHED_SINCE = """
+    SELECT r.room_id, p.join_nid FROM partial_rooms p JOIN rooms r USING (room_nid) WHERE p.whole_at > $1
+"""
 _SERVERS_WITH = """
     SELECT DISTINCT unnest(p.servers) AS server FROM partial_rooms p JOIN memberships m USING (room_nid)
     WHERE m.user_id = $1 AND m.membership = 'join' AND p.whole_at IS NULL
@@ -85,6 +88,11 @@ async def unfinished(db: Reader) -> list[RoomId]:
 async def whole_since(db: Reader, room_nids: Collection[int], since: int) -> dict[int, int]:
     """Those of these rooms whose members are all known only since after a position, each with that of our join."""
     return {row["room_nid"]: row["join_nid"] for row in await db.fetch(_WHOLE_SINCE, list(room_nids), since)}
+
+
+async def finished_since(db: Reader, since: int) -> dict[RoomId, int]:
+    """The rooms whose members are all known only since after a position, each with our join."""
+    return {RoomId(row["room_id"]): row["join_nid"] for row in await db.fetch(_FINISHED_SINCE, since)}
 
 
 async def servers_with(db: Reader, user_id: UserId) -> set[ServerName]:

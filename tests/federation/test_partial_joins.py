@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from homeserver.rooms.arrivals import Arrival, Fate
 from homeserver.web.outgoing import Outgoing, OutgoingError
 from tests.federation.test_rooms import bodies, members, name_of
 from tests.kit.authority import Authority
+from tests.kit.counting import CountingDatabase
 from tests.kit.dag import make_event
 from tests.kit.federation import federated_server, free_port
 from tests.kit.network import Network
@@ -30,12 +32,15 @@ LAZY = json.dumps({"room": {"state": {"lazy_load_members": True}, "timeline": {"
 
 
 class Held(Network):
-    """A network on which questions for the state of a room wait until `go` is set; those to `deaf` servers fail."""
+    """A network on which questions for the state of a room wait until `go` is set; those to `deaf` servers fail.
+    Who lets us in doesn't tell that `untold` servers are in the room; `mute` ones get no transactions."""
 
     def __init__(self) -> None:
         super().__init__(0)
         self.go = asyncio.Event()
         self.deaf: set[str] = set()
+        self.untold: set[str] = set()
+        self.mute: set[str] = set()
         self.asked: list[str] = []
 
     def side_of(self, name: str, way_out: Outgoing) -> Outgoing:
@@ -48,7 +53,14 @@ class Held(Network):
                 await self.go.wait()
                 if url.split("/")[2] in self.deaf:
                     raise OutgoingError("unreachable", "the test wants it so")
-            return await passing(method, url, **given)
+            if "/v1/send/" in url and url.split("/")[2] in self.mute:
+                raise OutgoingError("unreachable", "the test wants it so")
+            answer = await passing(method, url, **given)
+            if "/send_join/" in url and self.untold:
+                told = json.loads(answer.body)
+                told["servers_in_room"] = [name for name in told["servers_in_room"] if name not in self.untold]
+                return replace(answer, body=json.dumps(told).encode())
+            return answer
 
         side.request = request  # type: ignore[method-assign]
         return side
@@ -287,6 +299,75 @@ async def test_another_server_is_asked_where_the_first_fails(
         assert held.asked[0] == name_of(here) and name_of(third) in held.asked
         assert ServerName(name_of(third)) in await there.hansa.outbound.sender.servers_in(RoomId(room_id))  # type: ignore[union-attr]
         assert await whole_state(eve, room_id) == await whole_state(alice, room_id)
+
+
+@pytest.mark.slow
+async def test_who_turns_out_to_be_in_the_room_gets_what_was_said(
+    here: RunningServer, there: RunningServer, held: Held, postgres: PostgresForTests, authority: Authority
+) -> None:
+    """A server that nobody had told us of has missed our events; it gets them once the members are known."""
+    async with postgres.fresh() as dsn, federated_server(dsn, authority) as third:
+        _, room_id = await a_room(here)
+        dan = await third.user("dan")
+        await join(dan, room_id, here)
+        held.untold = {name_of(third)}
+        eve = await there.user("eve")
+        await join(eve, room_id, here)
+        for text in ("one", "two"):
+            await eve.send(room_id, text)
+        assert there.hansa.outbound is not None
+        sender = there.hansa.outbound.sender
+        assert ServerName(name_of(third)) not in await sender.servers_in(RoomId(room_id))
+        assert not {"one", "two"} & set(await bodies(dan, room_id))
+        held.go.set()
+        await members(eve, room_id)
+
+        async def all_heard() -> bool:
+            return {"one", "two"} <= set(await bodies(dan, room_id))
+
+        await until(all_heard, within_s=60)
+
+        async def all_is_told() -> bool:
+            return not sender.is_lagging(ServerName(name_of(third)))
+
+        await until(all_is_told, within_s=60)
+
+
+@pytest.mark.slow
+async def test_who_turns_out_to_be_in_the_room_gets_it_after_a_restart(
+    here: RunningServer, postgres: PostgresForTests, authority: Authority
+) -> None:
+    """The same where the process ended between the members' becoming known and the telling."""
+    port, first, second = free_port(), Held(), Held()
+    async with (
+        postgres.fresh() as dsn,
+        postgres.fresh() as other_dsn,
+        federated_server(other_dsn, authority) as third,
+    ):
+        _, room_id = await a_room(here)
+        dan = await third.user("dan")
+        await join(dan, room_id, here)
+        first.untold = {name_of(third)}
+        async with federated_server(dsn, authority, port=port, network=first) as there:
+            eve = await there.user("eve")
+            await join(eve, room_id, here)
+            await eve.send(room_id, "one")
+            cursor = "SELECT position FROM journal_cursors WHERE consumer = 'federation'"
+            before = await there.db.fetchval(cursor) or 0
+            first.mute.add(name_of(third))
+            first.go.set()
+            await members(eve, room_id)
+        db = await CountingDatabase.connect(dsn, size_min=1, size_max=1)
+        await db.execute("UPDATE journal_cursors SET position = $1 WHERE consumer = 'federation'", before)
+        await db.execute("DELETE FROM lagging_servers")
+        await db.execute("DELETE FROM unreachable_servers")
+        await db.close()
+        async with federated_server(dsn, authority, port=port, network=second):
+
+            async def heard() -> bool:
+                return "one" in await bodies(dan, room_id)
+
+            await until(heard, within_s=60)
 
 
 async def test_sliding_sync_counts_the_members_once_they_are_known(
