@@ -26,7 +26,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import partial_rooms
 from homeserver.storage.database import Database
-from homeserver.storage.events import REJECTED
+from homeserver.storage.events import REJECTED, StoredEvent
 from homeserver.storage.states import StateMap
 
 log = structlog.get_logger()
@@ -37,6 +37,8 @@ STATE_EVENTS_MAX = 500_000
 # Fewer missing events than this are fetched one by one, more as a whole state.
 SINGLE_MAX = 20
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 600.0
+# Whoever has just come in reads first: the members of a large room are much work.
+READING_S = 0.3
 
 
 class NotHad(Exception):
@@ -71,6 +73,7 @@ class Resync:
     async def _work(self, room_id: RoomId) -> None:
         wait_s = FIRST_WAIT_S
         try:
+            await self._clock.sleep(READING_S)
             while not await self._turn(room_id):
                 await self._clock.sleep(wait_s)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
@@ -108,7 +111,8 @@ class Resync:
         if join is None:
             raise NotHad("our own join can't be read")
         known = await self._tools.event_store.by_ids(join.event.prev_event_ids)
-        missing = [name for name in join.event.prev_event_ids if name not in known or not known[name].has_place]
+        # After what was read back only a state is known that we were told, without the members.
+        missing = [name for name in join.event.prev_event_ids if not _is_followed(known.get(name))]
         states = [await self._state_after(server, room, name) for name in missing]
         refusal = await self._completing.complete(room.room_id, states)
         if refusal is not None:
@@ -158,3 +162,7 @@ class Resync:
         events = {one.event_id: one for one in checked if isinstance(one, Event)}
         await self._tools.incoming.keep(room.room_id, [one for one in events.values() if one.room_id == room.room_id])
         return sum(1 for one in checked if not isinstance(one, Event))
+
+
+def _is_followed(stored: StoredEvent | None) -> bool:
+    return stored is not None and stored.has_place and stored.is_followed

@@ -67,6 +67,10 @@ class AuthGraphs:
         self._evict(room_nid)
         return graph
 
+    def is_held(self, room_nid: int) -> bool:
+        """Whether the room's graph is in memory: asking for it reads only what is new."""
+        return room_nid in self._graphs
+
     def forget(self, room_nid: int) -> None:
         """Drops a graph whose events' fates have changed."""
         self._graphs.pop(room_nid, None)

@@ -151,7 +151,8 @@ class Completing:
     async def _met(self, room: Room, join: StoredEvent, states: Sequence[StateMap], numbers: Iterator[int]) -> StateMap:
         """What the states after the events that the join cites become together."""
         known = await self._events.by_ids(join.event.prev_event_ids)
-        after = {one.state_after for one in known.values() if one.has_place and one.state_after is not None}
+        followed = [one for one in known.values() if one.has_place and one.is_followed]
+        after = {one.state_after for one in followed if one.state_after is not None}
         every = [*states, *(await self._rooms.maps(after)).values()]
         if len(every) == 1:
             return every[0]

@@ -10,6 +10,8 @@ from federation.client import path_of
 from federation.templates import filled
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.core.room_versions import ROOM_VERSIONS
+from homeserver.rooms.auth_graph import AuthGraphs
+from homeserver.rooms.graph_reads import NEAR_STEPS_MAX, GraphReads
 from homeserver.runtime.clock import SystemClock
 from tests.federation.test_rooms import join, name_of
 from tests.kit.server import Client, RunningServer
@@ -102,3 +104,26 @@ async def test_servers_before_the_join_are_named(here: RunningServer, there: Run
     await join(await there.user("dan"), room_id, here)
     answer = await join_by_hand(here, there, await there.user("eve"), room_id, omit_members="true")
     assert answer["servers_in_room"] == [name_of(here), name_of(there)]
+
+
+async def test_a_short_auth_chain_is_that_of_the_graph(here: RunningServer) -> None:
+    """Read step by step where it is short, from the room's graph where it isn't: the same events."""
+    alice, bob = await here.user("alice"), await here.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    parts = here.hansa.rooms
+    chains = []
+    for is_long in (False, True):
+        for _ in range(NEAR_STEPS_MAX if is_long else 1):
+            await bob.join(room_id)
+            (await bob.post("/rooms/{}/leave", room_id)).ok()
+        room = await parts.rooms.get(RoomId(room_id))
+        member = await parts.rooms.state_event(RoomId(room_id), "m.room.member", bob.user_id)
+        assert room is not None and member is not None
+        reads = GraphReads(here.db, parts.rooms, parts.store, parts.numbers, AuthGraphs(here.db))
+        graphs = AuthGraphs(here.db)
+        whole = GraphReads(here.db, parts.rooms, parts.store, parts.numbers, graphs)
+        await graphs.of(room.nid, room.version)
+        found = [one.event.event_id for one in await reads.chain_behind(room, [member])]
+        assert found == [one.event.event_id for one in await whole.chain_behind(room, [member])]
+        chains.append(len(found))
+    assert 3 < chains[0] <= NEAR_STEPS_MAX < chains[1]

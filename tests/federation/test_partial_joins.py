@@ -15,7 +15,7 @@ from federation.client import FederationError, path_of
 from federation.resync import ROOMS_AT_ONCE
 from homeserver.core.identifiers import RoomId, ServerName
 from homeserver.rooms.arrivals import Arrival, Fate
-from homeserver.web.outgoing import Outgoing, OutgoingError
+from homeserver.web.outgoing import Outgoing, OutgoingAnswer, OutgoingError
 from tests.federation.test_rooms import bodies, members, name_of
 from tests.kit.authority import Authority
 from tests.kit.counting import CountingDatabase
@@ -32,7 +32,8 @@ LAZY = json.dumps({"room": {"state": {"lazy_load_members": True}, "timeline": {"
 
 
 class Held(Network):
-    """A network on which questions for the state of a room wait until `go` is set; those to `deaf` servers fail.
+    """A network on which questions for the state of a room wait until `go` is set; those to `deaf` servers fail, and
+    `ignorant` ones know of none.
     Who lets us in doesn't tell that `untold` servers are in the room; `mute` ones get no transactions."""
 
     def __init__(self) -> None:
@@ -41,6 +42,7 @@ class Held(Network):
         self.deaf: set[str] = set()
         self.untold: set[str] = set()
         self.mute: set[str] = set()
+        self.ignorant: set[str] = set()
         self.asked: list[str] = []
 
     def side_of(self, name: str, way_out: Outgoing) -> Outgoing:
@@ -51,6 +53,8 @@ class Held(Network):
             if "/state_ids/" in url or "/v1/state/" in url:
                 self.asked.append(url.split("/")[2])
                 await self.go.wait()
+                if url.split("/")[2] in self.ignorant:
+                    return OutgoingAnswer(404, {}, b'{"errcode": "M_NOT_FOUND", "error": "not here"}', url)
                 if url.split("/")[2] in self.deaf:
                     raise OutgoingError("unreachable", "the test wants it so")
             if "/v1/send/" in url and url.split("/")[2] in self.mute:
@@ -279,6 +283,20 @@ async def test_many_rooms_are_made_whole_some_at_a_time(
                 return set(await joined(eve)) == set(rooms)
 
             await until(are_whole, within_s=60)
+
+
+async def test_what_is_read_back_first_tells_no_members(here: RunningServer, there: RunningServer, held: Held) -> None:
+    """T-D16: the event before our join, once it is here, still stands on the state without the members."""
+    alice, room_id = await a_room(here)
+    await alice.send(room_id, "before")
+    held.ignorant.add(name_of(here))
+    held.go.set()
+    eve = await there.user("eve")
+    await join(eve, room_id, here)
+    assert await bodies(eve, room_id) == ["before"]
+    held.ignorant.clear()
+    assert len(await members(eve, room_id)) == 4
+    assert await whole_state(eve, room_id) == await whole_state(alice, room_id)
 
 
 @pytest.mark.slow
