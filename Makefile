@@ -36,7 +36,7 @@ bench: ## the inner loops, one result line each
 rehearsal: ## replay known waves of spam against the shipped packs of rules
 	@scripts/bootstrap dev
 	$(PY) -m bench.rehearsal
-	$(PY) -m pytest -q -s -m "deep or slow" -k "waves or wave_reaches" tests/admin/spam/test_rehearsal_over_http.py | grep -E "blocked|p95|passed|failed"
+	$(PY) -m pytest -q -s -m "deep or slow" -k "waves or wave_reaches" tests/admin/spam/test_rehearsal_over_http.py tests/admin/spam/test_rehearsal_of_many_servers.py | grep -E "blocked|p95|hits of|passed|failed"
 
 format: ## format and sort imports
 	@scripts/bootstrap dev
