@@ -19,7 +19,7 @@ from elastic_transport import OrjsonSerializer
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from search.hot import elastic_queries as queries
-from search.hot.elastic_mapping import RANK_SHIFT, Names, stored, template, tombstone
+from search.hot.elastic_mapping import Names, stored, template, tombstone
 from search.tiers import Document, Findings, Gone, Hit, Question, Refused, TierFault, TierLost
 from search.upkeep.counting import Census, Held, Tally
 
@@ -33,6 +33,10 @@ SEARCHES_AT_ONCE = 20
 _FORGOTTEN_AT_ONCE = 5_000
 _CONFLICT, _NOT_FOUND = 409, 404
 Json = dict[str, Any]
+
+
+class _TooManyClauses(TierFault):
+    """The cluster has too little memory for a search of so many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,7 @@ class ElasticIndex:
         )
         self._months: set[str] | None = None  # names of the indices there are; None until they were looked up
         self._is_refreshed = False
+        self._clauses_max = queries.CLAUSES_MAX  # what this cluster has taken so far
         self._changing = asyncio.Lock()
         self._refreshing = asyncio.Lock()
 
@@ -119,6 +124,8 @@ class ElasticIndex:
             try:
                 for lines in await asyncio.to_thread(self._lines, documents, gone, places):
                     refused += await self._bulk(lines)
+                event_ids = {str(one.event_nid): one.event_id for one in documents} if refused else {}
+                refused = [Refused(event_ids.get(one.event_id, ""), one.reason) for one in refused]
             finally:
                 # Afterwards: whoever searched meanwhile refreshed too early.
                 self._is_refreshed = False
@@ -132,14 +139,51 @@ class ElasticIndex:
             await self._refresh()
             if not self._months:
                 return Findings([], 0)
-            whole, parts = queries.parted(question.scope)
-            if 3 * len(parts) > queries.CLAUSES_MAX:
-                parts = await self._with_hits(question, parts)
-            scopes = list(queries.scopes(whole, parts))
-            answers: list[Findings] = []
-            for at in range(0, len(scopes), SEARCHES_AT_ONCE):
-                answers += await self._search(question, scopes[at : at + SEARCHES_AT_ONCE])
-            return merged(answers, question.limit)
+            while True:
+                try:
+                    return await self._found(question)
+                except _TooManyClauses:
+                    if self._clauses_max <= queries.CLAUSES_LEAST:
+                        raise
+                    self._clauses_max = max(queries.CLAUSES_LEAST, self._clauses_max // 2)
+
+    async def _found(self, question: Question) -> Findings:
+        whole, parts = queries.parted(question.scope)
+        if sum(map(queries.clauses_of, parts.values())) <= queries.CLAUSES_AT_ONCE:
+            answers = await self._search(
+                question, [(None, one) for one in queries.scopes(whole, parts, self._clauses_max)]
+            )
+        else:
+            answers = await self._search(
+                question, [(None, one) for one in queries.scopes(whole, {}, self._clauses_max)]
+            )
+            answers += await self._in_parts(question, parts)
+        return merged(answers, question.limit)
+
+    async def _in_parts(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
+        """In many rooms of which parts are seen: little of it is looked through here, of more the cluster is asked."""
+        asked = queries.asked(question)
+        nids = list(parts)
+        rooms = [queries.in_rooms(nids[at : at + queries.VALUES_MAX]) for at in range(0, len(nids), queries.VALUES_MAX)]
+        everything = [self._looked_through(question, [one, *asked]) for one in rooms]
+        edited = [self._looked_through(question, [one, queries.EDITED, *asked]) for one in rooms]
+        months = sorted(self._months or ())
+        ends = [({"index": name}, queries.places(self._timeout_ms)) for name in months]
+        answers = await self._ask([*everything, *edited, *ends])
+        found = self._visible(answers[: len(rooms)], question, parts)
+        if found is not None:
+            return [found]
+        scopes: list[tuple[str | None, Json]] = []
+        found = self._visible(answers[len(rooms) : 2 * len(rooms)], question, parts)
+        if found is None:
+            scopes += [(None, one) for one in queries.edited_in(parts, self._clauses_max)]
+        for name, answer in zip(months, answers[2 * len(rooms) :], strict=True):
+            lowest, highest = (answer["aggregations"][end]["value"] for end in ("lowest", "highest"))
+            if lowest is not None:
+                between = int(lowest), int(highest)
+                scopes += [(name, one) for one in queries.unedited_in(parts, between, self._clauses_max)]
+        unsure = Findings([], 0, any(map(_is_partial, answers)))
+        return [unsure, *([] if found is None else [found]), *await self._search(question, scopes)]
 
     async def forget_rooms(self, room_nids: Sequence[int]) -> None:
         """Raises TierFault."""
@@ -159,7 +203,7 @@ class ElasticIndex:
         async with self._changing, _faults():
             await self._opened()
             places = await self._places(documents)
-            ids = [{"delete": {"_index": index, "_id": event_id}} for event_id, index in places.items()]
+            ids = [{"delete": {"_index": index, "_id": str(nid)}} for nid, index in places.items()]
             if ids:
                 self._is_refreshed = False
                 await self._bulk([orjson.dumps(one) for one in ids])
@@ -197,7 +241,7 @@ class ElasticIndex:
             while True:
                 answer = await self._client.search(index=f"{self._names.stem}-{month}", body=body)
                 hits = answer["hits"]["hits"]
-                found += [Held(hit["fields"]["nid"][0], hit["_id"], hit["fields"]["check"][0]) for hit in hits]
+                found += [Held(hit["fields"]["nid"][0], "", hit["fields"]["check"][0]) for hit in hits]
                 if len(hits) < _FORGOTTEN_AT_ONCE:
                     return found
                 body["search_after"] = hits[-1]["sort"]
@@ -298,10 +342,10 @@ class ElasticIndex:
                     self._is_refreshed = False
                     raise
 
-    async def _places(self, gone: Sequence[Gone]) -> dict[str, str]:
-        """Event id → the index where it is, of those that are gone. Purged ones are looked up."""
-        places = {one.event_id: self._names.index(one.received_ms) for one in gone if one.received_ms is not None}
-        unknown = [one.event_id for one in gone if one.received_ms is None]
+    async def _places(self, gone: Sequence[Gone]) -> dict[int, str]:
+        """Event number → the index where it is, of those that are gone. Purged ones are looked up."""
+        places = {one.event_nid: self._names.index(one.received_ms) for one in gone if one.received_ms is not None}
+        unknown = [str(one.event_nid) for one in gone if one.received_ms is None]
         if unknown:
             await self._refresh()
         for at in range(0, len(unknown), _FORGOTTEN_AT_ONCE):
@@ -309,23 +353,25 @@ class ElasticIndex:
             found = await self._client.search(
                 index=self._names.pattern, query=ids, size=_FORGOTTEN_AT_ONCE, source=False, sort="_doc"
             )
-            places.update((hit["_id"], hit["_index"]) for hit in found["hits"]["hits"])
+            places.update((int(hit["_id"]), hit["_index"]) for hit in found["hits"]["hits"])
         return places
 
     def _lines(
-        self, documents: Sequence[Document], gone: Sequence[Gone], places: Mapping[str, str]
+        self, documents: Sequence[Document], gone: Sequence[Gone], places: Mapping[int, str]
     ) -> list[list[bytes]]:
         """The bodies of the requests that write these."""
         made = [
-            (self._index_of(document), document.event_id, document.version, stored(document)) for document in documents
+            (self._index_of(document), document.event_nid, document.version, stored(document)) for document in documents
         ]
         made += [
-            (places[one.event_id], one.event_id, one.version, tombstone(one)) for one in gone if one.event_id in places
+            (places[one.event_nid], one.event_nid, one.version, tombstone(one))
+            for one in gone
+            if one.event_nid in places
         ]
         bodies: list[list[bytes]] = []
         room = 0
-        for index, event_id, version, fields in made:
-            action = {"_index": index, "_id": event_id, "version": version, "version_type": "external_gte"}
+        for index, nid, version, fields in made:
+            action = {"_index": index, "_id": str(nid), "version": version, "version_type": "external_gte"}
             lines = [orjson.dumps({"index": action}), orjson.dumps(fields)]
             size = sum(map(len, lines))
             if not bodies or size > room or len(bodies[-1]) >= 2 * BULK_DOCUMENTS_MAX:
@@ -336,6 +382,7 @@ class ElasticIndex:
         return bodies
 
     async def _bulk(self, lines: Any) -> list[Refused]:
+        """What the cluster won't take, by the number of the event."""
         client = self._client.options(request_timeout=WRITE_TIMEOUT_S)
         answer = await client.bulk(operations=lines, filter_path="errors,items.*._id,items.*.status,items.*.error.type")
         if not answer["errors"]:
@@ -354,38 +401,58 @@ class ElasticIndex:
                 raise TierFault(f"{status} {kind}")
         return refused
 
-    async def _search(self, question: Question, scopes: Sequence[Json]) -> list[Findings]:
+    async def _search(self, question: Question, scopes: Sequence[tuple[str | None, Json]]) -> list[Findings]:
+        """In all months, or in one."""
         asked = queries.asked(question)
-        lines: list[Json] = []
-        for scope in scopes:
-            lines.append({})
-            lines.append(queries.search(question, [scope, *asked], size=question.limit, timeout_ms=self._timeout_ms))
-        answer = await self._client.msearch(index=self._target, searches=lines, ignore_unavailable=True)
-        return [self._findings(one, question) for one in answer["responses"]]
+        found: list[Findings] = []
+        for at in range(0, len(scopes), SEARCHES_AT_ONCE):
+            some = scopes[at : at + SEARCHES_AT_ONCE]
+            bodies = [
+                queries.search(question, [scope, *asked], size=question.limit, timeout_ms=self._timeout_ms)
+                for _, scope in some
+            ]
+            headers = [{} if name is None else {"index": name} for name, _ in some]
+            answers = await self._ask(list(zip(headers, bodies, strict=True)))
+            found += [self._findings(answer, question) for answer in answers]
+        return found
+
+    async def _ask(self, searches: Sequence[tuple[Json, Json]]) -> list[Json]:
+        """The answers, all of them whole or partial. Raises TierFault."""
+        lines = [line for search in searches for line in search]
+        found = await self._client.msearch(index=self._target, searches=lines, ignore_unavailable=True)
+        answers: list[Json] = found["responses"]
+        for (header, _), answer in zip(searches, answers, strict=True):
+            if "error" in answer:
+                if any(_is_too_many(one) for one in answer["error"].get("root_cause", ())):
+                    raise _TooManyClauses("a search of too many clauses")
+                raise TierFault(f"{answer.get('status')} {answer['error'].get('type')}")
+            if answer["_shards"]["total"] < (1 if "index" in header else len(self._months or ())):
+                self._months = None
+                raise TierLost("an index is gone")
+        return answers
+
+    def _looked_through(self, question: Question, filters: Sequence[Json]) -> tuple[Json, Json]:
+        return {}, queries.looked_through(question, filters, timeout_ms=self._timeout_ms)
+
+    def _visible(
+        self, answers: Sequence[Json], question: Question, parts: Mapping[int, queries.Spans]
+    ) -> Findings | None:
+        """What is seen of what was looked for first; None where that isn't all."""
+        if any(len(one["hits"]["hits"]) < one["hits"]["total"]["value"] for one in answers):
+            return None
+        seen = [
+            _hit(hit, by_rank=question.by_rank)
+            for answer in answers
+            for hit in answer["hits"]["hits"]
+            if queries.is_seen(hit["fields"], parts[hit["fields"]["room"][0]])
+        ]
+        page = [hit for hit in seen if question.after is None or hit.cursor < question.after]
+        page.sort(key=lambda hit: hit.cursor, reverse=True)
+        return Findings(page[: question.limit], len(seen), any(map(_is_partial, answers)))
 
     def _findings(self, answer: Json, question: Question) -> Findings:
-        if "error" in answer:
-            raise TierFault(f"{answer.get('status')} {answer['error'].get('type')}")
-        shards = answer["_shards"]
-        if shards["total"] < len(self._months or ()):
-            self._months = None
-            raise TierLost("an index is gone")
-        is_partial = bool(answer["timed_out"] or shards["failed"])
         hits = [_hit(hit, by_rank=question.by_rank) for hit in answer["hits"]["hits"]]
-        return Findings(hits, answer["hits"]["total"]["value"], is_partial)
-
-    async def _with_hits(self, question: Question, parts: Mapping[int, queries.Spans]) -> dict[int, queries.Spans]:
-        """Those of many rooms in which anything is found, whoever may see it: only they are looked into closely."""
-        left: dict[int, queries.Spans] = {}
-        nids = list(parts)
-        for at in range(0, len(nids), queries.VALUES_MAX):
-            body = queries.rooms(question, nids[at : at + queries.VALUES_MAX], timeout_ms=self._timeout_ms)
-            answer = await self._client.search(index=self._target, body=body, ignore_unavailable=True)
-            is_whole = not answer["timed_out"] and not answer["_shards"]["failed"]
-            if not is_whole:
-                return dict(parts)
-            left.update((nid, parts[nid]) for nid in (one["key"] for one in answer["aggregations"]["rooms"]["buckets"]))
-        return left
+        return Findings(hits, answer["hits"]["total"]["value"], _is_partial(answer))
 
 
 def merged(found: Sequence[Findings], limit: int) -> Findings:
@@ -396,9 +463,17 @@ def merged(found: Sequence[Findings], limit: int) -> Findings:
 
 def _hit(hit: Json, *, by_rank: bool) -> Hit:
     fields = hit["fields"]
-    nid, source, room, time, ranked = (fields[name][0] for name in ("nid", "source", "room", "time", "ranked"))
-    rank = ranked >> RANK_SHIFT
+    nid, room, time, rank = (fields[name][0] for name in ("nid", "room", "time", "rank"))
+    source = fields.get("source", (nid,))[0]
     return Hit(nid, source, room, float(rank), (rank if by_rank else time, nid))
+
+
+def _is_too_many(cause: Json) -> bool:
+    return "too_many" in str(cause.get("type")) or "too many clauses" in str(cause.get("reason"))
+
+
+def _is_partial(answer: Json) -> bool:
+    return bool(answer["timed_out"] or answer["_shards"]["failed"])
 
 
 @asynccontextmanager

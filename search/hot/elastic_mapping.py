@@ -15,18 +15,24 @@ from search.hot.months import month_of
 from search.tiers import Document, Gone
 
 # Another number means that the index is built anew.
-SCHEMA_VERSION = 2
-RANK_SHIFT = 48  # the order by rank is one number: rank, then event
+SCHEMA_VERSION = 3
 
 _NUMBER = {"type": "long"}
-# What only orders, or narrows what a word or a room has found already, needs no index of its own.
+# What only orders, or narrows what a word or a room has found already, needs no index of its own; what only narrows by
+# itself needs no column.
 _COLUMN = {"type": "long", "index": False}
+_POINTS = {"type": "long", "doc_values": False}
 _WORD = {"type": "keyword", "doc_values": False, "norms": False}
 PROPERTIES: dict[str, Any] = {
-    **dict.fromkeys(("room", "said"), _NUMBER),
-    **dict.fromkeys(("nid", "place", "source_place", "source", "time", "ranked", "check"), _COLUMN),
-    **dict.fromkeys(("room_id", "type", "key", "has", "host", "mention", "thread"), _WORD),
-    "sender": {"type": "keyword", "norms": False},
+    "room": _NUMBER,
+    "said": _POINTS,
+    "place": _NUMBER,
+    **dict.fromkeys(("nid", "time", "check"), _COLUMN),
+    # Only where they aren't those of the event itself: what was edited has them.
+    "source": _COLUMN,
+    "source_place": _NUMBER,
+    "rank": {"type": "byte", "index": False},
+    **dict.fromkeys(("room_id", "sender", "type", "key", "has", "host", "mention", "thread"), _WORD),
     "tokens": {"type": "text", "analyzer": "whitespace", "norms": False, "index_options": "positions"},
     "extras": {"type": "text", "analyzer": "whitespace", "norms": False, "index_options": "docs"},
 }
@@ -70,6 +76,8 @@ def template(names: Names, months: Sequence[str], *, replicas_max: int, is_live:
                     # Whoever searches refreshes first, if there was something new.
                     "refresh_interval": "60s",
                     "codec": "best_compression",
+                    # Rooms lie together, by place: so a room's part is a run, and what is alike is near and small.
+                    "sort": {"field": ["room", "place"], "order": ["asc", "asc"]},
                 }
             },
             "mappings": {
@@ -87,15 +95,16 @@ def template(names: Names, months: Sequence[str], *, replicas_max: int, is_live:
 def stored(document: Document) -> dict[str, Any]:
     """The fields of a document. Those that are empty are left out."""
     has = [*sorted(document.has), *(["thread"] if document.thread_root is not None else [])]
+    is_edited = document.source_nid != document.event_nid
     fields: dict[str, Any] = {
         "nid": document.event_nid,
         "room": document.room_nid,
         "place": document.place,
-        "source": document.source_nid,
-        "source_place": document.place if document.source_place is None else document.source_place,
+        "source": document.source_nid if is_edited else None,
+        "source_place": document.source_place,
         "said": document.origin_server_ts,
         "time": document.time_ms,
-        "ranked": document.rank << RANK_SHIFT | document.event_nid,
+        "rank": document.rank,
         "check": document.checksum,
         "room_id": document.room_id,
         "sender": document.sender,

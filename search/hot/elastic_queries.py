@@ -7,9 +7,9 @@ intervals is cut into searches that a cluster of any size takes; rooms are in on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from search.hot.elastic_mapping import RANK_SHIFT
 from search.tiers import (
     FIRST_PLACE,
     LAST_PLACE,
@@ -34,11 +34,19 @@ from search.tiers import (
 
 Json = dict[str, Any]
 Spans = Sequence[tuple[int, int]]
-# Of one search: nodes with the least memory take 1,024 clauses, and 65,536 values in a list.
-CLAUSES_MAX = 800
+# Of one search. Nodes take as many clauses as they have memory for, which nobody tells: 16,000 with 1 GB and two cores,
+# but those with the least of it 1,024; and 65,536 values in a list.
+CLAUSES_MAX, CLAUSES_LEAST = 8_000, 800
 VALUES_MAX = 60_000
-_FIELDS = ["nid", "source", "room", "time", "ranked"]
+# So many clauses are asked at once; of a scope that takes more, it is looked first what is found, whoever sees it.
+CLAUSES_AT_ONCE = 100
+# So many of them are looked through here instead.
+LOOKED_THROUGH_MAX = 500
+_FIELDS = ["nid", "source", "room", "time", "rank"]
+_PLACES = ["place", "source_place"]
 _NOTHING: Json = {"match_none": {}}
+EDITED: Json = {"exists": {"field": "source_place"}}
+UNEDITED: Json = {"bool": {"must_not": [EDITED]}}
 
 
 def parted(scope: Scope) -> tuple[list[int], dict[int, Spans]]:
@@ -53,37 +61,74 @@ def parted(scope: Scope) -> tuple[list[int], dict[int, Spans]]:
     return whole, parts
 
 
-def scopes(whole: Sequence[int], parts: Mapping[int, Spans]) -> Iterator[Json]:
+def scopes(whole: Sequence[int], parts: Mapping[int, Spans], clauses_max: int) -> Iterator[Json]:
     """Filters that together are the scope, each of a size that one search may have; no room is in two."""
     for at in range(0, len(whole), VALUES_MAX):
         yield in_rooms(whole[at : at + VALUES_MAX])
-    gathered: list[Json] = []
-    clauses = 0
+    gathered: dict[int, Spans] = {}
+    clauses = 1
     for nid, spans in parts.items():
-        cost = 1 + 2 * len(spans)
-        if cost > CLAUSES_MAX:
-            yield from _many_intervals(nid, spans)
+        cost = clauses_of(spans)
+        if cost > clauses_max:
+            yield from _many_intervals(nid, spans, clauses_max)
             continue
-        if gathered and clauses + cost > CLAUSES_MAX:
-            yield _any(gathered)
-            gathered, clauses = [], 0
-        gathered.append(_intervals(nid, spans))
+        if gathered and clauses + cost > clauses_max:
+            yield _seen(gathered, gathered, is_edited=None)
+            gathered, clauses = {}, 1
+        gathered[nid] = spans
         clauses += cost
     if gathered:
-        yield _any(gathered)
+        yield _seen(gathered, gathered, is_edited=None)
 
 
-def _many_intervals(nid: int, spans: Spans) -> Iterator[Json]:
+def clauses_of(spans: Spans) -> int:
+    """How much of a search a room's intervals take."""
+    return 2 + 2 * len(spans)
+
+
+def unedited_in(parts: Mapping[int, Spans], places: tuple[int, int], clauses_max: int) -> Iterator[Json]:
+    """Filters that together are the scope, for what wasn't edited and has its place between two.
+
+    Nearly all rooms are seen whole there, or not at all: only those of which a part is take a clause of their own.
+    """
+    lowest, highest = places
+    covered: list[int] = []
+    clauses: list[Json] = []
+    for nid, spans in parts.items():
+        inside = [span for span in spans if span[0] <= highest and span[1] >= lowest]
+        if any(first <= lowest and last >= highest for first, last in inside):
+            covered.append(nid)
+        else:
+            clauses += [_intervals("place", nid, [span]) for span in inside]
+    between = _between("place", lowest, highest)
+    for at in range(0, len(covered), VALUES_MAX):
+        yield _all([in_rooms(covered[at : at + VALUES_MAX]), between, UNEDITED])
+    size = max(1, clauses_max // 2 - 2)
+    for at in range(0, len(clauses), size):
+        yield _all([_any(clauses[at : at + size]), between, UNEDITED])
+
+
+def edited_in(parts: Mapping[int, Spans], clauses_max: int) -> Iterator[Json]:
+    """Filters that together are the scope, for what was edited."""
+    for scope in scopes((), parts, clauses_max):
+        yield _all([scope, EDITED])
+
+
+def _many_intervals(nid: int, spans: Spans, clauses_max: int) -> Iterator[Json]:
     """One room of more intervals than a search may have: each part of them for `place` with each for its edit's."""
-    size = CLAUSES_MAX // 2 - 1
+    size = max(1, clauses_max // 2 - 2)
     cut = [spans[at : at + size] for at in range(0, len(spans), size)]
     for own in cut:
+        yield _seen({nid: own}, {}, is_edited=False)
         for edits in cut:
-            inside = [
-                _any([_between(name, *span) for span in some])
-                for name, some in (("place", own), ("source_place", edits))
-            ]
-            yield _all([{"term": {"room": nid}}, *inside])
+            yield _seen({nid: own}, {nid: edits}, is_edited=True)
+
+
+def _seen(own: Mapping[int, Spans], edits: Mapping[int, Spans], *, is_edited: bool | None) -> Json:
+    """What lies in these intervals, and whose latest edit lies in those: what was edited, what wasn't, or both."""
+    of_place = _any([_intervals("place", nid, spans) for nid, spans in own.items()])
+    of_edits = [_intervals("source_place", nid, spans) for nid, spans in edits.items()]
+    return _all([of_place, _any([*([] if is_edited else [UNEDITED]), *of_edits])])
 
 
 def in_rooms(nids: Sequence[int]) -> Json:
@@ -112,25 +157,30 @@ def search(question: Question, filters: Sequence[Json], *, size: int, timeout_ms
     }
 
 
-def rooms(question: Question, nids: Sequence[int], *, timeout_ms: int) -> Json:
-    """The body of a search for those of at most VALUES_MAX rooms in which anything is found."""
-    return {
-        "size": 0,
-        "track_total_hits": False,
-        "timeout": f"{timeout_ms}ms",
-        "query": {"bool": {"filter": [in_rooms(nids), *asked(question)]}},
-        "aggs": {"rooms": {"terms": {"field": "room", "size": len(nids)}}},
-    }
+def looked_through(question: Question, filters: Sequence[Json], *, timeout_ms: int) -> Json:
+    """The body of a search for the first of all pages, with the places that say who sees it."""
+    first = replace(question, after=None)
+    body = search(first, filters, size=LOOKED_THROUGH_MAX, timeout_ms=timeout_ms)
+    return body | {"docvalue_fields": [*_FIELDS, *_PLACES]}
+
+
+def places(timeout_ms: int) -> Json:
+    """The body of a search for the lowest and the highest place of an index, which it knows without looking."""
+    ends = {"lowest": {"min": {"field": "place"}}, "highest": {"max": {"field": "place"}}}
+    return {"size": 0, "track_total_hits": False, "timeout": f"{timeout_ms}ms", "aggs": ends}
+
+
+def is_seen(fields: Json, spans: Spans) -> bool:
+    """Whether a hit with its places lies in these intervals."""
+    asked = [fields[name][0] for name in _PLACES if name in fields]
+    return all(any(first <= place <= last for first, last in spans) for place in asked)
 
 
 def _order(question: Question) -> Json:
-    if question.by_rank:
-        order: Json = {"sort": [{"ranked": "desc"}]}
-        after = question.after and [int(question.after[0]) << RANK_SHIFT | question.after[1]]
-    else:
-        order = {"sort": [{"time": "desc"}, {"nid": "desc"}]}
-        after = question.after and [int(question.after[0]), question.after[1]]
-    return order | {"search_after": after} if after else order
+    order: Json = {"sort": [{"rank" if question.by_rank else "time": "desc"}, {"nid": "desc"}]}
+    if question.after is None:
+        return order
+    return order | {"search_after": [int(question.after[0]), question.after[1]]}
 
 
 def query(wanted: Query) -> Json:
@@ -179,9 +229,8 @@ def _has(wanted: Query) -> Json:
             raise TypeError(type(wanted))
 
 
-def _intervals(nid: int, spans: Spans) -> Json:
-    inside = [_any([_between(name, *span) for span in spans]) for name in ("place", "source_place")]
-    return _all([{"term": {"room": nid}}, *inside])
+def _intervals(field: str, nid: int, spans: Spans) -> Json:
+    return _all([{"term": {"room": nid}}, _any([_between(field, *span) for span in spans])])
 
 
 def _between(field: str, first: int, last: int) -> Json:

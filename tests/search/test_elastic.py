@@ -63,8 +63,10 @@ def moved(documents: Sequence[Document], by: int) -> list[Document]:
     documents=oracle.documents(),
     questions=st.lists(oracle.questions(), min_size=1, max_size=8),
     is_reversed=st.booleans(),
-    clauses=st.sampled_from((1, 7, 800)),
+    clauses=st.sampled_from((1, 7, 8_000)),
     values=st.sampled_from((1, 60_000)),
+    at_once=st.sampled_from((0, 100)),
+    looked_through=st.sampled_from((2, 500)),
 )
 def test_it_finds_what_the_others_find(
     elasticsearch: ElasticsearchServer,
@@ -74,6 +76,8 @@ def test_it_finds_what_the_others_find(
     is_reversed: bool,
     clauses: int,
     values: int,
+    at_once: int,
+    looked_through: int,
 ) -> None:
     """T-G8: page by page, in the order that all tiers share, with exact counts; however the scope is cut."""
     example = next(_NUMBERS)
@@ -100,8 +104,10 @@ def test_it_finds_what_the_others_find(
         await embedded.close()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(elastic_queries, "CLAUSES_MAX", max(clauses, 4))
+        patch.setattr(elastic_queries, "CLAUSES_MAX", max(clauses, 6))
         patch.setattr(elastic_queries, "VALUES_MAX", values)
+        patch.setattr(elastic_queries, "CLAUSES_AT_ONCE", at_once)
+        patch.setattr(elastic_queries, "LOOKED_THROUGH_MAX", looked_through)
         asyncio.run(scene(tmp_path_factory.mktemp("index")))
 
 
