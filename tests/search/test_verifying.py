@@ -23,7 +23,7 @@ from tests.search.test_embedded import document
 from tests.search.test_rebuilding import ENGINES, again, config_on, settled
 
 
-async def lose(index: EmbeddedIndex | ElasticIndex, nid: int, event_id: str, strange: Document) -> None:
+async def lose(index: EmbeddedIndex | ElasticIndex, nid: int, strange: Document) -> None:
     """As a disk does: one document is gone without a trace, and there is one of nowhere."""
     if isinstance(index, EmbeddedIndex):
         assert await index.open()
@@ -31,8 +31,8 @@ async def lose(index: EmbeddedIndex | ElasticIndex, nid: int, event_id: str, str
         writer.delete_documents_by_term("nid", nid)
         writer.commit()
     else:
-        hits: Any = await index._client.search(index=index._names.pattern, query={"ids": {"values": [event_id]}})
-        await index._client.delete(index=hits["hits"]["hits"][0]["_index"], id=event_id)
+        hits: Any = await index._client.search(index=index._names.pattern, query={"ids": {"values": [str(nid)]}})
+        await index._client.delete(index=hits["hits"]["hits"][0]["_index"], id=str(nid))
     await index.write([strange], [])
     await index.close()
 
@@ -65,7 +65,7 @@ async def test_damage_is_found_and_put_right(
     index = keeper.open(0, True)
     assert isinstance(index, EmbeddedIndex | ElasticIndex)
     strange = replace(document(2, 3, "ghost"), room_nid=room_nid, received_ms=received_ms)
-    await lose(index, nids[sent[1]], sent[1], strange)
+    await lose(index, nids[sent[1]], strange)
     index = keeper.open(0, True)
     assert isinstance(index, EmbeddedIndex | ElasticIndex)
     if isinstance(index, EmbeddedIndex):
