@@ -6,6 +6,7 @@ import asyncio
 import signal
 import ssl
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -52,9 +53,11 @@ from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.spam import ask_policy_servers, build_spam, hear_appeals, policy_endpoint, spam_endpoints
 from homeserver.assembly.sync import build_sync
 from homeserver.assembly.webhooks import build_webhooks
+from homeserver.client_api.delegated import HIDDEN
 from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
 from homeserver.client_api.sync import SyncEndpoint
 from homeserver.config import Config, Listener
+from homeserver.config.options import is_secret
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer
 from homeserver.encryption.keys import NoRemoteKeys
@@ -134,10 +137,10 @@ class Hansa:
         users = Users(db, self.world.clock, self.passwords, journal, base.server_name)
         self.rooms = rooms = build_rooms(base, journal, users)
         self.spam = await build_spam(base, rooms)
-        accounts = build_accounts(base, rooms, users, self.passwords)
+        bridges = build_bridges(base)
+        accounts = build_accounts(base, rooms, users, self.passwords, bridges.outgoing)
         federated = await self._begin_federation(rooms, accounts)
         remote: RemoteRooms = federated.remote if federated is not None else NoRemoteRooms()
-        bridges = build_bridges(base)
         commands = build_commands(base, accounts.profiles, rooms, remote, bridges.bridges)
         # Before sync, so that these hear of an event before sync wakes its clients.
         self.live = live = build_live(base, rooms)
@@ -297,6 +300,7 @@ class Hansa:
             trusted_proxies=listener.trusted_proxies,
             door=self.door,
         )
+        server.hidden = HIDDEN if self.config.mas.endpoint is not None else ()
         server.add(*parts)
         self._servers.append(server)
         self.endpoints += server.endpoints
@@ -311,6 +315,7 @@ def _door(config: Config, world: World, guard: DiskGuard) -> Door:
         check_room=guard.check,
         name=world.randomness.letters(6),
         padding=lambda: int(world.randomness.fraction() * PADDING_MAX),
+        is_service=partial(is_secret, config.mas.secret),
     )
 
 

@@ -15,7 +15,7 @@ from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.profiles import Profiles
 from homeserver.accounts.users import NewUser
-from homeserver.core.errors import MatrixError
+from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.identifiers import UserId, localpart_of
 from homeserver.core.operators import Permission
 from homeserver.storage import contacts, login_tokens, users
@@ -60,6 +60,9 @@ class Accounts:
         self._deactivation = deactivation
         self._welcome = welcome
 
+    # Whether a service beside this server makes the accounts. Set by the assembly.
+    is_delegated = False
+
     async def put(self, user_id: UserId, wish: AccountWish, *, by: Operator) -> bool:
         """Makes the account, or changes it; whether it was made.
 
@@ -70,6 +73,8 @@ class Accounts:
         wish = _canonical(wish)
         row = await accounts.one(self._tools.db, user_id)
         if row is None:
+            if self.is_delegated:
+                raise Forbidden("accounts are made by the authentication service: make this one there")
             await self._make(user_id, wish, by)
             return True
         await self._change(row, wish, by)

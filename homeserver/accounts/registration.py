@@ -61,7 +61,7 @@ class Registration:
         self._users = users
         self._sessions = sessions
         self._passwords = passwords
-        self._tools = tools
+        self.tools = tools
         self._config = tools.config
         self._suspects: OrderedDict[tuple[str, str], float] = OrderedDict()
 
@@ -81,9 +81,9 @@ class Registration:
         try:
             return await self._make(user_id, wish, token=done.get(TOKEN), proof=done.get(EMAIL), is_solved=is_solved)
         except CaptchaNeeded:
-            if self._tools.captcha is None and self._tools.work is None and self._tools.work_asked is None:
+            if self.tools.captcha is None and self.tools.work is None and self.tools.work_asked is None:
                 raise
-            self._suspects[operation, wish.network] = self._tools.clock.monotonic_s()
+            self._suspects[operation, wish.network] = self.tools.clock.monotonic_s()
             if len(self._suspects) > SUSPECTS_MAX:
                 self._suspects.popitem(last=False)
             await self._lead(operation, None, is_suspect=True)
@@ -91,20 +91,20 @@ class Registration:
 
     async def _lead(self, operation: str, auth: Mapping[str, Any] | None, *, is_suspect: bool) -> Mapping[str, str]:
         flows, params = self._flows(), self._params()
-        if is_suspect and self._tools.work_asked is not None:
+        if is_suspect and self.tools.work_asked is not None:
             flows = [(WORK, *flow) for flow in flows]
-            params[WORK] = self._tools.work_asked.challenge()
-        return await self._tools.uia.require(operation, auth, flows, params=params)
+            params[WORK] = self.tools.work_asked.challenge()
+        return await self.tools.uia.require(operation, auth, flows, params=params)
 
     def _is_suspect(self, operation: str, wish: Wish) -> bool:
         """Whether a rule asked for a captcha a short time ago."""
         asked_s = self._suspects.get((operation, wish.network))
-        return asked_s is not None and self._tools.clock.monotonic_s() - asked_s < SUSPECT_S
+        return asked_s is not None and self.tools.clock.monotonic_s() - asked_s < SUSPECT_S
 
     @property
     def is_possible_on_page(self) -> bool:
         """Whether our own page can lead through it: it shows no captcha and confirms no address."""
-        needs_more = self._tools.captcha is not None or self._config.email == "required"
+        needs_more = self.tools.captcha is not None or self._config.email == "required"
         return self._config.mode != "off" and not needs_more
 
     @property
@@ -117,7 +117,7 @@ class Registration:
 
     def work_on_page(self, *, is_asked: bool) -> dict[str, Any] | None:
         """What the page has the visitor's machine do first; `is_asked` where a rule wants it of this one."""
-        work = self._tools.work or (self._tools.work_asked if is_asked else None)
+        work = self.tools.work or (self.tools.work_asked if is_asked else None)
         return work.challenge() if work is not None else None
 
     async def register_on_page(
@@ -132,7 +132,7 @@ class Registration:
             raise Forbidden("the terms must be accepted")
         if self.wants_token and token is None:
             raise MissingParam("a registration token is needed")
-        asked = self._tools.work or (self._tools.work_asked if work else None)
+        asked = self.tools.work or (self.tools.work_asked if work else None)
         if asked is not None:
             asked.check(work)
         used = token if self.wants_token else None
@@ -142,7 +142,7 @@ class Registration:
     async def register_guest(self, wish: Wish) -> dict[str, Any]:
         if not self._config.guests:
             raise Forbidden("guests are not welcome here", errcode="M_GUEST_ACCESS_FORBIDDEN")
-        user_id = self._users.new_user_id(f"guest-{self._tools.randomness.letters(_GUEST_LETTERS).lower()}")
+        user_id = self._users.new_user_id(f"guest-{self.tools.randomness.letters(_GUEST_LETTERS).lower()}")
         async with self._db.transaction() as tx:
             await self._users.insert(tx, NewUser(user_id=user_id, is_guest=True))
             opened = await self._sessions.open(tx, user_id, display_name=wish.display_name)
@@ -160,7 +160,7 @@ class Registration:
                 raise Forbidden("a guest keeps their name: username must be theirs")
             return guest
         if username is None:
-            return self._users.new_user_id(self._tools.randomness.letters(_GUEST_LETTERS).lower())
+            return self._users.new_user_id(self.tools.randomness.letters(_GUEST_LETTERS).lower())
         localpart = username.removeprefix("@").removesuffix(f":{self._users.server_name}").lower()
         user_id = self._users.new_user_id(localpart, self._config.reserved_localparts)
         await self._users.check_free(user_id)
@@ -182,14 +182,14 @@ class Registration:
         await self._judge(user_id, wish, is_solved=is_solved)
         hashed = await self._passwords.hash(wish.password)
         async with self._db.transaction() as tx:
-            if token is not None and not await registration_tokens.use(tx, token, self._tools.clock.now_ms()):
+            if token is not None and not await registration_tokens.use(tx, token, self.tools.clock.now_ms()):
                 raise MatrixError("the registration token was used up", errcode="M_UNAUTHORIZED", status=401)
             if wish.guest_token is not None:
                 await self._users.make_of_guest(tx, user_id, hashed)
             else:
                 await self._users.insert(tx, NewUser(user_id=user_id, password_hash=hashed))
-            if proof is not None and self._tools.email is not None:
-                await self._tools.email.keep(tx, user_id, proof)
+            if proof is not None and self.tools.email is not None:
+                await self.tools.email.keep(tx, user_id, proof)
             answer: dict[str, Any] = {"user_id": user_id, "home_server": self._users.server_name}
             if not wish.inhibit_login:
                 answer |= await self._sessions.open(
@@ -200,26 +200,26 @@ class Registration:
                     refreshable=wish.refreshable,
                 )
         self._sessions.account_changed(user_id)
-        self._tools.welcome(user_id)
+        self.tools.welcome(user_id)
         return answer
 
     def _flows(self) -> list[Flow]:
-        first: Flow = () if self._tools.captcha is None else (CAPTCHA,)
-        first += (WORK,) if self._tools.work is not None else ()
+        first: Flow = () if self.tools.captcha is None else (CAPTCHA,)
+        first += (WORK,) if self.tools.work is not None else ()
         first += (TERMS,) if self._config.terms_version else ()
         first += (TOKEN,) if self._config.mode == "token" else ()
         plain = first if TOKEN in first else (*first, DUMMY)
-        if self._tools.email is None or self._config.email == "off":
+        if self.tools.email is None or self._config.email == "off":
             return [plain]
         with_mail = (*first, EMAIL)
         return [with_mail] if self._config.email == "required" else [plain, with_mail]
 
     def _params(self) -> dict[str, Any]:
         params: dict[str, Any] = {}
-        if self._tools.captcha is not None:
-            params[CAPTCHA] = {"public_key": self._tools.captcha.site_key}
-        if self._tools.work is not None:
-            params[WORK] = self._tools.work.challenge()
+        if self.tools.captcha is not None:
+            params[CAPTCHA] = {"public_key": self.tools.captcha.site_key}
+        if self.tools.work is not None:
+            params[WORK] = self.tools.work.challenge()
         if self._config.terms_version:
             text = {"name": self._config.terms_name, "url": self._config.terms_url}
             version = self._config.terms_version

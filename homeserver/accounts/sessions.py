@@ -75,6 +75,8 @@ class Sessions:
         self.followers: list[Callable[[JournalWrite, UserId], Awaitable[None]]] = []
         # Called for devices that are deleted, in that transaction.
         self.endings: list[Callable[[JournalWrite, UserId, Sequence[DeviceId]], Awaitable[None]]] = []
+        # Told whose sessions are others now, of which devices (None: all of them).
+        self.forgetting: list[Callable[[UserId, Collection[DeviceId] | None], None]] = []
         self._holders: OrderedDict[bytes, tuple[Holder, Caller]] = OrderedDict()
         self._ended = 0
         self._sightings: dict[tuple[UserId, DeviceId], Sighting] = {}
@@ -167,7 +169,7 @@ class Sessions:
         if holder.expires_ts is not None and holder.expires_ts <= self._clock.now_ms():
             raise UnknownToken("this access token has expired", extra={"soft_logout": True})
         if holder.device_id is not None:
-            self._see(holder.user_id, holder.device_id, request)
+            self.see(holder.user_id, holder.device_id, request)
         return caller
 
     async def guest(self, token: str) -> UserId:
@@ -270,6 +272,8 @@ class Sessions:
             if holder.user_id == user_id and (device_ids is None or holder.device_id in device_ids)
         ]:
             del self._holders[digest]
+        for forget in self.forgetting:
+            forget(user_id, device_ids)
 
     async def end_as_wished(self) -> None:
         """Runs as a task: ends the sessions that the operator wants ended (`hansa user reset-password`)."""
@@ -281,7 +285,8 @@ class Sessions:
 
     # --- when devices were last used
 
-    def _see(self, user_id: UserId, device_id: DeviceId, request: HttpRequest) -> None:
+    def see(self, user_id: UserId, device_id: DeviceId, request: HttpRequest) -> None:
+        """Notes that a device was used."""
         key = (user_id, device_id)
         now = self._clock.now_ms()
         last = self._sightings.get(key)

@@ -23,13 +23,14 @@ from homeserver.assembly.rooms import RoomParts
 from homeserver.assembly.sign_in import SignInTools, build_ways, sign_in_endpoints
 from homeserver.client_api.account import AccountEndpoints
 from homeserver.client_api.account_data import AccountDataEndpoints
+from homeserver.client_api.delegated import DelegatedSignIn
 from homeserver.client_api.devices import DeviceEndpoints
 from homeserver.client_api.fallback_pages import FallbackPages
 from homeserver.client_api.filters import FilterEndpoints
 from homeserver.client_api.login import LoginEndpoints, OtherWays
 from homeserver.client_api.login_token import LoginTokenEndpoint
 from homeserver.client_api.profile import ProfileEndpoints
-from homeserver.client_api.registration import RegistrationEndpoints
+from homeserver.client_api.registration import AppserviceRegistration, RegistrationEndpoints
 from homeserver.client_api.rendezvous import RendezvousEndpoints
 from homeserver.client_api.server_info import ServerInfo
 from homeserver.ports import Bridges
@@ -57,7 +58,6 @@ def account_endpoints(
         door.welcome,
     )
     registration = Registration(db, users, sessions, passwords, tools)
-    by_secret = SharedSecretRegistration(db, users, sessions, passwords, tools)
     bridged = BridgedAccounts(db, users, sessions, bridges)
     users.check_reserved = bridges.check_user
     lifetime_s = base.config.sessions.login_token_lifetime_s
@@ -86,19 +86,37 @@ def account_endpoints(
     )
     info = ServerInfo(base.config, base.served, transports_of(base.config))
     info.features_of = partial(experimental_features.of_user, db)
+    own_devices = DeviceEndpoints(Devices(db, parts.journal, sessions), sessions, accounts.uia)
+    if accounts.delegated is not None:
+        info.sign_in, own_devices.delegated = accounts.delegated.service.metadata, True
     return [
-        *sign_in_endpoints(base, accounts, parts, sign_in),
+        *_entrance(base, accounts, parts, sign_in, bridged),
         info,
         RendezvousEndpoints(Rendezvous(base.world.clock, base.world.randomness), base.config.base_url),
-        RegistrationEndpoints(registration, by_secret, bridged, users, base.limiter),
         LoginEndpoints(login, bridged, sessions, other, is_password_login=base.config.password.login),
         LoginTokenEndpoint(tokens, accounts.uia),
         AccountEndpoints(change, accounts.uia, deactivation, parts.policy),
-        DeviceEndpoints(Devices(db, parts.journal, sessions), sessions, accounts.uia),
+        own_devices,
         ProfileEndpoints(accounts.profiles, bridges),
         AccountDataEndpoints(accounts.account_data),
         FilterEndpoints(accounts.filters),
         FallbackPages(accounts.uia, contacts.pages, base.limiter),
+    ]
+
+
+def _entrance(
+    base: Base, accounts: AccountParts, parts: RoomParts, sign_in: SignInTools, bridged: BridgedAccounts
+) -> list[object]:
+    """Where people register and sign in: here, or at the service beside this server."""
+    if accounts.delegated is not None:
+        return [DelegatedSignIn(accounts.delegated.service), AppserviceRegistration(bridged)]
+    registration = sign_in.registration
+    by_secret = SharedSecretRegistration(
+        base.world.db, accounts.users, accounts.sessions, accounts.passwords, registration.tools
+    )
+    return [
+        *sign_in_endpoints(base, accounts, parts, sign_in),
+        RegistrationEndpoints(registration, by_secret, bridged, accounts.users, base.limiter),
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from homeserver.accounts.account_data import AccountData
 from homeserver.accounts.deactivation import Deactivation
+from homeserver.accounts.delegated import AuthenticationService, DelegatedSessions
 from homeserver.accounts.filters import Filters
 from homeserver.accounts.oauth.browser import CrossSigningResets
 from homeserver.accounts.passwords import Passwords
@@ -16,6 +17,7 @@ from homeserver.accounts.uia import Uia
 from homeserver.accounts.users import Users
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
+from homeserver.web.outgoing import Outgoing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +33,13 @@ class AccountParts:
     account_data: AccountData
     filters: Filters
     deactivation: Deactivation
+    # In place of `sessions`, where people sign in at a service beside this server.
+    delegated: DelegatedSessions | None
 
 
-def build_accounts(base: Base, parts: RoomParts, users: Users, passwords: Passwords) -> AccountParts:
+def build_accounts(
+    base: Base, parts: RoomParts, users: Users, passwords: Passwords, to_our_services: Outgoing
+) -> AccountParts:
     world, db, chosen = base.world, base.world.db, base.config.sessions
     times = SessionTimes(
         access_s=chosen.access_token_lifetime_s,
@@ -55,7 +61,16 @@ def build_accounts(base: Base, parts: RoomParts, users: Users, passwords: Passwo
         account_data=account_data,
         filters=Filters(db),
         deactivation=Deactivation(db, users, sessions, parts.rooms, parts.submission),
+        delegated=_delegated(base, sessions, to_our_services),
     )
+
+
+def _delegated(base: Base, sessions: Sessions, outgoing: Outgoing) -> DelegatedSessions | None:
+    if base.config.mas.endpoint is None:
+        return None
+    clock = base.world.clock
+    service = AuthenticationService(base.config.mas, outgoing, clock)
+    return DelegatedSessions(service, sessions, base.world.db, clock, base.server_name)
 
 
 def follow_successors(base: Base, accounts: AccountParts, parts: RoomParts, rules: RoomRules) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from admin.actions.access import AccountAccess
 from admin.actions.accounts import Accounts
 from admin.actions.four_eyes import FourEyes
+from admin.actions.mas import MasAccounts
 from admin.actions.operator_tokens import OperatorTokens
 from admin.actions.operators import OperatorRoles
 from admin.actions.registration_tokens import RegistrationTokens
 from admin.actions.sanctions import Sanctions
 from admin.actions.targets import AccountTools
 from admin.api.approvals import ApprovalEndpoints
+from admin.api.mas import MasDeviceEndpoints, MasUserEndpoints
 from admin.api.media_statistics import MediaStatistics
 from admin.api.operator_tokens import OperatorTokenEndpoints
 from admin.api.operators import AuditEndpoints, OperatorEndpoints
@@ -28,6 +30,7 @@ from admin.audit import AuditLog
 from admin.console.desk import Desk
 from admin.console.users import UserActs
 from homeserver.accounts.devices import Devices
+from homeserver.accounts.newcomers import Welcome
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.admin_evidence import EvidenceParts, build_evidence
 from homeserver.assembly.admin_oversight import OversightParts, build_oversight
@@ -83,7 +86,7 @@ async def build_admin(
         sessions=accounts.sessions,
         four_eyes=four_eyes,
     )
-    changes = Accounts(tools, accounts.profiles, accounts.passwords, accounts.deactivation, commands.auto_join.welcome)
+    changes = _changes(tools, accounts, commands.auto_join.welcome)
     access = AccountAccess(tools, Devices(db, parts.journal, accounts.sessions), accounts.resets)
     sanctions = Sanctions(tools, parts.shadow_bans, base.limiter)
     await sanctions.load()
@@ -101,6 +104,7 @@ async def build_admin(
     )
     evidence = build_evidence(base, parts, media, accounts.deactivation, tools, rooms.jobs)
     desk = build_desk(base, accounts, audit)
+    for_mas = _mas_endpoints(base, accounts, parts, tools, commands.auto_join.welcome)
     await rooms.jobs.start()
     return AdminParts(
         audit=audit,
@@ -113,7 +117,7 @@ async def build_admin(
         tools=tools,
         accounts=changes,
         sanctions=sanctions,
-        for_clients=[SpecModeration(people.moderation, sanctions)],
+        for_clients=[SpecModeration(people.moderation, sanctions), *for_mas],
         endpoints=[
             OperatorEndpoints(roles),
             AuditEndpoints(db, audit),
@@ -129,6 +133,26 @@ async def build_admin(
             MediaStatistics(db),
         ],
     )
+
+
+def _changes(tools: AccountTools, accounts: AccountParts, welcome: Welcome) -> Accounts:
+    changes = Accounts(tools, accounts.profiles, accounts.passwords, accounts.deactivation, welcome)
+    changes.is_delegated = accounts.delegated is not None
+    return changes
+
+
+def _mas_endpoints(
+    base: Base, accounts: AccountParts, parts: RoomParts, tools: AccountTools, welcome: Welcome
+) -> list[object]:
+    """What a Matrix Authentication Service calls, where there is one."""
+    if accounts.delegated is None:
+        return []
+    acts = MasAccounts(tools, accounts.profiles, accounts.deactivation, accounts.resets, welcome)
+    devices = Devices(base.world.db, parts.journal, accounts.sessions)
+    return [
+        MasUserEndpoints(acts, base.config.registration.reserved_localparts),
+        MasDeviceEndpoints(acts, devices, accounts.sessions),
+    ]
 
 
 def _account_endpoints(

@@ -124,7 +124,7 @@ def build_appservices(
         users=accounts.users,
         registry=bridges.registry,
         queues=queues,
-        masquerading=Masquerading(bridges.registry, accounts.sessions, db, clock),
+        masquerading=Masquerading(bridges.registry, accounts.delegated or accounts.sessions, db, clock),
         endpoints=[AppserviceEndpoints(bridges.registry, bridges.client, queues, lists, clock)],
         outgoing=bridges.outgoing,
     )

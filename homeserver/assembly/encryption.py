@@ -33,10 +33,10 @@ class EncryptionParts:
 
     def endpoints(self, accounts: AccountParts, base_url: str) -> list[object]:
         url = f"{base_url}/_hansa/account?action=org.matrix.cross_signing_reset"
+        elsewhere = accounts.delegated.service.reset_url if accounts.delegated is not None else None
+        page = ResetPage(accounts.resets, url, elsewhere)
         return [
-            KeyEndpoints(
-                self.keys, self.cross_signing, self.device_lists, accounts.uia, ResetPage(accounts.resets, url)
-            ),
+            KeyEndpoints(self.keys, self.cross_signing, self.device_lists, accounts.uia, page),
             ToDeviceEndpoint(self.to_device),
             KeyBackupEndpoints(self.backups),
             DehydratedDeviceEndpoints(self.dehydrated),

@@ -9,8 +9,9 @@ import msgspec
 from homeserver.accounts.devices import Devices
 from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.uia import PASSWORD, Uia
+from homeserver.core.errors import Unrecognized
 from homeserver.core.identifiers import DeviceId
-from homeserver.web.endpoint import Access, Caller, Json, endpoint
+from homeserver.web.endpoint import Access, Answer, Caller, Json, endpoint
 
 _V3, _R0 = "/_matrix/client/v3", "/_matrix/client/r0"
 AT_ONCE_MAX = 1_000
@@ -31,6 +32,9 @@ class DeleteManyBody(msgspec.Struct, frozen=True):
 
 class DeviceEndpoints:
     """GET, PUT and DELETE of devices."""
+
+    # Whether another service signs people in, and has the devices that it made ended. Set by the assembly.
+    delegated = False
 
     def __init__(self, devices: Devices, sessions: Sessions, uia: Uia) -> None:
         self._devices = devices
@@ -64,7 +68,11 @@ class DeviceEndpoints:
         access=Access.GUEST,
         spec="client-server-api/#put_matrixclientv3devicesdeviceid",
     )
-    async def rename(self, caller: Caller, device_id: DeviceId, body: DeviceBody) -> Json:
+    async def rename(self, caller: Caller, device_id: DeviceId, body: DeviceBody) -> Json | Answer:
+        """Application services make devices so. spec: application-service-api/#creating-devices"""
+        if caller.appservice_id is not None:
+            is_new = await self._devices.put(caller.user_id, device_id, body.display_name)
+            return Answer(status=201 if is_new else 200)
         await self._devices.rename(caller.user_id, device_id, body.display_name)
         return {}
 
@@ -77,7 +85,10 @@ class DeviceEndpoints:
         needs_disk=False,
     )
     async def delete(self, caller: Caller, device_id: DeviceId, body: DeleteBody) -> Json:
-        await self._uia.require(f"delete {device_id}", body.auth, [(PASSWORD,)], user_id=caller.user_id)
+        if caller.appservice_id is None:
+            if self.delegated:
+                raise Unrecognized("devices are deleted where people sign in")
+            await self._uia.require(f"delete {device_id}", body.auth, [(PASSWORD,)], user_id=caller.user_id)
         await self._sessions.end_devices(caller.user_id, [device_id])
         return {}
 
@@ -91,6 +102,7 @@ class DeviceEndpoints:
     )
     async def delete_many(self, caller: Caller, body: DeleteManyBody) -> Json:
         operation = "delete " + " ".join(sorted(body.devices))
-        await self._uia.require(operation, body.auth, [(PASSWORD,)], user_id=caller.user_id)
+        if caller.appservice_id is None:
+            await self._uia.require(operation, body.auth, [(PASSWORD,)], user_id=caller.user_id)
         await self._sessions.end_devices(caller.user_id, [DeviceId(device_id) for device_id in body.devices])
         return {}

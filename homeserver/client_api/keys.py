@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from homeserver.accounts.oauth.browser import CrossSigningResets
-from homeserver.accounts.uia import OAUTH, PASSWORD, Uia
+from homeserver.accounts.uia import OAUTH, PASSWORD, Challenge, Uia
 from homeserver.core.errors import BadJson, InvalidParam
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.encryption.cross_signing import USAGES, CrossSigning
@@ -153,6 +154,8 @@ class KeyEndpoints:
         """By the password, or on our page. spec: client-server-api/#oauth-authentication"""
         if self._resets.allowed.take(user_id):
             return
+        if self._resets.elsewhere is not None:
+            raise _to_be_allowed(await self._resets.elsewhere())
         page = {"url": self._resets.url}
         params = {OAUTH: page, "org.matrix.cross_signing_reset": page}
         flows = [(PASSWORD,), (OAUTH,)]
@@ -181,6 +184,16 @@ class ResetPage:
 
     allowed: CrossSigningResets
     url: str
+    # The page of the service where people sign in, if that isn't us.
+    elsewhere: Callable[[], Awaitable[str]] | None = None
+
+
+def _to_be_allowed(url: str) -> Challenge:
+    """In the form of interactive authentication, which clients know; there is no session to go on with."""
+    params = {stage: {"url": url} for stage in (OAUTH, "org.matrix.cross_signing_reset")}
+    hint = f"To reset your end-to-end encryption cross-signing identity, you first need to approve it at {url} and "
+    flows = [{"stages": [stage]} for stage in params]
+    return Challenge({"session": "dummy", "flows": flows, "params": params, "msg": hint + "then try again."})
 
 
 class ToDeviceEndpoint:

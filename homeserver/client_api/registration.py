@@ -10,7 +10,7 @@ from homeserver.accounts.bridged import LOGIN_TYPE as APPSERVICE_LOGIN
 from homeserver.accounts.bridged import BridgedAccounts
 from homeserver.accounts.registration import Registration, SharedSecretRegistration, Wish
 from homeserver.accounts.users import Users
-from homeserver.core.errors import InvalidParam
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
 from homeserver.web.endpoint import Access, Json, Request, endpoint
 from homeserver.web.rate_limits import RateLimiter
 
@@ -131,3 +131,37 @@ class RegistrationEndpoints:
             user_type=body.user_type,
             display_name=body.displayname,
         )
+
+
+class AppserviceRegistration:
+    """What is left of POST /register where a service beside this server makes the accounts."""
+
+    def __init__(self, bridged: BridgedAccounts) -> None:
+        self._bridged = bridged
+
+    @endpoint(
+        "POST",
+        "/_matrix/client/v3/register",
+        "/_matrix/client/r0/register",
+        access=Access.NONE,
+        spec="client-server-api/#post_matrixclientv3register",
+    )
+    async def register(self, request: Request, query: RegisterQuery, body: RegisterBody) -> Json:
+        """For application services alone, and without a session: the service opens those."""
+        if body.type != APPSERVICE_LOGIN:
+            raise Forbidden(
+                "Registration has been disabled. Only m.login.application_service registrations are allowed."
+            )
+        if not body.inhibit_login:
+            raise MatrixError(
+                "This server uses OAuth2, so the inhibit_login parameter must be set to true for appservice "
+                "registrations.",
+                errcode="M_APPSERVICE_LOGIN_UNSUPPORTED",
+            )
+        if query.kind == "guest":
+            raise MatrixError("Guest access is disabled", status=403)
+        if query.kind != "user":
+            raise InvalidParam("kind must be user or guest", errcode="M_UNRECOGNIZED")
+        wish = Wish(username=body.username, inhibit_login=True, network=request.network)
+        answer = await self._bridged.register(request.access_token(), wish)
+        return {"user_id": answer["user_id"]}

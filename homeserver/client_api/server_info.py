@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from homeserver.config import Config
-from homeserver.core.errors import NotFound
+from homeserver.core.errors import NotFound, Unavailable
 from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission, may
 from homeserver.core.room_versions import ROOM_VERSIONS
@@ -67,6 +67,8 @@ class ServerInfo:
     """GET /versions, /capabilities and /.well-known/matrix/…"""
 
     # What an operator switched on or off for one user. Set by the assembly.
+    # Where people sign in, if not here: its address and its page for accounts.
+    sign_in: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
     features_of: Callable[[UserId], Awaitable[Mapping[str, bool]]] | None = None
 
     def __init__(self, config: Config, served: Collection[str], transports: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -111,8 +113,8 @@ class ServerInfo:
             "m.set_avatar_url": {"enabled": not caller.is_guest},
             "m.profile_fields": profile,
             "uk.tcpip.msc4133.profile_fields": profile,
-            "m.3pid_changes": {"enabled": self._config.email.smtp_host is not None and not caller.is_guest},
-            "m.get_login_token": {"enabled": True},
+            "m.3pid_changes": {"enabled": self._changes_contacts and not caller.is_guest},
+            "m.get_login_token": {"enabled": self.sign_in is None},
             "m.forget_forced_upon_leave": {"enabled": False},
         }
         if may(caller.role, Permission.MODERATE_USERS):
@@ -128,7 +130,22 @@ class ServerInfo:
     async def client(self) -> Json:
         base_url = self._config.well_known.client_base_url or self._config.base_url
         calls = {"org.matrix.msc4143.rtc_foci": list(self._transports)} if self._transports else {}
+        if self.sign_in is not None:
+            calls = {**calls, **await self._elsewhere(self.sign_in)}
         return {**calls, **self._config.well_known.client_extra, "m.homeserver": {"base_url": base_url.rstrip("/")}}
+
+    @property
+    def _changes_contacts(self) -> bool:
+        return self._config.email.smtp_host is not None and self.sign_in is None
+
+    async def _elsewhere(self, sign_in: Callable[[], Awaitable[Mapping[str, Any]]]) -> Json:
+        """For clients of before auth_metadata; nothing while the service can't be asked."""
+        try:
+            said = await sign_in()
+        except Unavailable:
+            return {}
+        where = {"issuer": said["issuer"], "account": said["account_management_uri"]}
+        return {"org.matrix.msc2965.authentication": where}
 
     @endpoint(
         "GET",

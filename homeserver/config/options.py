@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
@@ -55,6 +56,14 @@ class Secret:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
         return self
+
+
+def is_secret(secret: Secret | None, given: str) -> bool:
+    """Whether that is the secret, in a time that says nothing of either; never, where there is none."""
+    if secret is None or not secret:
+        return False
+    digests = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in (secret.reveal(), given)]
+    return hmac.compare_digest(*digests)
 
 
 @dataclass(frozen=True, slots=True)

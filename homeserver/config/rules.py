@@ -17,8 +17,11 @@ Broken = tuple[Trail, str, str]
 
 def settle(config: Config, given: Collection[Trail]) -> Config:
     """The same with the defaults that depend on other options, unless those were given."""
-    if ("registration", "mode") not in given and config.is_local:
+    delegated = config.mas.endpoint is not None
+    if ("registration", "mode") not in given and config.is_local and not delegated:
         config = replace(config, registration=replace(config.registration, mode="open"))
+    if ("password", "login") not in given and delegated:
+        config = replace(config, password=replace(config.password, login=False))
     if ("log", "format") not in given and sys.stderr.isatty():
         config = replace(config, log=replace(config.log, format="console"))
     return config
@@ -26,7 +29,7 @@ def settle(config: Config, given: Collection[Trail]) -> Config:
 
 def broken_rules(config: Config) -> Iterator[Broken]:
     """All rules over several options that don't hold."""
-    return chain(_listeners(config), _registration(config), _mail(config), _others(config))
+    return chain(_listeners(config), _registration(config), _mail(config), _delegated(config), _others(config))
 
 
 def _listeners(config: Config) -> Iterator[Broken]:
@@ -96,6 +99,32 @@ def _mail(config: Config) -> Iterator[Broken]:
             "`email.smtp_tls` is `none` for a server on another machine",
             "use `starttls` or `tls`: mails hold links that set passwords",
         )
+
+
+def _delegated(config: Config) -> Iterator[Broken]:
+    """With a Matrix Authentication Service, nobody gets in by another way: it alone knows who may."""
+    mas = config.mas
+    if (mas.endpoint is None) != (mas.secret is None):
+        yield ("mas",), "`mas` has half of what it needs", "give `endpoint` and `secret`, or neither"
+    if mas.secret is not None and len(mas.secret.reveal()) < 16:
+        hint = "use a random one, for example from `openssl rand -hex 32`"
+        yield ("mas", "secret"), "`mas.secret` is too short to be one", hint
+    if mas.endpoint is None:
+        return
+    others: dict[Trail, bool] = {
+        ("password", "login"): config.password.login,
+        ("registration", "mode"): config.registration.mode != "off",
+        ("registration", "guests"): config.registration.guests,
+        ("registration", "shared_secret"): config.registration.shared_secret is not None,
+        ("sso",): bool(config.sso),
+        ("cas",): bool(config.cas),
+        ("jwt",): config.jwt.secret is not None or config.jwt.public_key_path is not None,
+        ("ldap",): config.ldap.url is not None,
+    }
+    for trail, is_on in others.items():
+        if is_on:
+            name = ".".join(str(part) for part in trail)
+            yield trail, f"`{name}` lets people in beside `mas`", f"leave `{name}` out: the service decides"
 
 
 def _others(config: Config) -> Iterator[Broken]:

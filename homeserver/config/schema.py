@@ -17,7 +17,17 @@ from homeserver.config.archive import Archive
 from homeserver.config.buckets import MediaBucket
 from homeserver.config.options import Secret, option, section
 from homeserver.config.search import Search
-from homeserver.config.sign_in import Captcha, CasService, Email, JwtLogin, Ldap, ServerNotices, SsoProvider, Webhooks
+from homeserver.config.sign_in import (
+    Captcha,
+    CasService,
+    Email,
+    JwtLogin,
+    Ldap,
+    Mas,
+    ServerNotices,
+    SsoProvider,
+    Webhooks,
+)
 
 Act = Literal["erase", "impersonate", "delete_room", "purge_history", "search_content"]
 Api = Literal["client", "federation", "admin", "media", "health", "metrics"]
@@ -527,6 +537,7 @@ class Config:
     cas: tuple[CasService, ...] = section((), "Services at which people sign in by CAS.")
     jwt: JwtLogin = section(JwtLogin(), "Log-in by tokens that a service of yours signs.")
     ldap: Ldap = section(Ldap(), "A directory of the operator's people.")
+    mas: Mas = section(Mas(), "A Matrix Authentication Service, where people sign in in place of this server.")
     password: Password = section(Password(), "How passwords are hashed.")
     sessions: Sessions = section(Sessions(), "How long logins last.")
     rooms: Rooms = section(Rooms(), "How new rooms begin.")

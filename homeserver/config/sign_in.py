@@ -99,6 +99,18 @@ class CasService:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mas:
+    """A Matrix Authentication Service (MAS), where people sign in in place of this server."""
+
+    endpoint: str | None = option(
+        None,
+        "Where this server reaches it, such as `http://localhost:8080`; without it people sign in here.",
+        check=checks.optional(checks.http_url),
+    )
+    secret: Secret | None = option(None, "What both know: it opens `/_synapse/mas/` here, and introspection there.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ldap:
     """A directory of the operator's people: they log in with the password that they have there."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import UserId
@@ -24,6 +25,16 @@ _INSERT = """
 """
 _DELETE = "DELETE FROM contacts WHERE medium = $1 AND address = $2 AND user_id = $3"
 _DELETE_ALL = "DELETE FROM contacts WHERE user_id = $1"
+_DELETE_EMAILS = """
+    DELETE FROM contacts WHERE medium = 'email'
+    AND ((user_id = $1 AND address <> ALL($2::text[])) OR (user_id <> $1 AND address = ANY($2::text[])))
+"""
+_INSERT_EMAILS = """
+    INSERT INTO contacts (medium, address, user_id, validated_ts, added_ts)
+    SELECT 'email', address, $1, validated_ts, added_ts
+    FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS given(address, validated_ts, added_ts)
+    ON CONFLICT DO NOTHING
+"""
 _BIND = (
     "INSERT INTO contact_bindings (user_id, medium, address, id_server) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
 )
@@ -50,6 +61,14 @@ async def insert(tx: Tx, user_id: UserId, contact: Contact) -> bool:
 
 async def delete(tx: Tx, user_id: UserId, medium: str, address: str) -> None:
     await tx.execute(_DELETE, medium, address, user_id)
+
+
+async def replace_emails(tx: Tx, user_id: UserId, emails: Sequence[Contact]) -> None:
+    """The user has these e-mail addresses and no others; nobody else has them any more."""
+    addresses = [one.address for one in emails]
+    await tx.execute(_DELETE_EMAILS, user_id, addresses)
+    times = [one.validated_ts for one in emails], [one.added_ts for one in emails]
+    await tx.execute(_INSERT_EMAILS, user_id, addresses, *times)
 
 
 async def delete_all(tx: Tx, user_id: UserId) -> None:

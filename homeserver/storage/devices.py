@@ -33,6 +33,9 @@ _UPSERT = """
     INSERT INTO devices (user_id, device_id, display_name) VALUES ($1, $2, $3)
     ON CONFLICT (user_id, device_id) DO UPDATE SET display_name = coalesce(devices.display_name, excluded.display_name)
 """
+_MAKE_MANY = """
+    INSERT INTO devices (user_id, device_id) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING
+"""
 _COUNT = "SELECT count(*) FROM devices WHERE user_id = $1"
 _OF_USER = """
     SELECT user_id, device_id, display_name, last_seen_ts, last_seen_ip FROM devices WHERE user_id = $1
@@ -59,6 +62,11 @@ _SEEN = """
 async def upsert(tx: Tx, user_id: UserId, device_id: DeviceId, display_name: str | None) -> None:
     """Makes the device, or finds it; a name that it has stays."""
     await tx.execute(_UPSERT, user_id, device_id, display_name)
+
+
+async def make_many(tx: Tx, user_id: UserId, device_ids: Collection[DeviceId]) -> None:
+    """Makes devices without a name; those that are there stay as they are."""
+    await tx.execute(_MAKE_MANY, user_id, list(device_ids))
 
 
 async def count(db: Reader, user_id: UserId) -> int:

@@ -23,6 +23,7 @@ class Access(Enum):
     USER = "user"  # users with an account; guests get M_GUEST_ACCESS_FORBIDDEN
     GUEST = "guest"  # users and guests
     ADMIN = "admin"  # server administrators; with `needs`, every operator who holds that permission
+    SERVICE = "service"  # the authentication service beside this server, by the secret that both know
     SERVER = "server"  # other servers, by their signature; the handler's `origin` names the one that asks
 
 

@@ -11,7 +11,7 @@ import ipaddress
 import itertools
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -120,6 +120,8 @@ class Door:
     connections: Connections = field(default_factory=lambda: Connections(most=10_000, per_address=1_000))
     # Raises Unavailable while nothing can be kept (the disk is nearly full).
     check_room: Callable[[], None] = lambda: None
+    # Whether this is the secret of the authentication service beside this server; nobody's, where there is none.
+    is_service: Callable[[str], bool] = lambda token: False
     # Begins the id that each request has in the log.
     name: str = "r"
     numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -208,7 +210,12 @@ class HttpRequest:
 
 
 class WebServer:
-    """Serves the endpoints that it was given. One for each set of listeners with the same APIs."""
+    """Serves the endpoints that it was given. One for each set of listeners with the same APIs.
+
+    `hidden` are endpoints (method, first path) that aren't served, whoever declares them.
+    """
+
+    hidden: Collection[tuple[str, str]] = ()
 
     def __init__(
         self,
@@ -240,6 +247,8 @@ class WebServer:
         routes: list[_Route] = []
         for part in parts:
             for declared, handler in endpoints_of(part):
+                if (declared.method, declared.paths[0]) in self.hidden:
+                    continue
                 route = _Route(declared, handler, Binding(declared, handler, self._limits.json_depth_max))
                 for path in declared.paths:
                     self._router.add(declared.method, path, route)
@@ -339,7 +348,7 @@ class WebServer:
     def _counted(self, declared: Endpoint, asked: _Asked) -> Iterator[None]:
         """Holds one of the requests that a caller may have open. Raises LimitExceeded, and what `check_room` does."""
         who = asked.key
-        if asked.origin is None:
+        if asked.origin is None and declared.access is not Access.SERVICE:
             self._limiter.check("requests_user" if asked.caller else "requests_address", who)
         if declared.keeps_something:
             self._door.check_room()
@@ -385,6 +394,11 @@ class WebServer:
             if access is Access.OPTIONAL:
                 return None
             raise MissingToken("an access token is needed")
+        if access is Access.SERVICE:
+            if not self._door.is_service(token):
+                self._limiter.check("requests_address", request.network)
+                raise MatrixError("This endpoint must only be called by MAS", status=403)
+            return None
         assert self._authenticator is not None
         try:
             caller = await self._authenticator.authenticate(token, request)

@@ -159,6 +159,17 @@ class RunningServer:
         return client
 
 
+def delegated_config(folder: Path, endpoint: str, secret: str, toml: str = "") -> Config:
+    """People sign in at the service of this address, and nobody registers here."""
+    file = folder / "hansa.toml"
+    file.write_text(
+        f'server_name = "{SERVER_NAME}"\ndata_dir = "{folder}"\n{toml}\n'
+        f'[mas]\nendpoint = "{endpoint}"\nsecret = "{secret}"\n[rate_limits]\nenabled = false\n'
+    )
+    file.chmod(0o600)
+    return replace(load_config(file, {}), listeners=(Listener(port=0),))
+
+
 def config_for_tests(folder: Path, toml: str = "", registration: str = "") -> Config:
     """Open registration, the cheapest password hash, everything in `folder`; no rate limits but those in `toml`."""
     limits = "" if "[rate_limits]" in toml else "[rate_limits]\nenabled = false\n"

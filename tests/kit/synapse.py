@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,6 +30,9 @@ class SynapseServer:
         self.base_url = base_url
         self._session = session
 
+    def anonymous(self) -> Client:
+        return Client(self._session, self.base_url)
+
     async def user(self, localpart: str) -> Client:
         """A newly registered user."""
         client = Client(self._session, self.base_url)
@@ -40,14 +43,17 @@ class SynapseServer:
 
 
 @asynccontextmanager
-async def running_synapse(folder: Path, authority: Authority) -> AsyncIterator[SynapseServer]:
-    """A Synapse named `localhost:PORT`. Its log is in the folder."""
+async def running_synapse(
+    folder: Path, authority: Authority, changes: Mapping[str, object] | None = None
+) -> AsyncIterator[SynapseServer]:
+    """A Synapse named `localhost:PORT`. Its log is in the folder; `changes` replace parts of its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     client_port, federation_port = free_port(), free_port()
     certificate, key = authority.server_files("localhost")
     name = f"localhost:{federation_port}"
     config = folder / "homeserver.yaml"
-    config.write_text(json.dumps(_config(folder, name, client_port, federation_port, certificate, key, authority)))
+    options = _config(folder, name, client_port, federation_port, certificate, key, authority)
+    config.write_text(json.dumps({**options, **(changes or {})}))
     log = (folder / "synapse.out").open("ab")
     process = await asyncio.create_subprocess_exec(
         str(PYTHON), "-m", "synapse.app.homeserver", "-c", str(config), cwd=folder, stdout=log, stderr=log,
