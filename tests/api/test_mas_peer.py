@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 # In this order: later calls see what earlier ones did. (method, path, body)
-# Not compared: reactivating an account, where this Synapse answers 500 on SQLite (tests/api/test_mas.py has it).
+# Not compared: reactivating an account, where this Synapse fails with a 500 (tests/api/test_mas.py has it).
 CALLS: list[tuple[str, str, Any]] = [
     ("GET", "query_user", None),
     ("GET", "query_user?localpart=alice", None),
