@@ -11,13 +11,9 @@ import pytest
 from tests.kit.authority import Authority
 from tests.kit.mas import SECRET, MasServer, call, mas_server
 from tests.kit.server import Answered, delegated_config, running_server
-from tests.kit.synapse import PYTHON, running_synapse
+from tests.kit.synapse import running_synapse
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.peer,
-    pytest.mark.skipif(not PYTHON.exists(), reason="type `scripts/bootstrap peer`"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.peer]
 
 # In this order: later calls see what earlier ones did. (method, path, body)
 # Not compared: reactivating an account, where this Synapse fails with a 500 (tests/api/test_mas.py has it).
