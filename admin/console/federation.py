@@ -1,8 +1,9 @@
-"""Other servers: which are reached, which are left alone until when and why; one of them asked now."""
+"""Other servers: which are reached, which are left alone until when and why; one of them, or this one, checked now."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from admin.actions.destinations import Destinations
 from admin.console.acting import reason_of
@@ -13,24 +14,28 @@ from admin.storage.console_reads import Shown
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import ServerName, is_server_name
 from homeserver.core.operators import Permission
+from homeserver.runtime.findings import Finding, failed
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Answer
 
 _COLUMNS = ("server_name", "failing_since_ms", "retry_at_ms", "failures", "reason")
 STATES = ("troubled", "all")
 _ROOMS_SHOWN = 100
-# Asks a server now: its software and version, or why there is no answer.
-Ask = Callable[[ServerName], Awaitable[Mapping[str, str]]]
+_CHECK_S = 45.0
+_FINDINGS_MAX = 100
+# How a server is found and trusted, step by step, looking out of this machine.
+Check = Callable[[ServerName], AsyncIterator[Finding]]
 
 
 class FederationPages:
     """/admin/federation."""
 
-    def __init__(self, desk: Desk, db: Database, actions: Destinations, ask: Ask | None) -> None:
+    def __init__(self, desk: Desk, db: Database, actions: Destinations, check: Check, own_name: str) -> None:
         self.desk = desk
         self._db = db
         self._actions = actions
-        self._ask = ask
+        self._check = check
+        self._own_name = own_name
 
     @page("GET", "/admin/federation", needs=Permission.READ_FEDERATION)
     async def servers(self, visit: Visit) -> Answer:
@@ -39,29 +44,42 @@ class FederationPages:
         async def fetch(limit: int) -> list[Shown]:
             return await console_reads.servers(self._db, after, limit, only_troubled=state != "all")
 
-        values = {"state": state, "states": STATES}
+        values = {"state": state, "states": STATES, "own_name": self._own_name}
         return await self.desk.listing(
             visit, "servers", _COLUMNS, fetch, values, template="federation", more="server_name"
         )
 
     @page("GET", "/admin/federation/{server_name}", needs=Permission.READ_FEDERATION)
     async def server(self, visit: Visit, server_name: str) -> Answer:
-        return await self._page(visit, server_name, {})
+        return await self._page(visit, server_name)
 
-    @page("POST", "/admin/federation/{server_name}/ask", needs=Permission.CHANGE_FEDERATION)
-    async def ask(self, visit: Visit, server_name: str) -> Answer:
-        """Asks it for its version now, whatever the back-off says."""
-        if self._ask is None or not is_server_name(server_name):
-            raise InvalidParam("this server talks with no others")
-        await self._actions.one(ServerName(server_name))
-        return await self._page(visit, server_name, await self._ask(ServerName(server_name)))
+    @page("POST", "/admin/federation/check", needs=Permission.CHANGE_FEDERATION)
+    async def check(self, visit: Visit) -> Answer:
+        """Looks at a server now, whatever the back-off says: one of the list, one never heard of, or this one."""
+        name = visit.fields.get("server_name", "").strip()
+        if not is_server_name(name):
+            raise InvalidParam("that can't be a server's name")
+        return self.desk.page(visit, "server_check", {"name": name, "findings": await self._findings(ServerName(name))})
 
     @page("POST", "/admin/federation/{server_name}/retry", needs=Permission.CHANGE_FEDERATION)
     async def retry(self, visit: Visit, server_name: str) -> Answer:
         await self._actions.reset(ServerName(server_name), by=visit.operator, reason=reason_of(visit))
         return self.desk.go(f"{server_path(server_name)}?done=retry")
 
-    async def _page(self, visit: Visit, server_name: str, answer: Mapping[str, str]) -> Answer:
+    async def _findings(self, name: ServerName) -> Sequence[Finding]:
+        found: list[Finding] = []
+        try:
+            async with asyncio.timeout(_CHECK_S):
+                async for finding in self._check(name):
+                    found.append(finding)
+                    if len(found) == _FINDINGS_MAX:
+                        break
+        except TimeoutError:
+            hint = "look at the network between the two, or type `hansa federation check`, which waits longer"
+            found.append(failed("time", f"no end after {_CHECK_S:.0f} s", hint))
+        return found
+
+    async def _page(self, visit: Visit, server_name: str) -> Answer:
         name = ServerName(server_name)
         row = await self._actions.one(name)
         rooms, count = await destinations.rooms(self._db, name, backwards=False, limit=_ROOMS_SHOWN, offset=0)
@@ -70,7 +88,5 @@ class FederationPages:
             "keys": await console_reads.server_keys(self._db, server_name),
             "rooms": [room_id for room_id, _ in rooms],
             "count": count,
-            "answer": answer,
-            "may_ask": self._ask is not None,
         }
         return self.desk.page(visit, "server", values)

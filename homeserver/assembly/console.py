@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote
 
 from admin.actions.four_eyes import FourEyes
@@ -33,6 +34,7 @@ from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.admin_oversight import OversightParts
 from homeserver.assembly.admin_rooms import AdminRoomParts
 from homeserver.assembly.base import Base
+from homeserver.assembly.federation_check import check_federation
 from homeserver.assembly.rooms import RoomParts
 from homeserver.web.pages import Pages
 
@@ -72,6 +74,7 @@ class ConsoleActs:
 def console_endpoints(base: Base, desk: Desk, parts: RoomParts, acts: ConsoleActs) -> list[object]:
     db, clock = base.world.db, base.world.clock
     free = "hansa_disk_free_bytes"
+    check = partial(check_federation, base.config, clock, base.world.randomness)
     gauges = Gauges(lags=parts.journal.lags, free_bytes=lambda: base.metrics.value(free, of="data"))
     return [
         Assets(),
@@ -82,7 +85,7 @@ def console_endpoints(base: Base, desk: Desk, parts: RoomParts, acts: ConsoleAct
         JobPages(desk, db, acts.rooms.jobs),
         ReportPages(desk, db, acts.oversight.reports),
         MediaPages(desk, db, acts.oversight.media, acts.oversight.repository),
-        FederationPages(desk, db, acts.oversight.destinations, acts.oversight.ask),
+        FederationPages(desk, db, acts.oversight.destinations, check, base.server_name),
         RegistrationTokenPages(desk, db, clock, acts.tokens),
         NoticePages(desk, db, acts.audit, acts.notices),
         ApprovalPages(desk, acts.four_eyes),

@@ -17,7 +17,7 @@ import click
 from homeserver.config import Config, Loaded, read_config
 
 if TYPE_CHECKING:
-    from homeserver.operator.findings import Finding
+    from homeserver.runtime.findings import Finding
 
 T = TypeVar("T")
 

@@ -33,7 +33,8 @@ def federation_group() -> None:
 @click.pass_context
 def federation_check(ctx: click.Context, name: str | None, as_data: bool) -> int:
     """Say how the server NAME (this one, without) is found, and whether certificate, keys and version are good."""
-    from homeserver.operator.federation import NoServerName, check_federation
+    from federation.check import NoServerName
+    from homeserver.assembly.federation_check import check_federation
     from homeserver.runtime.clock import SystemClock
     from homeserver.runtime.ids import SystemRandomness
 

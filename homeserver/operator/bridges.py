@@ -6,7 +6,7 @@ from homeserver.appservices.registration import BadRegistration
 from homeserver.appservices.registry import Registry, read_all
 from homeserver.config import Config
 from homeserver.core.identifiers import ServerName
-from homeserver.operator.findings import Finding, failed, well
+from homeserver.runtime.findings import Finding, failed, well
 
 _HINT = "correct the file, or take it out of `appservices.registration_paths`"
 

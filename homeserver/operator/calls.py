@@ -9,8 +9,8 @@ import orjson
 from homeserver.accounts.calls import LiveKit, livekit_of, livekit_token
 from homeserver.assembly.calls import transports_of
 from homeserver.config import Config
-from homeserver.operator.findings import Finding, failed, skipped, warning, well
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.findings import Finding, failed, skipped, warning, well
 from homeserver.runtime.probes import Probes, Unreachable
 
 _KEY = "org.matrix.msc4143.rtc_foci"

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from homeserver.config import Config
-from homeserver.operator.findings import Finding, failed, warning, well
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.findings import Finding, failed, warning, well
 from homeserver.runtime.progress import Progress, unseen
 from homeserver.storage.database import Database, Reader
 from homeserver.storage.embedded import EmbeddedPostgres

@@ -8,10 +8,10 @@ from homeserver.config import Config
 from homeserver.core.errors import Unavailable
 from homeserver.operator.bridges import bridge_findings
 from homeserver.operator.database import connected, database_findings, own_database_exists
-from homeserver.operator.findings import Finding, failed, skipped, well
 from homeserver.operator.machine import machine_findings
 from homeserver.operator.network import network_findings
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.findings import Finding, failed, skipped, well
 from homeserver.runtime.probes import Probes
 from homeserver.storage.migrate import WrongDatabase
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from homeserver.config import Config
-from homeserver.operator.findings import Finding, failed, skipped, warning, well
+from homeserver.runtime.findings import Finding, failed, skipped, warning, well
 from homeserver.runtime.probes import Probes
 
 _MIB = 1024 * 1024

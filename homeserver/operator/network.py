@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from homeserver.config import Config
-from homeserver.operator.findings import Finding, failed, skipped, warning, well
 from homeserver.operator.machine import local_only
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.findings import Finding, failed, skipped, warning, well
 from homeserver.runtime.probes import Fetched, Probes, Unreachable
 
 _SKEW_MS_MAX = 5_000

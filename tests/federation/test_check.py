@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from federation.check import FederationCheck, NoServerName, Ways
 from federation.discovery import Discovery
 from federation.keys.documents import own_document
 from homeserver.cli import run_command
 from homeserver.config import Config
 from homeserver.core.signing import Signer
-from homeserver.operator.federation import FederationCheck, NoServerName, Ways
-from homeserver.operator.findings import Finding
 from homeserver.runtime.clock import SystemClock
+from homeserver.runtime.findings import Finding
 from homeserver.runtime.ids import SystemRandomness
 from homeserver.runtime.tls_probe import SystemTlsProbe
 from homeserver.web.addresses import AddressFilter

@@ -9,10 +9,10 @@ import pytest
 
 from homeserver.config import load_config
 from homeserver.operator.doctor import examine
-from homeserver.operator.findings import Finding
 from homeserver.operator.network import network_findings
 from homeserver.operator.welcome import welcome
 from homeserver.runtime.clock import SystemClock
+from homeserver.runtime.findings import Finding
 from homeserver.runtime.probes import Fetched, Unreachable
 
 BASE = "https://example.org"

@@ -103,9 +103,26 @@ async def test_another_server_is_looked_at(server: RunningServer, crew: Crew) ->
     await visitor.get("/admin/federation")
     assert "/admin/federation/away.test" in visitor.page
     await visitor.get("/admin/federation/away.test")
-    assert "it is silent" in visitor.text() and "hansa federation check away.test" in visitor.text()
+    assert "it is silent" in visitor.text()
     assert (await visitor.get("/admin/federation/never.test")).status == 404
     assert (await visitor.post("/admin/federation/away.test/retry", {"reason": "x"})).status == 403
+
+
+async def test_servers_are_checked_step_by_step(server: RunningServer, crew: Crew) -> None:
+    """Any by its name, with what to do; names that can't be, and operators who only read, are turned away."""
+    visitor = await Visitor(server).log_in("the-admin")
+    await visitor.get("/admin/federation")
+    assert 'value="hansa.test"' in visitor.page
+    # An address that no server may be asked at: nothing leaves this machine.
+    assert (await visitor.post("/admin/federation/check", {"server_name": "127.0.0.1:9"})).status == 200
+    said = visitor.text()
+    assert "may not be connected to" in said and "federation.allow_ip_ranges" in said
+    assert "127.0.0.1, port 9 (step 1" in said and "hansa federation check 127.0.0.1:9" in said
+    assert (await visitor.post("/admin/federation/check", {"server_name": "no name"})).status == 400
+    reader = await Visitor(server).log_in("the-auditor")
+    await reader.get("/admin/federation")
+    assert "/admin/federation/check" not in reader.page
+    assert (await reader.post("/admin/federation/check", {"server_name": "127.0.0.1:9"})).status == 403
 
 
 async def test_a_room_shows_its_servers_files_and_memberships(server: RunningServer, crew: Crew) -> None:

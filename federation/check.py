@@ -1,4 +1,4 @@
-"""`hansa federation check NAME`: how this server would find and trust another one, step by step, or itself.
+"""How this server would find and trust another one, step by step, or itself: `hansa federation check NAME`.
 
 The steps are the server's own code: `federation.discovery` finds the place, the guarded client asks there.
 spec: server-server-api/#server-discovery
@@ -6,7 +6,6 @@ spec: server-server-api/#server-discovery
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +15,14 @@ import orjson
 from federation.discovery import Discovery, NotFound, Place, is_literal, split
 from federation.keys.documents import DOCUMENT_BYTES_MAX, BadKeys, KeyDocument, parse_document
 from federation.server_access import ServerAccess
-from homeserver.assembly.network import build_outgoing
 from homeserver.config import Config
 from homeserver.core.identifiers import ServerName, is_server_name
 from homeserver.core.signing import Signer
-from homeserver.operator.findings import Finding, failed, skipped, warning, well
 from homeserver.runtime.clock import Clock
-from homeserver.runtime.ids import Randomness
-from homeserver.runtime.signing_key import WrongSigningKey, load_signer
-from homeserver.runtime.tls_probe import BadCertificate, Certificate, NoConnection, SystemTlsProbe, TlsProbe
+from homeserver.runtime.findings import Finding, failed, skipped, warning, well
+from homeserver.runtime.tls_probe import BadCertificate, Certificate, NoConnection, TlsProbe
 from homeserver.web.addresses import AddressFilter
-from homeserver.web.dns import Dns, DnsFault, SystemDns
+from homeserver.web.dns import Dns, DnsFault
 from homeserver.web.outgoing import Outgoing, OutgoingAnswer, OutgoingError
 
 _WAIT_S = 10.0
@@ -252,25 +248,6 @@ class FederationCheck:
             hint = "restart it if the key was rotated; else another server answers in your name: look at the proxy"
             return failed("own key", f"the server there doesn't use the key {self._own.key_id} of this one", hint)
         return well("own key", f"the server there uses {self._own.key_id}, as this one's key file says")
-
-
-async def check_federation(config: Config, clock: Clock, randomness: Randomness, name: str) -> AsyncIterator[Finding]:
-    """What `FederationCheck` finds, looking out of this machine. Raises NoServerName."""
-    outgoing, dns = build_outgoing(config), SystemDns()
-    tls = SystemTlsProbe(config.federation.ca_path)
-    discovery = Discovery(outgoing, dns, clock, randomness)
-    own = None
-    # Not to be made by the way: who only looks may be another user, on another machine.
-    if config.signing_key_path.exists():
-        with contextlib.suppress(WrongSigningKey, OSError):
-            own = load_signer(config.signing_key_path, ServerName(config.server_name), randomness)
-    try:
-        check = FederationCheck(config, Ways(outgoing=outgoing, dns=dns, tls=tls), discovery, clock, own)
-        async for finding in check.findings(name):
-            yield finding
-    finally:
-        await outgoing.close()
-        await dns.close()
 
 
 def _version(answer: OutgoingAnswer | OutgoingError) -> Finding:
