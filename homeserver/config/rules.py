@@ -143,6 +143,8 @@ def _others(config: Config) -> Iterator[Broken]:
         )
     if config.turn.uris and config.turn.shared_secret is None:
         yield ("turn", "uris"), "`turn.uris` needs `turn.shared_secret`", "give the secret that the TURN server knows"
+    if config.archive.store == "s3" and not config.archive.s3.bucket:
+        yield ("archive", "store"), "`archive.store` is `s3`, and no bucket is named", "give `archive.s3.bucket`"
     rtc = config.rtc
     if len({option is None for option in (rtc.livekit_url, rtc.livekit_key, rtc.livekit_secret)}) > 1:
         yield (

@@ -59,6 +59,7 @@ def test_nothing_needs_to_be_set() -> None:
         ("[[listeners]]\napis = ['client', 'metrics']", 2, "beside what strangers reach", "listener of its own"),
         ("[[listeners]]\napis = ['health']", 1, "no listener serves `client`", "add `client`"),
         ("[[listeners]]\ntls_certificate_path = 'x'", 1, "half of what TLS needs", "or neither"),
+        ("[archive]\nstore = 's3'", 2, "no bucket is named", "archive.s3.bucket"),
         ("[turn]\nuris = ['turn:host']", 2, "needs `turn.shared_secret`", "secret"),
         ("[[well_known.support_contacts]]\nrole = 'm.role.admin'", 1, "can't be reached", "`email_address`"),
     ],
