@@ -65,7 +65,6 @@ class Jobs:
         self._randomness = randomness
         self._works: dict[str, Work] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._stopped: set[str] = set()
         self._wake = asyncio.Event()
         self._claiming = asyncio.Lock()
 
@@ -141,7 +140,6 @@ class Jobs:
             await self._audit.record(tx, entry_of(by, "job.cancel", job_id, before={"kind": row.kind}))
         task = self._running.get(job_id)
         if task is not None:
-            self._stopped.add(job_id)
             task.cancel()
 
     async def is_enabled(self) -> bool:
@@ -171,16 +169,18 @@ class Jobs:
         task = asyncio.ensure_future(self._do(row))
         self._running[row.job_id] = task
         try:
-            await task
+            # Not `await task`: who cancels the job, and who stops the server, may do it in the same moment.
+            await asyncio.wait({task})
         except asyncio.CancelledError:
-            if row.job_id not in self._stopped:
-                task.cancel()  # the server stops: the job stays active, and is taken up again
-                raise
-            log.info("job_cancelled", job=row.job_id, kind=row.kind)
+            task.cancel()  # the server stops: the job stays active, and is taken up again
+            raise
         finally:
             self._running.pop(row.job_id, None)
-            self._stopped.discard(row.job_id)
             self._wake.set()
+        if task.cancelled():
+            log.info("job_cancelled", job=row.job_id, kind=row.kind)
+        else:
+            task.result()
 
     async def _do(self, row: JobRow) -> None:
         progress: dict[str, Any] = orjson.loads(row.progress)

@@ -75,6 +75,23 @@ async def test_a_restart_takes_up_what_was_under_way(database: Database) -> None
     await second.stop()
 
 
+async def test_a_server_stops_while_a_job_is_cancelled(database: Database) -> None:
+    """T-H: the one isn't taken for the other, which would leave the server waiting for jobs for ever."""
+
+    async def waits(job: Job) -> None:
+        await asyncio.Event().wait()
+
+    process = Process(database)
+    process.jobs.provide("work", waits)
+    await process.jobs.start()
+    job_id = await begin(process.jobs)
+    await until(has_state(process.jobs, job_id, "active"))
+    await process.jobs.cancel(job_id, by=OWNER)
+    async with asyncio.timeout(30):
+        await process.stop()
+    assert (await process.jobs.one(job_id)).state == "cancelled"
+
+
 async def test_what_never_ends_is_given_up(database: Database) -> None:
     """T-H: a job that takes the process down isn't begun for ever."""
 
