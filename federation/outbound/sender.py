@@ -28,6 +28,8 @@ from homeserver.storage.events import StoredEvent
 log = structlog.get_logger()
 
 FLUSH_S = 2.0
+# A server that is still busy with coming in lets go of what it is sent: it is told a second time, so many rounds later.
+GREETED_AGAIN_AFTER = 5
 CATCH_UP_EVENTS = 500
 CHANGED_USERS_MAX = 1_000
 TOLD_MAX = 1_000
@@ -52,7 +54,7 @@ class Sender:
         self._written = 0
         self._saved: dict[ServerName, int] = {}
         self._told: dict[EventId, None] = {}
-        self._newcomers: list[tuple[ServerName, int, int]] = []
+        self._newcomers: list[tuple[ServerName, int, int, int]] = []  # with the rounds since they came
 
     async def start(self) -> None:
         """Takes up what was not sent when the process ended. Call it before anybody can write; then `hear`."""
@@ -150,7 +152,7 @@ class Sender:
         concerned = self.servers.concerned(written)
         newcomer = self.servers.newcomer(written)
         if newcomer is not None and self.sticky is not None and self.sticky.has_some(written.event.room_id):
-            self._newcomers.append((newcomer, written.stored.room_nid, position))
+            self._newcomers.append((newcomer, written.stored.room_nid, position, 0))
         is_told = written.is_entry or written.event.event_id in self._told
         is_ours = domain_of(written.event.sender) == self._access.own and not is_told
         if is_ours and written.stored.is_shown:
@@ -159,8 +161,10 @@ class Sender:
     async def _greet(self) -> None:
         """Sends those who have just come into a room what of our users' events still sticks there."""
         newcomers, self._newcomers = self._newcomers, []
-        for server, room_nid, position in newcomers:
-            if self.sticky is not None:
+        for server, room_nid, position, rounds in newcomers:
+            if rounds < GREETED_AGAIN_AFTER:
+                self._newcomers.append((server, room_nid, position, rounds + 1))
+            if self.sticky is not None and rounds in (0, GREETED_AGAIN_AFTER):
                 for stored in await self.sticky.sent_by(self._access.own, [room_nid], STICKY_MAX):
                     self._enqueue(stored, position, {server})
 

@@ -167,6 +167,32 @@ async def test_nonsense_does_not_stick(here: RunningServer, peer: Peer) -> None:
     assert ends <= SystemClock().now_ms() + 3_600_000
 
 
+async def come_in(server: RunningServer, room_id: str, user_id: str) -> None:
+    """A join of a user of another server, as it comes from there."""
+    rooms = server.hansa.rooms
+    room = await rooms.rooms.get(RoomId(room_id))
+    assert room is not None
+    keys = auth_keys(room.version, type=MEMBER, sender=user_id, state_key=user_id, content=JOIN)
+    room = await rooms.rooms.with_known(room, keys)
+    auth = [found.event_id for key in keys if (found := room.head.known.get(key)) is not None]
+    prev = [head.event_id for head in room.head.heads]
+    join = make_event(
+        room.version, type=MEMBER, sender=user_id, content=JOIN, state_key=user_id, room_id=room_id,
+        prev=prev, auth=auth, depth=room.head.depth + 1, ts=SystemClock().now_ms(),
+    )  # fmt: skip
+    assert await rooms.incoming.take(RoomId(room_id), [Arrival(event=join)]) == [Fate.ACCEPTED]
+
+
+@pytest.mark.slow
+async def test_who_comes_in_is_told_twice(here: RunningServer, peer: Peer) -> None:
+    """A server lets go of what comes for a room while it is still coming into it."""
+    alice = await here.user("alice")
+    room_id = await alice.create_room(preset="public_chat")
+    await stick(alice, room_id, "lasting")
+    await come_in(here, room_id, f"@bob:{peer.name}")
+    await peer.until(lambda: [pdu["content"].get("body") for pdu in peer.pdus].count("lasting") == 2, PATIENCE_S)
+
+
 @pytest.mark.slow
 async def test_a_restart_forgets_nobody(here: RunningServer, authority: Authority, database_dsn: str) -> None:
     """A server that came in just before a stop is told after the start."""
@@ -178,18 +204,7 @@ async def test_a_restart_forgets_nobody(here: RunningServer, authority: Authorit
             await stick(alice, room_id, "lasting")
             assert server.hansa.federation is not None
             server.hansa.federation.reachability.failed(peer.name, "the test says so")
-            rooms, bob = server.hansa.rooms, f"@bob:{peer.name}"
-            room = await rooms.rooms.get(RoomId(room_id))
-            assert room is not None
-            keys = auth_keys(room.version, type=MEMBER, sender=bob, state_key=bob, content=JOIN)
-            room = await rooms.rooms.with_known(room, keys)
-            auth = [found.event_id for key in keys if (found := room.head.known.get(key)) is not None]
-            prev = [head.event_id for head in room.head.heads]
-            join = make_event(
-                room.version, type=MEMBER, sender=bob, content=JOIN, state_key=bob, room_id=room_id,
-                prev=prev, auth=auth, depth=room.head.depth + 1, ts=SystemClock().now_ms(),
-            )  # fmt: skip
-            assert await rooms.incoming.take(RoomId(room_id), [Arrival(event=join)]) == [Fate.ACCEPTED]
+            await come_in(server, room_id, f"@bob:{peer.name}")
         async with federated_server(database_dsn, authority, port=port) as server:
             assert server.hansa.federation is not None
             server.hansa.federation.reachability.reached(peer.name)
