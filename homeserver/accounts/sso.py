@@ -104,6 +104,11 @@ class SingleSignOn:
         self._begun.put(state, begun)
         return url
 
+    def under_way(self, state: str, provider_id: str) -> Begun | None:
+        """The sign-in of this state at this service, if there is one; it goes on."""
+        begun = self._begun.get(state)
+        return begun if begun is not None and begun.provider_id == provider_id else None
+
     async def finish(self, query: Mapping[str, str], cookie: str) -> tuple[UserId, Begun]:
         """Who has signed in, and for what. Each state counts once. Raises Forbidden, SsoFailed."""
         state = query.get("state", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from homeserver.accounts.cas import CasProvider
@@ -18,6 +19,7 @@ from homeserver.accounts.oauth.tokens import OAuthTokens
 from homeserver.accounts.openid_provider import OpenIdProvider
 from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.registration import Registration
+from homeserver.accounts.saml import BadMetadata, SamlProvider, read_metadata
 from homeserver.accounts.sso import SignInService, SingleSignOn
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
@@ -25,9 +27,13 @@ from homeserver.assembly.rooms import RoomParts
 from homeserver.client_api.account_pages import AccountPages, AccountWork
 from homeserver.client_api.consent_pages import ConsentPages
 from homeserver.client_api.oauth import OAuthEndpoints
+from homeserver.client_api.saml_pages import SamlEndpoints
 from homeserver.client_api.sign_in_pages import SignInForms, SignInPages
 from homeserver.client_api.sso_pages import SsoPages
 from homeserver.client_api.visits import Visits
+from homeserver.config import ConfigError, Problem
+from homeserver.config.sign_in import SamlService
+from homeserver.runtime.clock import Clock
 from homeserver.web.pages import Pages
 
 
@@ -51,6 +57,7 @@ class Ways:
     tokens: LoginTokens
     jwt: JwtLogin | None
     sso: SingleSignOn
+    saml: Mapping[str, SamlProvider]
 
     def shown(self) -> list[dict[str, str]]:
         """The services as GET /login names them."""
@@ -64,15 +71,28 @@ def build_ways(base: Base, accounts: AccountParts, tokens: LoginTokens, welcome:
     db, clock, randomness, config = base.world.db, base.world.clock, base.world.randomness, base.config
     newcomers = Newcomers(db, accounts.users, welcome)
     has_jwt = config.jwt.secret is not None or config.jwt.public_key_path is not None
+    saml = {one.id: _saml(one, clock, config.base_url) for one in config.saml}
     providers: list[SignInService] = [
         *(OpenIdProvider(one, base.outgoing, clock) for one in config.sso),
         *(CasProvider(one, base.outgoing) for one in config.cas),
+        *saml.values(),
     ]
     return Ways(
         tokens=tokens,
         jwt=JwtLogin(config.jwt, newcomers, clock) if has_jwt else None,
         sso=SingleSignOn(providers, newcomers, clock, randomness, base_url=config.base_url),
+        saml=saml,
     )
+
+
+def _saml(config: SamlService, clock: Clock, base_url: str) -> SamlProvider:
+    """Raises ConfigError where the provider's metadata can't be used."""
+    assert config.metadata_path is not None
+    try:
+        provider = read_metadata(config.metadata_path)
+    except BadMetadata as error:
+        raise ConfigError([Problem(str(error), "put the identity provider's metadata there anew")]) from None
+    return SamlProvider(config, provider, clock, base_url=base_url)
 
 
 def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tools: SignInTools) -> list[object]:
@@ -94,6 +114,7 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
         OAuthEndpoints(clients, grants, tokens, base.config.base_url, is_registration_open=is_open),
         SignInPages(forms, tools.login, tools.registration, base.limiter),
         SsoPages(visits, tools.ways.sso, browser, tools.ways.tokens),
+        *([SamlEndpoints(tools.ways.saml, tools.ways.sso)] if tools.ways.saml else []),
         ConsentPages(visits, grants, base.limiter),
         AccountPages(visits, devices, work, tools.passkeys, base.limiter),
     ]

@@ -80,7 +80,9 @@ def _mail(config: Config) -> Iterator[Broken]:
         yield ("registration", "email"), "`registration.email` needs a server that takes mail", "give `email.smtp_host`"
     if (config.captcha.site_key is None) != (config.captcha.secret is None):
         yield ("captcha",), "`captcha` has half of what it needs", "give `site_key` and `secret`, or neither"
-    names = Counter([*(one.id for one in config.sso), *(one.id for one in config.cas)])
+    names = Counter(
+        [*(one.id for one in config.sso), *(one.id for one in config.cas), *(one.id for one in config.saml)]
+    )
     for index, provider in enumerate(config.sso):
         if not provider.client_id or names[provider.id] > 1 or not provider.id.replace("-", "").isalnum():
             message = f"`sso[{index}]` has no `client_id`, or its `id` is no short name of its own"
@@ -92,6 +94,11 @@ def _mail(config: Config) -> Iterator[Broken]:
                 f"the `id` of `cas[{index}]` is no short name of its own",
                 "give each an `id` of letters and digits that no other service has",
             )
+    for index, provider_of_saml in enumerate(config.saml):
+        alone = names[provider_of_saml.id] == 1 and provider_of_saml.id.isalnum() and provider_of_saml.id.isascii()
+        if provider_of_saml.metadata_path is None or not alone:
+            message = f"`saml[{index}]` has no `metadata_path`, or its `id` is no short name of its own"
+            yield ("saml", index), message, "give each a `metadata_path`, and an `id` of letters and digits"
     local = ("localhost", "127.0.0.1", "::1")
     if config.email.smtp_host not in (None, *local) and config.email.smtp_tls == "none":
         yield (
@@ -118,6 +125,7 @@ def _delegated(config: Config) -> Iterator[Broken]:
         ("registration", "shared_secret"): config.registration.shared_secret is not None,
         ("sso",): bool(config.sso),
         ("cas",): bool(config.cas),
+        ("saml",): bool(config.saml),
         ("jwt",): config.jwt.secret is not None or config.jwt.public_key_path is not None,
         ("ldap",): config.ldap.url is not None,
     }

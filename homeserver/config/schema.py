@@ -24,6 +24,7 @@ from homeserver.config.sign_in import (
     JwtLogin,
     Ldap,
     Mas,
+    SamlService,
     ServerNotices,
     SsoProvider,
     Webhooks,
@@ -535,6 +536,7 @@ class Config:
     email: Email = section(Email(), "Mail that Hansa sends.")
     sso: tuple[SsoProvider, ...] = section((), "Services at which people sign in.")
     cas: tuple[CasService, ...] = section((), "Services at which people sign in by CAS.")
+    saml: tuple[SamlService, ...] = section((), "Identity providers at which people sign in by SAML.")
     jwt: JwtLogin = section(JwtLogin(), "Log-in by tokens that a service of yours signs.")
     ldap: Ldap = section(Ldap(), "A directory of the operator's people.")
     mas: Mas = section(Mas(), "A Matrix Authentication Service, where people sign in in place of this server.")

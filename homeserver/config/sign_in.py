@@ -99,6 +99,26 @@ class CasService:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SamlService:
+    """An identity provider at which people sign in, by SAML 2.0."""
+
+    id: str = option("saml", "Its short name in addresses; it stands in our own address and name there.")
+    name: str = option("Single sign-on", "What people read on its button.")
+    brand: str | None = option(None, "A hint for apps which picture to show.")
+    metadata_path: Path | None = option(
+        None, "File with its metadata (XML): its entity id, address and keys. People's accounts hang on the entity id."
+    )
+    entity_id: str | None = option(
+        None, "What this server is called there.", default_text="the address of its metadata for this service"
+    )
+    subject_attribute: str | None = option(
+        None, "The attribute that somebody is known by, for ever; none means the NameID, which must be a lasting one."
+    )
+    localpart_attribute: str = option("uid", "The attribute that a new account is named after.")
+    display_name_attribute: str = option("displayName", "The attribute that a new account is called by.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mas:
     """A Matrix Authentication Service (MAS), where people sign in in place of this server."""
 

@@ -137,6 +137,12 @@ class RunningServer:
         host, port = self.hansa.addresses[0]
         return f"http://{host}:{port}"
 
+    async def elsewhere(self, url: str) -> str:
+        """A page of another server."""
+        async with self._session.get(URL(url, encoded=True)) as response:
+            assert response.status == 200, await response.text()
+            return await response.text()
+
     def anonymous(self) -> Client:
         return Client(self._session, self.base_url)
 

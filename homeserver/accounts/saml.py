@@ -1,0 +1,177 @@
+"""A sign-in service that speaks SAML 2.0: the browser carries our request there, and its signed answer back.
+
+We ask by redirect, and it answers with a form that the browser posts here. Other sites' forms come without our cookie,
+so what the answer says is kept until the browser, sent on to the usual place, shows that it is the one that asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlencode
+from xml.sax.saxutils import quoteattr
+
+import structlog
+from cryptography import x509
+from lxml import etree
+
+from homeserver.accounts.saml_answers import ASSERTION, PROTOCOL, Expected, Refused, Subject, read_answer
+from homeserver.accounts.short_lived import ShortLived
+from homeserver.accounts.sso import Begun, Identity
+from homeserver.config.sign_in import SamlService
+from homeserver.core.errors import Forbidden
+from homeserver.runtime.clock import Clock
+
+log = structlog.get_logger()
+
+PATH = "/_hansa/sso/saml"
+METADATA_TYPE = "application/samlmetadata+xml"
+ARRIVED_S = 120.0
+ARRIVED_MAX = 1_000
+METADATA_BYTES_MAX = 4 * 1024 * 1024
+_METADATA = "urn:oasis:names:tc:SAML:2.0:metadata"
+_REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
+_POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
+_NAMES = {"m": _METADATA, "d": "http://www.w3.org/2000/09/xmldsig#"}
+
+
+class BadMetadata(Exception):
+    """The file doesn't say which provider it is about, where it signs people in, and by which keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """What a provider's metadata say of it."""
+
+    entity_id: str
+    url: str
+    certificates: tuple[x509.Certificate, ...]
+
+
+class SamlProvider:
+    """Implements `homeserver.accounts.sso.SignInService`."""
+
+    def __init__(self, config: SamlService, provider: Provider, clock: Clock, *, base_url: str) -> None:
+        self.id, self.name, self.brand = config.id, config.name, config.brand
+        self._config = config
+        self._provider = provider
+        self._clock = clock
+        self._answers_to = f"{base_url}{PATH}/{config.id}"
+        self.entity_id = config.entity_id or f"{self._answers_to}/metadata"
+        self._arrived = ShortLived[Subject](clock, lifetime_s=ARRIVED_S, most=ARRIVED_MAX)
+
+    async def url(self, begun: Begun, state: str, callback: str) -> str:
+        request = (
+            f'<p:AuthnRequest xmlns:p="{PROTOCOL}" xmlns:a="{ASSERTION}" ID={quoteattr(_id(begun))} Version="2.0" '
+            f"IssueInstant={quoteattr(self._now().strftime('%Y-%m-%dT%H:%M:%SZ'))} "
+            f"Destination={quoteattr(self._provider.url)} ProtocolBinding={quoteattr(_POST)} "
+            f"AssertionConsumerServiceURL={quoteattr(self._answers_to)}>"
+            f"<a:Issuer>{_escaped(self.entity_id)}</a:Issuer></p:AuthnRequest>"
+        )
+        # The binding wants the deflated data alone, without head and checksum.
+        deflated = zlib.compress(request.encode())[2:-4]
+        query = urlencode({"SAMLRequest": base64.b64encode(deflated).decode(), "RelayState": state})
+        return f"{self._provider.url}{'&' if '?' in self._provider.url else '?'}{query}"
+
+    async def receive(self, encoded: str, begun: Begun, state: str) -> None:
+        """Keeps what a posted answer says; an answer that says nothing good leaves no trace but a log line."""
+        expected = Expected(
+            issuer=self._provider.entity_id,
+            certificates=self._provider.certificates,
+            audience=self.entity_id,
+            recipient=self._answers_to,
+            request_id=_id(begun),
+            now=self._now(),
+        )
+        try:
+            subject = await asyncio.to_thread(read_answer, encoded, expected)
+        except Refused as error:
+            log.warning("identity_refused", provider=self.id, error=str(error))
+            return
+        self._arrived.put(state, subject)
+
+    async def identity(self, query: Mapping[str, str], begun: Begun, state: str, callback: str) -> Identity:
+        found = self._arrived.take(state)
+        if found is None:
+            raise Forbidden("the sign-in service let nobody in")
+        config = self._config
+        named = _first(found, config.subject_attribute) if config.subject_attribute else found.name_id
+        if not named:
+            log.warning("identity_refused", provider=self.id, error="it has no lasting name")
+            raise Forbidden("the sign-in service's answer can't be used")
+        return Identity(
+            provider=f"saml {self._provider.entity_id}",
+            subject=named,
+            wanted=_first(found, config.localpart_attribute) or named.partition("@")[0],
+            display_name=_first(found, config.display_name_attribute),
+        )
+
+    def metadata(self) -> str:
+        """What the provider must know of us."""
+        return (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<md:EntityDescriptor xmlns:md="{_METADATA}" '
+            f"entityID={quoteattr(self.entity_id)}>\n"
+            f'  <md:SPSSODescriptor AuthnRequestsSigned="false" WantAssertionsSigned="true" '
+            f'protocolSupportEnumeration="{PROTOCOL}">\n'
+            f'    <md:AssertionConsumerService index="0" isDefault="true" Binding="{_POST}" '
+            f"Location={quoteattr(self._answers_to)}/>\n"
+            "  </md:SPSSODescriptor>\n</md:EntityDescriptor>\n"
+        )
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
+
+
+def read_metadata(path: Path) -> Provider:
+    """A provider, from the file of its metadata that the operator gave. Raises BadMetadata."""
+    try:
+        data = path.read_bytes()
+        parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+        root = etree.fromstring(data, parser) if len(data) <= METADATA_BYTES_MAX else None
+    except (OSError, etree.LxmlError, ValueError) as error:
+        raise BadMetadata(f"{path} can't be read: {type(error).__name__}") from None
+    if root is None:
+        raise BadMetadata(f"{path} is too large")
+    described = list(root.iter(f"{{{_METADATA}}}IDPSSODescriptor"))
+    if len(described) != 1:
+        raise BadMetadata(f"{path} describes {len(described)} identity providers, not one")
+    (role,) = described
+    entity = role.getparent()
+    places = [
+        one.get("Location", "")
+        for one in role.findall("m:SingleSignOnService", _NAMES)
+        if one.get("Binding") == _REDIRECT
+    ]
+    keys = [one for one in role.findall("m:KeyDescriptor", _NAMES) if one.get("use", "signing") == "signing"]
+    texts = [
+        found.text or "" for key in keys for found in key.findall("d:KeyInfo/d:X509Data/d:X509Certificate", _NAMES)
+    ]
+    try:
+        certificates = tuple(x509.load_der_x509_certificate(base64.b64decode(text)) for text in texts)
+    except ValueError:
+        raise BadMetadata(f"{path} has a certificate that can't be read") from None
+    entity_id = entity.get("entityID") if entity is not None else None
+    if not entity_id or not places or not places[0].startswith(("https://", "http://")) or not certificates:
+        raise BadMetadata(
+            f"{path} lacks an entityID, a SingleSignOnService for HTTP-Redirect, or a signing certificate"
+        )
+    return Provider(entity_id=entity_id, url=places[0], certificates=certificates)
+
+
+def _id(begun: Begun) -> str:
+    """Of the request: known to us and the provider alone, once. An XML id begins with no digit."""
+    return f"_{begun.nonce}"
+
+
+def _first(found: Subject, name: str) -> str | None:
+    values = found.attributes.get(name, ())
+    return values[0] if values and values[0] else None
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
