@@ -96,12 +96,14 @@ class RoomLists:
 
     @endpoint("GET", _ROOMS + "/{room_id}/members", access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)
     async def members(self, room_id: str) -> Json:
-        members = sorted((await known_room(self._rooms, room_id)).joined_members())
+        # All of them: after a join elsewhere that takes a while.
+        room = await self._rooms.whole(await known_room(self._rooms, room_id))
+        members = sorted(room.joined_members())
         return {"members": members, "total": len(members)}
 
     @endpoint("GET", _ROOMS + "/{room_id}/state", access=Access.ADMIN, spec="", needs=Permission.READ_CONTENT)
     async def state(self, operator: Operator, room_id: str) -> Answer:
-        room = await known_room(self._rooms, room_id)
+        room = await self._rooms.whole(await known_room(self._rooms, room_id))
         state = await self._rooms.full_state(room)
         return Answer(orjson.dumps({"state": await self._views.events(state, Viewer(operator.user_id))}))
 

@@ -21,6 +21,8 @@ _FOR_GUESTS = """
     rooms/{room_id}/relations/{event_id} rooms/{room_id}/relations/{event_id}/{rel_type}
     rooms/{room_id}/relations/{event_id}/{rel_type}/{event_type} rooms/{room_id}/threads rooms/{room_id}/hierarchy
     org.matrix.msc4140/delayed_events org.matrix.msc4140/delayed_events/{delay_id}
+    org.matrix.msc3391/user/{user_id}/account_data/{kind}
+    org.matrix.msc3391/user/{user_id}/rooms/{room_id}/account_data/{kind}
 """
 
 

@@ -127,8 +127,13 @@ async def test_a_room_is_used_before_its_members_are_known(
     assert await joined(eve) == {} and await joined(eve, since=since) == {}
     waiting = [asyncio.create_task(members(eve, room_id)), asyncio.create_task(whole_state(eve, room_id))]
     woken = asyncio.create_task(eve.sync(since=(await eve.sync())["next_batch"], timeout=20_000))
+
+    async def is_asked() -> bool:
+        return bool(held.asked)
+
+    await until(is_asked)
     await a_moment()
-    assert held.asked and not any(task.done() for task in (*waiting, woken))
+    assert not any(task.done() for task in (*waiting, woken))
     held.go.set()
     others = {alice.user_id.replace("alice", name) for name in ("alice", "bob", "carol")}
     assert await waiting[0] == {eve.user_id, *others}
