@@ -37,7 +37,7 @@ STATE_EVENTS_MAX = 500_000
 # Fewer missing events than this are fetched one by one, more as a whole state.
 SINGLE_MAX = 20
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 600.0
-# Whoever has just come in reads first: the members of a large room are much work.
+# Whoever has just come in reads first: many members are much work. The few of a small room come at once.
 READING_S = 0.3
 
 
@@ -73,7 +73,6 @@ class Resync:
     async def _work(self, room_id: RoomId) -> None:
         wait_s = FIRST_WAIT_S
         try:
-            await self._clock.sleep(READING_S)
             while not await self._turn(room_id):
                 await self._clock.sleep(wait_s)
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
@@ -141,6 +140,7 @@ class Resync:
         refused = 0
         missing = await self._missing(room, [*wanted, event_id])
         if len(missing) > SINGLE_MAX:
+            await self._clock.sleep(READING_S)
             refused += await self._keep(room, await self._tools.peers.state(server, room.room_id, event_id))
             missing = await self._missing(room, [*wanted, event_id])
         if 0 < len(missing) <= SINGLE_MAX:
