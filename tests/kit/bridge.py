@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.kit.listening import listening
+
 AS_TOKEN, HS_TOKEN = "as-secret", "hs-secret"
 
 
@@ -91,11 +93,5 @@ async def bridge_for_tests() -> AsyncIterator[BridgeForTests]:
     bridge = BridgeForTests()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", bridge.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    bridge.port = runner.addresses[0][1]
-    try:
+    async with listening(application, grace_s=0.1) as bridge.port:
         yield bridge
-    finally:
-        await runner.cleanup()

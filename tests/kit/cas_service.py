@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 
+from tests.kit.listening import listening
+
 _SAID = """<cas:serviceResponse xmlns:cas="http://www.yale.edu/tp/cas">{}</cas:serviceResponse>"""
 REFUSED = '<cas:authenticationFailure code="INVALID_TICKET">no</cas:authenticationFailure>'
 
@@ -50,11 +52,5 @@ async def cas_server() -> AsyncIterator[CasServer]:
     """Listens on a free port of the loopback."""
     service, app = CasServer(), web.Application()
     app.router.add_get("/cas/p3/serviceValidate", service.validate)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    service.port = runner.addresses[0][1]
-    try:
+    async with listening(app) as service.port:
         yield service
-    finally:
-        await runner.cleanup()

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer, encode_base64
+from tests.kit.listening import listening
 
 _PEPPER = "pepper"
 
@@ -83,11 +84,5 @@ async def identity_server(tls: ssl.SSLContext) -> AsyncIterator[IdentityServer]:
     app.router.add_get(base + "/pubkey/isvalid", server.is_valid)
     app.router.add_post(base + "/3pid/bind", server.bind)
     app.router.add_post(base + "/3pid/unbind", server.unbind)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    server.port = runner.addresses[0][1]
-    try:
+    async with listening(app, tls=tls) as server.port:
         yield server
-    finally:
-        await runner.cleanup()

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.kit.listening import listening
 from tests.kit.server import Answered, Client
 
 SECRET = "both-of-them-know-this"
@@ -93,11 +94,5 @@ async def mas_server() -> AsyncIterator[MasServer]:
     service, app = MasServer(), web.Application()
     app.router.add_get("/.well-known/openid-configuration", service.metadata)
     app.router.add_post("/oauth2/introspect", service.introspect)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    service.port = runner.addresses[0][1]
-    try:
+    async with listening(app) as service.port:
         yield service
-    finally:
-        await runner.cleanup()

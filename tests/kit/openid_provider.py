@@ -13,6 +13,8 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from tests.kit.listening import listening
+
 CLIENT_ID, CLIENT_SECRET = "hansa", "known to both"
 
 
@@ -71,11 +73,5 @@ async def openid_service(now_s: int) -> AsyncIterator[OpenIdService]:
     app.router.add_get("/.well-known/openid-configuration", service.metadata)
     app.router.add_get("/keys", service.keys)
     app.router.add_post("/token", service.token)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    service.port = runner.addresses[0][1]
-    try:
+    async with listening(app) as service.port:
         yield service
-    finally:
-        await runner.cleanup()

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.kit.authority import Authority
+from tests.kit.listening import listening
 
 PATH = "/_matrix/push/v1/notify"
 
@@ -64,12 +65,5 @@ async def push_gateway(authority: Authority) -> AsyncIterator[PushGateway]:
     gateway = PushGateway()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", gateway.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.server_context("localhost"))
-    await site.start()
-    gateway.port = runner.addresses[0][1]
-    try:
+    async with listening(application, tls=authority.server_context("localhost"), grace_s=0.1) as gateway.port:
         yield gateway
-    finally:
-        await runner.cleanup()

@@ -29,6 +29,7 @@ from saml2.server import Server
 from signxml.algorithms import SignatureConstructionMethod
 from signxml.signer import XMLSigner
 
+from tests.kit.listening import listening
 from tests.kit.programs import program
 
 ISSUER = "https://idp.example.org/metadata"
@@ -257,11 +258,5 @@ async def real_idp(folder: Path) -> AsyncIterator[RealIdp]:
     """Listens on a free port of the loopback."""
     idp, app = RealIdp(folder), web.Application()
     app.router.add_get("/sso", idp.sso)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    idp.port = runner.addresses[0][1]
-    try:
+    async with listening(app) as idp.port:
         yield idp
-    finally:
-        await runner.cleanup()

@@ -12,6 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.kit.listening import listening
+
 
 class WebhookReceiver:
     """`statuses` are what it answers next, 200 afterwards; `secret` is what the server told its owner."""
@@ -46,11 +48,5 @@ async def webhook_receiver() -> AsyncIterator[WebhookReceiver]:
     receiver = WebhookReceiver()
     application = web.Application()
     application.router.add_post("/hook", receiver.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.port = runner.addresses[0][1]
-    try:
+    async with listening(application, grace_s=0.1) as receiver.port:
         yield receiver
-    finally:
-        await runner.cleanup()
