@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from playwright.async_api import expect
 
-from tests.admin.people import PASSWORD, Crew, crew_of
+from tests.admin.people import PASSWORD, Crew
 from tests.admin.spam.test_rules_over_http import latest, put, rule
 from tests.browser.test_sign_in_pages import open_app
-from tests.kit.browser import chromium, server_for_browsers
+from tests.kit.browser import chromium
 from tests.kit.canned import answer, canned
 from tests.kit.server import RunningServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs("chromium")]
 PATIENCE_MS = 60_000
 ODD = rule('sender.localpart.re2("^bot[0-9]+$")', {"kind": "captcha"}, when=("registration",))
-
-
-@pytest.fixture
-async def server(database_dsn: str, tmp_path: Path) -> AsyncIterator[RunningServer]:
-    """A server whose own address is the one that the browser sees."""
-    async with server_for_browsers(database_dsn, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def crew(server: RunningServer) -> Crew:
-    """Operators of every role."""
-    return await crew_of(server)
 
 
 async def test_who_seems_odd_works_first(server: RunningServer, crew: Crew) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pyotp
@@ -17,8 +15,8 @@ from homeserver.web.endpoint import Endpoint
 from tests.admin.console.furnished import Ids, furnish, pages_of
 from tests.admin.console.test_every_page import NASTY
 from tests.admin.console.visitor import Visitor
-from tests.admin.people import PASSWORD, Crew, crew_of
-from tests.kit.browser import chromium, server_for_browsers
+from tests.admin.people import PASSWORD, Crew
+from tests.kit.browser import chromium
 from tests.kit.server import RunningServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs("chromium")]
@@ -28,19 +26,6 @@ SIZES: dict[str, ViewportSize] = {
 }
 # Where to keep what the pages look like, for people who look.
 SHOTS = os.environ.get("HANSA_SHOTS")
-
-
-@pytest.fixture
-async def server(database_dsn: str, tmp_path: Path) -> AsyncIterator[RunningServer]:
-    """A server whose own address is the one that the browser sees."""
-    async with server_for_browsers(database_dsn, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def crew(server: RunningServer) -> Crew:
-    """An owner, an admin, a moderator, an auditor and a plain user."""
-    return await crew_of(server)
 
 
 async def busy(crew: Crew) -> tuple[str, str]:

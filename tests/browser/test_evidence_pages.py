@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.admin.people import PASSWORD, Crew, crew_of
+from tests.admin.people import PASSWORD, Crew
 from tests.browser.test_console import keep, log_in
-from tests.kit.browser import chromium, server_for_browsers
+from tests.kit.browser import chromium
 from tests.kit.server import RunningServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs("chromium")]
 PATIENCE_MS = 60_000
 WHY = "Reason (kept in the audit log)"
-
-
-@pytest.fixture
-async def server(database_dsn: str, tmp_path: Path) -> AsyncIterator[RunningServer]:
-    """A server whose own address is the one that the browser sees."""
-    async with server_for_browsers(database_dsn, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def crew(server: RunningServer) -> Crew:
-    """Operators of every role."""
-    return await crew_of(server)
 
 
 async def to_room(server: RunningServer, page: Page, room_id: str, link: str) -> None:

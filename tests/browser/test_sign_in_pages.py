@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
-from tests.kit.browser import chromium, server_for_browsers
+from tests.kit.browser import chromium
 from tests.kit.canned import answer, canned
 from tests.kit.oauth import VERIFIER, App, challenge_of, scope
 from tests.kit.server import RunningServer
 
 PASSWORD = "correct horse battery"
 pytestmark = [pytest.mark.slow, pytest.mark.programs("chromium")]
-
-
-@pytest.fixture
-async def server(database_dsn: str, tmp_path: Path) -> AsyncIterator[RunningServer]:
-    """A server whose own address is the one that the browser sees."""
-    async with server_for_browsers(database_dsn, tmp_path) as running:
-        yield running
 
 
 async def open_app(server: RunningServer, context: BrowserContext, callback: str, **more: str) -> tuple[App, Page]:
