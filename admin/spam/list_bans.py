@@ -50,12 +50,9 @@ class ListBans:
             await self._forget(room_id, [one.user_id for one in made])
             return False
         over, named = await asyncio.to_thread(_compared, made, list(room.members.items()), bans)
-        over = [*over, *(one for one in made if not one.event_id and one not in over)]
         lifted = 0
-        for one in over[:STEPS_A_ROUND]:
-            lifted += await self._keep(
-                room_id, self._end(room, one, is_named=bans.match("user", one.user_id) is not None)
-            )
+        for one, is_named in over[:STEPS_A_ROUND]:
+            lifted += await self._keep(room_id, self._end(room, one, is_named=is_named))
         banned = 0
         for user_id, why in named[:STEPS_A_ROUND]:
             banned += await self._keep(room_id, self._ban(room_id, user_id, why))
@@ -115,9 +112,15 @@ class ListBans:
 
 def _compared(
     made: Sequence[ListBanRow], members: Sequence[tuple[UserId, str]], bans: Bans
-) -> tuple[list[ListBanRow], list[tuple[UserId, str]]]:
-    """The bans that lists don't ask for any more, and members whom they name, with why."""
-    over = [one for one in made if bans.match("user", one.user_id) is None]
+) -> tuple[list[tuple[ListBanRow, bool]], list[tuple[UserId, str]]]:
+    """Bans to look at, and members whom lists name, with why.
+
+    The bans are those that no list asks for any more, then those still asked for (True) of which it wasn't written down
+    which event they were.
+    """
+    judged = [(one, bans.match("user", one.user_id) is not None) for one in made]
+    open_ones = [(one, is_named) for one, is_named in judged if not is_named or not one.event_id]
+    over = sorted(open_ones, key=lambda judgement: judgement[1])
     named = [
         (user_id, why)
         for user_id, membership in members
