@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -11,9 +11,10 @@ from homeserver.core.filters import compile_room_filter
 from homeserver.core.identifiers import RoomId
 from homeserver.rooms.client_events import ClientEvents, Viewer
 from homeserver.rooms.places import place_token
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.room_sections import Span, as_wanted
-from homeserver.sync.sources import StickySource
+from homeserver.sync.sources import Sticking, StickySource
 
 SECTION = "msc4354_sticky"
 # So many in one answer; the token then says up to where they were told.
@@ -50,8 +51,7 @@ class StickySections:
         found, upto = await self._source.told(known, since, span.upto, AT_ONCE)
         if new:
             found = [*found, *(await self._source.told(new, 0, span.upto, OF_NEW_ROOMS))[0]]
-        shown, senders = left_out
-        stored = [one.stored for one in found if one.stored.nid not in shown and one.stored.event.sender not in senders]
+        stored = _without(found, left_out)
         if stored:
             rendered = await self._client_events.render(stored, span.viewer, with_room_id=False, membership="join")
             for one, event in zip(stored, as_wanted(rendered, stored, span.wanted), strict=True):
@@ -81,13 +81,17 @@ async def told_by_extension(
     """The same for sliding sync: the events by room, and up to where. `span`: since, upto, and how many at most."""
     since, upto, limit = span
     found, told = await source.told(rooms, since, upto, limit)
-    shown, senders = left_out
-    stored = [one.stored for one in found if one.stored.nid not in shown and one.stored.event.sender not in senders]
+    stored = _without(found, left_out)
     rendered = await client_events.render(stored, viewer, with_room_id=False, membership="join") if stored else []
     answer: dict[RoomId, dict[str, list[orjson.Fragment]]] = {}
     for one, event in zip(stored, rendered, strict=True):
         answer.setdefault(one.event.room_id, {"events": []})["events"].append(event)
     return answer, told
+
+
+def _without(found: Sequence[Sticking], left_out: tuple[Collection[int], Collection[str]]) -> list[StoredEvent]:
+    shown, senders = left_out
+    return [one.stored for one in found if one.stored.nid not in shown and one.stored.event.sender not in senders]
 
 
 def _quiet_room(upto: int) -> dict[str, Any]:
