@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 
 from admin.actions.destinations import Destinations
 from admin.console.acting import reason_of
@@ -24,7 +25,7 @@ _ROOMS_SHOWN = 100
 _CHECK_S = 45.0
 _FINDINGS_MAX = 100
 # How a server is found and trusted, step by step, looking out of this machine.
-Check = Callable[[ServerName], AsyncIterator[Finding]]
+Check = Callable[[ServerName], AsyncGenerator[Finding, None]]
 
 
 class FederationPages:
@@ -69,8 +70,9 @@ class FederationPages:
     async def _findings(self, name: ServerName) -> Sequence[Finding]:
         found: list[Finding] = []
         try:
-            async with asyncio.timeout(_CHECK_S):
-                async for finding in self._check(name):
+            # Closed at once, whatever ends it: it holds connections.
+            async with asyncio.timeout(_CHECK_S), aclosing(self._check(name)) as findings:
+                async for finding in findings:
                     found.append(finding)
                     if len(found) == _FINDINGS_MAX:
                         break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from federation.check import FederationCheck, Ways
 from federation.discovery import Discovery
@@ -18,7 +18,9 @@ from homeserver.runtime.tls_probe import SystemTlsProbe
 from homeserver.web.dns import SystemDns
 
 
-async def check_federation(config: Config, clock: Clock, randomness: Randomness, name: str) -> AsyncIterator[Finding]:
+async def check_federation(
+    config: Config, clock: Clock, randomness: Randomness, name: str
+) -> AsyncGenerator[Finding, None]:
     """What `FederationCheck` finds, looking out of this machine. Raises NoServerName."""
     outgoing, dns = build_outgoing(config), SystemDns()
     tls = SystemTlsProbe(config.federation.ca_path)
