@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import structlog
-
-from admin.actions.cases import CaseTools, checked_text
+from admin.actions.cases import CaseTools, checked_text, replied
 from admin.audit import entry_of
 from admin.spam.recording import recording
 from admin.spam.reviewing import Reviewing
 from admin.storage import cases
 from homeserver.accounts.server_notices import ServerNotices
 from homeserver.core.errors import MatrixError, NotFound
-from homeserver.core.identifiers import UserId, domain_of
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Row
 from homeserver.web.endpoint import Operator
-
-log = structlog.get_logger()
 
 
 class Appeals:
@@ -58,14 +53,4 @@ class Appeals:
         else:
             recorded = recording(audit, by, "decision.mark", number, reason)
             await self._reviewing.mark(decision_id, is_spam=True, by=by.user_id, recorded=recorded)
-        return await self._tell(row["sender"], text, by.user_id) if text else False
-
-    async def _tell(self, sender: str, text: str, by: str) -> bool:
-        if domain_of(sender) != domain_of(by):
-            return False
-        try:
-            await self._notices.send(UserId(sender), {"msgtype": "m.text", "body": text})
-        except MatrixError as error:
-            log.info("appeal_reply_failed", why=error.message[:200])
-            return False
-        return True
+        return await replied(self._notices, row["sender"], text, by.user_id) if text else False

@@ -129,16 +129,7 @@ class Cases:
             await self._record(tx, by, "case.evidence", await self._locked(tx, case_id), reason=reason)
 
     async def _tell(self, reporters: set[str], text: str, by: str) -> int:
-        told = 0
-        for reporter in sorted(reporters):
-            if domain_of(reporter) != domain_of(by) or reporter.startswith("@:"):
-                continue
-            try:
-                await self._notices.send(UserId(reporter), {"msgtype": "m.text", "body": text})
-                told += 1
-            except MatrixError as error:
-                log.info("case_reply_failed", why=error.message[:200])
-        return told
+        return sum([await replied(self._notices, reporter, text, by) for reporter in sorted(reporters)])
 
     async def _locked(self, tx: Tx, case_id: int) -> Case:
         case = await cases.locked(tx, case_id)
@@ -160,6 +151,18 @@ class Cases:
         shown = {"case": str(case.case_id), **(after or {})}
         entry = entry_of(by, action, case.entity, reason=reason, before=before, after=shown)
         await self._tools.audit.record(tx, entry)
+
+
+async def replied(notices: ServerNotices, user_id: str, text: str, by: str) -> bool:
+    """Tells a user of the server that `by` is of. Whether they got it: others are told nothing."""
+    if domain_of(user_id) != domain_of(by) or user_id.startswith("@:"):
+        return False
+    try:
+        await notices.send(UserId(user_id), {"msgtype": "m.text", "body": text})
+    except MatrixError as error:
+        log.info("reply_failed", why=error.message[:200])
+        return False
+    return True
 
 
 def checked_text(text: str) -> str:

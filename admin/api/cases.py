@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from admin.actions.case_acts import CaseWork, Plan
+from admin.given import case_number, checked_reason
 from admin.storage import cases
 from admin.storage.cases import CaseFilter
 from homeserver.core.errors import InvalidParam, NotFound
@@ -94,15 +95,13 @@ class CaseEndpoints:
     @endpoint("GET", _CASE, access=Access.ADMIN, spec="", needs=Permission.READ_REPORTS)
     async def one(self, operator: Operator, case_id: str) -> Json:
         """With reports, hits of rules, refusals, notes and evidence; redacted evidence only by its id."""
-        return await self._whole(operator, _number(case_id), is_revealed=False)
+        return await self._whole(operator, case_number(case_id), is_revealed=False)
 
     @endpoint("POST", _CASE + "/evidence", access=Access.ADMIN, spec="", needs=Permission.READ_CONTENT)
     async def reveal(self, operator: Operator, case_id: str, body: ReasonBody) -> Json:
         """The same with what redacted events had said: that it was looked at, and why, is written down."""
-        number = _number(case_id)
-        if not body.reason.strip():
-            raise InvalidParam("say why: the reason is kept in the audit log")
-        await self._work.keeping.revealed(number, body.reason[:1_000], by=operator)
+        number = case_number(case_id)
+        await self._work.keeping.revealed(number, checked_reason(body.reason), by=operator)
         return await self._whole(operator, number, is_revealed=True)
 
     async def _whole(self, operator: Operator, case_id: int, *, is_revealed: bool) -> Json:
@@ -137,24 +136,22 @@ class CaseActEndpoints:
     @endpoint("POST", _CASE + "/assign", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
     async def assign(self, operator: Operator, case_id: str, body: AssignBody) -> Json:
         """To an operator, or with null to nobody."""
-        await self._cases.assign(_number(case_id), body.assignee, by=operator)
+        await self._cases.assign(case_number(case_id), body.assignee, by=operator)
         return {}
 
     @endpoint("POST", _CASE + "/notes", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
     async def note(self, operator: Operator, case_id: str, body: NoteBody) -> Json:
-        await self._cases.note(_number(case_id), body.text, by=operator)
+        await self._cases.note(case_number(case_id), body.text, by=operator)
         return {}
 
     @endpoint("POST", _CASE + "/acts", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
     async def act(self, operator: Operator, case_id: str, body: ActsBody) -> Json:
         """Several acts at once: what came of each, in words. With `preview` only what it would be about."""
-        case = await self._cases.one(_number(case_id))
+        case = await self._cases.one(case_number(case_id))
         plan = await self._acts.plan(case, body.acts)
         if body.preview:
             return {"plan": _planned(plan)}
-        if not body.reason.strip():
-            raise InvalidParam("say why: the reason is kept in the audit log")
-        reason = body.reason.strip()[:1_000]
+        reason = checked_reason(body.reason)
         told = await self._acts.do(case, plan, by=operator, reason=reason)
         await self._cases.note(case.case_id, f"{reason}\n" + "\n".join(told), by=operator)
         return {"done": told}
@@ -162,13 +159,11 @@ class CaseActEndpoints:
     @endpoint("POST", _CASE + "/close", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
     async def close(self, operator: Operator, case_id: str, body: CloseBody) -> Json:
         """`told`: to how many reporters of this server the reply went."""
-        return {"told": await self._cases.close(_number(case_id), body.outcome, body.reply, by=operator)}
+        return {"told": await self._cases.close(case_number(case_id), body.outcome, body.reply, by=operator)}
 
     @endpoint("POST", _CASE + "/reopen", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
     async def reopen(self, operator: Operator, case_id: str, body: ReasonBody) -> Json:
-        if not body.reason.strip():
-            raise InvalidParam("say why: the reason is kept in the audit log")
-        await self._cases.reopen(_number(case_id), body.reason.strip()[:1_000], by=operator)
+        await self._cases.reopen(case_number(case_id), checked_reason(body.reason), by=operator)
         return {}
 
 
@@ -188,7 +183,7 @@ class AppealEndpoints:
     @endpoint("POST", _APPEALS + "/{decision_id}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
     async def answer(self, operator: Operator, decision_id: str, body: AnswerBody) -> Json:
         """Accepted: the decision is undone. `told`: whether the user got the reply."""
-        number = _number(decision_id)
+        number = case_number(decision_id)
         told = await self._appeals.answer(
             number, is_accepted=body.accepted, reason=body.reason, reply=body.reply, by=operator
         )
@@ -219,10 +214,3 @@ def _evidence(one: dict[str, Any], is_revealed: bool) -> dict[str, Any]:
 
 def _planned(plan: Plan) -> dict[str, Any]:
     return {"acts": plan.acts, "events": plan.events, "rooms": plan.rooms, "files": plan.files}
-
-
-def _number(text: str) -> int:
-    """Raises NotFound."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise NotFound("there is no such case")
-    return int(text)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from admin.console.desk import Desk, Visit
+from admin.given import checked_reason
 from homeserver.core.errors import InvalidParam
 from homeserver.web.endpoint import Operator
-
-_REASON_CHARS_MAX = 1_000
 
 
 def reason_of(visit: Visit) -> str:
     """Why. Raises InvalidParam where nothing is said."""
-    reason = visit.fields.get("reason", "").strip()[:_REASON_CHARS_MAX]
-    if not reason:
-        raise InvalidParam("say why: the reason is kept in the audit log")
-    return reason
+    return checked_reason(visit.fields.get("reason", ""))
 
 
 async def proven(desk: Desk, visit: Visit) -> Operator:

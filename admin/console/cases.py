@@ -10,6 +10,7 @@ from admin.actions.cases import OUTCOMES
 from admin.console.acting import reason_of
 from admin.console.desk import Desk, Visit
 from admin.console.page import page
+from admin.given import case_number
 from admin.storage import cases, console_reads
 from admin.storage.cases import Case, CaseFilter
 from admin.storage.console_reads import Shown
@@ -66,7 +67,7 @@ class CasePages:
 
     @page("GET", _PATH + "/{case_id}", needs=Permission.READ_REPORTS)
     async def case(self, visit: Visit, case_id: str) -> Answer:
-        return self.desk.page(visit, "case", await self._values(visit, _number(case_id)))
+        return self.desk.page(visit, "case", await self._values(visit, case_number(case_id)))
 
     @page("POST", _PATH + "/{case_id}/assign", needs=Permission.HANDLE_REPORTS)
     async def assign(self, visit: Visit, case_id: str) -> Answer:
@@ -74,24 +75,24 @@ class CasePages:
         assignee: UserId | None = parse_user_id(named) if named else None
         if visit.fields.get("act") == "take":
             assignee = UserId(visit.operator.user_id)
-        await self._cases.assign(_number(case_id), assignee, by=visit.operator)
+        await self._cases.assign(case_number(case_id), assignee, by=visit.operator)
         return self._done(case_id, "assigned")
 
     @page("POST", _PATH + "/{case_id}/note", needs=Permission.HANDLE_REPORTS)
     async def note(self, visit: Visit, case_id: str) -> Answer:
-        await self._cases.note(_number(case_id), visit.fields.get("text", ""), by=visit.operator)
+        await self._cases.note(case_number(case_id), visit.fields.get("text", ""), by=visit.operator)
         return self._done(case_id, "noted")
 
     @page("POST", _PATH + "/{case_id}/evidence", needs=Permission.READ_CONTENT)
     async def reveal(self, visit: Visit, case_id: str) -> Answer:
         """Shows what redacted evidence had said: whoever looks is noted, with the reason."""
-        await self._cases.revealed(_number(case_id), reason_of(visit), by=visit.operator)
-        return self.desk.page(visit, "case", await self._values(visit, _number(case_id), is_revealed=True))
+        await self._cases.revealed(case_number(case_id), reason_of(visit), by=visit.operator)
+        return self.desk.page(visit, "case", await self._values(visit, case_number(case_id), is_revealed=True))
 
     @page("POST", _PATH + "/{case_id}/act", needs=Permission.HANDLE_REPORTS)
     async def act(self, visit: Visit, case_id: str) -> Answer:
         """First what would be done; then, where that was agreed to, doing it."""
-        case, reason = await self._cases.one(_number(case_id)), reason_of(visit)
+        case, reason = await self._cases.one(case_number(case_id)), reason_of(visit)
         acts = [name.removeprefix("do_") for name in visit.fields if name.startswith("do_")]
         plan = await self._acts.plan(case, acts)
         if visit.fields.get("step") != "do":
@@ -104,7 +105,7 @@ class CasePages:
     @page("POST", _PATH + "/{case_id}/close", needs=Permission.HANDLE_REPORTS)
     async def close(self, visit: Visit, case_id: str) -> Answer:
         outcome, reply = visit.fields.get("outcome", ""), visit.fields.get("reply", "")
-        await self._cases.close(_number(case_id), outcome, reply, by=visit.operator)
+        await self._cases.close(case_number(case_id), outcome, reply, by=visit.operator)
         return self._done(case_id, "closed")
 
     @page("POST", _PATH + "/{case_id}/appeal", needs=Permission.CHANGE_RULES)
@@ -114,7 +115,7 @@ class CasePages:
         if answer not in ("accept", "refuse"):
             raise InvalidParam("say whether the appeal is right")
         await self._appeals.answer(
-            _number(visit.fields.get("decision", "")),
+            case_number(visit.fields.get("decision", "")),
             is_accepted=answer == "accept",
             reason=reason_of(visit),
             reply=reply,
@@ -124,7 +125,7 @@ class CasePages:
 
     @page("POST", _PATH + "/{case_id}/reopen", needs=Permission.HANDLE_REPORTS)
     async def reopen(self, visit: Visit, case_id: str) -> Answer:
-        await self._cases.reopen(_number(case_id), reason_of(visit), by=visit.operator)
+        await self._cases.reopen(case_number(case_id), reason_of(visit), by=visit.operator)
         return self._done(case_id, "reopened")
 
     async def _values(self, visit: Visit, case_id: int, *, is_revealed: bool = False) -> dict[str, Any]:
@@ -158,7 +159,7 @@ class CasePages:
         return {"case": case, "plan": plan, "names": names, "events": [(one, bodies.get(one, "")) for one in shown]}
 
     def _done(self, case_id: str, what: str) -> Answer:
-        return self.desk.go(f"{_PATH}/{_number(case_id)}?done=case_{what}")
+        return self.desk.go(f"{_PATH}/{case_number(case_id)}?done=case_{what}")
 
 
 def _shown(one: Any, is_revealed: bool) -> Shown:
@@ -177,10 +178,3 @@ def _shown(one: Any, is_revealed: bool) -> Shown:
         "body": "" if is_hidden or not isinstance(body, str) else body,
         "text": "" if is_hidden else json.dumps(source, ensure_ascii=False, indent=2)[:20_000],
     }
-
-
-def _number(text: str) -> int:
-    """Raises NotFound."""
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise NotFound("there is no such case")
-    return int(text)

@@ -7,11 +7,12 @@ import json
 from admin.console.acting import reason_of
 from admin.console.desk import Desk, Visit
 from admin.console.page import page
+from admin.given import decision_number
 from admin.spam.api import DecisionEndpoints, MarkBody, UndoBody
 from admin.spam.reviewing import Reviewing
 from admin.storage import rule_reads
 from admin.storage.console_reads import Shown
-from homeserver.core.errors import InvalidParam, NotFound
+from homeserver.core.errors import InvalidParam
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Answer
@@ -69,7 +70,7 @@ class SpamDecisionPages:
 
     @page("GET", _PATH + "/{decision_id}", needs=Permission.READ_RULES)
     async def decision(self, visit: Visit, decision_id: str) -> Answer:
-        row, rule = await self._reviewing.explained(_number(decision_id))
+        row, rule = await self._reviewing.explained(decision_number(decision_id))
         reads = visit.may(Permission.READ_CONTENT)
         seen = [
             (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
@@ -83,7 +84,7 @@ class SpamDecisionPages:
     @page("POST", _PATH + "/{decision_id}/undo", needs=Permission.CHANGE_RULES)
     async def undo(self, visit: Visit, decision_id: str) -> Answer:
         await self._decisions.undo(visit.operator, decision_id, UndoBody(why=reason_of(visit)))
-        return self.desk.go(f"{_PATH}/{_number(decision_id)}?done=undone")
+        return self.desk.go(f"{_PATH}/{decision_number(decision_id)}?done=undone")
 
     @page("POST", _PATH + "/{decision_id}/mark", needs=Permission.CHANGE_RULES)
     async def mark(self, visit: Visit, decision_id: str) -> Answer:
@@ -91,11 +92,4 @@ class SpamDecisionPages:
         if said not in ("yes", "no"):
             raise InvalidParam("say whether it is spam")
         await self._decisions.mark(visit.operator, decision_id, MarkBody(is_spam=said == "yes"))
-        return self.desk.go(f"{_PATH}/{_number(decision_id)}?done=marked")
-
-
-def _number(text: str) -> int:
-    """Raises NotFound."""
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise NotFound("there is no such decision")
-    return int(text)
+        return self.desk.go(f"{_PATH}/{decision_number(decision_id)}?done=marked")

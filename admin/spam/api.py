@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from admin.audit import AuditLog
+from admin.given import decision_number
 from admin.spam.book import Recorded, RuleBook, difference
 from admin.spam.history import HistoryTrials
 from admin.spam.packs import PACKS, pack_of
@@ -249,19 +250,23 @@ class DecisionEndpoints:
     @endpoint("GET", _DECISION, access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
     async def explain(self, decision_id: str) -> Json:
         """The rule as it was, and the values that it saw."""
-        row, rule = await self._reviewing.explained(_number(decision_id))
+        row, rule = await self._reviewing.explained(decision_number(decision_id))
         shown = {**dict(row), "seen": orjson.loads(row["seen"])}
         return {"decision": shown, "rule": msgspec.to_builtins(rule) if rule is not None else None}
 
     @endpoint("POST", _DECISION + "/undo", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
     async def undo(self, operator: Operator, decision_id: str, body: UndoBody) -> Json:
         recorded = recording(self._audit, operator, "decision.undo", decision_id, body.why)
-        return await self._reviewing.undo(_number(decision_id), by=operator.user_id, why=body.why, recorded=recorded)
+        return await self._reviewing.undo(
+            decision_number(decision_id), by=operator.user_id, why=body.why, recorded=recorded
+        )
 
     @endpoint("POST", _DECISION + "/mark", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
     async def mark(self, operator: Operator, decision_id: str, body: MarkBody) -> Json:
         recorded = recording(self._audit, operator, "decision.mark", decision_id, "")
-        await self._reviewing.mark(_number(decision_id), is_spam=body.is_spam, by=operator.user_id, recorded=recorded)
+        await self._reviewing.mark(
+            decision_number(decision_id), is_spam=body.is_spam, by=operator.user_id, recorded=recorded
+        )
         return {}
 
 
@@ -297,10 +302,3 @@ def rule_from(value: Mapping[str, Any]) -> Rule:
     if not 0 < len(rule.id) <= 64 or not rule.id.replace("-", "").replace("_", "").isalnum():
         raise InvalidParam("a rule's id has 1 to 64 letters, digits, - and _")
     return rule
-
-
-def _number(value: str) -> int:
-    """Raises NotFound."""
-    if not (value.isascii() and value.isdigit() and len(value) < 19):
-        raise NotFound("there is no such decision")
-    return int(value)
