@@ -37,7 +37,12 @@ async def test_what_would_go(database_dsn: str) -> None:
         for room in (own, other):
             for number in range(3):
                 await crew.user.send(room, str(number))
-        clock.advance(4 * DAY_S)
+
+        async def is_wish_known() -> bool:
+            return bool(await server.db.fetchval("SELECT count(*) FROM room_facts WHERE retention_ms IS NOT NULL"))
+
+        clock.advance(4 * DAY_S)  # which also wakes whoever writes down what rooms wish
+        await until(is_wish_known)
         for room in (own, other):
             await crew.user.send(room, "newest")
         rows = await server.db.fetchval("SELECT count(*) FROM events")
