@@ -140,7 +140,7 @@ class Resync:
         refused = 0
         missing = await self._missing(room, [*wanted, event_id])
         if len(missing) > SINGLE_MAX:
-            await self._clock.sleep(READING_S)
+            await self._rest()
             refused += await self._keep(room, await self._tools.peers.state(server, room.room_id, event_id))
             missing = await self._missing(room, [*wanted, event_id])
         if 0 < len(missing) <= SINGLE_MAX:
@@ -152,6 +152,14 @@ class Resync:
                     log.info("state_event_not_had", server=server, event_id=name, reason=str(fault))
             refused += await self._keep(room, pdus)
         return refused
+
+    async def _rest(self) -> None:
+        """Waits while whoever has just come in reads; the turn is another room's meanwhile."""
+        self._turns.release()
+        try:
+            await self._clock.sleep(READING_S)
+        finally:
+            await self._turns.acquire()
 
     async def _missing(self, room: Room, event_ids: list[EventId]) -> list[EventId]:
         known = await partial_rooms.state_rows(self._db, room.room_id, event_ids)
