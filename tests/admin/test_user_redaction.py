@@ -7,13 +7,14 @@ from typing import Any
 
 from tests.admin.people import Crew, crew_of
 from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.until import SOON_S
 
 V1 = "/_synapse/admin/v1/user"
 
 
 async def done(server: RunningServer, client: Client, redact_id: str) -> dict[str, Any]:
     """The status once the job has ended."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SOON_S):
         while True:
             answer: dict[str, Any] = (await client.get(V1 + "/redact_status/{}", redact_id)).ok()
             if answer["status"] not in ("scheduled", "active"):

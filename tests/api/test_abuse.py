@@ -11,6 +11,7 @@ import pytest
 from homeserver.storage.database import Database
 from tests.kit.loop_watch import loop_watched
 from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.until import SOON_S
 
 MEGABYTE = 1024 * 1024
 
@@ -108,7 +109,7 @@ async def test_redactions_of_redactions_end(server: RunningServer) -> None:
         chain[-1],
         chain[1],
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         for event_id in chain[:-1]:
             event = (await alice.get("/rooms/{}/event/{}", room_id, event_id)).ok()
             assert "body" not in event["content"] and "redacted_because" in event["unsigned"]
@@ -196,7 +197,7 @@ async def test_settings_go_over_to_the_room_that_replaces_another(server: Runnin
 
 
 async def _until_copied(client: Client, room_id: str, since: str) -> tuple[Any, set[str]]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         while True:
             answer = await client.sync(since=since, timeout=1000)
             since = answer["next_batch"]

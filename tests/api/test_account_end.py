@@ -14,7 +14,7 @@ from homeserver.core.events import Draft
 from homeserver.core.identifiers import RoomId
 from homeserver.storage.database import Database
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
-from tests.kit.until import until
+from tests.kit.until import SOON_S, until
 
 PASSWORD = "correct horse battery"
 # What stays: the name, so that nobody else gets it; what others saw; files and who sent them.
@@ -86,7 +86,7 @@ async def test_nothing_stays_of_a_deactivated_account(server: RunningServer, dat
 
 async def left(client: Client, room: str, user_id: str) -> None:
     """Returns once this user isn't in the room any more."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         while user_id in (await client.get("/rooms/{}/joined_members", room)).ok()["joined"]:
             pass
 
@@ -117,7 +117,7 @@ async def test_the_operator_ends_sessions_of_a_running_server(
     monkeypatch.setattr("sys.stdin", io.StringIO("a much better password\n"))
     command = ["--config", str(tmp_path / "hansa.toml"), "user", "reset-password", "alice", "--password-stdin"]
     assert await asyncio.to_thread(run_command, command) == 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         while (await alice.get("/account/whoami")).status == 200:
             pass
     (await alice.get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")

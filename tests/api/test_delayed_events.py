@@ -10,6 +10,7 @@ import pytest
 
 from tests.kit.clock import FakeClock
 from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.until import SOON_S
 
 PATH = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events"
 LEFT = "org.matrix.msc3401.call.member"
@@ -37,7 +38,7 @@ async def said(client: Client, room_id: str) -> list[str]:
 
 
 async def until(look: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         while not await look():
             pass
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.kit.clock import FakeClock
 from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.until import SOON_S
 
 PASSWORD = "correct horse battery"
 
@@ -71,6 +72,6 @@ async def test_newcomers_are_in_the_rooms_for_all(database_dsn: str) -> None:
         alice = await server.user("alice")
         room = await alice.create_room(preset="public_chat", room_alias_name="all")
         bob = await server.user("bob")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SOON_S):
             while (await bob.get("/joined_rooms")).ok()["joined_rooms"] != [room]:
                 pass

@@ -36,7 +36,7 @@ async def test_looking_into_a_room(server: RunningServer) -> None:
         page = (await client.get("/rooms/{}/messages", room, dir="b", **{"from": seen["messages"]["start"]})).ok()
         assert ids(page["chunk"])[0] == sent[0]
         start = seen["messages"]["end"]
-        waiting = asyncio.create_task(client.get("/events", room_id=room, timeout=20_000, **{"from": start}))
+        waiting = asyncio.create_task(client.get("/events", room_id=room, timeout=120_000, **{"from": start}))
         message = await alice.send(room, "news")
         news = (await waiting).ok()
         assert ids(news["chunk"]) == [message]

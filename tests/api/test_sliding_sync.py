@@ -12,6 +12,7 @@ import pytest
 from tests.api.test_sync import act
 from tests.kit.server import Client, RunningServer, running_server
 from tests.kit.sliding import WHOLE_STATE, SlidingClient, bodies, types, window
+from tests.kit.until import SOON_S
 
 
 async def rooms_of(client: Client, count: int) -> list[str]:
@@ -59,11 +60,11 @@ async def test_a_waiting_request_is_woken(server: RunningServer) -> None:
     await bob.join(room_id)
     sliding = SlidingClient(bob)
     await sliding.sync(lists={"main": window()})
-    waiting = asyncio.create_task(sliding.sync(timeout=20_000, lists={"main": window()}))
-    async with asyncio.timeout(5):
+    waiting = asyncio.create_task(sliding.sync(timeout=120_000, lists={"main": window()}))
+    async with asyncio.timeout(SOON_S):
         await server.hansa.sync.hub.has_waiting.wait()
     await alice.send(room_id, "moin")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON_S):
         assert bodies((await waiting)["rooms"][room_id]) == ["moin"]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.kit.server import Client, RunningServer
+from tests.kit.until import SOON_S
 
 
 def rooms(answer: dict[str, Any], section: str = "join") -> dict[str, Any]:
@@ -37,11 +38,11 @@ async def test_a_waiting_sync_is_woken(server: RunningServer) -> None:
     room_id = await alice.create_room(preset="public_chat")
     await bob.join(room_id)
     since = (await bob.sync())["next_batch"]
-    waiting = asyncio.create_task(bob.sync(since=since, timeout=20_000))
-    async with asyncio.timeout(5):
+    waiting = asyncio.create_task(bob.sync(since=since, timeout=120_000))
+    async with asyncio.timeout(SOON_S):
         await server.hansa.sync.hub.has_waiting.wait()
     await alice.send(room_id, "moin")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON_S):
         room = rooms(await waiting)[room_id]
     assert bodies(room) == ["moin"] and room["unread_notifications"]["notification_count"] == 1
 

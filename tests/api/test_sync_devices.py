@@ -8,6 +8,7 @@ from typing import Any
 
 from homeserver.sync.hub import PARKED_PER_DEVICE_MAX
 from tests.kit.server import Client, RunningServer
+from tests.kit.until import SOON_S
 
 LAZY = json.dumps({"room": {"state": {"lazy_load_members": True}, "timeline": {"limit": 1}}})
 
@@ -77,16 +78,16 @@ async def test_the_oldest_of_too_many_waiting_syncs_ends(server: RunningServer) 
     since = (await alice.sync())["next_batch"]
     others = (await other.sync())["next_batch"]
     hub = server.hansa.sync.hub
-    kept = asyncio.create_task(other.sync(since=others, timeout=20_000))
-    async with asyncio.timeout(5):
+    kept = asyncio.create_task(other.sync(since=others, timeout=120_000))
+    async with asyncio.timeout(SOON_S):
         await hub.has_waiting.wait()
         parked = [
-            asyncio.create_task(alice.sync(since=since, timeout=20_000)) for _ in range(PARKED_PER_DEVICE_MAX + 1)
+            asyncio.create_task(alice.sync(since=since, timeout=120_000)) for _ in range(PARKED_PER_DEVICE_MAX + 1)
         ]
         done, waiting = await asyncio.wait(parked, return_when=asyncio.FIRST_COMPLETED)
     assert len(done) == 1 and not kept.done() and hub.waiting == PARKED_PER_DEVICE_MAX + 1
     (await alice.put("/user/{}/account_data/org.x", alice.user_id, body={"a": 1})).ok()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON_S):
         answers = await asyncio.gather(kept, *waiting)
     assert all(answer["account_data"]["events"] for answer in answers)
     assert hub.waiting == 0

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.until import SOON_S
 
 
 def filtered(**room: Any) -> str:
@@ -218,11 +219,11 @@ async def test_a_hundred_parked_syncs_are_woken_by_their_rooms_alone(server: Run
     async def park(client: Client) -> asyncio.Task[Any]:
         hidden = {"set_presence": "offline"}
         since = (await client.sync(**hidden))["next_batch"]
-        return asyncio.create_task(client.sync(since=since, timeout=25_000, **hidden))
+        return asyncio.create_task(client.sync(since=since, timeout=120_000, **hidden))
 
     news, quiet = [await park(one) for one in waiting], [await park(one) for one in others]
     hub = server.hansa.sync.hub
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SOON_S):
         while hub.waiting < len(news) + len(quiet):
             await hub.has_waiting.wait()
             await asyncio.sleep(0)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.kit.irc import free_port, irc_client, registration, running_heisenbridge, running_ngircd
+from tests.kit.irc import irc_client, registration, running_heisenbridge, running_ngircd
+from tests.kit.ports import free_port
 from tests.kit.server import Client, running_server
 
 
@@ -22,7 +23,7 @@ class Listener:
 
     async def hear(self, part: str) -> tuple[str, dict[str, Any]]:
         """The room and the next event of somebody else whose body holds this."""
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while True:
                 for room_id, event in await self._news():
                     if event["sender"] != self._client.user_id and part in str(event["content"].get("body", "")):
@@ -30,7 +31,7 @@ class Listener:
 
     async def invited(self) -> str:
         """The next room that one is invited to, and now is in."""
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             before = len(self.rooms)
             while len(self.rooms) == before:
                 await self._news()

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from tests.appservices.conftest import World, bridge_client, ghost
-from tests.kit.until import until
+from tests.kit.until import SOON_S, until
 
 
 async def test_events_of_interest_arrive_and_no_others(world: World) -> None:
@@ -90,7 +90,7 @@ async def test_a_silent_bridge_delays_nobody(world: World) -> None:
         world.bridge.is_silent = True
         room_id = await alice.create_room(preset="public_chat", invite=[user_id])
         await world.bridge.next()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SOON_S):
             await alice.send(room_id, "sent all the same")
 
 

@@ -27,7 +27,7 @@ async def to_room(server: RunningServer, page: Page, room_id: str, link: str) ->
 
 async def renewed(page: Page) -> None:
     """The page of a job once that is done."""
-    for _ in range(200):
+    for _ in range(PATIENCE_MS // 100):
         if await page.get_by_text("Done", exact=True).count():
             return
         await page.wait_for_timeout(100)

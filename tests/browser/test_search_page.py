@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from playwright.async_api import BrowserContext, Page, ViewportSize, expect
 
 from homeserver.config import Listener
 from tests.kit.browser import chromium
+from tests.kit.ports import free_port
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 
 PASSWORD = "correct horse battery"
@@ -23,8 +23,6 @@ SIZES: dict[str, ViewportSize] = {
     "phone": {"width": 390, "height": 844},
     "desktop": {"width": 1280, "height": 800},
 }
-# The machine may be busy with other tests.
-expect.set_options(timeout=20_000)
 # Where to keep what the pages look like, for people who look.
 SHOTS = os.environ.get("HANSA_SHOTS")
 NASTY = """<img src=x onerror=alert(1)><script>alert(2)</script>{{7*7}} harbour"""
@@ -44,9 +42,7 @@ SAID = (
 @pytest.fixture
 async def server(database_dsn: str, tmp_path: Path) -> AsyncIterator[RunningServer]:
     """A server whose own address is the one that the browser sees."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     config = replace(
         config_for_tests(tmp_path), listeners=(Listener(port=port),), public_base_url=f"http://127.0.0.1:{port}"
     )

@@ -24,7 +24,7 @@ async function begin(account) {
     return client;
 }
 
-async function until(condition, ms = 30000) {
+async function until(condition, ms = 60000) {
     const end = Date.now() + ms;
     for (;;) {
         const found = await condition();

@@ -14,6 +14,7 @@ from tests.kit.server import Client
 
 PASSWORD = "correct horse battery"
 ROOMS = 30
+SCENE_S = 600.0  # more than the scene's own patience, which says what it waited for
 
 pytestmark = [pytest.mark.rust, pytest.mark.slow]
 
@@ -42,15 +43,18 @@ async def test_two_clients_meet_talk_and_survive_a_crash(tmp_path: Path) -> None
         try:
             assert scene.stdin is not None and scene.stdout is not None and scene.stderr is not None
             seen: list[str] = []
-            async with asyncio.timeout(240):
-                async for line in scene.stdout:
-                    seen.append(line.decode().strip())
-                    if seen[-1] == "restart":
-                        await server.kill()
-                        await server.start()
-                        scene.stdin.write(b"go on\n")
-                        await scene.stdin.drain()
-                reason = (await scene.stderr.read()).decode()
+            try:
+                async with asyncio.timeout(SCENE_S):
+                    async for line in scene.stdout:
+                        seen.append(line.decode().strip())
+                        if seen[-1] == "restart":
+                            await server.kill()
+                            await server.start()
+                            scene.stdin.write(b"go on\n")
+                            await scene.stdin.drain()
+                    reason = (await scene.stderr.read()).decode()
+            except TimeoutError:
+                pytest.fail(f"the scene didn't end within {SCENE_S:.0f} s; seen: {seen}")
             if await scene.wait() != 0 or reason:
                 pytest.fail(f"seen: {seen}\n{reason}", pytrace=False)
             assert seen == ["rooms", "invited", "joined", "talked", "restart", "survived"]

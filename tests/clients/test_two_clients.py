@@ -15,6 +15,8 @@ import pytest
 from tests.kit.process import ServerProcess
 
 PASSWORD = "correct horse battery"
+PATIENCE_S = 60.0
+COMMAND_S = 180.0  # more than the scene's own patience, which says what it waited for
 
 pytestmark = [pytest.mark.clients, pytest.mark.slow]
 
@@ -28,8 +30,11 @@ class JsClient:
     async def __call__(self, command: str, **parameters: Any) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps({"command": command, **parameters}).encode() + b"\n")
-        async with asyncio.timeout(60):
-            answer = json.loads(await self._process.stdout.readline())
+        try:
+            async with asyncio.timeout(COMMAND_S):
+                answer = json.loads(await self._process.stdout.readline())
+        except TimeoutError:
+            pytest.fail(f"no answer to {command} with {parameters} within {COMMAND_S:.0f} s")
         assert "ok" in answer, answer
         return answer["ok"]
 
@@ -60,14 +65,17 @@ async def nio_until(client: nio.AsyncClient, event_id: str) -> nio.Event:
             found.append(event)
 
     client.add_event_callback(note, nio.Event)
-    async with asyncio.timeout(40):
-        while not found:
-            await client.sync(timeout=1000)
-            if client.should_upload_keys:
-                await client.keys_upload()
-            if client.should_query_keys:
-                await client.keys_query()
-            await client.send_to_device_messages()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not found:
+                await client.sync(timeout=1000)
+                if client.should_upload_keys:
+                    await client.keys_upload()
+                if client.should_query_keys:
+                    await client.keys_query()
+                await client.send_to_device_messages()
+    except TimeoutError:
+        pytest.fail(f"{client.user_id} waited in vain for {event_id}: its position is {client.next_batch}")
     return found[0]
 
 

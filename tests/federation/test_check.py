@@ -24,8 +24,9 @@ from homeserver.web.addresses import AddressFilter
 from homeserver.web.dns import DnsFault, Service
 from homeserver.web.outgoing import OutgoingAnswer, OutgoingClient, OutgoingError
 from tests.kit.authority import Authority
-from tests.kit.federation import free_port, signer_of
+from tests.kit.federation import signer_of
 from tests.kit.peer import Peer, running_peer
+from tests.kit.ports import free_port
 from tests.kit.server import RunningServer, config_for_tests
 
 NAME = "chat.test"

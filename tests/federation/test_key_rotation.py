@@ -16,7 +16,8 @@ from homeserver.runtime.ids import SystemRandomness
 from homeserver.runtime.signing_key import load_signer
 from tests.federation.test_rooms import name_of
 from tests.kit.authority import Authority
-from tests.kit.federation import federated_server, free_port
+from tests.kit.federation import federated_server
+from tests.kit.ports import free_port
 from tests.kit.postgres import PostgresForTests
 from tests.kit.server import Client, RunningServer
 from tests.kit.until import until

@@ -20,8 +20,9 @@ from homeserver.core.signing import Signer, encode_base64, signed_bytes
 from homeserver.storage.database import Database
 from tests.kit.authority import Authority
 from tests.kit.clock import FakeClock
-from tests.kit.federation import federated_server, free_port, signer_of
+from tests.kit.federation import federated_server, signer_of
 from tests.kit.peer import Peer, running_peer
+from tests.kit.ports import free_port
 from tests.kit.server import RunningServer
 
 NOW = 1_800_000_000_000

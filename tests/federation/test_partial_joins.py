@@ -20,8 +20,9 @@ from tests.federation.test_rooms import bodies, members, name_of
 from tests.kit.authority import Authority
 from tests.kit.counting import CountingDatabase
 from tests.kit.dag import make_event
-from tests.kit.federation import federated_server, free_port
+from tests.kit.federation import federated_server
 from tests.kit.network import Network
+from tests.kit.ports import free_port
 from tests.kit.postgres import PostgresForTests
 from tests.kit.server import Client, RunningServer
 from tests.kit.sliding import SlidingClient, window
@@ -126,7 +127,7 @@ async def test_a_room_is_used_before_its_members_are_known(
     assert alice.user_id in {e["state_key"] for e in told["state"]["events"] if e["type"] == "m.room.member"}
     assert await joined(eve) == {} and await joined(eve, since=since) == {}
     waiting = [asyncio.create_task(members(eve, room_id)), asyncio.create_task(whole_state(eve, room_id))]
-    woken = asyncio.create_task(eve.sync(since=(await eve.sync())["next_batch"], timeout=20_000))
+    woken = asyncio.create_task(eve.sync(since=(await eve.sync())["next_batch"], timeout=120_000))
 
     async def is_asked() -> bool:
         return bool(held.asked)

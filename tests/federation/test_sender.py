@@ -9,9 +9,10 @@ import pytest
 from federation.outbound.destination import QUEUE_MAX
 from homeserver.core.identifiers import ServerName
 from tests.kit.authority import Authority
-from tests.kit.federation import federated_server, free_port
+from tests.kit.federation import federated_server
 from tests.kit.foreign_members import join_foreign
 from tests.kit.peer import Peer, running_peer
+from tests.kit.ports import free_port
 from tests.kit.server import Client, RunningServer
 
 ROWS = "SELECT server_name, sent_position FROM lagging_servers"
@@ -132,7 +133,7 @@ async def test_a_thousand_dead_servers_hold_up_nobody(here: RunningServer, peer:
     here.hansa.federation.reachability.reached(peer.name)
     for number in range(20):
         await alice.send(room_id, f"number {number}")
-    await peer.until(lambda: len(peer.pdus) == 20, seconds=5)
+    await peer.until(lambda: len(peer.pdus) == 20)
     await here.hansa.outbound.sender.flush()
     assert await here.db.fetchval("SELECT count(*) FROM lagging_servers") <= 1001
     deliveries = here.hansa.outbound.deliveries

@@ -14,10 +14,11 @@ from homeserver.rooms.arrivals import Arrival, Fate
 from homeserver.runtime.clock import SystemClock
 from tests.kit.authority import Authority
 from tests.kit.dag import make_event
-from tests.kit.federation import federated_server, free_port
+from tests.kit.federation import federated_server
 from tests.kit.foreign_members import join_foreign
 from tests.kit.peer import Peer, running_peer
 from tests.kit.peer_room import PeerRoom
+from tests.kit.ports import free_port
 from tests.kit.server import Client, RunningServer
 from tests.kit.until import until
 

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.kit.listening import listening
+from tests.kit.until import SOON_S
 
 AS_TOKEN, HS_TOKEN = "as-secret", "hs-secret"
 
@@ -59,7 +60,7 @@ class BridgeForTests:
         return (await self.next_numbered())[1]
 
     async def next_numbered(self) -> tuple[str, dict[str, Any]]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SOON_S):
             return await self.transactions.get()
 
     async def events(self, count: int) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,8 +13,10 @@ from typing import Any
 import pytest
 
 from homeserver.config import Listener
+from tests.kit.ports import free_port
 from tests.kit.server import RunningServer, config_for_tests, running_server
 
+PATIENCE_MS = 60_000
 _FLAGS = """
     --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync
@@ -29,10 +30,13 @@ async def chromium(language: str = "en", *, scripts: bool = True) -> AsyncIterat
     program = os.environ.get("HANSA_CHROMIUM") or shutil.which("chromium")
     if program is None:
         pytest.skip("there is no Chromium: install it, or name it in HANSA_CHROMIUM")
+    playwright.expect.set_options(timeout=PATIENCE_MS)
     async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=program, args=_FLAGS)
+        browser = await driver.chromium.launch(executable_path=program, args=_FLAGS, timeout=PATIENCE_MS)
         try:
-            yield await browser.new_context(locale=language, java_script_enabled=scripts)
+            context = await browser.new_context(locale=language, java_script_enabled=scripts)
+            context.set_default_timeout(PATIENCE_MS)
+            yield context
         finally:
             await browser.close()
 
@@ -42,9 +46,7 @@ async def server_for_browsers(
     database_dsn: str, folder: Path, *, host: str = "127.0.0.1", toml: str = ""
 ) -> AsyncIterator[RunningServer]:
     """A server whose own address is the one that the browser sees: by this name of the loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     config = replace(
         config_for_tests(folder, toml), listeners=(Listener(port=port),), public_base_url=f"http://{host}:{port}"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.kit.programs import program
 
-READY_S = 20.0
+READY_S = 60.0
 VIRUS = b"HANSA-TEST-VIRUS-SIGNATURE"
 
 

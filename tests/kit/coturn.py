@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-READY_S = 20.0
+from tests.kit.ports import free_port
+
+READY_S = 60.0
 
 
 class Relay:
@@ -29,9 +30,7 @@ class Relay:
 
 @asynccontextmanager
 async def running_coturn(folder: Path, secret: str) -> AsyncIterator[Relay]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     options = (
         f"-n --use-auth-secret --static-auth-secret={secret} --realm=hansa.test --listening-ip=127.0.0.1 "
         f"--relay-ip=127.0.0.1 --listening-port={port} --no-tls --no-dtls --no-cli --allow-loopback-peers "

@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from search.hot.elastic import Cluster
+from tests.kit.ports import free_port
 from tests.kit.programs import program
 
 READY_S = 120.0
@@ -43,7 +43,7 @@ class ElasticsearchServer:
         self._folder = folder
         self._heap = heap
         self._process: subprocess.Popen[bytes] | None = None
-        self.port, transport_port = _free_port(), _free_port()
+        self.port, transport_port = free_port(), free_port()
         self._command = _reachable(Path(program("elasticsearch")), folder)
         home = next(self._command.parent.glob("elasticsearch-*"))
         shutil.copytree(home / "config", folder / "config")
@@ -154,10 +154,3 @@ def _reachable(command: Path, folder: Path) -> Path:
     home = next(command.parent.glob("elasticsearch-*"))
     shutil.copytree(home, copied / home.name)
     return copied / command.name
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,15 +22,8 @@ from homeserver.runtime.ids import SystemRandomness
 from tests.kit.authority import Authority
 from tests.kit.counting import CountingDatabase
 from tests.kit.network import Network
+from tests.kit.ports import free_port
 from tests.kit.server import RunningServer, config_for_tests
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port: int = chosen.getsockname()[1]
-        return port
 
 
 def signer_of(name: str, version: str = "test") -> Signer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.kit.ports import free_port
 from tests.kit.programs import program
 
 READY_S = 90.0
@@ -36,7 +36,7 @@ class Hdfs:
 async def running_hdfs() -> AsyncIterator[Hdfs]:
     with tempfile.TemporaryDirectory(prefix="hansa-hdfs-") as name:
         folder = Path(name)
-        rpc, http, *data = [_free_port() for _ in range(5)]
+        rpc, http, *data = [free_port() for _ in range(5)]
         (folder / "conf").mkdir()
         core = {"fs.defaultFS": f"hdfs://127.0.0.1:{rpc}", "hadoop.tmp.dir": f"{folder}/tmp"}
         node = {
@@ -95,10 +95,3 @@ async def _ready(endpoint: str) -> None:
 def _site(values: dict[str, str]) -> str:
     each = (f"<property><name>{name}</name><value>{value}</value></property>" for name, value in values.items())
     return _SITE.format("".join(each))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -22,7 +22,8 @@ from homeserver.web.outgoing import OutgoingAnswer, OutgoingClient
 from homeserver.web.rate_limits import RateLimiter
 from homeserver.web.server import WebLimits, WebServer
 from tests.kit.authority import Authority
-from tests.kit.federation import free_port, signer_of
+from tests.kit.federation import signer_of
+from tests.kit.ports import free_port
 
 
 class Peer:
@@ -55,7 +56,7 @@ class Peer:
     def edus(self) -> list[Any]:
         return [edu for _, body in self.transactions for edu in body.get("edus", [])]
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], Any], seconds: float = 30.0) -> None:
         """Waits until something that came makes the condition true."""
         async with asyncio.timeout(seconds):
             while not condition():

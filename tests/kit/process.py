@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
 import aiohttp
+
+from tests.kit.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 READY_S = 60.0
@@ -21,9 +22,7 @@ class ServerProcess:
     def __init__(self, folder: Path, toml: str = "") -> None:
         """`toml` is put before the first table of its configuration."""
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._process: asyncio.subprocess.Process | None = None
         config = folder / "hansa.toml"

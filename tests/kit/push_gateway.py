@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tests.kit.authority import Authority
 from tests.kit.listening import listening
+from tests.kit.until import SOON_S
 
 PATH = "/_matrix/push/v1/notify"
 
@@ -46,7 +47,7 @@ class PushGateway:
 
     async def next(self) -> dict[str, Any]:
         """The next notification that arrives."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SOON_S):
             return await self.told.get()
 
     async def handle(self, request: web.Request) -> web.Response:

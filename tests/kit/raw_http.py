@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-ANSWER_S = 10.0
+ANSWER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +13,10 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.kit.ports import free_port
 from tests.kit.programs import program
 
-READY_S = 15.0
+READY_S = 60.0
 ACCESS, SECRET, BUCKET = "hansa", "a secret of the store", "media"
 
 
@@ -30,9 +30,7 @@ class Store:
 
 @asynccontextmanager
 async def s3_store() -> AsyncIterator[Store]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (
         tempfile.TemporaryDirectory(prefix="hansa-s3-") as name,
         tempfile.TemporaryDirectory(prefix="hansa-s3-") as metadata,

@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.kit.authority import Authority
-from tests.kit.irc import free_port
+from tests.kit.ports import free_port
 from tests.kit.programs import program
 
-READY_S = 20.0
+READY_S = 60.0
 BASE = "dc=hansa,dc=test"
 ADMIN, ADMIN_PASSWORD = f"cn=admin,{BASE}", "the directory's own"
 _SCHEMAS = ("core", "cosine", "inetorgperson")

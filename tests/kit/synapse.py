@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.kit.authority import Authority
-from tests.kit.federation import free_port
+from tests.kit.ports import free_port
 from tests.kit.process import REPOSITORY
 from tests.kit.server import Client
 

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.kit.listening import listening
+from tests.kit.until import SOON_S
 
 
 class WebhookReceiver:
@@ -30,7 +31,7 @@ class WebhookReceiver:
 
     async def next(self) -> tuple[str, dict[str, Any]]:
         """The number of the next delivery that arrives, and what it says."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SOON_S):
             return await self.deliveries.get()
 
     async def handle(self, request: web.Request) -> web.Response:

@@ -14,7 +14,7 @@ from tests.kit.authority import Authority
 from tests.kit.clock import FakeClock
 from tests.kit.push_gateway import PushGateway, push_gateway
 from tests.kit.server import Client, RunningServer, running_server
-from tests.kit.until import a_moment, until
+from tests.kit.until import SOON_S, a_moment, until
 
 
 class World:
@@ -239,7 +239,7 @@ async def test_a_silent_gateway_delays_nobody(world: World, tmp_path: Path) -> N
         await alice.send(room_id, "one")
         await world.gateway.next()
         (await bob.post("/pushers/set", body=untrusted.pusher("lying"))).ok()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SOON_S):
             await alice.send(room_id, "two")
         await ended(server, "failed", 1)
         assert untrusted.told.empty()  # T-L8: its certificate is nobody's that we trust

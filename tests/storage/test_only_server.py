@@ -11,6 +11,7 @@ from homeserver.core.errors import Unavailable
 from homeserver.storage.migrate import WrongDatabase
 from homeserver.storage.only_server import OnlyServer
 from tests.kit.clock import HastyClock
+from tests.kit.until import SOON_S
 
 _CUT = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -59,7 +60,7 @@ async def test_who_lost_it_to_another_stops(database_dsn: str) -> None:
     await cut(database_dsn)
     await rival.take()
     keeping = asyncio.create_task(server.keep())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         await told.wait()
     with pytest.raises(WrongDatabase):
         server.check()

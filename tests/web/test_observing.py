@@ -9,6 +9,7 @@ import re
 
 from homeserver.runtime.logging import configure_logging
 from tests.kit.server import RunningServer, running_server
+from tests.kit.until import SOON_S
 
 
 async def test_a_request_has_an_id_in_the_log(server: RunningServer) -> None:
@@ -42,7 +43,7 @@ async def test_failures_of_tasks_are_counted(server: RunningServer) -> None:
     lines = io.StringIO()
     configure_logging(format="json", level="info", value_chars_max=2000, stream=lines)
     server.hansa.tasks.forever(fails, name="a_task_of_a_test")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         await begun.wait()
     assert server.hansa.metrics.value("hansa_task_failures_total", task="a_task_of_a_test") == 1
     failed = [json.loads(line) for line in lines.getvalue().splitlines() if "task_failed" in line]

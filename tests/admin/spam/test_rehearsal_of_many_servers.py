@@ -14,8 +14,9 @@ from tests.admin.people import crew_of
 from tests.admin.spam.test_rehearsal_over_http import BLOCKED_MIN, YEAR_MS, Stage, enforce, p95, talk
 from tests.admin.spam.test_rules_over_http import latest
 from tests.kit.authority import Authority
-from tests.kit.federation import federated_server, free_port
+from tests.kit.federation import federated_server
 from tests.kit.many_servers import HostsMap, Players, many_servers
+from tests.kit.ports import free_port
 from tests.kit.postgres import PostgresForTests
 from tests.kit.server import Client
 from tests.kit.until import until

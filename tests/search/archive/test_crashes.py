@@ -16,6 +16,7 @@ from search.archive.moving import Mover
 from search.archive.tiers import HotTiers
 from tests.kit.archives import bodies, job, objects, search
 from tests.kit.server import Client, config_for_tests, running_server
+from tests.kit.until import SOON_S
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,7 @@ class Crash(BaseException):
 
 async def _settled(client: Client, term: str) -> list[str]:
     """What is found once what was cut short is ended."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SOON_S):
         while "org.hansa.partial" in await search(client, term):
             await SystemClock().sleep(0.1)
     return await bodies(client, term)
