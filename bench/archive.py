@@ -5,6 +5,7 @@ Messages are events as they are signed, of words in a natural mix and several sc
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import random
@@ -17,18 +18,24 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import pyarrow.dataset as ds
 from pyroaring import BitMap64
 
 from bench.harness import report
 from homeserver.core import canonical_json
+from homeserver.core.identifiers import UserId
+from homeserver.storage.database import Database
 from search.analyser import analyse
 from search.archive.building import Builder, Built
+from search.archive.erasing import ArchiveEraser
 from search.archive.evaluating import evaluate
 from search.archive.reading import ArchiveFile, Contents, read_contents
 from search.archive.rows import Row
-from search.tiers import FIRST_PLACE, LAST_PLACE, Document, Phrase, Query, Question, Term
+from search.tiers import FIRST_PLACE, LAST_PLACE, Phrase, Query, Question, Term
 from tests.kit.archive_files import FolderParts
+from tests.kit.loop_watch import loop_watched
+from tests.kit.postgres import PostgresForTests, running_postgres
+from tests.kit.server import running_server
 
 FILES, ROWS, ROOMS = 6, 20_000, 100
 MONTH_MS = 30 * 86_400_000
@@ -77,24 +84,26 @@ def messages(file: int, chance: random.Random, words: list[str]) -> Iterator[Row
             }
             json = canonical_json.encode(event)
             previous = "$" + base64.urlsafe_b64encode(hashlib.sha256(json).digest()).rstrip(b"=").decode()
-            found = analyse(body)
-            document = Document(
+            yield Row(
                 event_nid=nid,
+                source_nid=nid,
                 room_nid=room,
                 place=nid,
-                source_nid=nid,
+                source_place=nid,
                 version=1,
-                received_ms=said_ms,
                 origin_server_ts=said_ms,
-                event_id=previous,
-                room_id=event["room_id"],
-                sender=event["sender"],
+                delay_ms=chance.randrange(20, 80),
                 type=event["type"],
                 key="content.body",
-                tokens=found.tokens,
-                extras=found.extras,
+                room_id=event["room_id"],
+                sender=event["sender"],
+                has=(),
+                mentions=(),
+                thread_root=None,
+                body=body,
+                event_id=previous,
+                json=json,
             )
-            yield Row(document=document, body=body, json=json)
 
 
 def _ask(query: Query, rooms: range, folders: list[Path], built: list[Built]) -> tuple[float, int]:
@@ -128,8 +137,6 @@ def run() -> None:
             rows = list(messages(file, chance, words))
             texts += sum(len(row.body.encode()) for row in rows)
             start = time.perf_counter()
-            for row in rows:
-                analyse(row.body)
             builder = Builder(folder)
             builder.add(rows)
             built.append(builder.finish())
@@ -138,7 +145,7 @@ def run() -> None:
         report("archive: text of a message", total, texts / total, "bytes")
         report("archive: Parquet of a message", total, sum(one.parquet.size_bytes for one in built) / total, "bytes")
         report("archive: index of a message", total, sum(one.terms.size_bytes for one in built) / total, "bytes")
-        report("archive: analysed and written on one core", total, total / seconds, "messages/s")
+        report("archive: analysed and written", total, total / seconds, "messages/s")
         for name, rooms in (("one room's year", range(7, 8)), (f"{ROOMS} rooms' year", range(ROOMS))):
             for kind, some in (("common", words[:20]), ("rare", words[5000:5020])):
                 asked = [_ask(Term(analyse(word).tokens[0]), rooms, folders, built) for word in some]
@@ -146,10 +153,52 @@ def run() -> None:
             pairs = [Phrase((*analyse(words[at]).tokens, *analyse(words[at + 1]).tokens)) for at in range(5)]
             _tell(f"archive: {name}, phrase", [_ask(pair, rooms, folders, built) for pair in pairs])
         start = time.perf_counter()
-        for folder in folders:
-            column = pq.read_table(folder / "rows.parquet", columns=["body"]).column("body")
-            pc.sum(pc.match_substring_regex(column, "забор|server[0-9]+"))
+        files = ds.dataset([str(folder / "rows.parquet") for folder in folders])
+        files.count_rows(filter=pc.match_substring_regex(ds.field("body"), "забор|server[0-9]+"))
         report("archive: gone through by a pattern", total, total / (time.perf_counter() - start), "messages/s")
+    with running_postgres() as postgres:
+        asyncio.run(_whole(postgres, words))
+
+
+_ROOMS = """
+    INSERT INTO rooms (room_nid, room_id, version, creator)
+    SELECT n, '!room' || n || ':example.org', '11', '@a:b' FROM generate_series($1::bigint, $2::bigint) n
+"""
+_EVENTS = """
+    INSERT INTO events (
+        event_nid, room_nid, ordering, depth, origin_server_ts, received_ms, event_id, sender, json
+    )
+    SELECT nid, room, nid, 1, ts, ts, id, sender, json
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[])
+        AS new(nid, room, ts, id, sender, json)
+"""
+
+
+async def _whole(postgres: PostgresForTests, words: list[str]) -> None:
+    """From the database into files that count, read back, and out of the hot index."""
+    rows = [row for file in range(2) for row in messages(file, random.Random(file), words)]
+    async with postgres.fresh() as dsn:
+        db = await Database.connect(dsn)
+        async with db.unhurried() as tx:
+            await tx.execute("SELECT setval('journal_blocks', $1)", len(rows))
+            await tx.execute(_ROOMS, 0, ROOMS)
+            columns = zip(
+                *[(r.event_nid, r.room_nid, r.origin_server_ts, r.event_id, r.sender, r.json) for r in rows],
+                strict=True,
+            )
+            await tx.execute(_EVENTS, *map(list, columns))
+            await tx.execute("ANALYZE")
+        await db.close()
+        async with running_server(dsn) as server:
+            eraser = server.hansa.base.keepers["archive"]
+            assert isinstance(eraser, ArchiveEraser)
+            await eraser.forget(UserId("@nobody:hansa.test"))  # waits until the hot index has all
+            start = time.perf_counter()
+            async with loop_watched() as watch:
+                moved = await eraser.keeper.run(is_forced=True)
+            taken = time.perf_counter() - start
+        report("archive: moved, from the database to cold", len(rows), sum(moved.values()) / taken, "messages/s")
+        report("archive: the loop stood still meanwhile", len(rows), 1000 * watch.longest_s, "ms at most")
 
 
 def _tell(name: str, asked: list[tuple[float, int]]) -> None:

@@ -56,7 +56,7 @@ def document_of(one: StoredEvent, edit: StoredEvent | None, *, version: int, rec
     if key is None or one.ordering is None or not isinstance(content, dict):
         return None
     text = searched_text(one, edit)
-    kinds, hosts = _kinds(event.type, content, text) if key == BODY else (frozenset[str](), [])
+    kinds, hosts = kinds_in(event.type, content, text) if key == BODY else (frozenset[str](), [])
     if not text.strip() and not kinds:
         return None
     analysed, relation = analyse(text), relation_of(event)
@@ -78,7 +78,7 @@ def document_of(one: StoredEvent, edit: StoredEvent | None, *, version: int, rec
         extras=analysed.extras,
         has=kinds,
         hosts=hosts,
-        mentions=_mentions(content),
+        mentions=mentions_in(content),
         thread_root=relation.event_id if relation is not None and relation.rel_type == THREAD else None,
     )
 
@@ -89,15 +89,15 @@ def searched_text(one: StoredEvent, edit: StoredEvent | None) -> str:
     content: Any = one.event.content if edit is None else edit.event.content.get("m.new_content")
     if key is None or not isinstance(content, dict):
         return ""
-    return text_in(content, key, is_reply=_is_reply(one.event.content))[:TEXT_CHARS_MAX]
+    return text_in(content, key, is_quoting=is_reply(one.event.content))[:TEXT_CHARS_MAX]
 
 
-def text_in(content: Mapping[str, Any], key: str, *, is_reply: bool = False) -> str:
+def text_in(content: Mapping[str, Any], key: str, *, is_quoting: bool = False) -> str:
     """The words of a content: body (or formatted body without its tags), file name, a poll's question and answers."""
     if key != BODY:
         return _string(content.get(key.removeprefix("content.")))
     body = _string(content.get("body"))
-    if is_reply:
+    if is_quoting:
         body = without_quote(body)
     if not body.strip():
         body = _without_tags(_string(content.get("formatted_body")))
@@ -110,7 +110,8 @@ def _string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _is_reply(content: Mapping[str, Any]) -> bool:
+def is_reply(content: Mapping[str, Any]) -> bool:
+    """Whether its text may begin with a quotation of another's."""
     relates_to = content.get("m.relates_to")
     return isinstance(relates_to, dict) and "m.in_reply_to" in relates_to
 
@@ -143,7 +144,7 @@ def _extensible(value: object) -> str:
     return _string(texts) or _string(value.get("org.matrix.msc1767.text")) or _string(value.get("body"))
 
 
-def _kinds(event_type: str, content: Mapping[str, Any], text: str) -> tuple[frozenset[str], list[str]]:
+def kinds_in(event_type: str, content: Mapping[str, Any], text: str) -> tuple[frozenset[str], list[str]]:
     """What a message has beside words, and the hosts that it links to."""
     formatted = _string(content.get("formatted_body"))
     kinds = set[str]()
@@ -170,7 +171,7 @@ def _kinds(event_type: str, content: Mapping[str, Any], text: str) -> tuple[froz
     return frozenset(kinds), list(hosts)
 
 
-def _mentions(content: Mapping[str, Any]) -> list[str]:
+def mentions_in(content: Mapping[str, Any]) -> list[str]:
     """Users that a message names: as it says, or by links to them. spec: client-server-api/#user-and-room-mentions"""
     mentions = content.get("m.mentions")
     found: dict[str, None] = {}

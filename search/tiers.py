@@ -15,6 +15,11 @@ from typing import Protocol
 RANK_MAX = 64
 
 
+def rank_of(tokens: int) -> int:
+    """What a match is worth in a text of so many."""
+    return max(0, RANK_MAX - 4 * max(0, tokens - 1).bit_length())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """One event as the search finds it.
@@ -52,7 +57,7 @@ class Document:
     def rank(self) -> int:
         """How much a match is worth, 0 to RANK_MAX: the fewer words a text has. The same in every tier and for ever, so
         that pages stay right while messages come."""
-        return max(0, RANK_MAX - 4 * max(0, len(self.tokens) - 1).bit_length())
+        return rank_of(len(self.tokens))
 
     @property
     def checksum(self) -> int:

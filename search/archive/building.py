@@ -5,20 +5,28 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby, pairwise
+from operator import attrgetter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from search.archive.rows import COLUMNS, FORMAT_VERSION, SCHEMA, Row, table_of
-from search.archive.terms import TermWriter
+from search.archive.terms import HAS, KEY, MENTION, SENDER, TYPE, TermWriter
+from search.archive.words import Words
+from search.tiers import rank_of
 
 # A row group is what is read of a column at once: so many rows.
 GROUP_ROWS = 16_384
+PARQUET_NAME, TERMS_NAME = "rows.parquet", "rows.terms"
 _LEVEL = 6
 _DICTIONARIES = ["type", "key", "room_id", "sender", "has.list.element", "mentions.list.element"]
 _NUMBERS = [field.name for field in SCHEMA if pa.types.is_integer(field.type)]
+# Pages of texts are as long as may be: what repeats in them is found.
+_PAGE_BYTES = 8 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 
 
@@ -50,8 +58,8 @@ class Builder:
     """Takes rows sorted by room number and place; `finish` ends it. Never on the event loop."""
 
     def __init__(self, folder: Path) -> None:
-        self.parquet_path = folder / "rows.parquet"
-        self.terms_path = folder / "rows.terms"
+        self.parquet_path = folder / PARQUET_NAME
+        self.terms_path = folder / TERMS_NAME
         self._writer = pq.ParquetWriter(
             self.parquet_path,
             SCHEMA.with_metadata({"hansa.format": str(FORMAT_VERSION)}),
@@ -62,10 +70,17 @@ class Builder:
             column_encoding=dict.fromkeys(_NUMBERS, "DELTA_BINARY_PACKED"),
             write_page_checksum=True,
             write_page_index=True,
+            write_statistics=_NUMBERS,
+            data_page_size=_PAGE_BYTES,
             sorting_columns=[pq.SortingColumn(COLUMNS["room_nid"]), pq.SortingColumn(COLUMNS["place"])],
         )
         self._terms = TermWriter()
+        self._words = Words(self._terms.number)
+        self._named: dict[tuple[str, str, str], tuple[int, ...]] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive-file")
+        self._writing: Future[None] | None = None
         self._waiting: list[Row] = []
+        self._ranks: list[int] = []
         self._rows = 0
         self._last = (-1, 0)
         self._nids: tuple[int, int] | None = None
@@ -73,15 +88,20 @@ class Builder:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Raises ValueError for rows out of order."""
+        if not rows:
+            return
+        places = [self._last, *[(row.room_nid, row.place) for row in rows]]
+        if any(before >= after for before, after in pairwise(places)):
+            raise ValueError("rows come by room and place")
+        self._last = places[-1]
+        nids = [row.event_nid for row in rows]
+        first, last = self._nids or (nids[0], nids[0])
+        self._nids = (min(first, *nids), max(last, *nids))
+        self._digest.update(_said([row.event_id for row in rows], [row.source_nid for row in rows]))
         for row in rows:
-            one = row.document
-            if (one.room_nid, one.place) <= self._last:
-                raise ValueError("rows come by room and place")
-            self._last = (one.room_nid, one.place)
-            first, last = self._nids or (one.event_nid, one.event_nid)
-            self._nids = (min(first, one.event_nid), max(last, one.event_nid))
-            self._digest.update(_said(one.event_id, one.source_nid))
-            self._terms.add(one)
+            self._index(row)
+        for (room_nid, room_id), some in groupby(rows, attrgetter("room_nid", "room_id")):
+            self._terms.room(room_nid, room_id, sum(1 for _ in some))
         self._waiting += rows
         self._rows += len(rows)
         while len(self._waiting) >= GROUP_ROWS:
@@ -91,6 +111,8 @@ class Builder:
         """Both files, whole."""
         while self._waiting:
             self._write(GROUP_ROWS)
+        self._written()
+        self._thread.shutdown()
         self._writer.close()
         metadata = pq.read_metadata(self.parquet_path)
         size = self.parquet_path.stat().st_size
@@ -119,13 +141,37 @@ class Builder:
             terms=_made(self.terms_path, head, head + length, None),
         )
 
-    def abandon(self) -> None:
-        """Lets go of the files, which whoever owns the folder deletes."""
-        self._writer.close()
+    def _index(self, row: Row) -> None:
+        """What a row is found by, but for its place and time."""
+        words, tokens = self._words.of(row.body)
+        self._ranks.append(rank_of(tokens))
+        name = row.sender, row.type, row.key
+        named = self._named.get(name)
+        number = self._terms.number
+        if named is None:
+            named = number(SENDER + row.sender), number(TYPE + row.type), number(KEY + row.key)
+            self._named[name] = named
+        words.update(named)
+        if row.has:
+            words.update([number(HAS + kind) for kind in row.has])
+        if row.mentions:
+            words.update([number(MENTION + user_id) for user_id in row.mentions])
+        if row.thread_root is not None:
+            words.add(number(HAS + "thread"))
+        self._terms.add(words)
 
     def _write(self, count: int) -> None:
         rows, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._writer.write_table(table_of(rows), row_group_size=GROUP_ROWS)
+        ranks, self._ranks = self._ranks[:count], self._ranks[count:]
+        table = table_of(rows, ranks)
+        self._written()
+        self._writing = self._thread.submit(self._writer.write_table, table, row_group_size=GROUP_ROWS)
+
+    def _written(self) -> None:
+        """Waits for the row group that is being written: compressing it leaves the other cores alone."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
 
 
 def chunk_span(metadata: pq.FileMetaData, group: int, column: int) -> tuple[int, int]:
@@ -146,13 +192,13 @@ def rows_digest(path: Path) -> str:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(batch_size=GROUP_ROWS, columns=["event_id", "source_nid"]):
             columns = batch.to_pydict()
-            for event_id, source in zip(columns["event_id"], columns["source_nid"], strict=True):
-                digest.update(_said(event_id, source))
+            digest.update(_said(columns["event_id"], columns["source_nid"]))
     return digest.hexdigest()
 
 
-def _said(event_id: str, source_nid: int) -> bytes:
-    return f"{event_id} {source_nid}\n".encode("utf-8", "replace")
+def _said(event_ids: Sequence[str], source_nids: Sequence[int]) -> bytes:
+    lines = [f"{event_id} {source}\n" for event_id, source in zip(event_ids, source_nids, strict=True)]
+    return "".join(lines).encode("utf-8", "replace")
 
 
 def _made(path: Path, index_start: int, index_end: int, crc: int | None) -> Made:

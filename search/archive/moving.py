@@ -17,19 +17,22 @@ from pathlib import Path
 import structlog
 from pyroaring import BitMap64
 
+from homeserver.core.identifiers import EventId
 from homeserver.journal.journal import Journal
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.runtime.progress import Progress
 from search.archive import catalog, source
-from search.archive.building import Builder, Built, Made, rows_digest
+from search.archive.building import PARQUET_NAME, TERMS_NAME, Built, Made, rows_digest
 from search.archive.catalog import PARQUET, TERMS, File
+from search.archive.making import Maker
 from search.archive.reading import ArchiveFile
 from search.archive.shelf import Shelf, month_span
-from search.archive.source import Choice, Said, rows_of
+from search.archive.source import Choice
 from search.archive.terms import Damaged
 from search.archive.tiers import HotTiers
-from search.tiers import Document, Gone
+from search.reading import read_events
+from search.tiers import Gone
 
 log = structlog.get_logger()
 
@@ -141,9 +144,9 @@ class Mover:
             self._shelf.put(replace(self._file(file), is_cold=False))
         count = 0
         async for said in source.pages(self._shelf.db, nids):
+            ids = [EventId(one[3]) for one in said]
             async with self._shelf.changing:
-                rows = await asyncio.to_thread(rows_of, said, self._journal.visible)
-                documents: list[Document] = [row.document for row in rows]
+                documents = (await read_events(self._shelf.db, ids, self._journal.visible)).documents
                 with self._crossing():
                     await self._hot.write(documents)
                     self._shelf.still_hot[file.name] |= BitMap64(one.event_nid for one in documents)
@@ -160,24 +163,23 @@ class Mover:
         await asyncio.to_thread(self._folder.mkdir, 0o700, True, True)
         with tempfile.TemporaryDirectory(dir=self._folder) as temporary:
             folder = Path(temporary)
-            builder = await asyncio.to_thread(Builder, folder)
+            maker = Maker(folder, upto, len(nids))
             try:
                 done = 0
                 async for said in source.pages(self._shelf.db, nids):
-                    await asyncio.to_thread(_add, builder, said, upto)
+                    await maker.add(said)
                     done += source.PAGE
                     progress(f"{target.month}: written", min(done, len(nids)), len(nids))
-                built = await asyncio.to_thread(builder.finish)
-            except BaseException:
-                await asyncio.to_thread(builder.abandon)
-                raise
+                built = await maker.finish()
+            finally:
+                await maker.end()
             if not built.rows:
                 return None
             async with self._shelf.db.transaction() as tx:
                 due_ms = self._clock.now_ms() + UNFINISHED_MS
                 await catalog.leave(tx, [name + PARQUET, name + TERMS], due_ms)
-            await self._put(name + PARQUET, builder.parquet_path, built.parquet)
-            await self._put(name + TERMS, builder.terms_path, built.terms)
+            await self._put(name + PARQUET, folder / PARQUET_NAME, built.parquet)
+            await self._put(name + TERMS, folder / TERMS_NAME, built.terms)
             await self._read_back(name + TERMS, folder / "again", built.terms)
             await self._read_back(name + PARQUET, folder / "again", built.parquet)
             if await asyncio.to_thread(rows_digest, folder / "again") != built.digest:
@@ -257,10 +259,6 @@ class Mover:
             yield
         finally:
             self._shelf.epoch += 1
-
-
-def _add(builder: Builder, said: Sequence[Said], version: int) -> None:
-    builder.add(rows_of(said, version))
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,13 @@ import pyarrow.parquet as pq
 from search.archive.building import Built, chunk_span
 from search.archive.rows import COLUMNS, Kept, kept_of
 from search.archive.terms import Damaged, Head, Room, TermReader, read_head
+
+# Columns that aren't in the file, from two that are.
+_TIMES = ("origin_server_ts", "delay_ms")
+_WORKED_OUT: dict[str, Callable[[int, int], int]] = {
+    "received_ms": lambda said_ms, delay_ms: said_ms + delay_ms,
+    "time_ms": lambda said_ms, delay_ms: said_ms + min(0, delay_ms),
+}
 
 
 class Source(Protocol):
@@ -78,12 +85,15 @@ class ArchiveFile:
         return self._starts[group], self._starts[group + 1]
 
     def bounds(self, group: int, column: str) -> tuple[int, int]:
-        """The least and the greatest value of a column of numbers in a row group."""
+        """Between which a column of numbers is in a row group: its least and greatest value, of `time_ms` about."""
+        if column == "time_ms":
+            (least, most), (soonest, latest) = self.bounds(group, "origin_server_ts"), self.bounds(group, "delay_ms")
+            return least + min(0, soonest), most + min(0, latest)
         statistics = self._metadata.row_group(group).column(COLUMNS[column]).statistics
         return statistics.min, statistics.max
 
     def column(self, group: int, name: str) -> list[Any]:
-        """The values of a column in a row group. Raises Damaged."""
+        """The values of a column in a row group, also of those that are worked out. Raises Damaged."""
         found = self._columns.get((group, name))
         if found is None:
             self.load(group, [name])
@@ -92,11 +102,17 @@ class ArchiveFile:
 
     def load(self, group: int, names: Sequence[str]) -> None:
         """Reads columns of a row group, those next to each other at once. Raises Damaged."""
-        missing = [name for name in names if (group, name) not in self._columns]
+        wanted = dict.fromkeys(one for name in names for one in (_TIMES if name in _WORKED_OUT else (name,)))
+        missing = [name for name in wanted if (group, name) not in self._columns]
         if missing:
             table = self._table(group, missing)
             for name in missing:
                 self._columns[group, name] = table.column(name).to_pylist()
+        for name in names:
+            if name in _WORKED_OUT and (group, name) not in self._columns:
+                said, delays = (self._columns[group, one] for one in _TIMES)
+                work_out = _WORKED_OUT[name]
+                self._columns[group, name] = [work_out(at, by) for at, by in zip(said, delays, strict=True)]
 
     def let_go(self) -> None:
         """Forgets the columns that were read."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from search.tiers import Document
-
 # In every file: another number means another set of columns.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ROOM, _USER = pa.string(), pa.string()
 # Narrow columns first, which a search reads; those with texts last.
 SCHEMA = pa.schema(
@@ -22,9 +20,8 @@ SCHEMA = pa.schema(
         pa.field("place", pa.int64(), nullable=False),
         pa.field("source_place", pa.int64(), nullable=False),
         pa.field("version", pa.int64(), nullable=False),
-        pa.field("received_ms", pa.int64(), nullable=False),
         pa.field("origin_server_ts", pa.int64(), nullable=False),
-        pa.field("time_ms", pa.int64(), nullable=False),
+        pa.field("delay_ms", pa.int64(), nullable=False),
         pa.field("rank", pa.int32(), nullable=False),
         pa.field("type", pa.string(), nullable=False),
         pa.field("key", pa.string(), nullable=False),
@@ -43,22 +40,32 @@ SCHEMA = pa.schema(
 COLUMNS = {name: at for at, name in enumerate(SCHEMA.names)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
-    """The event that says what a message says now."""
+class Row(NamedTuple):
+    """A message that is archived: the columns, in their order, but for the rank, which its words say.
 
+    `body` is the text that it is found by; `json` the event, canonical, as signed.
+    """
+
+    event_nid: int
+    source_nid: int
+    room_nid: int
+    place: int
+    source_place: int
+    version: int
+    origin_server_ts: int
+    delay_ms: int
+    type: str
+    key: str
+    room_id: str
+    sender: str
+    has: Sequence[str]
+    mentions: Sequence[str]
+    thread_root: str | None
+    body: str
     event_id: str
     json: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A message. `body` is the text that `document` was analysed from; `json` the event, canonical, as signed."""
-
-    document: Document
-    body: str
-    json: bytes
-    edit: Edit | None = None
+    edit_id: str | None = None
+    edit_json: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +78,8 @@ class Kept:
     place: int
     source_place: int
     version: int
-    received_ms: int
     origin_server_ts: int
-    time_ms: int
+    delay_ms: int
     rank: int
     type: str
     key: str
@@ -88,40 +94,20 @@ class Kept:
     edit_id: str | None
     edit_json: bytes | None
 
+    @property
+    def received_ms(self) -> int:
+        return self.origin_server_ts + self.delay_ms
 
-def place_of(document: Document) -> int:
-    """The place of what says it."""
-    return document.place if document.source_place is None else document.source_place
+    @property
+    def time_ms(self) -> int:
+        """What `recent` orders by."""
+        return self.origin_server_ts + min(0, self.delay_ms)
 
 
-def table_of(rows: Sequence[Row]) -> pa.Table:
+def table_of(rows: Sequence[Row], ranks: Sequence[int]) -> pa.Table:
     """Rows as a table of SCHEMA."""
-    documents = [row.document for row in rows]
-    edits = [row.edit for row in rows]
-    columns: list[list[Any]] = [
-        [one.event_nid for one in documents],
-        [one.source_nid for one in documents],
-        [one.room_nid for one in documents],
-        [one.place for one in documents],
-        [place_of(one) for one in documents],
-        [one.version for one in documents],
-        [one.received_ms for one in documents],
-        [one.origin_server_ts for one in documents],
-        [one.time_ms for one in documents],
-        [one.rank for one in documents],
-        [one.type for one in documents],
-        [one.key for one in documents],
-        [one.room_id for one in documents],
-        [one.sender for one in documents],
-        [sorted(one.has) for one in documents],
-        [list(one.mentions) for one in documents],
-        [one.thread_root for one in documents],
-        [row.body for row in rows],
-        [one.event_id for one in documents],
-        [row.json for row in rows],
-        [None if edit is None else edit.event_id for edit in edits],
-        [None if edit is None else edit.json for edit in edits],
-    ]
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+    columns.insert(COLUMNS["rank"], ranks)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 

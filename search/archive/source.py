@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+import orjson
+
+from homeserver.core.folding import TEXT_CHARS_MAX
+from homeserver.core.relations import REPLACE, THREAD, relation_in
 from homeserver.storage import events, relations
 from homeserver.storage.database import Database, Reader
-from homeserver.storage.events import StoredEvent
-from search import storage
-from search.archive.rows import Edit, Row
-from search.documents import document_of, is_edit, key_of, searched_text
+from homeserver.storage.database import Row as Record
+from search.archive.rows import Row
+from search.documents import BODY, KEYS, is_edit, is_reply, kinds_in, mentions_in, text_in
 from search.hot.months import BOUNDS_S
 from search.reading import latest_edit
 
-PAGE = 1_000
+# Messages read at once: some megabytes.
+PAGE = 2_000
+_FARTHEST_MS = 2**61
 
 _COUNTS = """
     SELECT to_char(
@@ -30,6 +37,16 @@ _NIDS = """
       AND ordering IS NOT NULL AND flags = 0 AND redacted_by IS NULL
     GROUP BY room_nid ORDER BY room_nid
 """
+_PAGE = """
+    SELECT e.event_nid, e.room_nid, e.ordering, e.event_id, e.origin_server_ts,
+        coalesce(e.received_ms, e.origin_server_ts) AS received_ms, e.json, r.room_id,
+        EXISTS (
+            SELECT FROM event_relations l WHERE l.relates_to = e.event_id AND l.rel_type = 'm.replace'
+        ) AS is_edited
+    FROM events e JOIN rooms r USING (room_nid)
+    WHERE e.event_nid = ANY($1::bigint[]) AND e.ordering IS NOT NULL AND e.flags = 0 AND e.redacted_by IS NULL
+    ORDER BY e.room_nid, e.ordering
+"""
 _JSON = "SELECT event_nid, json FROM events WHERE event_nid = ANY($1::bigint[])"
 
 
@@ -44,15 +61,9 @@ class Choice:
     only: frozenset[int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A message with its latest edit, and the bytes of both, before they are analysed."""
-
-    stored: StoredEvent
-    edit: StoredEvent | None
-    json: bytes
-    edit_json: bytes | None
-    received_ms: int
+# A message as the database has it: number, room, place, id, both times, bytes, the room's id; and number, place, id and
+# bytes of its latest edit. A tuple, since many go to another process.
+Said = tuple[int, int, int, str, int, int, bytes, str, tuple[int, int, str, bytes] | None]
 
 
 async def counts(db: Database) -> dict[str, int]:
@@ -70,57 +81,95 @@ async def chosen(db: Database, choice: Choice) -> list[int]:
 
 
 async def pages(db: Reader, nids: Sequence[int]) -> AsyncIterator[list[Said]]:
-    """What these events say now, in their order: those of them that are found by searching. Four queries a page."""
-    for at in range(0, len(nids), PAGE):
-        yield await _page(db, nids[at : at + PAGE])
+    """What these events say now, in their order. The next page is read while one is worked on. One query a page, and
+    four where some were edited."""
+    ahead: asyncio.Future[list[Said]] | None = None
+    try:
+        for at in range(0, len(nids), PAGE):
+            page = await (ahead or _page(db, nids[at : at + PAGE]))
+            ahead = None
+            if at + PAGE < len(nids):
+                ahead = asyncio.ensure_future(_page(db, nids[at + PAGE : at + 2 * PAGE]))
+            yield page
+    finally:
+        if ahead is not None:
+            ahead.cancel()
 
 
 async def _page(db: Reader, nids: Sequence[int]) -> list[Said]:
+    rows = await db.fetch(_PAGE, nids)
+    edits = await _edits(db, [row["event_nid"] for row in rows if row["is_edited"]])
+    return [_said(row, edits.get(row["event_nid"])) for row in rows]
+
+
+def _said(row: Record, edit: tuple[int, int, str, bytes] | None) -> Said:
+    nid, room_nid, place, event_id, said_ms, received_ms, json, room_id, _ = row.values()
+    return nid, room_nid, place, event_id, said_ms, received_ms, json, room_id, edit
+
+
+async def _edits(db: Reader, nids: Sequence[int]) -> dict[int, tuple[int, int, str, bytes]]:
+    """Of events that were edited, what says them now."""
+    if not nids:
+        return {}
+    shown = [one for one in await events.by_nids(db, nids) if one.redacted_by is None and not is_edit(one.event)]
+    children = await relations.children(db, [(one.room_nid, one.event) for one in shown]) if shown else {}
+    wanted = {nid for ones in children.values() for child in ones if child.rel_type == REPLACE for nid in child.nids}
     # The bytes first: what is redacted in between is left out by what is read next.
-    raw = await _json(db, nids)
-    found = {one.nid: one for one in await events.by_nids(db, nids)}
-    shown = [
-        one
-        for nid in nids
-        if (one := found.get(nid)) is not None
-        and one.is_shown
-        and one.redacted_by is None
-        and key_of(one.event) is not None
-        and not is_edit(one.event)
-    ]
-    if not shown:
-        return []
-    children = await relations.children(db, [(one.room_nid, one.event) for one in shown])
-    wanted = {
-        nid for ones in children.values() for child in ones if child.rel_type == "m.replace" for nid in child.nids
-    }
-    raw_edits = await _json(db, list(wanted)) if wanted else {}
+    raw = {row["event_nid"]: row["json"] for row in await db.fetch(_JSON, list(wanted))} if wanted else {}
     edits = {one.nid: one for one in await events.by_nids(db, wanted)} if wanted else {}
-    received = await storage.received(db, [one.nid for one in shown])
-    said = []
+    found: dict[int, tuple[int, int, str, bytes]] = {}
     for one in shown:
         edit = latest_edit(one, children[one.event.event_id], edits)
-        edit_json = raw_edits[edit.nid] if edit is not None else None
-        said.append(Said(one, edit, raw[one.nid], edit_json, received.get(one.nid, 0)))
-    return said
-
-
-async def _json(db: Reader, nids: Sequence[int]) -> Mapping[int, bytes]:
-    return {row["event_nid"]: row["json"] for row in await db.fetch(_JSON, list(nids))}
+        if edit is not None and edit.ordering is not None and edit.nid in raw:
+            found[one.nid] = (edit.nid, edit.ordering, edit.event.event_id, raw[edit.nid])
+    return found
 
 
 def rows_of(said: Sequence[Said], version: int) -> list[Row]:
-    """Analysed. Those that can't be read, or say nothing that is found, are left out."""
+    """Those that can't be read, or say nothing that is found, are left out."""
     rows = []
     for one in said:
-        try:
-            document = document_of(one.stored, one.edit, version=version, received_ms=one.received_ms)
-            body = searched_text(one.stored, one.edit)
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            continue
-        if document is not None:
-            edit = None
-            if one.edit is not None and one.edit_json is not None:
-                edit = Edit(event_id=one.edit.event.event_id, json=one.edit_json)
-            rows.append(Row(document=document, body=body, json=one.json, edit=edit))
+        with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            if (row := _row(one, version)) is not None:
+                rows.append(row)
     return rows
+
+
+def _row(said: Said, version: int) -> Row | None:
+    nid, room_nid, place, event_id, said_ms, received_ms, json, room_id, edit = said
+    pdu = orjson.loads(json)
+    kind, original = pdu["type"], pdu["content"]
+    key = KEYS.get(kind)
+    if key is None or ("state_key" in pdu) == (key == BODY):
+        return None
+    relation = relation_in(original) if key == BODY else None
+    if relation is not None and relation.rel_type == REPLACE:
+        return None
+    content = original if edit is None else orjson.loads(edit[3])["content"]["m.new_content"]
+    text = text_in(content, key, is_quoting=is_reply(original))[:TEXT_CHARS_MAX]
+    kinds, _ = kinds_in(kind, content, text) if key == BODY else (frozenset[str](), [])
+    if not text.strip() and not kinds:
+        return None
+    said_ms = max(-_FARTHEST_MS, min(said_ms, _FARTHEST_MS))
+    return Row(
+        event_nid=nid,
+        source_nid=edit[0] if edit else nid,
+        room_nid=room_nid,
+        place=place,
+        source_place=edit[1] if edit else place,
+        version=version,
+        origin_server_ts=said_ms,
+        delay_ms=received_ms - said_ms,
+        type=kind,
+        key=key,
+        room_id=room_id,
+        sender=pdu["sender"],
+        has=sorted(kinds),
+        mentions=mentions_in(content),
+        thread_root=relation.event_id if relation is not None and relation.rel_type == THREAD else None,
+        body=text,
+        event_id=event_id,
+        json=json,
+        edit_id=edit[2] if edit else None,
+        edit_json=edit[3] if edit else None,
+    )

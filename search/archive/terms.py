@@ -2,9 +2,10 @@
 
     bitmaps | blocks | head | tail
 
-A block is a run of terms in order, each with its rows: a few are in the block itself, more are a bitmap before. The
-head has the first term of each block, the rooms with their rows, and the checksums of the Parquet file's chunks; the
-tail says where the head is. Every part has a checksum: what is damaged is never taken for an answer.
+A block is a run of terms in order, each with its rows: a few are in the block itself, more are a bitmap before. Of a
+term there is what differs from the one before it; of rows the distances, where a Roaring bitmap is larger. The head has
+the first term of each block, the rooms with their rows, and the checksums of the Parquet file's chunks; the tail says
+where the head is. Every part has a checksum: what is damaged is never taken for an answer.
 """
 
 from __future__ import annotations
@@ -12,27 +13,32 @@ from __future__ import annotations
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import msgspec
+import numpy as np
 import zstandard
 from pyroaring import BitMap
 
 from search.analyser import VERSION
+from search.archive.postings import Numbers, Packer, unpacked, unpacked_lists
 from search.archive.spelling import Spelling
-from search.tiers import Document
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BLOCK_TERMS = 128
 # So few rows of a term stand in its block.
-INLINE_ROWS = 8
+INLINE_ROWS = 64
 TAIL_BYTES = 24
 # What isn't a word begins with a control character, which no word has.
 KEY, SENDER, TYPE, HAS, MENTION = "\x01k", "\x01s", "\x01t", "\x01h", "\x01m"
 _WORDS = "\x02"
 _MAGIC = b"HNSATRM1"
 _LEVEL = 6
+_SHARED_MAX = 255
+# How the bitmap of a term is written: as Roaring has it, or as the distances between the rows, compressed.
+_ROARING, _DISTANCES = b"R", b"D"
 
 Fetch = Callable[[int, int], bytes]
 
@@ -70,7 +76,24 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     chunks: list[list[int]]
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class _Terms(msgspec.Struct, frozen=True, array_like=True):
+    """A block. `shared`: of each term how many characters are those of the one before; `rests`: what follows them.
+
+    `rows` has the rows of terms that have few, one after the other. Of others the bitmaps lie from `bitmaps` on, with
+    these sizes and CRC-32s.
+    """
+
+    shared: bytes
+    rests: list[str]
+    counts: list[int]
+    rows: bytes
+    bitmaps: int
+    sizes: list[int]
+    crcs: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
     """A term's rows: listed, or a bitmap at [start, end) with a CRC-32."""
 
     term: str
@@ -80,74 +103,101 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     crc: int = 0
 
 
-_blocks = msgspec.msgpack.Decoder(list[Entry])
+_blocks = msgspec.msgpack.Decoder(_Terms)
 _heads = msgspec.msgpack.Decoder(Head)
 
 
-def terms_of(document: Document) -> set[str]:
-    """All that a document is found by, but for its place and time."""
-    terms = {*document.tokens, *document.extras}
-    terms.update((KEY + document.key, SENDER + document.sender, TYPE + document.type))
-    terms.update(HAS + kind for kind in document.has)
-    terms.update(MENTION + user_id for user_id in document.mentions)
-    if document.thread_root is not None:
-        terms.add(HAS + "thread")
-    return terms
-
-
 class TermWriter:
-    """Gathers the terms of a file's rows, in the order of the rows."""
+    """Gathers the terms of a file's rows, in the order of the rows. Terms go by numbers that it gives them."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, array[int]] = {}
+        self._numbers: dict[str, int] = {}
+        self._flat = array("I")
+        self._counts = array("I")
         self._rooms: list[Room] = []
-        self._count = 0
 
-    def add(self, document: Document) -> None:
-        """The next row."""
-        row, rows = self._count, self._rows
-        for term in terms_of(document):
-            found = rows.get(term)
-            if found is None:
-                rows[term] = array("I", (row,))
-            else:
-                found.append(row)
-        last = self._rooms[-1] if self._rooms else None
-        if last is not None and last.room_nid == document.room_nid:
-            self._rooms[-1] = Room(last.room_nid, last.room_id, last.first_row, last.count + 1)
+    def number(self, term: str) -> int:
+        """By what number `add` takes a term."""
+        return self._numbers.setdefault(term, len(self._numbers))
+
+    def add(self, numbers: Collection[int]) -> None:
+        """The next row, by the numbers of its terms, each once."""
+        self._flat.extend(numbers)
+        self._counts.append(len(numbers))
+
+    def room(self, room_nid: int, room_id: str, count: int) -> None:
+        """The next so many rows are of this room."""
+        last = self._rooms[-1] if self._rooms else Room(-1, "", 0, 0)
+        if last.room_nid == room_nid:
+            self._rooms[-1] = Room(last.room_nid, last.room_id, last.first_row, last.count + count)
         else:
-            self._rooms.append(Room(document.room_nid, document.room_id, row, 1))
-        self._count += 1
+            self._rooms.append(Room(room_nid, room_id, last.first_row + last.count, count))
 
     def write(self, file: BinaryIO, chunks: list[list[int]]) -> tuple[int, int]:
         """Writes the index; where its head begins, and how long it is."""
-        at = 0
-        packer = zstandard.ZstdCompressor(level=_LEVEL)
-        entries: list[Entry] = []
-        for term in sorted(self._rows):
-            rows = self._rows[term]
-            if len(rows) <= INLINE_ROWS:
-                entries.append(Entry(term, rows.tolist()))
-                continue
-            bitmap = BitMap(rows)
-            bitmap.run_optimize()
-            data = bitmap.serialize()
-            file.write(data)
-            entries.append(Entry(term, [], at, at + len(data), zlib.crc32(data)))
+        counts = np.frombuffer(self._counts, np.uint32) if self._counts else np.empty(0, np.uint32)
+        flat = np.frombuffer(self._flat, np.uint32) if self._flat else np.empty(0, np.uint32)
+        names = sorted(self._numbers)
+        places = np.empty(len(names), np.int64)
+        places[[self._numbers[name] for name in names]] = np.arange(len(names))
+        # One number a row of a term, so that sorting is a matter of numbers alone.
+        postings = places[flat] << 32 | np.repeat(np.arange(len(counts)), counts)
+        postings.sort()
+        ends = np.searchsorted(postings, np.arange(1, len(names) + 1) << 32)
+        lists = _Postings(postings & 0xFFFFFFFF, [0, *ends.tolist()])
+        blocks, at = [], 0
+        for first in range(0, len(names), BLOCK_TERMS):
+            some = names[first : first + BLOCK_TERMS]
+            bitmaps, data = lists.block(some, first, at)
+            file.write(bitmaps + data)
+            at += len(bitmaps)
+            blocks.append(Block(some[0], at, at + len(data), zlib.crc32(data)))
             at += len(data)
-        blocks: list[Block] = []
-        for first in range(0, len(entries), BLOCK_TERMS):
-            some = entries[first : first + BLOCK_TERMS]
-            data = packer.compress(msgspec.msgpack.encode(some))
-            file.write(data)
-            blocks.append(Block(some[0].term, at, at + len(data), zlib.crc32(data)))
-            at += len(data)
-        head = Head(FORMAT_VERSION, VERSION, self._count, self._rooms, blocks, chunks)
-        data = packer.compress(msgspec.msgpack.encode(head))
+        head = Head(FORMAT_VERSION, VERSION, len(counts), self._rooms, blocks, chunks)
+        data = lists.packer.compress(msgspec.msgpack.encode(head))
         file.write(data)
         tail = at.to_bytes(8, "little") + len(data).to_bytes(4, "little") + zlib.crc32(data).to_bytes(4, "little")
         file.write(tail + _MAGIC)
         return at, len(data)
+
+
+class _Postings:
+    """All terms' rows, one after the other in the order of the terms."""
+
+    def __init__(self, rows: Numbers, places: list[int]) -> None:
+        self.packer = zstandard.ZstdCompressor(level=_LEVEL)
+        self._rows = rows
+        self._places = places
+        starts = np.array(places[:-1], np.int64)
+        self._lists = Packer(rows, starts)
+
+    def block(self, terms: Sequence[str], first: int, at: int) -> tuple[bytes, bytes]:
+        """The bitmaps of these terms, which begin at `at`, and their block."""
+        shared, rests, counts, before = bytearray(), list[str](), list[int](), ""
+        listed, bitmaps, crcs = list[bytes](), list[bytes](), list[int]()
+        for number, term in enumerate(terms, first):
+            same = _shared(before, term)
+            shared.append(same)
+            rests.append(term[same:])
+            before = term
+            begin, end = self._places[number], self._places[number + 1]
+            counts.append(end - begin)
+            if end - begin <= INLINE_ROWS:
+                listed.append(self._lists.packed(begin, end))
+            else:
+                bitmap = self._bitmap(begin, end)
+                bitmaps.append(bitmap)
+                crcs.append(zlib.crc32(bitmap))
+        sizes = [len(bitmap) for bitmap in bitmaps]
+        block = _Terms(bytes(shared), rests, counts, b"".join(listed), at, sizes, crcs)
+        return b"".join(bitmaps), self.packer.compress(msgspec.msgpack.encode(block))
+
+    def _bitmap(self, begin: int, end: int) -> bytes:
+        distances = _DISTANCES + self.packer.compress(self._lists.packed(begin, end))
+        bitmap = BitMap(self._rows[begin:end])
+        bitmap.run_optimize()
+        roaring = _ROARING + bitmap.serialize()
+        return roaring if len(roaring) <= len(distances) else distances
 
 
 def head_span(tail: bytes) -> tuple[int, int, int]:
@@ -213,7 +263,7 @@ class TermReader:
         data = self._fetch(start, blocks[-1].end)
         for block in blocks:
             part = _checked(data[block.start - start : block.end - start], block.crc)
-            yield from _blocks.decode(zstandard.decompress(part))
+            yield from _entries_of(_blocks.decode(zstandard.decompress(part)))
 
     def _bitmaps(self, entries: Sequence[Entry]) -> BitMap:
         found = BitMap()
@@ -223,8 +273,33 @@ class TermReader:
         for start, end, some in _runs(entry for entry in entries if entry.end):
             data = self._fetch(start, end)
             for one in some:
-                found |= BitMap.deserialize(_checked(data[one.start - start : one.end - start], one.crc))
+                found |= _bitmap_of(_checked(data[one.start - start : one.end - start], one.crc))
         return found
+
+
+def _shared(before: str, term: str) -> int:
+    """How many characters two terms begin with alike."""
+    most = min(len(before), len(term), _SHARED_MAX)
+    return next((at for at in range(most) if before[at] != term[at]), most)
+
+
+def _entries_of(block: _Terms) -> Iterator[Entry]:
+    lists = iter(unpacked_lists(block.rows, [count for count in block.counts if count <= INLINE_ROWS]))
+    term, at, bitmaps = "", block.bitmaps, iter(zip(block.sizes, block.crcs, strict=True))
+    for same, rest, count in zip(block.shared, block.rests, block.counts, strict=True):
+        term = term[:same] + rest
+        if count <= INLINE_ROWS:
+            yield Entry(term, next(lists))
+        else:
+            size, crc = next(bitmaps)
+            yield Entry(term, [], at, at + size, crc)
+            at += size
+
+
+def _bitmap_of(data: bytes) -> BitMap:
+    if data[:1] == _ROARING:
+        return BitMap.deserialize(data[1:])
+    return BitMap(unpacked(zstandard.decompress(data[1:])))
 
 
 def _runs(entries: Iterable[Entry]) -> Iterator[tuple[int, int, list[Entry]]]:

@@ -37,7 +37,27 @@ class FolderParts:
 
 def row(document: Document) -> Row:
     """The row of one of the oracle's documents."""
-    return Row(document=document, body=_TEXT_OF[tuple(document.tokens)], json=b"{}")
+    source_place = document.place if document.source_place is None else document.source_place
+    return Row(
+        event_nid=document.event_nid,
+        source_nid=document.source_nid,
+        room_nid=document.room_nid,
+        place=document.place,
+        source_place=source_place,
+        version=document.version,
+        origin_server_ts=document.origin_server_ts,
+        delay_ms=document.received_ms - document.origin_server_ts,
+        type=document.type,
+        key=document.key,
+        room_id=document.room_id,
+        sender=document.sender,
+        has=sorted(document.has),
+        mentions=document.mentions,
+        thread_root=document.thread_root,
+        body=_TEXT_OF.get(tuple(document.tokens)) or " ".join(document.tokens),
+        event_id=document.event_id,
+        json=b"{}",
+    )
 
 
 def build(folder: Path, documents: Iterable[Document]) -> Built:

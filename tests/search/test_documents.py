@@ -41,7 +41,7 @@ from search.tiers import Document
     ],
 )
 def test_the_words_of_a_content(content: dict[str, Any], text: str) -> None:
-    assert text_in(content, BODY, is_reply=True) == text
+    assert text_in(content, BODY, is_quoting=True) == text
 
 
 def document(content: dict[str, Any], *, kind: str = "m.room.message") -> Document | None:

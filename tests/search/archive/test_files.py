@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap64
 
+from search.analyser import analyse
 from search.archive import building
 from search.archive.evaluating import evaluate
+from search.archive.postings import Packer, unpacked, unpacked_lists
 from search.archive.rows import COLUMNS
 from search.archive.spelling import Spelling
 from search.archive.terms import Damaged
+from search.archive.words import Words
 from search.tiers import Document, Findings, Question, Term
 from tests.kit import search_oracle as oracle
 from tests.kit.archive_files import build, opened
@@ -54,9 +60,7 @@ def test_spelling_is_what_the_oracle_counts(one: str, other: str, distance: int)
     assert Spelling(one, distance).is_alike(other) == (oracle.edits(one, other) <= distance)
 
 
-def some(count: int, text: str = "hello world, hello again") -> list[Document]:
-    from search.analyser import analyse
-
+def some(count: int) -> list[Document]:
     found = analyse(oracle.TEXTS[0])
     return [
         Document(
@@ -72,8 +76,8 @@ def some(count: int, text: str = "hello world, hello again") -> list[Document]:
             sender="@alice:a",
             type="m.room.message",
             key="content.body",
-            tokens=found.tokens,
-            extras=[*found.extras, f"only{nid}"],
+            tokens=[*found.tokens, f"only{nid}"],
+            extras=[*found.extras, "only", str(nid)],
         )
         for nid in range(1, count + 1)
     ]
@@ -129,3 +133,54 @@ def test_others_read_the_files_as_plain_parquet(tmp_path: Path) -> None:
     assert found == [("@alice:a", 40)]
     page = duckdb.connect().execute(f"SELECT event_id FROM {table} WHERE place > 10 ORDER BY place LIMIT 2").fetchall()
     assert page == [("$event11",), ("$event12",)]
+
+
+_PIECES = st.sampled_from(
+    [
+        "grün ",
+        "ﬁ\u0301x",
+        "getUserName",
+        "C++",
+        "c#",
+        "服务器",
+        "ひらがな",
+        "\u3000",
+        "\u0301a",
+        "a\u0308",
+        "ABC-123",
+        "👍🏽",
+        "ǅ",
+        "ถนน",
+    ]
+)
+
+
+@given(st.lists(st.one_of(st.text(max_size=6), _PIECES, st.sampled_from(" \n\t\x1f\x85\xa0\u2003")), max_size=12))
+def test_the_words_of_pieces_are_those_of_the_text(parts: list[str]) -> None:
+    """What is remembered of texts never finds another thing than the analyser."""
+    numbers: dict[str, int] = {}
+    words = Words(lambda word: numbers.setdefault(word, len(numbers)))
+    text = "".join(parts)
+    for _ in range(2):
+        found, count = words.of(text)
+        analysed = analyse(text)
+        assert {word for word, number in numbers.items() if number in found} == {*analysed.tokens, *analysed.extras}
+        assert count == len(analysed.tokens)
+
+
+@given(st.lists(st.frozensets(st.integers(0, 2**32 - 1), min_size=1, max_size=9), max_size=6))
+def test_lists_of_rows_come_back(lists: list[frozenset[int]]) -> None:
+    sorted_lists = [sorted(one) for one in lists]
+    ends = list(accumulate((len(one) for one in lists), initial=0))
+    rows = np.array([row for one in sorted_lists for row in one], np.int64)
+    packer = Packer(rows, np.array(ends[:-1], np.int64))
+    assert unpacked_lists(packer.packed(0, len(rows)), [len(one) for one in lists]) == sorted_lists
+    for one, begin, end in zip(sorted_lists, ends, ends[1:], strict=False):
+        assert unpacked(packer.packed(begin, end)).tolist() == one
+
+
+@given(st.binary(max_size=20))
+def test_what_is_no_list_of_rows_is_refused(data: bytes) -> None:
+    """T-O7: bytes that nobody wrote are an error, or rows; nothing else."""
+    with contextlib.suppress(ValueError):
+        assert all(isinstance(row, int) for row in unpacked(data).tolist())
