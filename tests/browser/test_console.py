@@ -153,7 +153,8 @@ async def test_nasty_strings_are_only_shown(server: RunningServer, crew: Crew) -
         for path in [*pages, f"/admin/users?q={NASTY}", "/admin/rooms?q=%3Cscript%3E"]:
             await page.goto(f"{server.base_url}{path}")
             assert await page.locator("main img:not([src^='/admin/media/']), main script").count() == 0, path
-            assert "49" not in await page.locator("h1").first.inner_text(), path
+            # What a template would make of it, with what follows: random ids have such digits too.
+            assert "49javascript" not in await page.locator("h1").first.inner_text(), path
         assert not alerts
         assert all(url.startswith(f"{server.base_url}/admin") for url in asked), asked
 

@@ -64,6 +64,8 @@ async def test_transactions_are_bounded_and_counted_once(here: RunningServer, pe
         {"edu_type": "m.receipt", "content": []},
     ]
     first = await room.send(name_of(here), *room.events.values(), txn_id="t1", edus=[*junk, typing])
+    ephemeral = (await alice.sync())["rooms"]["join"][room.room_id]["ephemeral"]["events"]
+    assert {"user_ids": [room.eve]} in [event["content"] for event in ephemeral]
     other = room.make("m.room.message", {"msgtype": "m.text", "body": "under a used id"})
     assert await room.send(name_of(here), other, txn_id="t1") == first
     again = [room.send(name_of(here), room.events[room.heads[0]], txn_id=name) for name in ("t2", "t2", "t3")]
@@ -76,8 +78,6 @@ async def test_transactions_are_bounded_and_counted_once(here: RunningServer, pe
 
     await until(heard)
     assert await texts(alice, room.room_id) == ["once", "last"]
-    ephemeral = (await alice.sync())["rooms"]["join"][room.room_id]["ephemeral"]["events"]
-    assert {"user_ids": [room.eve]} in [event["content"] for event in ephemeral]
 
 
 async def test_questions_are_answered_in_bounds(here: RunningServer, peer: Peer) -> None:

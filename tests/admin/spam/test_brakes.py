@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from admin.spam.brakes import SHARE_LOOKS_MIN, STRIKES_MAX, Brakes
 from admin.spam.rules import Action, Limits, Rule
 from homeserver.runtime.clock import SystemClock
@@ -37,6 +39,32 @@ async def test_a_rule_over_its_budget_goes_to_shadow(database_dsn: str) -> None:
         stopped = (await crew.auditor.get(RULE, "slow")).ok()["versions"][-1]
         assert (stopped["made_by"], stopped["rule"]["stage"]) == ("hansa", "shadow")
         assert stopped["why"] == "it stopped itself: it took more than 5 ms, time and again"
+
+
+class JerkyClock(SystemClock):
+    """At every second look six milliseconds more have passed: as when the process has to wait now and then."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self._looks = looks
+
+    def monotonic_s(self) -> float:
+        self._looks += 1
+        return super().monotonic_s() + self._looks // 2 * 0.006
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("looks", [0, 1])
+async def test_a_pause_of_the_process_is_no_fault_of_a_rule(database_dsn: str, looks: int) -> None:
+    """T-H16: a busy machine doesn't take the rules away: one that is slow is so when it is asked again."""
+    async with running_server(database_dsn, clock=JerkyClock(looks)) as server:
+        crew = await crew_of(server)
+        room_id = await crew.user.create_room()
+        await put(crew, "quick", rule('event.text.contains("zebra")'))
+        for number in range(3 * STRIKES_MAX):
+            (await say(crew.user, room_id, f"zebra {number}")).refused(403, "M_FORBIDDEN")
+        await latest(crew)
+        assert (await crew.auditor.get(RULE, "quick")).ok()["rule"]["stage"] == "enforced"
 
 
 def a_rule(**limits: float) -> Rule:

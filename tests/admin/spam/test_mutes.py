@@ -45,7 +45,13 @@ async def test_a_mute_ends_across_a_restart(database_dsn: str) -> None:
         await until(is_heard)
         await mallory.send(room_id, "horse")
         owner = await server.login("owner")
-        entries = (await owner.get("/_hansa/admin/v1/audit", target=mallory.user_id)).ok()["entries"]
+        entries: list[dict[str, str]] = []
+
+        async def is_noted() -> bool:
+            entries[:] = (await owner.get("/_hansa/admin/v1/audit", target=mallory.user_id)).ok()["entries"]
+            return len(entries) >= 2
+
+        await until(is_noted)
         assert [(one["actor"], one["action"]) for one in entries] == [("hansa", "user.unmute"), ("hansa", "user.mute")]
         assert entries[0]["reason"] == "its time is over"
 

@@ -55,7 +55,13 @@ async def test_a_wave_locks_the_room_and_its_end_opens_it(database_dsn: str) -> 
         await until(is_open)
         await late.join(room_id)
         owner = await server.login("owner")
-        entries = (await owner.get("/_hansa/admin/v1/audit", target=room_id)).ok()["entries"]
+        entries: list[dict[str, str]] = []
+
+        async def is_noted() -> bool:
+            entries[:] = (await owner.get("/_hansa/admin/v1/audit", target=room_id)).ok()["entries"]
+            return len(entries) >= 2
+
+        await until(is_noted)
         assert [(one["actor"], one["action"]) for one in entries] == [("hansa", "room.unlock"), ("hansa", "room.lock")]
 
 
