@@ -125,7 +125,9 @@ async def test_invites_to_addresses_are_looked_at(database_dsn: str, tmp_path: P
             room_id = await crew.user.create_room()
             (await crew.user.post("/rooms/{}/invite", room_id, body=to_address(identity))).ok()
             await put(crew, "hook", rule("sender.age_s < 3600", when=("invite_address",)))
-            refused = await crew.user.post("/rooms/{}/invite", room_id, body=to_address(identity, "davenport@hansa.test"))
+            refused = await crew.user.post(
+                "/rooms/{}/invite", room_id, body=to_address(identity, "davenport@hansa.test")
+            )
             refused.refused(403, "M_FORBIDDEN")
             [decision] = await latest(crew)
             explained = (
