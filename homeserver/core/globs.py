@@ -37,9 +37,20 @@ class Words:
             self._marked = _mark(self.text)
         return self._marked
 
+    @property
+    def parts(self) -> frozenset[str]:
+        """The words of it, and the characters that stand between them."""
+        return frozenset(_TOKEN.findall(self.text))
+
     def has_whole(self, literal: str) -> bool:
         """Whether this literal text, in which `*` and `?` stand for themselves, is in it between word boundaries."""
-        return _mark(fold(literal)) in self.marked
+        folded = fold(literal)
+        return folded in self.text and _mark(folded) in self.marked
+
+
+def rarest_part(literal: str) -> str:
+    """One of `Words.parts` of every text that has this literal whole: its longest. Empty where it has none."""
+    return max(_TOKEN.findall(fold(literal)), key=len, default="")
 
 
 def _mark(text: str) -> str:

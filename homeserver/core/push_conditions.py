@@ -11,12 +11,16 @@ from typing import Any, Protocol
 
 from homeserver.core.events import Event
 from homeserver.core.globs import WholeGlob, WordGlob, Words, fold
-from homeserver.core.property_paths import Path, parse_path, value_at
+from homeserver.core.identifiers import localpart_of
+from homeserver.core.property_paths import ABSENT, Path, parse_path, value_at
 
 OWN_USER_ID = "\ud800user_id"
 """Stands in server-default rules where the user's own id belongs. No text from outside equals it."""
+OWN_LOCALPART = "\ud800localpart"
+"""Likewise, for the part of the id before the colon."""
 
 _BODY: Path = ("content", "body")
+_MENTIONS: Path = ("content", "m.mentions")
 _DEFAULT_NOTIFICATION_LEVEL = 50
 
 
@@ -71,6 +75,11 @@ class EventView:
             found = (entry for entry in entries if isinstance(entry, str)) if isinstance(entries, list) else ()
             self._strings[path] = frozenset(found)
         return self._strings[path]
+
+    @property
+    def mentions_by_text(self) -> Words | None:
+        """Its body, where it doesn't say whom it mentions, so that the names in it may: None where it does."""
+        return self.body if self.value(_MENTIONS) is ABSENT else None
 
     @property
     def body(self) -> Words | None:
@@ -195,6 +204,25 @@ class _ContainsDisplayName:
         return event.body.has_whole(recipient.display_name)
 
 
+class _ContainsOwnLocalpart:
+    """`content.body` has the recipient's localpart in it, as a word."""
+
+    of_event_alone = False
+
+    def holds(self, event: EventView, recipient: Recipient) -> bool:
+        localpart = localpart_of(recipient.user_id)
+        return localpart != "" and event.body is not None and event.body.has_whole(localpart)
+
+
+class _NoMentions:
+    """The event doesn't say whom it mentions, in whatever form."""
+
+    of_event_alone = True
+
+    def holds(self, event: EventView, recipient: Recipient) -> bool:
+        return event.value(_MENTIONS) is ABSENT
+
+
 class _MemberCount:
     of_event_alone = False
 
@@ -290,7 +318,9 @@ def _sender_notification_permission(condition: Mapping[str, Any]) -> Condition:
 
 
 NEVER: Condition = _Never()
+NO_MENTIONS: Condition = _NoMentions()
 _DISPLAY_NAME: Condition = _ContainsDisplayName()
+_OWN_LOCALPART: Condition = _ContainsOwnLocalpart()
 
 _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Condition]] = {
     "event_match": _event_match,
@@ -311,7 +341,7 @@ def compile_condition(condition: Mapping[str, Any]) -> Condition:
 
 def body_condition(pattern: str) -> Condition:
     """What a content rule asks."""
-    return _MatchBody(pattern)
+    return _OWN_LOCALPART if pattern == OWN_LOCALPART else _MatchBody(pattern)
 
 
 def contains_automaton(condition: Mapping[str, Any]) -> bool:

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
+from homeserver.core.default_push_rules import (
+    CONTENTS,
+    DEFAULTS,
+    KINDS,
+    LEGACY_MENTIONS,
+    MASTER,
+    OVERRIDES,
+    UNDERRIDES,
+    WITH_CONDITIONS,
+    Rule,
+)
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.core.push_conditions import (
-    OWN_USER_ID,
+    NO_MENTIONS,
     Condition,
     EventView,
     Recipient,
@@ -43,9 +53,6 @@ __all__ = [
     "set_enabled",
 ]
 
-KINDS = ("override", "content", "room", "sender", "underride")
-"""The kinds of rules, in the order in which they are checked."""
-
 RULES_MAX = 2_000
 # Rules with conditions or patterns are each asked about each event; those of rooms and senders are looked up.
 ASKED_RULES_MAX = 500
@@ -56,138 +63,8 @@ CONDITIONS_MAX = 20
 ACTIONS_MAX = 20
 TEXT_CHARS_MAX = 1_024
 
-_WITH_CONDITIONS = frozenset({"override", "underride"})
 _LOOKED_UP = frozenset({"room", "sender"})
 _HISTORICAL_ACTIONS = frozenset({"dont_notify", "coalesce"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One push rule. `conditions` only where the kind is override or underride, `pattern` only where it is content."""
-
-    kind: str
-    rule_id: str
-    actions: tuple[Any, ...]
-    conditions: tuple[Mapping[str, Any], ...] = ()
-    pattern: str | None = None
-    enabled: bool = True
-    default: bool = False
-
-    def as_json(self, user_id: str = "") -> dict[str, Any]:
-        """The rule as clients see it. `user_id` takes the place of the owner's id in server-default rules."""
-        shown: dict[str, Any] = {
-            "rule_id": self.rule_id,
-            "default": self.default,
-            "enabled": self.enabled,
-            "actions": list(self.actions),
-        }
-        if self.kind in _WITH_CONDITIONS:
-            shown["conditions"] = [
-                {key: user_id if value == OWN_USER_ID else value for key, value in condition.items()}
-                for condition in self.conditions
-            ]
-        if self.pattern is not None:
-            shown["pattern"] = self.pattern
-        return shown
-
-
-def _match(key: str, pattern: str) -> dict[str, Any]:
-    return {"kind": "event_match", "key": key, "pattern": pattern}
-
-
-def _default(kind: str, name: str, conditions: Sequence[dict[str, Any]], *actions: Any, enabled: bool = True) -> Rule:
-    return Rule(
-        kind=kind,
-        rule_id=".m.rule." + name,
-        conditions=tuple(MappingProxyType(condition) for condition in conditions),
-        actions=actions,
-        enabled=enabled,
-        default=True,
-    )
-
-
-def _poll(kind: str, name: str, conditions: Sequence[dict[str, Any]], *actions: Any) -> Rule:
-    """A rule about polls (MSC3930), under the unstable name that clients look for."""
-    return replace(_default(kind, name, conditions, *actions), rule_id=".org.matrix.msc3930.rule." + name)
-
-
-def _sound(value: str) -> Mapping[str, Any]:
-    return {"set_tweak": "sound", "value": value}
-
-
-_HIGHLIGHT: Mapping[str, Any] = {"set_tweak": "highlight"}
-_TWO_MEMBERS: dict[str, Any] = {"kind": "room_member_count", "is": "2"}
-_POLL_START = _match("type", "org.matrix.msc3381.poll.start")
-_POLL_END = _match("type", "org.matrix.msc3381.poll.end")
-
-# spec: client-server-api/#predefined-rules, in its order, which is the order of their priority.
-_MASTER = _default("override", "master", [], enabled=False)
-_DEFAULT_OVERRIDES = (
-    _default("override", "suppress_notices", [_match("content.msgtype", "m.notice")]),
-    _default(
-        "override",
-        "invite_for_me",
-        [
-            _match("type", "m.room.member"),
-            _match("content.membership", "invite"),
-            _match("state_key", OWN_USER_ID),
-        ],
-        "notify",
-        _sound("default"),
-    ),
-    _default("override", "member_event", [_match("type", "m.room.member")]),
-    _default(
-        "override",
-        "is_user_mention",
-        [{"kind": "event_property_contains", "key": r"content.m\.mentions.user_ids", "value": OWN_USER_ID}],
-        "notify",
-        _sound("default"),
-        _HIGHLIGHT,
-    ),
-    _default(
-        "override",
-        "is_room_mention",
-        [
-            {"kind": "event_property_is", "key": r"content.m\.mentions.room", "value": True},
-            {"kind": "sender_notification_permission", "key": "room"},
-        ],
-        "notify",
-        _HIGHLIGHT,
-    ),
-    _default(
-        "override", "tombstone", [_match("type", "m.room.tombstone"), _match("state_key", "")], "notify", _HIGHLIGHT
-    ),
-    _default("override", "reaction", [_match("type", "m.reaction")]),
-    _default("override", "room.server_acl", [_match("type", "m.room.server_acl"), _match("state_key", "")]),
-    _default(
-        "override",
-        "suppress_edits",
-        [{"kind": "event_property_is", "key": r"content.m\.relates_to.rel_type", "value": "m.replace"}],
-    ),
-    _poll("override", "poll_response", [_match("type", "org.matrix.msc3381.poll.response")]),
-)
-_DEFAULT_UNDERRIDES = (
-    _default("underride", "call", [_match("type", "m.call.invite")], "notify", _sound("ring")),
-    _default(
-        "underride",
-        "encrypted_room_one_to_one",
-        [_TWO_MEMBERS, _match("type", "m.room.encrypted")],
-        "notify",
-        _sound("default"),
-    ),
-    _default(
-        "underride", "room_one_to_one", [_TWO_MEMBERS, _match("type", "m.room.message")], "notify", _sound("default")
-    ),
-    _default("underride", "message", [_match("type", "m.room.message")], "notify"),
-    _default("underride", "encrypted", [_match("type", "m.room.encrypted")], "notify"),
-    _poll("underride", "poll_start_one_to_one", [_TWO_MEMBERS, _POLL_START], "notify", _sound("default")),
-    _poll("underride", "poll_start", [_POLL_START], "notify"),
-    _poll("underride", "poll_end_one_to_one", [_TWO_MEMBERS, _POLL_END], "notify", _sound("default")),
-    _poll("underride", "poll_end", [_POLL_END], "notify"),
-)
-_DEFAULTS: Mapping[tuple[str, str], Rule] = MappingProxyType(
-    {(rule.kind, rule.rule_id): rule for rule in (_MASTER, *_DEFAULT_OVERRIDES, *_DEFAULT_UNDERRIDES)}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,12 +94,14 @@ def effective(edits: PushEdits) -> Ruleset:
     """The whole ruleset: the user's rules above the server's, but `.m.rule.master` above all."""
     ruleset = {kind: edits.own(kind) for kind in KINDS}
     if not edits.changed:
-        ruleset["override"] = (_MASTER, *ruleset["override"], *_DEFAULT_OVERRIDES)
-        ruleset["underride"] = (*ruleset["underride"], *_DEFAULT_UNDERRIDES)
+        ruleset["override"] = (MASTER, *ruleset["override"], *OVERRIDES)
+        ruleset["content"] = (*ruleset["content"], *CONTENTS)
+        ruleset["underride"] = (*ruleset["underride"], *UNDERRIDES)
         return ruleset
-    master, *overrides = _changed(edits, (_MASTER, *_DEFAULT_OVERRIDES))
+    master, *overrides = _changed(edits, (MASTER, *OVERRIDES))
     ruleset["override"] = (master, *ruleset["override"], *overrides)
-    ruleset["underride"] = (*ruleset["underride"], *_changed(edits, _DEFAULT_UNDERRIDES))
+    ruleset["content"] = (*ruleset["content"], *_changed(edits, CONTENTS))
+    ruleset["underride"] = (*ruleset["underride"], *_changed(edits, UNDERRIDES))
     return ruleset
 
 
@@ -240,7 +119,7 @@ def find_rule(edits: PushEdits, kind: str, rule_id: str) -> Rule:
     position = edits.position(kind, rule_id) if kind in KINDS else None
     if position is not None:
         return edits.own(kind)[position]
-    default = _DEFAULTS.get((kind, rule_id))
+    default = DEFAULTS.get((kind, rule_id))
     if default is None:
         raise NotFound("the push rule was not found")
     return edits.changed.get((kind, rule_id), default)
@@ -309,7 +188,7 @@ def _with_changed(edits: PushEdits, rule: Rule) -> PushEdits:
             rule.kind, (rule if other.rule_id == rule.rule_id else other for other in edits.own(rule.kind))
         )
     changed = {**edits.changed, (rule.kind, rule.rule_id): rule}
-    if rule == _DEFAULTS[rule.kind, rule.rule_id]:
+    if rule == DEFAULTS[rule.kind, rule.rule_id]:
         del changed[rule.kind, rule.rule_id]
     return replace(edits, changed=changed)
 
@@ -360,7 +239,7 @@ def _parse_rule(kind: str, rule_id: str, body: object) -> Rule:
         pattern = body.get("pattern")
         if not isinstance(pattern, str) or not 1 <= len(pattern) <= PATTERN_CHARS_MAX:
             raise InvalidParam(f"a content rule needs a pattern of 1 to {PATTERN_CHARS_MAX} characters")
-    elif kind in _WITH_CONDITIONS:
+    elif kind in WITH_CONDITIONS:
         conditions = _parse_conditions(body.get("conditions", []))
     return Rule(
         kind=kind,
@@ -442,9 +321,9 @@ def edits_from_json(stored: Mapping[str, Any]) -> PushEdits:
         for kind, listed in stored.get("rules", {}).items()
     }
     changed = {
-        key: replace(_DEFAULTS[key], enabled=change["enabled"], actions=tuple(change["actions"]))
+        key: replace(DEFAULTS[key], enabled=change["enabled"], actions=tuple(change["actions"]))
         for change in stored.get("changed", ())
-        if (key := (change["kind"], change["rule_id"])) in _DEFAULTS
+        if (key := (change["kind"], change["rule_id"])) in DEFAULTS
     }
     return PushEdits(rules=rules, changed=changed)
 
@@ -499,9 +378,10 @@ def _ask(rules: Iterable[Rule]) -> tuple[_Asked, ...]:
 
 
 def _conditions(rule: Rule) -> tuple[Condition, ...]:
+    guard = (NO_MENTIONS,) if rule.default and rule.rule_id in LEGACY_MENTIONS else ()
     if rule.kind == "content":
-        return (body_condition(rule.pattern or ""),)
-    return tuple(map(compile_condition, rule.conditions))
+        return (*guard, body_condition(rule.pattern or ""))
+    return (*guard, *map(compile_condition, rule.conditions))
 
 
 def _look_up(rules: Iterable[Rule]) -> dict[str, Actions]:
@@ -509,8 +389,9 @@ def _look_up(rules: Iterable[Rule]) -> dict[str, Actions]:
 
 
 # Compiled once: most users have these untouched, so what they come to is worked out once per event for all of them.
-_SHARED_OVERRIDES = _Shared(_ask(_DEFAULT_OVERRIDES))
-_SHARED_UNDERRIDES = _Shared(_ask(_DEFAULT_UNDERRIDES))
+_SHARED_OVERRIDES = _Shared(_ask(OVERRIDES))
+_SHARED_CONTENTS = _Shared(_ask(CONTENTS))
+_SHARED_UNDERRIDES = _Shared(_ask(UNDERRIDES))
 
 _NOBODY = Recipient("", None, 0, 0, None)
 
@@ -533,19 +414,29 @@ def _settle(event: EventView, shared: _Shared) -> tuple[_Asked, ...]:
 class Compiled:
     """A user's ruleset, ready to be asked about any event. Keep it as long as the rules stay the same."""
 
-    __slots__ = ("_default_overrides", "_default_underrides", "_overrides", "_rooms", "_senders", "_underrides")
+    __slots__ = (
+        "_default_contents",
+        "_default_overrides",
+        "_default_underrides",
+        "_overrides",
+        "_rooms",
+        "_senders",
+        "_underrides",
+    )
 
     def __init__(self, rules: Ruleset) -> None:
         own = {kind: [rule for rule in rules.get(kind, ()) if not rule.default] for kind in KINDS}
-        master, *overrides = [rule for rule in rules.get("override", ()) if rule.default] or [_MASTER]
+        master, *overrides = [rule for rule in rules.get("override", ()) if rule.default] or [MASTER]
+        contents = [rule for rule in rules.get("content", ()) if rule.default]
         underrides = [rule for rule in rules.get("underride", ()) if rule.default]
         self._overrides = _ask([*([master] if master.enabled else []), *own["override"]])
-        self._default_overrides = _shared_or_asked(overrides, _DEFAULT_OVERRIDES, _SHARED_OVERRIDES)
-        # Content rules come right after the server's overrides, and nothing stands between.
+        self._default_overrides = _shared_or_asked(overrides, OVERRIDES, _SHARED_OVERRIDES)
+        # Content rules come right after the server's overrides, the user's own first.
         self._rooms = (_ask(own["content"]), _look_up(own["room"]))
+        self._default_contents = _shared_or_asked(contents, CONTENTS, _SHARED_CONTENTS)
         self._senders = _look_up(own["sender"])
         self._underrides = _ask(own["underride"])
-        self._default_underrides = _shared_or_asked(underrides, _DEFAULT_UNDERRIDES, _SHARED_UNDERRIDES)
+        self._default_underrides = _shared_or_asked(underrides, UNDERRIDES, _SHARED_UNDERRIDES)
 
     def actions(
         self,
@@ -566,6 +457,7 @@ class Compiled:
             (self._overrides and _first(self._overrides, event, recipient))
             or _first(_settle(event, self._default_overrides), event, recipient)
             or (content and _first(content, event, recipient))
+            or _first(_settle(event, self._default_contents), event, recipient)
             or rooms.get(event.room_id)
             or self._senders.get(event.sender)
             or (self._underrides and _first(self._underrides, event, recipient))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeserver.core.auth_rules import POWER_LEVELS
+from homeserver.core.globs import Words
 from homeserver.core.identifiers import UserId
 from homeserver.core.push_rules import Actions, Compiled, EventView
 from homeserver.rooms.residents import Room
@@ -15,8 +16,12 @@ from homeserver.storage.events import StoredEvent
 class Asking:
     """Ask it for each user: what is the same for all is worked out once."""
 
-    def __init__(self, room: Room, stored: StoredEvent, thread_id: str) -> None:
+    def __init__(
+        self, room: Room, stored: StoredEvent, thread_id: str, names: Mapping[UserId, str] | None = None
+    ) -> None:
+        """`names` are display names of members, for those whose member event isn't in memory."""
         self.room = room
+        self.names = names or {}
         self.nid = stored.nid
         self.position = stored.ordering or stored.nid
         self.thread_id = thread_id
@@ -26,6 +31,11 @@ class Asking:
         self._levels: Mapping[str, Any] | None = levels.content if levels else None
         self._power: float = power.user(stored.event.sender) if power else 0
 
+    @property
+    def mentions_by_text(self) -> Words | None:
+        """The text of a message that doesn't say whom it mentions."""
+        return self._view.mentions_by_text if self.event.state_key is None else None
+
     def is_invite_of(self, user_id: UserId) -> bool:
         """Whether the event invites this user, who so is notified without being in the room."""
         event = self.event
@@ -33,7 +43,7 @@ class Asking:
 
     def actions(self, rules: Compiled, user_id: UserId) -> Actions | None:
         member = self.room.known_state("m.room.member", user_id)
-        name = member.content.get("displayname") if member else None
+        name = member.content.get("displayname") if member else self.names.get(user_id)
         return rules.actions(
             self._view,
             user_id=user_id,

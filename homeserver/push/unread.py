@@ -21,6 +21,7 @@ from homeserver.core.push_rules import Actions, Compiled
 from homeserver.core.relations import THREAD, relation_of
 from homeserver.journal.journal import Entry, Journal
 from homeserver.push.asking import Asking
+from homeserver.push.names import NamesInRooms
 from homeserver.push.rulesets import PushRulesets
 from homeserver.push.tallies import MAIN, POSITIONS_MAX, Places, RoomTally, UnreadCounts
 from homeserver.rooms.residents import Room
@@ -40,6 +41,7 @@ THREADED_MAX = 50_000
 # Members with rules of their own who are asked at once; the rest of a huge room follows a moment later.
 ASKED_AT_ONCE = 250
 CATCH_UP_EVENTS = 500
+UNNAMED_MAX = 5_000
 # After so many events that notified nobody the cursor is written all the same.
 CURSOR_EVENTS = 1_000
 _MESSAGES = frozenset({"m.room.message", "m.room.encrypted"})
@@ -51,6 +53,8 @@ class Rooms(Protocol):
     """Rooms by id. Implemented by rooms.residents."""
 
     async def get_many(self, room_ids: Collection[RoomId]) -> dict[RoomId, Room]: ...
+
+    async def full_state(self, room: Room) -> list[StoredEvent]: ...
 
 
 class Follower(Protocol):
@@ -87,6 +91,7 @@ class Unread:
         self._journal = journal
         self._rooms = rooms
         self._rulesets = rulesets
+        self._names = NamesInRooms(rooms, server_name)
         self._clock = clock
         self._server_name = server_name
         self._tallies: OrderedDict[RoomId, RoomTally] = OrderedDict()
@@ -97,6 +102,8 @@ class Unread:
         self._marks: dict[tuple[int, UserId, str], int] = {}
         self._trims: dict[int, int] = {}
         self._late: list[tuple[Asking, RoomTally, list[UserId]]] = []
+        # Messages that may name people whose display names have to be read first, and who was asked already.
+        self._unnamed: list[tuple[Asking, RoomTally, set[UserId]]] = []
         # Add those who want to be told before `start`.
         self.followers: list[Follower] = []
 
@@ -199,7 +206,7 @@ class Unread:
             await self._ask_late()
             for follower in self.followers:
                 has_more |= await follower.settle()
-            if not self._late:
+            if not (self._late or self._unnamed):
                 return has_more
 
     # --- counting
@@ -216,7 +223,7 @@ class Unread:
         thread_id = self._thread_of(event)
         if self._is_local(event.sender) and (event.type in _MESSAGES or (thread_id and event.type != "m.room.member")):
             self._mark(room, tally, event.sender, thread_id or MAIN, place)
-        asking = Asking(room, stored, thread_id or MAIN)
+        asking = Asking(room, stored, thread_id or MAIN, self._names.of(room.room_id))
         everyone = asking.actions(self._rulesets.default, _NOBODY)
         shared = (everyone.notify, everyone.highlight) if everyone else (False, False)
         self._note(asking, tally, EVERYONE, shared, (False, False))
@@ -225,13 +232,48 @@ class Unread:
         target = UserId(event.state_key or "")
         if asking.is_invite_of(target) and self._is_local(target):
             self._ask_custom(asking, tally, [target])
-        for user_id in _mentioned(event):
-            if user_id not in self._rulesets.custom and self._is_local(user_id) and room.membership(user_id) == "join":
-                self._ask(asking, tally, user_id, self._rulesets.default, shared)
+        self._ask_mentioned(asking, tally, _mentioned(event) | self._named(asking, tally), shared)
         custom = self._custom_members(room, tally)
         self._ask_custom(asking, tally, custom[:ASKED_AT_ONCE])
         if len(custom) > ASKED_AT_ONCE:
             self._late.append((asking, tally, custom[ASKED_AT_ONCE:]))
+
+    def _ask_mentioned(
+        self, asking: Asking, tally: RoomTally, user_ids: Collection[UserId], shared: tuple[bool, bool]
+    ) -> None:
+        """Asks the default rules for those to whom they may say more than to everyone."""
+        for user_id in user_ids:
+            if (
+                user_id not in self._rulesets.custom
+                and self._is_local(user_id)
+                and asking.room.membership(user_id) == "join"
+            ):
+                self._ask(asking, tally, user_id, self._rulesets.default, shared)
+
+    def _named(self, asking: Asking, tally: RoomTally) -> set[UserId]:
+        """Whose names are in the text of a message that doesn't say whom it mentions; some may be found later."""
+        text = asking.mentions_by_text
+        if text is None:
+            return set()
+        found = self._names.by_localpart(asking.room, text)
+        if self._names.knows(asking.room):
+            found |= self._names.by_display_name(asking.room.room_id, text)
+        elif len(self._unnamed) < UNNAMED_MAX:
+            self._unnamed.append((asking, tally, found))
+        return found - {asking.event.sender}
+
+    async def _ask_unnamed(self) -> None:
+        """Reads display names, and asks for those who are named by them."""
+        while self._unnamed:
+            asking, tally, asked = self._unnamed.pop(0)
+            await self._names.load(asking.room)
+            text = asking.mentions_by_text
+            if text is not None:
+                asking.names = self._names.of(asking.room.room_id)
+                named = self._names.by_display_name(asking.room.room_id, text) - asked - {asking.event.sender}
+                everyone = asking.actions(self._rulesets.default, _NOBODY)
+                shared = (everyone.notify, everyone.highlight) if everyone else (False, False)
+                self._ask_mentioned(asking, tally, named, shared)
 
     def _ask_custom(self, asking: Asking, tally: RoomTally, user_ids: Sequence[UserId]) -> None:
         absent = []
@@ -246,6 +288,7 @@ class Unread:
 
     async def _ask_late(self) -> None:
         """Asks the rules of those who were left: too many at once, or not in memory."""
+        await self._ask_unnamed()
         while self._late:
             asking, tally, user_ids = self._late.pop(0)
             for start in range(0, len(user_ids), ASKED_AT_ONCE):
@@ -299,6 +342,7 @@ class Unread:
         user_id = UserId(event.state_key or "")
         if not self._is_local(user_id):
             return
+        self._names.hear(room.room_id, event)
         if event.membership == "join" and before != "join":
             tally.reading(user_id).join(position)
             self._marks[room.nid, user_id, ""] = position

@@ -58,6 +58,11 @@ async def test_only_what_came_after_joining_counts(live: Live) -> None:
         ("m.room.message", {"body": "a", "m.mentions": {"user_ids": [CAROL, "\x00", 5, {}]}}, (1, 0)),
         ("m.room.message", {"body": "a", "m.mentions": {"room": True}}, (1, 1)),
         ("m.room.message", {"body": "a", "m.mentions": [BOB]}, (1, 0)),
+        ("m.room.message", {"msgtype": "m.text", "body": "Well, Bob?"}, (1, 1)),
+        ("m.room.message", {"msgtype": "m.text", "body": f"well, {BOB}?"}, (1, 1)),
+        ("m.room.message", {"msgtype": "m.text", "body": "bobsleigh"}, (1, 0)),
+        ("m.room.message", {"msgtype": "m.text", "body": "well, bob?", "m.mentions": {}}, (1, 0)),
+        ("m.room.message", {"msgtype": "m.text", "body": "hey @room"}, (1, 1)),
         ("org.example.other", {"m.mentions": {"user_ids": [BOB]}}, (1, 1)),
         ("org.example.other", {}, (0, 0)),
     ],
@@ -67,6 +72,43 @@ async def test_what_counts(live: Live, type: str, content: dict[str, object], co
     await live.send(ALICE, room, type, content)
     found = await live.unread_of(BOB, room)
     assert (found.notifications, found.highlights) == counts
+
+
+async def test_display_names_in_a_text_highlight(live: Live) -> None:
+    """For bots and bridges, which don't say whom they mention. Names are read with the first such message."""
+    room = await live.room(ALICE, BOB, CAROL)
+    await live.send(BOB, room, "m.room.member", {"membership": "join", "displayname": "Robert B."}, state_key=BOB)
+    await live.say(ALICE, room)
+    await live.unread.flush()
+    assert await live.unread_of(BOB, room) == UnreadCounts(1, 0, {})
+    named = {"msgtype": "m.text", "body": "robert b.: the build is red"}
+    await live.send(ALICE, room, "m.room.message", named)
+    assert await live.unread_of(BOB, room) == UnreadCounts(2, 1, {})
+    await live.send(ALICE, room, "m.room.message", {**named, "body": "robert became red"})
+    await live.send(BOB, room, "m.room.member", {"membership": "join", "displayname": "Bo"}, state_key=BOB)
+    await live.send(ALICE, room, "m.room.message", named)
+    assert await live.unread_of(BOB, room) == UnreadCounts(4, 1, {})
+    assert await live.unread_of(CAROL, room) == UnreadCounts(4, 0, {})
+
+
+async def test_display_names_are_found_after_a_restart(database_dsn: str) -> None:
+    """The message waits until the names are read, and counts once."""
+    async with running_live(database_dsn) as live:
+        room = await live.room(ALICE, BOB)
+        await live.send(BOB, room, "m.room.member", {"membership": "join", "displayname": "Robert"}, state_key=BOB)
+        await live.unread.flush()
+    async with running_live(database_dsn) as live:
+        await live.send(ALICE, room, "m.room.message", {"msgtype": "m.text", "body": "robert: the build is red"})
+        await live.unread.flush()
+        assert await live.unread_of(BOB, room) == UnreadCounts(1, 1, {})
+
+
+async def test_a_name_in_a_text_is_silent_for_whom_the_rule_is_off(live: Live) -> None:
+    room = await live.room(ALICE, BOB)
+    rule = "/pushrules/global/content/.m.rule.contains_user_name"
+    await live.ok(BOB, "PUT", f"{rule}/enabled", {"enabled": False})
+    await live.send(ALICE, room, "m.room.message", {"msgtype": "m.text", "body": "well, bob?"})
+    assert await live.unread_of(BOB, room) == UnreadCounts(1, 0, {})
 
 
 async def test_room_mentions_need_power(live: Live) -> None:

@@ -97,7 +97,23 @@ DEFAULTS: list[tuple[str, EventView, dict[str, Any], str | None, tuple[bool, boo
         PLAIN,
     ),
     ("mentions of a wrong type", message({"body": "x", "m.mentions": {"user_ids": ME}}), {}, "message", PLAIN),
-    ("my name without mention", message({"body": "hi Me Myself " + ME}), {}, "message", PLAIN),  # since v1.17
+    # Until v1.17 of the spec, and still for what says nothing of mentions.
+    ("my name in a text", message({"body": "hi me MYSELF!"}), {}, "contains_display_name", LOUD),
+    ("my id in a text", message({"body": f"hi {ME}"}), {}, "contains_user_name", LOUD),
+    ("my localpart in a text", message({"body": "so, Me?"}), {}, "contains_user_name", LOUD),
+    ("my localpart in a word", message({"body": "same meme"}), {}, "message", PLAIN),
+    ("my name, nobody mentioned", message({"body": "Me Myself", "m.mentions": {}}), {}, "message", PLAIN),
+    ("my name, mentions of a wrong type", message({"body": "Me Myself", "m.mentions": 1}), {}, "message", PLAIN),
+    ("an empty name", message({"body": "hello"}), {"display_name": ""}, "message", PLAIN),
+    ("the room in a text", message({"body": "hey @room"}), {"sender_power": 50}, "roomnotif", HIGHLIGHT),
+    ("the room without power", message({"body": "hey @room"}), {"sender_power": 49}, "message", PLAIN),
+    (
+        "the room in a text, not mentioned",
+        message({"body": "hey @room", "m.mentions": {}}),
+        {"sender_power": 50},
+        "message",
+        PLAIN,
+    ),
     (
         "mention of the room",
         message({"body": "x", "m.mentions": {"room": True}}),
@@ -196,9 +212,9 @@ def test_defaults_are_shown_in_their_order_with_the_owners_id() -> None:
     shown = ruleset_json(NO_EDITS, ME)
     names = {kind: [rule["rule_id"].rpartition(".rule.")[2] for rule in rules] for kind, rules in shown.items()}
     assert names == {
-        "override": "master suppress_notices invite_for_me member_event is_user_mention is_room_mention tombstone "
-        "reaction room.server_acl suppress_edits poll_response".split(),
-        "content": [],
+        "override": "master suppress_notices invite_for_me member_event is_user_mention contains_display_name "
+        "is_room_mention roomnotif tombstone reaction room.server_acl suppress_edits poll_response".split(),
+        "content": ["contains_user_name"],
         "room": [],
         "sender": [],
         "underride": "call encrypted_room_one_to_one room_one_to_one message encrypted "
@@ -211,6 +227,7 @@ def test_defaults_are_shown_in_their_order_with_the_owners_id() -> None:
         "conditions": [],
         "actions": [],
     }
+    assert shown["content"][0]["pattern"] == "me"
     text = json.dumps(shown)
     assert text.count(ME) == 2 and "user_id" not in text.replace("user_ids", "")
     assert all(rule["default"] for rules in shown.values() for rule in rules)
