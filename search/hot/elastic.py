@@ -8,7 +8,7 @@ twice, or late, ends in the same place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ import structlog
 from elastic_transport import OrjsonSerializer
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
+from search.hot import elastic_grid as grids
 from search.hot import elastic_queries as queries
 from search.hot.elastic_mapping import Names, stored, template, tombstone
 from search.tiers import Document, Findings, Gone, Hit, Question, Refused, TierFault, TierLost
@@ -150,40 +151,66 @@ class ElasticIndex:
     async def _found(self, question: Question) -> Findings:
         whole, parts = queries.parted(question.scope)
         if sum(map(queries.clauses_of, parts.values())) <= queries.CLAUSES_AT_ONCE:
-            answers = await self._search(
-                question, [(None, one) for one in queries.scopes(whole, parts, self._clauses_max)]
-            )
+            answers = await self._search(question, queries.scopes(whole, parts, self._clauses_max))
         else:
-            answers = await self._search(
-                question, [(None, one) for one in queries.scopes(whole, {}, self._clauses_max)]
-            )
+            answers = await self._search(question, queries.scopes(whole, {}, self._clauses_max))
             answers += await self._in_parts(question, parts)
         return merged(answers, question.limit)
 
     async def _in_parts(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
-        """In many rooms of which parts are seen: little of it is looked through here, of more the cluster is asked."""
-        asked = queries.asked(question)
+        """In many rooms of which parts are seen."""
+        both = [asyncio.create_task(one(question, parts)) for one in (self._unedited, self._edited)]
+        try:
+            return [one for found in await asyncio.gather(*both) for one in found]
+        finally:
+            for one in both:
+                one.cancel()
+
+    async def _unedited(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
+        for cells in (grids.CELLS, grids.CELLS_FINER):
+            grid = await asyncio.to_thread(grids.grid_of, parts, cells)
+            found = await self._through(question, parts, grid.unedited, grid.unedited_ends)
+            if found is not None:
+                return [found]
+        scopes = await asyncio.to_thread(list, queries.scopes((), parts, self._clauses_max))
+        return await self._search(question, [queries.all_of([one, queries.UNEDITED]) for one in scopes])
+
+    async def _edited(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
+        """Little is ever edited: most often it can all be looked through."""
         nids = list(parts)
-        rooms = [queries.in_rooms(nids[at : at + queries.VALUES_MAX]) for at in range(0, len(nids), queries.VALUES_MAX)]
-        everything = [self._looked_through(question, [one, *asked]) for one in rooms]
-        edited = [self._looked_through(question, [one, queries.EDITED, *asked]) for one in rooms]
-        months = sorted(self._months or ())
-        ends = [({"index": name}, queries.places(self._timeout_ms)) for name in months]
-        answers = await self._ask([*everything, *edited, *ends])
-        found = self._visible(answers[: len(rooms)], question, parts)
+        size = queries.VALUES_MAX
+        rooms = [queries.in_rooms(nids[at : at + size]) for at in range(0, len(nids), size)]
+        everything = [queries.all_of([one, queries.EDITED]) for one in rooms]
+        found = await self._through(question, parts, lambda _: (), lambda _: everything)
+        if found is None:
+            grid = await asyncio.to_thread(grids.grid_of, parts, grids.CELLS)
+            found = await self._through(question, parts, grid.edited, lambda most: grid.edited_ends(rooms, most))
         if found is not None:
             return [found]
-        scopes: list[tuple[str | None, Json]] = []
-        found = self._visible(answers[len(rooms) : 2 * len(rooms)], question, parts)
+        scopes = await asyncio.to_thread(list, queries.scopes((), parts, self._clauses_max))
+        return await self._search(question, [queries.all_of([one, queries.EDITED]) for one in scopes])
+
+    async def _through(
+        self,
+        question: Question,
+        parts: Mapping[int, queries.Spans],
+        sure: Callable[[int], Iterable[Json]],
+        unsure: Callable[[int], Iterable[Json]],
+    ) -> Findings | None:
+        """What is seen for sure, and what is seen of what may be; None where that is more than is looked through.
+
+        The scopes are disjoint, given how many clauses one may have.
+        """
+        asked, most = queries.asked(question), self._clauses_max
+        searches = [self._searched(question, [one, *asked]) for one in sure(most)]
+        looked = [queries.looked_through(question, [one, *asked], timeout_ms=self._timeout_ms) for one in unsure(most)]
+        answers = await self._ask([*searches, *looked])
+        found = self._visible(answers[len(searches) :], question, parts)
         if found is None:
-            scopes += [(None, one) for one in queries.edited_in(parts, self._clauses_max)]
-        for name, answer in zip(months, answers[2 * len(rooms) :], strict=True):
-            lowest, highest = (answer["aggregations"][end]["value"] for end in ("lowest", "highest"))
-            if lowest is not None:
-                between = int(lowest), int(highest)
-                scopes += [(name, one) for one in queries.unedited_in(parts, between, self._clauses_max)]
-        unsure = Findings([], 0, any(map(_is_partial, answers)))
-        return [unsure, *([] if found is None else [found]), *await self._search(question, scopes)]
+            return None
+        return merged(
+            [found, *(self._findings(answer, question) for answer in answers[: len(searches)])], question.limit
+        )
 
     async def forget_rooms(self, room_nids: Sequence[int]) -> None:
         """Raises TierFault."""
@@ -401,38 +428,30 @@ class ElasticIndex:
                 raise TierFault(f"{status} {kind}")
         return refused
 
-    async def _search(self, question: Question, scopes: Sequence[tuple[str | None, Json]]) -> list[Findings]:
-        """In all months, or in one."""
+    async def _search(self, question: Question, scopes: Iterable[Json]) -> list[Findings]:
         asked = queries.asked(question)
-        found: list[Findings] = []
-        for at in range(0, len(scopes), SEARCHES_AT_ONCE):
-            some = scopes[at : at + SEARCHES_AT_ONCE]
-            bodies = [
-                queries.search(question, [scope, *asked], size=question.limit, timeout_ms=self._timeout_ms)
-                for _, scope in some
-            ]
-            headers = [{} if name is None else {"index": name} for name, _ in some]
-            answers = await self._ask(list(zip(headers, bodies, strict=True)))
-            found += [self._findings(answer, question) for answer in answers]
-        return found
+        answers = await self._ask([self._searched(question, [one, *asked]) for one in scopes])
+        return [self._findings(answer, question) for answer in answers]
 
-    async def _ask(self, searches: Sequence[tuple[Json, Json]]) -> list[Json]:
+    def _searched(self, question: Question, filters: Sequence[Json]) -> Json:
+        return queries.search(question, filters, size=question.limit, timeout_ms=self._timeout_ms)
+
+    async def _ask(self, searches: Sequence[Json]) -> list[Json]:
         """The answers, all of them whole or partial. Raises TierFault."""
-        lines = [line for search in searches for line in search]
-        found = await self._client.msearch(index=self._target, searches=lines, ignore_unavailable=True)
-        answers: list[Json] = found["responses"]
-        for (header, _), answer in zip(searches, answers, strict=True):
+        answers: list[Json] = []
+        for at in range(0, len(searches), SEARCHES_AT_ONCE):
+            lines = [line for search in searches[at : at + SEARCHES_AT_ONCE] for line in ({}, search)]
+            found = await self._client.msearch(index=self._target, searches=lines, ignore_unavailable=True)
+            answers += found["responses"]
+        for answer in answers:
             if "error" in answer:
                 if any(_is_too_many(one) for one in answer["error"].get("root_cause", ())):
                     raise _TooManyClauses("a search of too many clauses")
                 raise TierFault(f"{answer.get('status')} {answer['error'].get('type')}")
-            if answer["_shards"]["total"] < (1 if "index" in header else len(self._months or ())):
+            if answer["_shards"]["total"] < len(self._months or ()):
                 self._months = None
                 raise TierLost("an index is gone")
         return answers
-
-    def _looked_through(self, question: Question, filters: Sequence[Json]) -> tuple[Json, Json]:
-        return {}, queries.looked_through(question, filters, timeout_ms=self._timeout_ms)
 
     def _visible(
         self, answers: Sequence[Json], question: Question, parts: Mapping[int, queries.Spans]

@@ -38,10 +38,10 @@ Spans = Sequence[tuple[int, int]]
 # but those with the least of it 1,024; and 65,536 values in a list.
 CLAUSES_MAX, CLAUSES_LEAST = 8_000, 800
 VALUES_MAX = 60_000
-# So many clauses are asked at once; of a scope that takes more, it is looked first what is found, whoever sees it.
+# So many clauses are asked at once; a scope that takes more is seen through a grid.
 CLAUSES_AT_ONCE = 100
-# So many of them are looked through here instead.
-LOOKED_THROUGH_MAX = 500
+# So much of what is found near the ends of intervals is looked through here.
+LOOKED_THROUGH_MAX = 2_000
 _FIELDS = ["nid", "source", "room", "time", "rank"]
 _PLACES = ["place", "source_place"]
 _NOTHING: Json = {"match_none": {}}
@@ -86,34 +86,6 @@ def clauses_of(spans: Spans) -> int:
     return 2 + 2 * len(spans)
 
 
-def unedited_in(parts: Mapping[int, Spans], places: tuple[int, int], clauses_max: int) -> Iterator[Json]:
-    """Filters that together are the scope, for what wasn't edited and has its place between two.
-
-    Nearly all rooms are seen whole there, or not at all: only those of which a part is take a clause of their own.
-    """
-    lowest, highest = places
-    covered: list[int] = []
-    clauses: list[Json] = []
-    for nid, spans in parts.items():
-        inside = [span for span in spans if span[0] <= highest and span[1] >= lowest]
-        if any(first <= lowest and last >= highest for first, last in inside):
-            covered.append(nid)
-        else:
-            clauses += [_intervals("place", nid, [span]) for span in inside]
-    between = _between("place", lowest, highest)
-    for at in range(0, len(covered), VALUES_MAX):
-        yield _all([in_rooms(covered[at : at + VALUES_MAX]), between, UNEDITED])
-    size = max(1, clauses_max // 2 - 2)
-    for at in range(0, len(clauses), size):
-        yield _all([_any(clauses[at : at + size]), between, UNEDITED])
-
-
-def edited_in(parts: Mapping[int, Spans], clauses_max: int) -> Iterator[Json]:
-    """Filters that together are the scope, for what was edited."""
-    for scope in scopes((), parts, clauses_max):
-        yield _all([scope, EDITED])
-
-
 def _many_intervals(nid: int, spans: Spans, clauses_max: int) -> Iterator[Json]:
     """One room of more intervals than a search may have: each part of them for `place` with each for its edit's."""
     size = max(1, clauses_max // 2 - 2)
@@ -126,9 +98,9 @@ def _many_intervals(nid: int, spans: Spans, clauses_max: int) -> Iterator[Json]:
 
 def _seen(own: Mapping[int, Spans], edits: Mapping[int, Spans], *, is_edited: bool | None) -> Json:
     """What lies in these intervals, and whose latest edit lies in those: what was edited, what wasn't, or both."""
-    of_place = _any([_intervals("place", nid, spans) for nid, spans in own.items()])
+    of_place = any_of([_intervals("place", nid, spans) for nid, spans in own.items()])
     of_edits = [_intervals("source_place", nid, spans) for nid, spans in edits.items()]
-    return _all([of_place, _any([*([] if is_edited else [UNEDITED]), *of_edits])])
+    return all_of([of_place, any_of([*([] if is_edited else [UNEDITED]), *of_edits])])
 
 
 def in_rooms(nids: Sequence[int]) -> Json:
@@ -150,7 +122,8 @@ def search(question: Question, filters: Sequence[Json], *, size: int, timeout_ms
         "size": size,
         "track_total_hits": True,
         "timeout": f"{timeout_ms}ms",
-        "_source": False,
+        # Not even its id, which lies compressed among those of hundreds: columns are all that is read of a hit.
+        "stored_fields": "_none_",
         "docvalue_fields": _FIELDS,
         "query": {"bool": {"filter": list(filters)}},
         **_order(question),
@@ -158,16 +131,10 @@ def search(question: Question, filters: Sequence[Json], *, size: int, timeout_ms
 
 
 def looked_through(question: Question, filters: Sequence[Json], *, timeout_ms: int) -> Json:
-    """The body of a search for the first of all pages, with the places that say who sees it."""
+    """The body of a search for all, whatever the page, with the places that say who sees it."""
     first = replace(question, after=None)
     body = search(first, filters, size=LOOKED_THROUGH_MAX, timeout_ms=timeout_ms)
     return body | {"docvalue_fields": [*_FIELDS, *_PLACES]}
-
-
-def places(timeout_ms: int) -> Json:
-    """The body of a search for the lowest and the highest place of an index, which it knows without looking."""
-    ends = {"lowest": {"min": {"field": "place"}}, "highest": {"max": {"field": "place"}}}
-    return {"size": 0, "track_total_hits": False, "timeout": f"{timeout_ms}ms", "aggs": ends}
 
 
 def is_seen(fields: Json, spans: Spans) -> bool:
@@ -199,9 +166,9 @@ def query(wanted: Query) -> Json:
             fuzzy = {"value": token, "fuzziness": distance, "transpositions": True, "rewrite": "constant_score"}
             return _either({"fuzzy": {field: fuzzy}} for field in ("tokens", "extras"))
         case All(parts):
-            return _all([query(part) for part in parts])
+            return all_of([query(part) for part in parts])
         case AnyOf(parts):
-            return _any([query(part) for part in parts])
+            return any_of([query(part) for part in parts])
         case Not(part):
             return {"bool": {"must_not": [query(part)]}}
         case _:
@@ -230,25 +197,25 @@ def _has(wanted: Query) -> Json:
 
 
 def _intervals(field: str, nid: int, spans: Spans) -> Json:
-    return _all([{"term": {"room": nid}}, _any([_between(field, *span) for span in spans])])
+    return all_of([{"term": {"room": nid}}, any_of([between(field, *span) for span in spans])])
 
 
-def _between(field: str, first: int, last: int) -> Json:
+def between(field: str, first: int, last: int) -> Json:
     bounds = {**({"gte": first} if first > FIRST_PLACE else {}), **({"lte": last} if last < LAST_PLACE else {})}
     return {"range": {field: bounds}}
 
 
 def _either(leaves: Iterator[Json]) -> Json:
-    return _any(list(leaves))
+    return any_of(list(leaves))
 
 
-def _all(parts: Sequence[Json]) -> Json:
+def all_of(parts: Sequence[Json]) -> Json:
     if not parts:
         return {"match_all": {}}
     return parts[0] if len(parts) == 1 else {"bool": {"filter": list(parts)}}
 
 
-def _any(parts: Sequence[Json]) -> Json:
+def any_of(parts: Sequence[Json]) -> Json:
     if not parts:
         return _NOTHING
     return parts[0] if len(parts) == 1 else {"bool": {"should": list(parts), "minimum_should_match": 1}}

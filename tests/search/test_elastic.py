@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.hot import elastic_queries
+from search.hot import elastic_grid, elastic_queries
 from search.hot.elastic import Cluster, ElasticIndex
 from search.hot.embedded import EmbeddedIndex
 from search.query import parse
@@ -66,7 +66,8 @@ def moved(documents: Sequence[Document], by: int) -> list[Document]:
     clauses=st.sampled_from((1, 7, 8_000)),
     values=st.sampled_from((1, 60_000)),
     at_once=st.sampled_from((0, 100)),
-    looked_through=st.sampled_from((2, 500)),
+    looked_through=st.sampled_from((1, 2, 2_000)),
+    cells=st.sampled_from((1, 2, 4, 64)),
 )
 def test_it_finds_what_the_others_find(
     elasticsearch: ElasticsearchServer,
@@ -78,6 +79,7 @@ def test_it_finds_what_the_others_find(
     values: int,
     at_once: int,
     looked_through: int,
+    cells: int,
 ) -> None:
     """T-G8: page by page, in the order that all tiers share, with exact counts; however the scope is cut."""
     example = next(_NUMBERS)
@@ -108,6 +110,8 @@ def test_it_finds_what_the_others_find(
         patch.setattr(elastic_queries, "VALUES_MAX", values)
         patch.setattr(elastic_queries, "CLAUSES_AT_ONCE", at_once)
         patch.setattr(elastic_queries, "LOOKED_THROUGH_MAX", looked_through)
+        patch.setattr(elastic_grid, "CELLS", cells)
+        patch.setattr(elastic_grid, "CELLS_FINER", 2 * cells)
         asyncio.run(scene(tmp_path_factory.mktemp("index")))
 
 
