@@ -121,9 +121,25 @@ async def test_an_answer_is_for_the_browser_that_asked(server: RunningServer, cl
     assert await come_back(server, victim, answer, request.state) == 403
     await victim.open("/_hansa/account")
     assert "@alice" not in victim.text
-    assert await come_back(server, victim, answer, "") == 403
     assert await come_back(server, victim, answer, "x" * 43) == 403
     assert (await post(server, answer, request.state, "/_hansa/sso/saml/other")).status == 404
+
+
+@pytest.mark.parametrize("state", ["", "https://portal.example.org/", "x" * 42, "\r\nSet-Cookie: a=b"])
+async def test_answers_that_nobody_asked_for(server: RunningServer, clock: FakeClock, key: Key, state: str) -> None:
+    """T-I4, T-I22: sign-in that begins there is begun here anew; nobody gets into the account that was sent along."""
+    browser = Browser(server)
+    request = await asked(Browser(server))
+    sent = await post(server, right(request, clock, key).encoded(), state)
+    assert sent.status == 303 and sent.headers["Location"] == "/_hansa/sso/with/campus"
+    assert "Set-Cookie" not in sent.headers
+    own = await asked(browser, sent.headers["Location"])
+    await come_back(server, browser, right(own, clock, key, values={"name_id": "bob-1"}).encoded(), own.state)
+    assert "@alice:hansa.test" in browser.text
+    later = Browser(server)
+    own = await asked(later)
+    await come_back(server, later, right(own, clock, key).encoded(), own.state)
+    assert "@alice2:hansa.test" in later.text, "nothing was kept of the answer that was sent along"
 
 
 def late(clock: FakeClock, seconds: int) -> str:
@@ -330,6 +346,11 @@ async def test_a_real_identity_provider(database_dsn: str, tmp_path: Path) -> No
                 page = await server.elsewhere(f"{idp.base}{there.path}?{there.query}")
                 action, fields = form_of(page)
                 assert action == "https://hansa.test" + PLACE
+                if who == "bob":  # who chose us in the provider's list
+                    chosen = form_of(await server.elsewhere(f"{idp.base}/begin"))[1]
+                    begun = await post(server, chosen["SAMLResponse"], chosen["RelayState"])
+                    there = urlsplit((await browser.open(begun.headers["Location"])).headers["Location"])
+                    fields = form_of(await server.elsewhere(f"{idp.base}{there.path}?{there.query}"))[1]
                 await come_back(server, browser, fields["SAMLResponse"], fields["RelayState"])
                 assert f"@{who}:hansa.test" in browser.text
                 shown = await server.anonymous().get("/profile/{}/displayname", f"@{who}:hansa.test")

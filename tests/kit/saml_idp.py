@@ -225,7 +225,17 @@ class RealIdp:
         """Somebody's browser arrives with our request: it is answered by a form that posts itself."""
         server: Any = Server(config=self._config(knows_us=True))
         asked = server.parse_authn_request(request.query["SAMLRequest"], BINDING_HTTP_REDIRECT)
-        resolved = server.response_args(asked.message)
+        return self._form(server, server.response_args(asked.message), request.query["RelayState"])
+
+    async def begin(self, request: web.Request) -> web.Response:
+        """Somebody chose us there: the form answers nothing that we asked."""
+        server: Any = Server(config=self._config(knows_us=True))
+        (ours,) = server.metadata.service_providers()
+        binding, destination = server.pick_binding("assertion_consumer_service", entity_id=ours)
+        resolved = {"in_response_to": None, "sp_entity_id": ours, "binding": binding, "destination": destination}
+        return self._form(server, resolved, "https://portal.example.org/")
+
+    def _form(self, server: Any, resolved: dict[str, Any], relay_state: str) -> web.Response:
         response = server.create_authn_response(
             {"uid": [self.who], "displayName": [self.who.title()]},
             name_id=NameID(format=NAMEID_FORMAT_PERSISTENT, text=f"id-of-{self.who}"),
@@ -237,7 +247,7 @@ class RealIdp:
             **resolved,
         )
         form = server.apply_binding(
-            resolved["binding"], str(response), resolved["destination"], request.query["RelayState"], response=True
+            resolved["binding"], str(response), resolved["destination"], relay_state, response=True
         )
         assert resolved["binding"] == BINDING_HTTP_POST
         return web.Response(text=form["data"], content_type="text/html")
@@ -258,5 +268,6 @@ async def real_idp(folder: Path) -> AsyncIterator[RealIdp]:
     """Listens on a free port of the loopback."""
     idp, app = RealIdp(folder), web.Application()
     app.router.add_get("/sso", idp.sso)
+    app.router.add_get("/begin", idp.begin)
     async with listening(app) as idp.port:
         yield idp
