@@ -69,6 +69,8 @@ class Accounts:
         Raises MatrixError (another server's user, an address or identity that is somebody else's), Forbidden.
         """
         by.check(Permission.CHANGE_USERS)
+        if wish.is_deactivated and wish.is_locked:
+            raise MatrixError("An user can't be deactivated and locked")
         self._tools.check_local(user_id, "This endpoint can only be used with local users")
         wish = _canonical(wish)
         row = await accounts.one(self._tools.db, user_id)

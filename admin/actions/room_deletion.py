@@ -202,8 +202,9 @@ class RoomDeletion:
         """The room's names lead to the new one, where there is one."""
         tools, done = self._tools, job.progress
         aliases = await room_aliases.of_room(tools.db, room_id)
-        done["local_aliases"] = sorted({*done["local_aliases"], *aliases})
         if aliases and done["new_room_id"] is not None:
+            done["local_aliases"] = sorted({*done["local_aliases"], *aliases})
+            await job.note()
             async with tools.db.transaction() as tx:
                 await room_aliases.move(tx, room_id, RoomId(done["new_room_id"]))
         await job.note()

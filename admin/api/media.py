@@ -118,14 +118,13 @@ class QuarantineEndpoints:
     @endpoint("GET", _V1 + "/media/quarantine_changes", access=Access.ADMIN, spec="", needs=Permission.READ_MEDIA)
     async def changes(self, query: ChangesQuery) -> Json:
         found = await self._media.changes(query.from_, query.limit)
-        answer: Json = {
+        return {
             "changes": [
                 {"origin": one.origin, "media_id": one.media_id, "quarantined": one.is_quarantined} for one in found
-            ]
+            ],
+            # Always there: who follows the changes asks from it again.
+            "next_batch": found[-1].change_nid if found else query.from_,
         }
-        if len(found) == query.limit:
-            answer["next_batch"] = found[-1].change_nid
-        return answer
 
     @endpoint("GET", _V1 + "/room/{room_id}/media", access=Access.ADMIN, spec="", needs=Permission.READ_MEDIA)
     async def of_room(self, room_id: str) -> Json:

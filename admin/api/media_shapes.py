@@ -18,6 +18,9 @@ def as_json(one: MediaInfo) -> dict[str, Any]:
         "media_length": one.media_length,
         "upload_name": one.upload_name,
         "created_ts": one.created_ts,
+        # Where a file lies, and pictures of previewed links, are this server's own affair.
+        "filesystem_id": None,
+        "url_cache": None,
         "last_access_ts": one.last_access_ts,
         "quarantined_by": one.quarantined_by,
         "safe_from_quarantine": one.is_protected,

@@ -163,7 +163,7 @@ class RoomDeletions:
         rows = await self._deletion.of_room(check_room_id(room_id))
         if not rows:
             raise NotFound(f"No delete task for room_id '{room_id}' found")
-        return {"results": [{"delete_id": row.job_id, **_status(row)} for row in rows]}
+        return {"results": [_status(row) for row in rows]}
 
     @endpoint("POST", _V1 + "/purge_history/{room_id}", access=Access.ADMIN, spec="", needs=Permission.DELETE_ROOMS)
     async def purge(self, operator: Operator, room_id: str, body: PurgeBody) -> Json:
@@ -214,6 +214,8 @@ def shutdown_of(row: JobRow) -> dict[str, Any]:
 
 def _status(row: JobRow) -> dict[str, Any]:
     answer: dict[str, Any] = {
+        "delete_id": row.job_id,
+        "room_id": row.target,
         "status": row.state if row.state != "cancelled" else "failed",
         "shutdown_room": shutdown_of(row),
     }

@@ -22,6 +22,7 @@ from homeserver.web.endpoint import Access, Answer, Json, Operator, endpoint
 _ROOM = "/_synapse/admin/v1/rooms/{room_id}"
 _PAGE_MAX = 1_000
 _CONTEXT_MAX = 100
+_BETWEEN_SERVERS = ("auth_events", "prev_events", "depth", "hashes", "signatures")
 
 Limit = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -102,4 +103,6 @@ class RoomContent:
         if stored is None:
             raise NotFound("Event not found")
         (rendered,) = await self._views.events([stored], Viewer(operator.user_id))
-        return Answer(orjson.dumps({"event": rendered}))
+        # With what it says to other servers: who asks for one event wants to see all of it.
+        signed = {key: value for key, value in stored.event.pdu.items() if key in _BETWEEN_SERVERS}
+        return Answer(orjson.dumps({"event": {**orjson.loads(orjson.dumps(rendered)), **signed}}))

@@ -36,6 +36,10 @@ class RoomsQuery(msgspec.Struct, frozen=True):
     empty_rooms: bool | None = None
 
 
+class StateQuery(msgspec.Struct, frozen=True):
+    type: str | None = None
+
+
 class HierarchyQuery(msgspec.Struct, frozen=True):
     limit: Count | None = None
     max_depth: Count | None = None
@@ -102,9 +106,11 @@ class RoomLists:
         return {"members": members, "total": len(members)}
 
     @endpoint("GET", _ROOMS + "/{room_id}/state", access=Access.ADMIN, spec="", needs=Permission.READ_CONTENT)
-    async def state(self, operator: Operator, room_id: str) -> Answer:
+    async def state(self, operator: Operator, room_id: str, query: StateQuery) -> Answer:
         room = await self._rooms.whole(await known_room(self._rooms, room_id))
         state = await self._rooms.full_state(room)
+        if query.type:
+            state = [one for one in state if one.event.type == query.type]
         return Answer(orjson.dumps({"state": await self._views.events(state, Viewer(operator.user_id))}))
 
     @endpoint("GET", _ROOMS + "/{room_id}/hierarchy", access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)

@@ -79,14 +79,19 @@ class AccountActEndpoints:
 
     @endpoint("GET", _USER + "/admin", access=Access.ADMIN, spec="", needs=Permission.READ_USERS)
     async def is_admin(self, operator: Operator, user_id: UserId) -> Json:
+        _check_local(operator, user_id)
         return {"admin": await self._roles.of(user_id) is Role.OWNER}
 
     @endpoint("PUT", _USER + "/admin", access=Access.ADMIN, spec="", needs=Permission.CHANGE_OPERATORS)
     async def set_admin(self, operator: Operator, user_id: UserId, body: AdminBody) -> Json:
-        if domain_of(user_id) != domain_of(operator.user_id):
-            raise MatrixError("Only local users can be admins of this homeserver")
+        _check_local(operator, user_id)
         await self._roles.set_admin_flag(user_id, body.admin, by=operator)
         return {}
+
+
+def _check_local(operator: Operator, user_id: UserId) -> None:
+    if domain_of(user_id) != domain_of(operator.user_id):
+        raise MatrixError("Only local users can be admins of this homeserver")
 
 
 class SanctionEndpoints:

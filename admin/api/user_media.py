@@ -19,7 +19,7 @@ from homeserver.web.endpoint import Access, Json, Operator, endpoint
 
 _MEDIA = "/_synapse/admin/v1/users/{user_id}/media"
 _PAGE_MAX = 1_000
-_NOT_TOLD = frozenset({"media_origin", "authenticated", "sha256"})
+_NOT_TOLD = frozenset({"media_origin", "user_id", "filesystem_id"})
 
 
 class UserMediaQuery(msgspec.Struct, frozen=True):

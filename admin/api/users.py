@@ -10,6 +10,7 @@ from admin.actions.accounts import Accounts, AccountWish
 from admin.storage import accounts
 from admin.storage.accounts import ORDERS, AccountFilter, AccountRow
 from homeserver.accounts.contacts import canonical
+from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.core.identifiers import UserId, domain_of
@@ -92,8 +93,9 @@ class TermQuery(msgspec.Struct, frozen=True):
 class UserEndpoints:
     """/_synapse/admin/v2/users and what finds users by something else than their id."""
 
-    def __init__(self, db: Database, actions: Accounts, users: Users) -> None:
+    def __init__(self, db: Database, actions: Accounts, users: Users, sessions: Sessions) -> None:
         self._db = db
+        self._sessions = sessions
         self._actions = actions
         self._users = users
 
@@ -169,6 +171,7 @@ class UserEndpoints:
             not_types=all_of("not_user_type", []) if all_of is not None else (),
         )
         limit = min(query.limit, LIMIT_MAX)
+        await self._sessions.flush_sightings()
         rows, total = await accounts.page(
             self._db,
             wanted,
@@ -185,6 +188,7 @@ class UserEndpoints:
     async def _details(self, user_id: UserId) -> Json:
         if domain_of(user_id) != self._users.server_name:
             raise MatrixError("Can only look up local users")
+        await self._sessions.flush_sightings()
         row = await accounts.one(self._db, user_id)
         if row is None:
             raise NotFound("User not found")

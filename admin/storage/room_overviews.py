@@ -49,6 +49,7 @@ class RoomFilter:
 
 
 _NAMES = [field.name for field in fields(Overview)]
+# Locked, the rooms can't be deleted between the look at them and the row that is written of them.
 _INSERT = """
     INSERT INTO room_overviews (
         room_nid, room_id, name, topic, avatar, canonical_alias, room_type, creator, version, encryption, join_rules,
@@ -59,7 +60,7 @@ _INSERT = """
         $1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::text[], $12::text[], $13::text[], $14::boolean[], $15::boolean[], $16::integer[],
         $17::integer[], $18::integer[], $19::integer[]
-    ) AS new(room_nid) JOIN rooms r ON r.room_nid = new.room_nid
+    ) AS new(room_nid) JOIN rooms r ON r.room_nid = new.room_nid ORDER BY r.room_nid FOR KEY SHARE OF r
     ON CONFLICT (room_nid) DO UPDATE SET
         room_id = excluded.room_id, name = excluded.name, topic = excluded.topic, avatar = excluded.avatar,
         canonical_alias = excluded.canonical_alias, room_type = excluded.room_type, creator = excluded.creator,

@@ -160,7 +160,7 @@ def _account_endpoints(
 ) -> list[object]:
     users = acts.users
     return [
-        UserEndpoints(tools.db, users.accounts, accounts.users),
+        UserEndpoints(tools.db, users.accounts, accounts.users, tools.sessions),
         AccountActEndpoints(users.accounts, users.access, tools.roles),
         SanctionEndpoints(users.sanctions),
         UserDeviceEndpoints(tools, users.access),

@@ -140,7 +140,7 @@ async def test_a_room_is_deleted_for_good(server: RunningServer, crew: Crew, dat
     assert [one["delete_id"] for one in results] == [delete_id]
     assert await rows(database, nid) == 0
     for table in ("memberships", "room_facts", "room_overviews", "rooms", "purged_rooms"):
-        assert await database.fetchval(f"SELECT count(*) FROM {table} WHERE room_nid = $1", nid) == 0
+        assert await database.fetchval(f"SELECT count(*) FROM {table} WHERE room_nid = $1", nid) == 0, table
     (await crew.owner.get(ROOM, room)).refused(404, "M_NOT_FOUND")
     (await crew.user.post("/join/{}", room)).refused(403, "M_FORBIDDEN")
     joined = (await crew.user.get("/joined_rooms")).ok()["joined_rooms"]
