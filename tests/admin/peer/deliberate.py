@@ -8,7 +8,7 @@ _REASONS = (
     # Whole answers.
     (r"\[1\]: 'M_[A-Z_]+', 'M_(BAD_JSON|MISSING_PARAM|INVALID_PARAM|NOT_FOUND)'$",
      "the status is the same, and the code is the one that the specification has for it"),
-    (r"\.approved: missing, True$", "there without the experiment that Synapse shows it for: nobody waits for approval"),
+    (r"\.approved: missing, True$", "always told: nobody waits for approval"),
     (r"\.(tombstoned|dehydrated|unsigned\.prev_[a-z]+|im\.nheko\.summary\.[a-z_]+): missing, ", "told more"),
     (r"\.(age|user_id): ('a int'|'<[a-z]+>'), missing$", "keys of the protocol's first version, left out since r0"),
     (r"\.(prev_content|replaces_state|age_ts|unsigned): .*, missing$", "the same: what it replaced is in `unsigned`"),
@@ -19,13 +19,13 @@ _REASONS = (
     (r"media_info\.media_origin: None, ", "told for files of this server too"),
     (r"threepid/email", "an address is found however its letters are written"),
     (r"quarantine_changes\?limit=1 ", "as many as asked for"),
-    (r"DELETE /v1/media/elsewhere.test", "copies of other servers' files can be deleted too, so what isn't there is a 404"),
+    (r"DELETE /v1/media/elsewhere.test", "copies of other servers' files can be deleted too, so there is a 404"),
     (r"join/!none|make_room_admin|/v1/user/\{alice\}/redact .*'limit': 0", "a better word for the same refusal"),
     (r"'purge_up_to_ts': 1\}", "there is nothing that old"),
     (r"purge_history_status/", "it purged what Synapse, on SQLite, failed to"),
     (r"\.purged_events: missing, ", "told more"),
     (r"DELETE /v[12]/rooms/(\{space\}|!none:\{server\})", "a room that isn't there is deleted only to block it"),
-    (r"\.last_seen_ts: ", "when it is written down: Synapse waits five seconds, and forgets with the account less"),
+    (r"\.last_seen_ts: ", "Synapse writes it down later"),
     (r"@dave.*displayname: 'David', None$", "an account that is ended has no profile"),
     (r"'deactivated': False\}\[1\]: \{", "an account without a password can't be opened again"),
     (r"background_updates/enabled \{\}\[1\]", "what is missing isn't taken for true"),
@@ -38,7 +38,7 @@ _REASONS = (
     (r"/v1/rooms/!none:\{server\}/(forward|messages)", "a room that isn't there is a 404 everywhere"),
     (r"order_by=canonical_alias .*\.rooms", "SQLite puts what has no value first, PostgreSQL last"),
     # What is wrong is refused.
-    (r"\]?: 200, (400|404)$|\]: \{\}, 'M_(BAD_JSON|NOT_FOUND)'$", "what is wrong or not there is refused, not passed over"),
+    (r"\]?: 200, (400|404)$|\]: \{\}, 'M_(BAD_JSON|NOT_FOUND)'$", "what is wrong or not there is refused"),
     (r"\]?: 500, (400|404)$", "what is wrong is the caller's, not the server's"),
 )  # fmt: skip
 
