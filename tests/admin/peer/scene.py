@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -14,6 +13,7 @@ from urllib.parse import quote
 from tests.admin.people import PASSWORD
 from tests.admin.test_media import PNG
 from tests.kit.server import Answered, Client
+from tests.kit.until import until
 
 ADMIN = "/_synapse/admin"
 PATIENCE_S = 60.0
@@ -104,13 +104,14 @@ class Scene:
         """One row of the table. A `status` in an answer of success is waited for until it is the last one."""
         filled = ADMIN + _NAME.sub(lambda found: quote(self.names[found[1]], safe=""), path)
         is_status = "_status" in path and method == "GET"
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                sent = self._filled(body)
-                answer = await self.people[who].request(method, filled, body=sent)
-                if not is_status or answer.status != 200 or not _goes_on(answer.json):
-                    return answer
-                await asyncio.sleep(0.05)
+        last: list[Answered] = []
+
+        async def has_ended() -> bool:
+            last.append(await self.people[who].request(method, filled, body=self._filled(body)))
+            return not is_status or last[-1].status != 200 or not _goes_on(last[-1].json)
+
+        await until(has_ended, within_s=PATIENCE_S)
+        return last[-1]
 
     def keep(self, name: str, key: str, answer: Answered) -> None:
         """Gives a value of this answer a name."""
