@@ -38,6 +38,7 @@ class RoomOverviews:
         self._server_name = server_name
         self._changed: dict[RoomId, None] = {}
         self._heard = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._written = 0
 
     async def start(self) -> None:
@@ -63,16 +64,17 @@ class RoomOverviews:
         await self.write()
 
     async def write(self) -> None:
-        """Writes down what was heard until now."""
-        upto, changed = self._journal.visible, self._changed
-        self._changed = {}
-        try:
-            await self._write(changed)
-            await self._note(upto)
-        except BaseException:
-            self._changed = {**changed, **self._changed}
-            self._heard.set()
-            raise
+        """Writes down what was heard until now; waits for who does so now."""
+        async with self._writing:
+            upto, changed = self._journal.visible, self._changed
+            self._changed = {}
+            try:
+                await self._write(changed)
+                await self._note(upto)
+            except BaseException:
+                self._changed = {**changed, **self._changed}
+                self._heard.set()
+                raise
 
     async def rebuild(self, job: Job) -> None:
         """Work of a job: makes the overviews of all rooms anew."""

@@ -38,6 +38,7 @@ class Reachability:
         self._proven: OrderedDict[ServerName, None] = OrderedDict()
         self._unsaved: set[ServerName] = set()
         self._changed = asyncio.Event()
+        self._saving = asyncio.Lock()
         self._listeners: list[Callable[[ServerName], None]] = []
 
     def listen(self, listener: Callable[[ServerName], None]) -> None:
@@ -122,7 +123,11 @@ class Reachability:
             await self.save()
 
     async def save(self) -> None:
-        """Writes what changed now."""
+        """Writes what changed now; waits for who does so now."""
+        async with self._saving:
+            await self._save()
+
+    async def _save(self) -> None:
         self._changed.clear()
         unsaved, self._unsaved = self._unsaved, set()
         try:

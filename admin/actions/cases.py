@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -51,15 +52,17 @@ class Cases:
         self._notices = notices
         self._said = said
         self._swept_ms = 0
+        self._sweeping = asyncio.Lock()
 
     async def sweep(self) -> None:
-        """Takes in what was said since the last time."""
-        self._said.answer()
-        now = self._tools.clock.now_ms()
-        async with self._tools.db.transaction() as tx:
-            await cases.sweep(tx, max(0, self._swept_ms - _OVERLAP_MS), now - _OVERLAP_MS, now)
-            await cases.forget_evidence(tx, now - _EVIDENCE_KEPT_MS)
-        self._swept_ms = now
+        """Takes in what was said since the last time; waits for who does so now."""
+        async with self._sweeping:
+            self._said.answer()
+            now = self._tools.clock.now_ms()
+            async with self._tools.db.transaction() as tx:
+                await cases.sweep(tx, max(0, self._swept_ms - _OVERLAP_MS), now - _OVERLAP_MS, now)
+                await cases.forget_evidence(tx, now - _EVIDENCE_KEPT_MS)
+            self._swept_ms = now
 
     async def run(self) -> None:
         """One round of a background task."""
@@ -69,7 +72,8 @@ class Cases:
 
     async def catch_up(self) -> None:
         """Takes in at once what was said and waits for the next round."""
-        if self._said.is_rung:
+        # Who sweeps now has answered the bell, and isn't done.
+        if self._said.is_rung or self._sweeping.locked():
             await self.sweep()
 
     async def one(self, case_id: int) -> Case:

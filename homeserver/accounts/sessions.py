@@ -5,6 +5,7 @@ spec: client-server-api/#client-authentication
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -80,6 +81,7 @@ class Sessions:
         self._holders: OrderedDict[bytes, tuple[Holder, Caller]] = OrderedDict()
         self._ended = 0
         self._sightings: dict[tuple[UserId, DeviceId], Sighting] = {}
+        self._writing_sightings = asyncio.Lock()
 
     # --- opening
 
@@ -301,11 +303,17 @@ class Sessions:
         await self.flush_sightings()
 
     async def flush_sightings(self) -> None:
-        """Writes what was seen since the last time."""
-        sightings, self._sightings = self._sightings, {}
-        if sightings:
-            async with self._db.transaction() as tx:
-                await devices.seen(tx, list(sightings.values()))
+        """Writes what was seen since the last time; waits for who does so now."""
+        async with self._writing_sightings:
+            sightings, self._sightings = self._sightings, {}
+            if not sightings:
+                return
+            try:
+                async with self._db.transaction() as tx:
+                    await devices.seen(tx, list(sightings.values()))
+            except BaseException:
+                self._sightings = {**sightings, **self._sightings}
+                raise
 
 
 def _digest(token: str) -> bytes:

@@ -75,7 +75,8 @@ class UserDirectory:
         terms = terms_of(term)
         if not terms or limit < 1:
             return [], False
-        if self._sightings or self._changed_rooms:
+        # Who holds the lock may have taken some that aren't written yet.
+        if self._sightings or self._changed_rooms or self._writing.locked():
             await self.flush()
         wanted = min(limit, RESULTS_MAX)
         found = await user_directory.search(self._db, viewer, terms, wanted + 1)

@@ -39,6 +39,7 @@ class MediaLinks:
         self._heard = 0
         self._unwritten = 0
         self._news = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     async def start(self) -> None:
         """Takes up what was written after the last flush of an earlier run. Call it before anybody can write."""
@@ -76,7 +77,14 @@ class MediaLinks:
         await self.flush()
 
     async def flush(self) -> None:
-        """Writes new links with the cursor, in one transaction, and hides what nothing shows any more."""
+        """Writes new links with the cursor, in one transaction, and hides what nothing shows any more.
+
+        Waits for who does so now.
+        """
+        async with self._writing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         self._news.clear()
         if not (self._links or self._redacted or self._unwritten >= CURSOR_EVENTS):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -31,6 +32,23 @@ async def ended(client: Client, job_id: str) -> Any:
 
     await until(has_ended)
     return (await client.get(JOB, job_id)).ok()
+
+
+async def test_what_is_being_written_is_waited_for(server: RunningServer, crew: Crew, database: Database) -> None:
+    """Two who write the list down don't pass each other: the cursor would pass what isn't written."""
+    async with database.transaction() as tx:
+        await tx.execute("LOCK TABLE room_overviews IN EXCLUSIVE MODE")  # it can be read
+        room_id = await crew.user.create_room(name="Gamma")
+
+        async def is_being_written() -> bool:
+            sql = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'room_overviews'::regclass"
+            return bool(await server.db.fetchval(sql))
+
+        await until(is_being_written)
+        listing = asyncio.create_task(listed(server, crew.auditor))
+        done, _ = await asyncio.wait([listing], timeout=1)
+        assert not done
+    assert [room["room_id"] for room in (await listing)["rooms"]] == [room_id]
 
 
 async def test_rooms_are_listed_sorted_and_found(server: RunningServer, crew: Crew) -> None:

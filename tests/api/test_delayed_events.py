@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.storage.database import Database
 from tests.kit.clock import FakeClock
 from tests.kit.server import Client, RunningServer, running_server
 from tests.kit.until import SOON_S
@@ -73,6 +74,24 @@ async def test_an_event_is_sent_when_its_time_has_come(database_dsn: str) -> Non
         await until(is_said)
         (await alice.post(PATH + "/{}/restart", first)).refused(404, "M_NOT_FOUND")
         assert (await alice.get(PATH)).ok() == {"delayed_events": []}
+
+
+async def test_what_was_sent_waits_no_more(server: RunningServer, database: Database) -> None:
+    """Its place in the table is cleared a moment later than it is said."""
+    alice = await server.user("alice")
+    room_id = await alice.create_room()
+    delay_id = (await later(alice, room_id)).ok()["delay_id"]
+    async with database.transaction() as tx:
+        await tx.execute("LOCK TABLE delayed_events IN EXCLUSIVE MODE")  # it can be read
+        sending = asyncio.create_task(server.anonymous().post(PATH + "/{}/send", delay_id))
+
+        async def is_said() -> bool:
+            return await said(alice, room_id) == ["moin"]
+
+        await until(is_said)
+        assert (await alice.get(PATH)).ok() == {"delayed_events": []}
+        (await alice.get(PATH + "/{}", delay_id)).refused(404, "M_NOT_FOUND")
+    (await sending).ok()
 
 
 async def test_sending_at_once_and_cancelling(server: RunningServer) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from homeserver.storage.database import Database
 from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.until import until
 
 
 async def found(client: Client, term: str, **body: Any) -> list[str]:
@@ -88,10 +91,31 @@ async def test_the_directory_catches_up(database_dsn: str) -> None:
     async with running_server(database_dsn) as server:
         eve = server.anonymous()
         eve.token = token
-        for _ in range(200):
-            if await found(eve, "lisa"):
-                break
+
+        async def is_back() -> bool:
+            return bool(await found(eve, "lisa"))
+
+        await until(is_back)
         assert await found(eve, "lisa") == ["@alice:hansa.test"]
+
+
+async def test_what_is_being_written_is_waited_for(server: RunningServer, database: Database) -> None:
+    """Whoever was taken up for writing is found as well as who waits for it."""
+    alice = await server.user("alice")
+    async with database.transaction() as tx:
+        await tx.execute("LOCK TABLE directory_users IN EXCLUSIVE MODE")  # it can be read
+        zoe = await server.user("zoe")
+        await zoe.create_room(preset="public_chat")
+
+        async def is_being_written() -> bool:
+            sql = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'directory_users'::regclass"
+            return bool(await server.db.fetchval(sql))
+
+        await until(is_being_written)
+        searching = asyncio.create_task(found(alice, "zoe"))
+        done, _ = await asyncio.wait([searching], timeout=1)
+        assert not done
+    assert await searching == [zoe.user_id]
 
 
 async def test_mutual_rooms(server: RunningServer) -> None:

@@ -18,6 +18,7 @@ from tests.admin.console.visitor import Visitor
 from tests.admin.people import PASSWORD, Crew
 from tests.kit.browser import chromium
 from tests.kit.server import RunningServer
+from tests.kit.until import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs("chromium")]
 SIZES: dict[str, ViewportSize] = {
@@ -188,10 +189,12 @@ async def write_and_try(page: Page, navigation: Locator) -> None:
     await page.get_by_label("Reason (kept in the audit log)").fill("a wave of coins")
     await page.get_by_role("button", name="Save").click()
     await page.get_by_role("button", name="Try it").click()
-    for _ in range(20):
-        if await page.get_by_text("Done", exact=True).count():
-            break
+
+    async def is_done() -> bool:
         await page.reload()
+        return bool(await page.get_by_text("Done", exact=True).count())
+
+    await until(is_done, within_s=60)
     await expect(page.get_by_text("Events looked at")).to_be_visible()
     await expect(page.get_by_role("article")).to_have_count(3)
     await page.get_by_role("button", name="It is spam").first.click()

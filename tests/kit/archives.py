@@ -31,7 +31,7 @@ async def search(client: Client, term: str, **criteria: Any) -> Any:
 async def bodies(client: Client, term: str) -> list[str]:
     """What is found, newest first, once the answer is whole; fails where it stays partial."""
     found = await search(client, term, filter={"limit": 50})
-    for _ in range(300):
+    for _ in range(600):
         if "org.hansa.partial" not in found:
             break
         await SystemClock().sleep(0.1)  # an index may be behind for a moment

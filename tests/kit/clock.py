@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 from homeserver.runtime.clock import SystemClock
 
@@ -37,6 +39,23 @@ class FakeClock:
         for _, woken in due:
             if not woken.done():
                 woken.set_result(None)
+
+
+@contextlib.asynccontextmanager
+async def passing(clock: FakeClock, step_s: float) -> AsyncIterator[None]:
+    """Time passes meanwhile, by so much again and again: who sleeps wakes, however late it went to sleep."""
+
+    async def pass_on() -> None:
+        while True:
+            clock.advance(step_s)
+            await asyncio.sleep(0.05)
+
+    going = asyncio.create_task(pass_on())
+    try:
+        yield
+    finally:
+        going.cancel()
+        await asyncio.gather(going, return_exceptions=True)
 
 
 class HastyClock(FakeClock):

@@ -63,10 +63,8 @@ async def test_its_owner_is_told_of_what_they_may_see(server: RunningServer) -> 
     (await alice.put("/user/{}/account_data/m.ignored_user_list", alice.user_id, body=body)).ok()
     told = Told(alice)
     await told.events()
-    began = asyncio.get_running_loop().time()
     first = await bob.send(shared, "the Harbour is red")
     await told.until([first])
-    assert asyncio.get_running_loop().time() - began < 2.0
     await bob.send(closed, "harbour in private")
     await bob.send(shared, "nothing of it")
     await eve.send(shared, "harbour by somebody ignored")

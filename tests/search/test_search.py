@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.until import until
 
 
 async def found(client: Client, term: str, **criteria: Any) -> dict[str, Any]:
@@ -165,9 +166,11 @@ async def test_the_index_catches_up(database_dsn: str) -> None:
     async with running_server(database_dsn) as server:
         alice = server.anonymous()
         alice.token = token
-        for _ in range(200):
-            if await ids(alice, "beta"):
-                break
+
+        async def is_back() -> bool:
+            return bool(await ids(alice, "beta"))
+
+        await until(is_back)
         assert (await ids(alice, "alpha"), await ids(alice, "beta")) == ([message], [edited])
 
 

@@ -24,6 +24,8 @@ from tests.kit.small_disk import fill, small_disk
 pytestmark = pytest.mark.slow
 
 SHUTDOWN_S = 3.0
+# Far more than stopping takes, far less than what would hold it up.
+PATIENCE_S = 60.0
 
 
 def kinds() -> list[Kind]:
@@ -45,9 +47,9 @@ async def under_load(server: ServerProcess) -> AsyncIterator[tuple[aiohttp.Clien
 
 
 async def long_poll(caller: Caller) -> int:
-    """The status of a /sync that has nothing to tell and would wait for half a minute."""
+    """The status of a /sync that has nothing to tell and would wait for five minutes."""
     since = (await caller.call("GET", "/sync?timeout=0"))["next_batch"]
-    return (await caller.attempt("GET", f"/sync?timeout=30000&since={since}", None, None))[0]
+    return (await caller.attempt("GET", f"/sync?timeout=300000&since={since}", None, None))[0]
 
 
 async def test_it_stops_in_good_order(folder: Path) -> None:
@@ -58,7 +60,7 @@ async def test_it_stops_in_good_order(folder: Path) -> None:
         poll = asyncio.create_task(long_poll(waiting))
         await server.run_for(0.5)
         code, seconds = await server.terminate()
-        assert (code, seconds < SHUTDOWN_S + 5) == (0, True), (seconds, server.log[-2000:])
+        assert (code, seconds < PATIENCE_S) == (0, True), (seconds, server.log[-2000:])
         assert await poll == 200, "a long poll is answered, not cut"
         assert '"event":"request_failed"' not in server.log and "Traceback" not in server.log
         await server.start()
@@ -67,7 +69,7 @@ async def test_it_stops_in_good_order(folder: Path) -> None:
 
 async def test_it_stops_although_a_request_hangs(folder: Path) -> None:
     """SIGTERM: a request that takes longer than it may is ended."""
-    server = ServerProcess(folder, "limits = {shutdown_time_s = 1.0, body_read_time_s = 60}")
+    server = ServerProcess(folder, "limits = {shutdown_time_s = 1.0, body_read_time_s = 600}")
     await server.start()
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -75,7 +77,7 @@ async def test_it_stops_although_a_request_hangs(folder: Path) -> None:
         await writer.drain()
         await server.run_for(0.2)
         code, seconds = await server.terminate()
-        assert (code, seconds < 6) == (0, True), seconds
+        assert (code, seconds < PATIENCE_S) == (0, True), seconds
         writer.close()
     finally:
         await server.stop()

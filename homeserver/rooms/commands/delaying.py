@@ -119,12 +119,16 @@ class DelayedEvents:
         return delay_id
 
     async def of_user(self, user_id: UserId) -> list[dict[str, Any]]:
-        return [_shown(row) for row in await delayed_events.of_user(self._db, user_id)]
+        """Those that wait: what was sent, or is about to be, isn't among them."""
+        leaving = set(self._leaving)
+        found = await delayed_events.of_user(self._db, user_id)
+        return [_shown(row) for row in found if row.delay_id not in leaving | self._leaving]
 
     async def of_user_by_id(self, user_id: UserId, delay_id: str) -> dict[str, Any]:
         """Raises NotFound, also for an event of somebody else."""
+        is_leaving = delay_id in self._leaving
         row = await delayed_events.one(self._db, delay_id)
-        if row is None or row.user_id != user_id:
+        if row is None or row.user_id != user_id or is_leaving or delay_id in self._leaving:
             raise _not_there()
         return _shown(row)
 
