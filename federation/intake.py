@@ -15,6 +15,7 @@ import structlog
 
 from federation.gaps import Gaps, NotAllHad, leading_to
 from federation.intake_figures import IntakeFigures, Step
+from federation.pace import Pace
 from homeserver.core import canonical_json
 from homeserver.core.errors import LimitExceeded
 from homeserver.core.events import Event
@@ -31,7 +32,6 @@ from homeserver.storage.staged_pdus import StagedPdu
 
 log = structlog.get_logger()
 
-AT_ONCE = 50
 STAGED_PER_ROOM_MAX = 5_000
 BUSY_MS = 5_000
 # An event whose past can't be had is tried again after waits that grow; some days in all.
@@ -73,6 +73,7 @@ class RoomIntake:
         self._running: set[RoomId] = set()
         self._again: set[RoomId] = set()
         self._waiting: dict[RoomId, int] = {}
+        self._paces: dict[RoomId, Pace] = {}
 
     async def start(self, tasks: Tasks) -> None:
         """Takes up what was staged before a stop."""
@@ -131,20 +132,26 @@ class RoomIntake:
         self._tasks.start(self._work(room_id), name="room_intake")
 
     async def _work(self, room_id: RoomId) -> None:
+        pace = self._paces[room_id] = Pace()
         try:
             while True:
                 self._again.discard(room_id)
-                while staged := await staged_pdus.of_room(self._db, room_id, AT_ONCE, self._clock.now_ms()):
-                    await self._take_staged(room_id, staged)
-                    left = self._waiting.get(room_id, 0) - len(staged)
+                while staged := await staged_pdus.of_room(self._db, room_id, pace.at_once, self._clock.now_ms()):
+                    left = self._waiting.get(room_id, 0) - await self._take_staged(room_id, staged)
                     self._waiting[room_id] = max(left, 0)
+                    rest_s = pace.rest_s()
+                    if rest_s:
+                        log.info("room_intake_rests", room_id=room_id, seconds=rest_s)
+                        await self._clock.sleep(rest_s)
                 if room_id not in self._again:
                     self._waiting.pop(room_id, None)
                     return
         finally:
             self._running.discard(room_id)
+            self._paces.pop(room_id, None)
 
-    async def _take_staged(self, room_id: RoomId, staged: Sequence[StagedPdu]) -> None:
+    async def _take_staged(self, room_id: RoomId, staged: Sequence[StagedPdu]) -> int:
+        """Takes these in as far as one turn goes. How many wait no longer."""
         room = await self._rooms.get(room_id)
         fates: dict[EventId, Fate] = {}
         if room is not None:
@@ -167,10 +174,12 @@ class RoomIntake:
             for pdu in staged
             if fates.get(pdu.event_id) is Fate.UNCONNECTED and pdu.tries < TRIES_MAX
         }
+        done = [pdu.nid for pdu in staged if pdu.nid not in later and fates.get(pdu.event_id) is not Fate.PUT_OFF]
         async with self._db.transaction() as tx:
-            await staged_pdus.delete(tx, [pdu.nid for pdu in staged if pdu.nid not in later])
+            await staged_pdus.delete(tx, done)
             if later:
                 await staged_pdus.put_off(tx, later)
+        return len(done) + len(later)
 
     async def _take_alone(self, room: Room, staged: _Staged) -> None:
         try:
@@ -179,7 +188,7 @@ class RoomIntake:
             log.exception("event_left_out", room_id=room.room_id, event_id=staged.event.event_id)
 
     async def _take_in(self, room: Room, staged: Sequence[_Staged]) -> dict[EventId, Fate]:
-        """Takes events in the order given; before one with a gap, what fills it."""
+        """Takes events in the order given; before one with a gap, what fills it. Ends where a turn is over."""
         fates: dict[EventId, Fate] = {}
         run: list[Arrival] = []
         here = await self._placed({name for one in staged for name in (one.event.event_id, *one.event.prev_event_ids)})
@@ -191,22 +200,27 @@ class RoomIntake:
             is_authorised = all(name in known_auth for name in event.auth_event_ids)
             if not (is_whole and is_authorised):
                 fates |= await self._flush(room, run)
+                if Fate.PUT_OFF in fates.values():
+                    break
                 fates |= await self._with_gap(room, one)
                 room = await self._rooms.get(room.room_id) or room
             else:
                 run.append(Arrival(event=event, staged_nid=one.nid))
             here.add(event.event_id)
             known_auth.add(event.event_id)
-        return fates | await self._flush(room, run)
+        return {one.event.event_id: Fate.PUT_OFF for one in staged} | fates | await self._flush(room, run)
 
     async def _flush(self, room: Room, run: list[Arrival]) -> dict[EventId, Fate]:
         if not run:
             return {}
+        began_s = self._clock.monotonic_s()
         with self._timed("fate"):
             found = await self._incoming.take(room.room_id, run)
+        if (pace := self._paces.get(room.room_id)) is not None:
+            pace.worked(self._clock.monotonic_s() - began_s)
         fates = {arrival.event.event_id: fate for arrival, fate in zip(run, found, strict=True)}
         if self.figures is not None:
-            self.figures.decided(found)
+            self.figures.decided([fate for fate in found if fate is not Fate.PUT_OFF])
         run.clear()
         _log_refusals(room, fates)
         return fates

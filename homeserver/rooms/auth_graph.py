@@ -31,10 +31,18 @@ class AuthGraph:
     rejected: set[EventId] = field(default_factory=set)
     # The number of each event, and of its (type, state_key).
     places: dict[EventId, tuple[int, int]] = field(default_factory=dict)
+    # The id of each event by its number.
+    ids: dict[int, EventId] = field(default_factory=dict)
     upto: int = 0
 
     def auth_of(self, event_id: EventId) -> Sequence[EventId]:
         return self.auth_ids.get(event_id, ())
+
+    def put(self, event_id: EventId, auth_ids: Sequence[EventId], nid: int, key_nid: int) -> None:
+        """Takes in an event with its number, and that of its (type, state_key)."""
+        self.add(event_id, auth_ids)
+        self.places[event_id] = (nid, key_nid)
+        self.ids[nid] = event_id
 
     def add(self, event_id: EventId, auth_ids: Sequence[EventId]) -> None:
         # What isn't here was cited by a rejected event: it leads nowhere.
@@ -89,7 +97,6 @@ def _take_in(graph: AuthGraph, version: RoomVersion, rows: Collection[AuthRow]) 
     for row in rows:
         cited = canonical_json.decode(row.json)["auth_events"]
         ids = [entry[0] for entry in cited] if version.event_id_format is EventIdFormat.IN_EVENT else cited
-        graph.add(row.event_id, ids)
-        graph.places[row.event_id] = (row.nid, row.key_nid)
+        graph.put(row.event_id, ids, row.nid, row.key_nid)
         if row.is_rejected:
             graph.rejected.add(row.event_id)

@@ -6,19 +6,21 @@ spec: server-server-api/#room-state-resolution
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from homeserver.core.errors import MissingEvents
 from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import EventId
 from homeserver.core.room_versions import RoomVersion, StateResolution
-from homeserver.core.state_resolution import conflicted_subgraph, resolve, wanted_unconflicted_keys
+from homeserver.core.state_resolution import resolve, wanted_unconflicted_keys
 from homeserver.rooms.auth_graph import AuthGraph, AuthGraphs
+from homeserver.rooms.contests import FoundBefore, difference_of, outcome, parted
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.runtime.tasks import others_turn
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.states import UNSET, Line, StateMap, View, own_bytes, values_of, views
 
@@ -30,7 +32,9 @@ _INLINE_MAX = 60
 # So many events at most are read at once: what is read is parsed in the loop.
 _READ_AT_ONCE = 200
 # Lines that differ by more are compared in a thread.
-_BYTES_INLINE_MAX = 100_000
+_BYTES_INLINE_MAX = 20_000
+# The other state is looked at beside states that differ from it by no more.
+_BYTES_APART_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,14 @@ class Pending:
 
 @dataclass(slots=True)
 class Meetings:
-    """What a batch's resolutions have in common. `pending` has, by number, its events, which aren't written yet."""
+    """What a batch's resolutions have in common. `pending` has, by number, its events, which aren't written yet; `work`
+    is how many events have had a say so far, each as often as it had one."""
 
     room_nid: int
     version: RoomVersion
     pending: dict[int, Pending] = field(default_factory=dict)
     graph: AuthGraph | None = None
+    work: int = 0
 
 
 class Forks:
@@ -68,6 +74,7 @@ class Forks:
         self._numbers = numbers
         self._graphs = graphs
         self._resolved: OrderedDict[tuple[int, ...], Line] = OrderedDict()
+        self._found = FoundBefore()
 
     def met(self, nids: Collection[int]) -> Line | None:
         """What these states became when they lately met."""
@@ -82,32 +89,27 @@ class Forks:
         """What the states of these lines, each given once, become together.
 
         Cost: that of their difference, not of their size, given another line that has most in common with them, and
-        all the state there.
+        all the state there. Of a fork that was resolved before, only what is new in it is resolved.
         """
         ordered = sorted(lines, key=lambda line: -line.nid)
-        if sum(own_bytes(line, other) for line in ordered) > _BYTES_INLINE_MAX:
-            states, differing = await asyncio.to_thread(_compared, ordered, other, state)
-        else:
-            states, differing = _compared(ordered, other, state)
-        changes = await self._changes(meetings, states, differing)
-        base = states[0]
-        wanted = {key: changes[key] if key in changes else base.get(key) for key in {*differing, *changes}}
-        same = (
-            line
-            for line, view in zip(ordered, states, strict=True)
-            if all(view.get(key) == nid for key, nid in wanted.items())
-        )
-        return Resolved(ordered[0], changes, next(same, None))
+        size = sum(own_bytes(line, other) for line in ordered)
+        compared = await _off_loop(size > _BYTES_INLINE_MAX, _compared, meetings.version, ordered, other, state)
+        wanted = dict(compared.settled)
+        if compared.conflicted:
+            wanted.update(await self._decide(meetings, compared))
+        return await _off_loop(size > _BYTES_INLINE_MAX, _resolved, ordered, other, compared, wanted)
 
     async def correct(self, meetings: Meetings, accepted: Collection[EventId], rejected: Collection[EventId]) -> None:
         """Told of fates that are another than those written, until `forget`."""
         graph = await self._graph(meetings)
         graph.rejected.difference_update(accepted)
         graph.rejected.update(rejected)
+        self._found.forget(meetings.room_nid)
 
     def forget(self, room_nid: int) -> None:
         """Told when pending events were not written after all."""
         self._graphs.forget(room_nid)
+        self._found.forget(room_nid)
         self._resolved.clear()
 
     async def _graph(self, meetings: Meetings) -> AuthGraph:
@@ -118,100 +120,118 @@ class Forks:
         for new in meetings.pending.values():
             event = new.stored.event
             if graph.places.get(event.event_id) != (new.stored.nid, new.key_nid):
-                graph.add(event.event_id, event.auth_event_ids)
-                graph.places[event.event_id] = (new.stored.nid, new.key_nid)
+                graph.put(event.event_id, event.auth_event_ids, new.stored.nid, new.key_nid)
         return graph
 
-    async def _changes(
-        self, meetings: Meetings, states: Sequence[View], differing: Mapping[int, Collection[int]]
-    ) -> dict[int, int]:
-        """What the first of these states becomes another in, given by key what they have where they differ."""
-        absence_conflicts = meetings.version.state_resolution is not StateResolution.V1
-        conflicted: dict[int, set[int]] = {}
-        settled: dict[int, int] = {}
-        for number, values in differing.items():
-            present = {value for value in values if value != UNSET}
-            if len(present) > 1 or absence_conflicts:
-                conflicted[number] = present
-            else:
-                settled[number] = present.pop()
-        base = states[0]
-        if not conflicted:
-            return {number: nid for number, nid in settled.items() if base.get(number) != nid}
+    async def _decide(self, meetings: Meetings, compared: _Compared) -> dict[int, int]:
+        """Key number → event number, UNSET where nobody may have it: for the conflicted keys, and for those that only
+        the auth difference brings in."""
+        version, states = meetings.version, compared.states
         graph = await self._graph(meetings)
         events = _Events(self._events, [new.stored for new in meetings.pending.values()])
-        decided = await self._decide(meetings.version, graph, events, states, conflicted, settled)
-        changes = {**settled, **{number: decided.get(number, UNSET) for number in conflicted}, **decided}
-        return {number: nid for number, nid in changes.items() if base.get(number) != nid}
-
-    async def _decide(
-        self,
-        version: RoomVersion,
-        graph: AuthGraph,
-        events: _Events,
-        states: Sequence[View],
-        conflicted: Mapping[int, Collection[int]],
-        settled: Mapping[int, int],
-    ) -> dict[int, int]:
-        """Key number → event number, for the conflicted keys that some event may have."""
-        contenders = await events.by_nids({nid for nids in conflicted.values() for nid in nids})
+        keys = await self._numbers.keys_of(compared.conflicted)
+        is_large = len(compared.conflicted) > _INLINE_MAX
+        contests = await _off_loop(is_large, parted, version, compared.conflicted, keys)
+        contenders = await events.by_nids({nid for nids in contests.deciding.values() for nid in nids})
         ids = {nid: stored.event.event_id for nid, stored in contenders.items()}
-        if len(ids) > _INLINE_MAX:
-            difference = await asyncio.to_thread(_auth_difference, version, graph, states, conflicted, ids)
-        else:
-            difference = _auth_difference(version, graph, states, conflicted, ids)
-        await events.by_ids(difference)
-        keys = wanted_unconflicted_keys(version, list(events.known.values()))
-        base = await self._unconflicted(events, states[0], settled, keys, conflicted)
-        numbers = await self._numbers.keys_of(conflicted)
-        by_key = {numbers[number]: {ids[nid] for nid in nids if nid in ids} for number, nids in conflicted.items()}
-        decided = await _with_all_events(version, graph, base, by_key, difference, events)
-        key_numbers = await self._numbers.find(list(decided))
+        difference = await _off_loop(
+            is_large or len(ids) > _INLINE_MAX, difference_of, version, graph, states, contests, ids
+        )
+        found = self._found.of(meetings.room_nid, contests, difference, states[0])
+        fresh = {number: contest for number, contest in contests.plain.items() if contest not in found.winners}
+        if fresh or not found.relied_on:
+            await events.by_nids({nid for contest in fresh.values() for nid in contest})
+            await events.by_ids(difference)
+            meetings.work += len(events.known)
+            fought = {**contests.deciding, **fresh}
+            by_key, wanted = await _off_loop(len(events.known) > _INLINE_MAX, _named, version, fought, keys, events)
+            base, relied_on = await self._unconflicted(events, compared, wanted)
+            decided = await self._numbered(
+                await _with_all_events(version, graph, base, by_key, difference, events), events
+            )
+            found.winners.update((contest, decided.pop(number, UNSET)) for number, contest in fresh.items())
+            found.decided = decided
+            found.relied_on.update(relied_on)
+            # What nobody ever set anywhere has no number to look again whether it is still so.
+            if len(relied_on) == len(wanted.difference(keys.values())):
+                self._found.keep(meetings.room_nid, found)
+        return await _off_loop(is_large, outcome, contests, found)
+
+    async def _numbered(self, decided: Mapping[StateKey, EventId], events: _Events) -> dict[int, int]:
+        numbers = await self._numbers.find(list(decided))
         winners = await events.by_ids(set(decided.values()))
-        return {key_numbers[key]: winners[event_id].nid for key, event_id in decided.items() if event_id in winners}
+        return {numbers[key]: winners[event_id].nid for key, event_id in decided.items() if event_id in winners}
 
     async def _unconflicted(
-        self,
-        events: _Events,
-        state: View,
-        settled: Mapping[int, int],
-        keys: Collection[StateKey],
-        conflicted: Collection[int],
-    ) -> dict[StateKey, EventId]:
-        """What the rules look at of what is no conflict: in version 1 also what only some of the states have."""
+        self, events: _Events, compared: _Compared, keys: Collection[StateKey]
+    ) -> tuple[dict[StateKey, EventId], dict[int, int]]:
+        """What the rules look at of what is no conflict, in version 1 also what only some of the states have; and by
+        number all that was looked for."""
         numbers = await self._numbers.find(list(keys))
         nids = {
-            key: settled.get(number) or state.get(number) for key, number in numbers.items() if number not in conflicted
+            key: compared.settled.get(number) or compared.states[0].get(number)
+            for key, number in numbers.items()
+            if number not in compared.conflicted
         }
-        stored = await events.by_nids(list(nids.values()))
-        return {key: stored[nid].event.event_id for key, nid in nids.items() if nid in stored}
+        stored = await events.by_nids([nid for nid in nids.values() if nid != UNSET])
+        base = {key: stored[nid].event.event_id for key, nid in nids.items() if nid in stored}
+        return base, {numbers[key]: nid for key, nid in nids.items()}
 
 
-def _auth_difference(
-    version: RoomVersion,
-    graph: AuthGraph,
-    states: Sequence[View],
-    conflicted: Collection[int],
-    ids: Mapping[int, EventId],
-) -> set[EventId]:
-    """What the rules call so, with the conflicted subgraph where they want it. `ids` are those of the contenders."""
-    if version.state_resolution is StateResolution.V1:
-        return set()
-    sets = [{ids[nid] for number in conflicted if (nid := state.get(number)) in ids} for state in states]
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """States beside each other: by key what contends for it, and where it's no conflict what only some of them have.
 
-    def is_shared(event_id: EventId) -> bool:
-        nid, number = graph.places[event_id]
-        return all(state.get(number) == nid for state in states)
+    `home` is the other state that was given, where it is near to all of them.
+    """
 
-    difference = graph.cover.difference_of_states(sets, is_shared)
-    if version.state_resolution is StateResolution.V2_1:
-        difference |= conflicted_subgraph(set.union(*sets), graph.auth_of)
-    return difference
+    states: Sequence[View]
+    home: View | None
+    conflicted: Mapping[int, Collection[int]]
+    settled: Mapping[int, int]
 
 
-def _compared(lines: Sequence[Line], other: Line, state: StateMap) -> tuple[list[View], dict[int, set[int]]]:
-    states = views(lines, other, state)
-    return states, values_of(states)
+def _compared(version: RoomVersion, lines: Sequence[Line], other: Line, state: StateMap) -> _Compared:
+    is_beside = all(line.nid != other.nid for line in lines) and _is_near(lines, other)
+    states = views([*lines, other] if is_beside else lines, other, state)
+    home = states.pop() if is_beside else None
+    absence_conflicts = version.state_resolution is not StateResolution.V1
+    conflicted: dict[int, set[int]] = {}
+    settled: dict[int, int] = {}
+    for number, values in values_of(states).items():
+        present = {value for value in values if value != UNSET}
+        if len(present) > 1 or absence_conflicts:
+            conflicted[number] = present
+        else:
+            settled[number] = present.pop()
+    return _Compared(states, home, conflicted, settled)
+
+
+def _is_near(lines: Sequence[Line], other: Line) -> bool:
+    """Whether it costs little to look at the other line beside these."""
+    counts = Counter(row.nid for line in lines for row in line.rows)
+    common = [row for row in lines[0].rows if counts[row.nid] == len(lines)]
+    known = {row.nid for row in other.rows}
+    apart = sum(len(row.delta) for row in common if row.nid not in known)
+    return any(row.nid in known for row in common) and apart * len(lines) <= _BYTES_APART_MAX
+
+
+def _resolved(lines: Sequence[Line], other: Line, compared: _Compared, wanted: Mapping[int, int]) -> Resolved:
+    """The resolved state as what it differs in from the newest of the lines, or from the other where that is less."""
+    first, home = compared.states[0], compared.home
+    base, changes = lines[0], {key: nid for key, nid in wanted.items() if first.get(key) != nid}
+    if home is not None:
+        keys = {*wanted, *home.own, *first.own}
+        beside = {key: nid for key in keys if home.get(key) != (nid := wanted.get(key, first.get(key)))}
+        if len(beside) < len(changes):
+            base, changes = other, beside
+    states = zip(lines, compared.states, strict=True)
+    same = (line for line, view in states if all(view.get(key) == nid for key, nid in wanted.items()))
+    return Resolved(base, changes, next(same, None) or (base if not changes else None))
+
+
+async def _off_loop(is_much: bool, work: Callable[..., T], *given: Any) -> T:
+    return await asyncio.to_thread(work, *given) if is_much else work(*given)
 
 
 def _name_of(nids: Collection[int]) -> tuple[int, ...]:
@@ -225,23 +245,40 @@ class _Events:
         self._store = event_store
         self._by_nid = {stored.nid: stored for stored in pending}
         self._by_id = {stored.event.event_id: stored for stored in pending}
+        self._ids: dict[int, EventId] = {}
         self.known: dict[EventId, Event] = {}
 
     async def by_nids(self, nids: Collection[int]) -> dict[int, StoredEvent]:
         found: dict[int, StoredEvent] = {}
         for part in _parts([nid for nid in nids if nid not in self._by_nid]):
+            await others_turn()
             found.update(await self._store.by_nids(part))
         found.update((nid, self._by_nid[nid]) for nid in nids if nid in self._by_nid)
         self.known.update((stored.event.event_id, stored.event) for stored in found.values())
+        self._ids.update((nid, stored.event.event_id) for nid, stored in found.items())
         return found
 
     async def by_ids(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
         found: dict[EventId, StoredEvent] = {}
         for part in _parts([event_id for event_id in event_ids if event_id not in self._by_id]):
+            await others_turn()
             found.update(await self._store.by_ids(part))
         found.update((event_id, self._by_id[event_id]) for event_id in event_ids if event_id in self._by_id)
         self.known.update((event_id, stored.event) for event_id, stored in found.items())
+        self._ids.update((stored.nid, event_id) for event_id, stored in found.items())
         return found
+
+    def ids_of(self, nids: Collection[int]) -> set[EventId]:
+        """The ids of those of these events that were found."""
+        return {self._ids[nid] for nid in nids if nid in self._ids}
+
+
+def _named(
+    version: RoomVersion, fought: Mapping[int, Collection[int]], keys: Mapping[int, StateKey], events: _Events
+) -> tuple[dict[StateKey, set[EventId]], set[StateKey]]:
+    """The contests by key and id, and the keys of the agreed state that the rules look at."""
+    by_key = {keys[number]: events.ids_of(contest) for number, contest in fought.items()}
+    return by_key, wanted_unconflicted_keys(version, list(events.known.values()))
 
 
 def _parts(wanted: list[T]) -> Iterator[list[T]]:

@@ -14,6 +14,11 @@ from homeserver.runtime.clock import Clock
 log = structlog.get_logger()
 
 
+async def others_turn() -> None:
+    """Lets the loop's other tasks run, in the middle of what would take it for more than some milliseconds."""
+    await asyncio.sleep(0)
+
+
 class Tasks:
     """Runs coroutines beside the requests, keeps hold of them, and ends them at shutdown.
 

@@ -10,10 +10,13 @@ import pytest
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.core.room import KNOT
 from homeserver.core.state_resolution import resolve
-from homeserver.rooms.arrivals import Arrival, Fate
+from homeserver.rooms.arrivals import WORK_EACH_TURN, Arrival, Fate
+from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.forks import Forks, Meetings
 from homeserver.rooms.ties import HEADS_MAX
 from tests.federation.test_hostile_peers import joined
 from tests.kit.authority import Authority
+from tests.kit.fork_flood import branches, changing_names, flood, heads_of, two_in_turn
 from tests.kit.peer import Peer, running_peer
 from tests.kit.peer_room import PeerRoom
 from tests.kit.server import RunningServer
@@ -113,3 +116,102 @@ async def test_who_comes_in_on_one_branch_speaks_there_at_once(here: RunningServ
     auth = [*room.make("m.room.message", {}, sender=bob).auth_event_ids, join.event_id]
     said = room.make("m.room.message", {"body": "hello"}, sender=bob, prev=[join.event_id], auth=auth)
     assert await take(here, room, [one, other, join, said]) == [Fate.ACCEPTED] * 4
+
+
+async def test_a_fork_that_grows_is_not_resolved_anew(
+    here: RunningServer, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-E10: what is new has a say, not all that came since the branches parted; the state is that of all the same."""
+    _, room = await joined(here, peer)
+    made = two_in_turn(room, 400)
+    counted = Counted(monkeypatch)
+    for at in range(0, len(made), 50):
+        assert await take(here, room, made[at : at + 50]) == [Fate.ACCEPTED] * 50
+    assert max(counted.events) <= 120
+    await _state_is_that_of_a_fresh_look(here, room)
+
+
+@pytest.mark.slow
+async def test_what_was_found_counts_only_while_what_decides_is_the_same(here: RunningServer, peer: Peer) -> None:
+    """T-C19: whoever loses their power on one branch loses what they did on the other, also where it was found to
+    stand before."""
+    _, room = await joined(here, peer)
+    mallory = f"@mallory:{peer.name}"
+    room.add("m.room.member", {"membership": "join"}, mallory, sender=mallory)
+    room.add("m.room.power_levels", {"users": {room.eve: 100, mallory: 50}}, "")
+    await take(here, room, list(room.events.values())[-3:])
+    before, ends = list(room.heads), [list(room.heads), list(room.heads)]
+    for number in range(40):
+        event = room.make("x.state", {"n": number}, f"{number}", sender=mallory, prev=ends[number % 2])
+        ends[number % 2] = [event.event_id]
+        assert await take(here, room, [event]) == [Fate.ACCEPTED]
+    fall = room.make("m.room.power_levels", {"users": {room.eve: 100}}, "", prev=before)
+    assert await take(here, room, [fall]) == [Fate.ACCEPTED]
+    rooms = here.hansa.rooms.rooms
+    known = await rooms.get(RoomId(room.room_id))
+    assert known is not None
+    assert not [one for one in await rooms.full_state(known) if one.event.type == "x.state"]
+    await _state_is_that_of_a_fresh_look(here, room)
+
+
+async def _state_is_that_of_a_fresh_look(here: RunningServer, room: PeerRoom) -> None:
+    """Resolves what the forward extremities lead to with nothing remembered."""
+    reads = here.hansa.rooms.incoming._parts.arrivals.reads
+    known = await reads.rooms.get(RoomId(room.room_id))
+    assert known is not None and len(known.head.heads) > 1
+    heads = await reads.event_store.by_ids([head.event_id for head in known.head.heads])
+    nids = {nid for stored in heads.values() if (nid := stored.state_after) is not None}
+    lines = list((await reads.rooms.lines(nids)).values())
+    fresh = Forks(EventStore(here.db), reads.numbers, reads.forks._graphs)
+    state = (await reads.rooms.maps([known.line.nid]))[known.line.nid]
+    resolved = await fresh.resolve(Meetings(known.nid, known.version), lines, known.line, state)
+    base = (await reads.rooms.maps([resolved.base.nid]))[resolved.base.nid]
+    whole = {**base, **resolved.changes}
+    assert {key: nid for key, nid in whole.items() if nid} == dict(state.items())
+
+
+async def test_a_turn_ends_after_much_work(here: RunningServer, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-E10: where each event of a batch costs a resolution, the others wait until somebody else had their turn."""
+    monkeypatch.setattr("homeserver.rooms.arrivals.WORK_EACH_TURN", 100)
+    _, room = await joined(here, peer)
+    names = changing_names(room, 60)
+    assert await take(here, room, names) == [Fate.ACCEPTED] * 60
+    last = names[-2].event_id
+    meetings = [room.make("x.state", {}, f"{at}", prev=[names[-1 - 2 * at].event_id, last]) for at in range(9)]
+    fates = await take(here, room, meetings)
+    done = fates.index(Fate.PUT_OFF)
+    assert 1 <= done < 9
+    assert fates[:done] == [Fate.ACCEPTED] * done and fates[done:] == [Fate.PUT_OFF] * (9 - done)
+    assert WORK_EACH_TURN >= 1_000
+    await room.send(here.hansa.config.server_name, *meetings)
+
+    async def are_in() -> bool:
+        ids = [event.event_id for event in meetings]
+        count: int = await here.db.fetchval("SELECT count(*) FROM events WHERE event_id = ANY($1)", ids)
+        return count == 9
+
+    await until(are_in, within_s=60)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(
+    ("flood_of", "count", "each_max"),
+    [(branches, 3_000, 40.0), (two_in_turn, 4_000, 10.0), (changing_names, 3_000, 40.0)],
+)
+async def test_ten_thousand_events_of_forks(
+    here: RunningServer, peer: Peer, monkeypatch: pytest.MonkeyPatch, flood_of: Any, count: int, each_max: float
+) -> None:
+    """T-E10: what each has a say in is bounded, our users talk on, no turn of the loop is long, few ends are left."""
+    alice, room = await joined(here, peer)
+    made = flood_of(room, count)
+    counted = Counted(monkeypatch)
+    seen = await flood(here, room, alice, made)
+    assert sum(counted.events) <= each_max * count
+    assert len(seen.sends_s) >= 3
+    assert seen.stood_still_s < 0.3  # of processor time, which counts double where another shares the core
+    assert await here.db.fetchval("SELECT count(*) FROM events WHERE sender = $1 AND depth >= 5", room.eve) >= count
+
+    async def is_tied() -> bool:
+        return (await heads_of(here, room)) <= HEADS_MAX
+
+    await until(is_tied, within_s=120)

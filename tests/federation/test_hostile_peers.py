@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,13 @@ def name_of(server: RunningServer) -> str:
     return server.hansa.config.server_name
 
 
-async def joined(here: RunningServer, peer: Peer, version: str = "11") -> tuple[Client, PeerRoom]:
-    """Alice of ours in a room of the peer's."""
+async def joined(
+    here: RunningServer, peer: Peer, version: str = "11", filled: Callable[[PeerRoom], None] | None = None
+) -> tuple[Client, PeerRoom]:
+    """Alice of ours in a room of the peer's; `filled` gives it more state before."""
     alice, room = await here.user("alice"), PeerRoom(peer, version)
+    if filled is not None:
+        filled(room)
     room.answer_joins(alice.user_id)
     (await alice.post(f"/join/{{}}?via={peer.name}&server_name={peer.name}", room.room_id)).ok()
     sent = next(body for method, path, body in peer.asked if method == "PUT" and "/send_join/" in path)

@@ -154,7 +154,22 @@ class ChainCover:
         and of the events that cite it as many as it takes to find one that all states have.
         """
         found = self.differences([self.reach(ids) for ids in conflicted_sets])
-        return {event_id for event_id in self.events_in(found) if not self._leads_to(event_id, is_shared)}
+        return {event_id for part in found for event_id in self._not_leading(part, is_shared)}
+
+    def _not_leading(self, part: Range, is_target: Callable[[EventId], bool]) -> list[EventId]:
+        """Those of a part of a chain that lead to no event of this kind.
+
+        Each event of a chain cites the one before it: where one leads there, so do all before it.
+        """
+        events = self._events[part.chain][part.after : part.up_to]
+        low, high = 0, len(events)
+        while low < high:
+            middle = (low + high) // 2
+            if self._leads_to(events[middle], is_target):
+                low = middle + 1
+            else:
+                high = middle
+        return events[low:]
 
     def _leads_to(self, event_id: EventId, is_target: Callable[[EventId], bool]) -> bool:
         """Whether the event is in the auth chain of some event of this kind, or is one itself."""
