@@ -205,7 +205,7 @@ class Hansa:
             *self.admin.endpoints,
             *spam_endpoints(self.base, self.spam, accounts, self.media, self.admin),
             *case_pages(self.base, self.admin, self.people, self.spam),
-            *search_pages(self.base, self.admin, self.rooms, self.relations.everywhere),
+            *search_pages(self.base, self.admin, self.rooms, self.relations),
             *evidence_pages(self.base, self.admin),
         ]
 

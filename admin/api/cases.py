@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from admin.actions.case_acts import CaseWork, Plan
-from admin.given import case_number, checked_reason
+from admin.given import case_number, checked_reason, decision_number
 from admin.storage import cases
 from admin.storage.cases import CaseFilter
 from homeserver.core.errors import InvalidParam, NotFound
@@ -183,7 +183,7 @@ class AppealEndpoints:
     @endpoint("POST", _APPEALS + "/{decision_id}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
     async def answer(self, operator: Operator, decision_id: str, body: AnswerBody) -> Json:
         """Accepted: the decision is undone. `told`: whether the user got the reply."""
-        number = case_number(decision_id)
+        number = decision_number(decision_id)
         told = await self._appeals.answer(
             number, is_accepted=body.accepted, reason=body.reason, reply=body.reply, by=operator
         )

@@ -10,7 +10,7 @@ from admin.actions.cases import OUTCOMES
 from admin.console.acting import reason_of
 from admin.console.desk import Desk, Visit
 from admin.console.page import page
-from admin.given import case_number
+from admin.given import case_number, decision_number
 from admin.storage import cases, console_reads
 from admin.storage.cases import Case, CaseFilter
 from admin.storage.console_reads import Shown
@@ -115,7 +115,7 @@ class CasePages:
         if answer not in ("accept", "refuse"):
             raise InvalidParam("say whether the appeal is right")
         await self._appeals.answer(
-            case_number(visit.fields.get("decision", "")),
+            decision_number(visit.fields.get("decision", "")),
             is_accepted=answer == "accept",
             reason=reason_of(visit),
             reply=reply,

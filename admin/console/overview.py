@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,10 +33,13 @@ _FREE_LITTLE_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What is read from memory: how far behind each consumer of the journal is, and the disk's free bytes."""
+    """What is read from memory: how far behind each consumer of the journal is, the disk's free bytes, and of the
+    search's hot tier its engine, and events and bytes (None while it doesn't answer)."""
 
     lags: Callable[[], Mapping[str, float]]
     free_bytes: Callable[[], float]
+    engine: str
+    hot: Callable[[], Awaitable[tuple[int, int] | None]]
 
 
 class OverviewPages:
@@ -91,7 +94,18 @@ class OverviewPages:
         }
         alerts = [(f"alert_{name}", where) for name, where in _ALERTS.items() if wrong[name]]
         space = [(f"kind_{kind}", size(held)) for kind, held in (await console_reads.space(self._db)).items()]
-        return {"figures": shown, "lags": lags, "alerts": alerts, "space": space}
+        tiers = await self._tiers()
+        return {"tiers": tiers, "figures": shown, "lags": lags, "alerts": alerts, "space": space}
+
+    async def _tiers(self) -> list[tuple[str, str, str, str]]:
+        """(tier, what it is, messages, bytes) of the search; "–" for what can't be told now."""
+        weighed = await self._gauges.hot()
+        events, held = weighed if weighed is not None else (None, None)
+        archive = await console_reads.archive_total(self._db)
+        return [
+            ("tier_hot", self._gauges.engine, f"{events:,}" if events is not None else "–", size(held)),
+            ("tier_archive", f"{archive['months']:,}", f"{archive['messages']:,}", size(archive["bytes"])),
+        ]
 
 
 def iso(ms: int) -> str:

@@ -96,6 +96,7 @@ class RetentionPages:
         found: dict[str, Any] = json.loads(row.progress)
         largest = found.get("largest", [])
         names = await console_reads.room_names(self._db, [RoomId(one["room_id"]) for one in largest])
+        own = await evidence_reads.rooms_that_expire(self._db, 0, wish["room_id"], 1) if wish["room_id"] else []
         as_if = {name: _days(wish[name]) for name in ("default", "least", "most")}
         values = {
             "job": row,
@@ -104,6 +105,7 @@ class RetentionPages:
             "names": names,
             "room_id": wish["room_id"],
             "wish_days": _days(wish["wish"]) if wish.get("wish") is not None else None,
+            "own_days": _days(own[0]["retention_ms"]) if own else None,
             "as_if": as_if,
             "in_force": {name: _days(getattr(self._work.preview.in_force, name)) for name in as_if},
             "is_on": self._is_on,

@@ -86,6 +86,7 @@ EVIDENCE: Final[Mapping[str, tuple[str, str]]] = {
         "仅统计，不做更改。留空表示沿用当前规则。单位为天；0 表示永久。",
     ),
     "room_optional": ("Room (empty: all)", "房间（留空为全部）"),
+    "no_wish": ("None of its own", "无自身期限"),
     "room_wish": ("The room's own lifetime", "房间自身期限"),
     "rooms_that_say": ("Rooms that say how long", "自行设置期限的房间"),
     "says": ("It says", "房间设置"),

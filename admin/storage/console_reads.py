@@ -153,6 +153,10 @@ _ARCHIVE_MONTHS = """
         bool_and(is_cold) AS is_cold, count(damage) AS damaged
     FROM archive_files GROUP BY month ORDER BY month DESC LIMIT 120
 """
+_ARCHIVE_TOTAL = """
+    SELECT count(DISTINCT month) AS months, coalesce(sum(rows), 0)::bigint AS messages,
+        coalesce(sum(parquet_bytes + terms_bytes), 0)::bigint AS bytes FROM archive_files
+"""
 _ARCHIVE_JOBS = """
     SELECT kind, month, asked_ms, begun_ms, ended_ms, what, done, total, result FROM archive_jobs
     ORDER BY job_nid DESC LIMIT 10
@@ -315,6 +319,12 @@ async def search_cursors(db: Reader) -> list[Shown]:
 async def archive_months(db: Reader) -> list[Shown]:
     """What the cold archive holds by month, the newest first; at most 120 months."""
     return [dict(row) for row in await db.fetch(_ARCHIVE_MONTHS)]
+
+
+async def archive_total(db: Reader) -> Shown:
+    """Months, messages and bytes of the cold archive."""
+    row = await db.fetchrow(_ARCHIVE_TOTAL)
+    return dict(row) if row is not None else {"months": 0, "messages": 0, "bytes": 0}
 
 
 async def archive_jobs(db: Reader) -> list[Shown]:

@@ -19,7 +19,7 @@ from admin.console.federation import FederationPages
 from admin.console.jobs import JobPages
 from admin.console.media import MediaPages
 from admin.console.notices import NoticePages
-from admin.console.overview import Gauges, OverviewPages, iso, size
+from admin.console.overview import iso, size
 from admin.console.registration_tokens import RegistrationTokenPages
 from admin.console.reports import ReportPages
 from admin.console.rooms import RoomPages
@@ -73,13 +73,10 @@ class ConsoleActs:
 
 def console_endpoints(base: Base, desk: Desk, parts: RoomParts, acts: ConsoleActs) -> list[object]:
     db, clock = base.world.db, base.world.clock
-    free = "hansa_disk_free_bytes"
     check = partial(check_federation, base.config, clock, base.world.randomness)
-    gauges = Gauges(lags=parts.journal.lags, free_bytes=lambda: base.metrics.value(free, of="data"))
     return [
         Assets(),
         EntryPages(desk, base.server_name),
-        OverviewPages(desk, db, clock, gauges),
         UserPages(desk, db, acts.users),
         RoomPages(desk, db, acts.rooms.actions, acts.rooms.deletion, acts.oversight.media),
         JobPages(desk, db, acts.rooms.jobs),

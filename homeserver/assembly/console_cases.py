@@ -9,13 +9,14 @@ from admin.actions.content_search import ContentSearch
 from admin.api.cases import AppealEndpoints, CaseActEndpoints, CaseEndpoints
 from admin.api.content_search import ContentSearchEndpoint
 from admin.console.cases import CasePages
+from admin.console.overview import Gauges, OverviewPages
 from admin.console.searching import SearchGauges, SearchPages
 from homeserver.assembly.admin import AdminParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.people import PeopleParts
+from homeserver.assembly.relations import RelationParts
 from homeserver.assembly.rooms import RoomParts
 from homeserver.assembly.spam import SpamParts
-from homeserver.rooms.search_everywhere import EverywhereSearch
 
 
 def case_pages(base: Base, admin: AdminParts, people: PeopleParts, spam: SpamParts) -> list[object]:
@@ -36,8 +37,9 @@ def case_pages(base: Base, admin: AdminParts, people: PeopleParts, spam: SpamPar
     return [CasePages(admin.desk, db, work), CaseEndpoints(db, work), CaseActEndpoints(work), AppealEndpoints(work)]
 
 
-def search_pages(base: Base, admin: AdminParts, parts: RoomParts, everywhere: EverywhereSearch) -> list[object]:
-    content = ContentSearch(base.world.db, admin.audit, admin.four_eyes, everywhere)
+def search_pages(base: Base, admin: AdminParts, parts: RoomParts, relations: RelationParts) -> list[object]:
+    """The search's page, and the overview, which shows its tiers."""
+    content = ContentSearch(base.world.db, admin.audit, admin.four_eyes, relations.everywhere)
     names = ("lag_seconds", "dead_letters", "failures")
 
     def figures() -> dict[str, float]:
@@ -45,5 +47,15 @@ def search_pages(base: Base, admin: AdminParts, parts: RoomParts, everywhere: Ev
         of_index = {name: base.metrics.value("hansa_search_indexer", figure=name) for name in names}
         return {"positions_behind": behind, **of_index}
 
-    gauges = SearchGauges(base.config.search.engine, figures)
-    return [ContentSearchEndpoint(content), SearchPages(admin.desk, base.world.db, gauges, content)]
+    engine, db = base.config.search.engine, base.world.db
+    gauges = Gauges(
+        lags=parts.journal.lags,
+        free_bytes=lambda: base.metrics.value("hansa_disk_free_bytes", of="data"),
+        engine=engine,
+        hot=relations.hot.weighed,
+    )
+    return [
+        ContentSearchEndpoint(content),
+        SearchPages(admin.desk, db, SearchGauges(engine, figures), content),
+        OverviewPages(admin.desk, db, base.world.clock, gauges),
+    ]

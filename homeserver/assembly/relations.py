@@ -29,6 +29,7 @@ from homeserver.rooms.searching import Searching
 from homeserver.rooms.space_tree import SpaceTree
 from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.rooms.watching import RoomWatch
+from search.hot.current import CurrentTier
 from search.indexer import Indexer
 from search.saved.api import SavedSearchEndpoints
 
@@ -41,6 +42,7 @@ class RelationParts:
     searching: Searching
     indexer: Indexer
     everywhere: EverywhereSearch
+    hot: CurrentTier
 
 
 def threads_of(base: Base, parts: RoomParts) -> ThreadSubscriptions:
@@ -67,6 +69,7 @@ async def build_relations(
     return RelationParts(
         searching=searching,
         indexer=search.indexer,
+        hot=search.hot,
         everywhere=EverywhereSearch(db, parts.store, search.search),
         endpoints=[
             Relations(Related(reads, parts.history, parts.ignore_lists), parts.views),

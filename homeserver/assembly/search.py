@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 class SearchParts:
     search: TierSearch
     indexer: Indexer
+    hot: CurrentTier
 
 
 async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> SearchParts:
@@ -64,7 +65,7 @@ async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> 
     archive.start(base, indexer)
     base.keepers["search_index"] = IndexKeeper(indexer, clock)
     base.tasks.start(asyncio.to_thread(warm_up), name="search_tables")
-    return SearchParts(search=TierSearch(db, index, indexer, families), indexer=indexer)
+    return SearchParts(search=TierSearch(db, index, indexer, families), indexer=indexer, hot=index)
 
 
 async def build_saved_searches(

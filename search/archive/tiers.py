@@ -64,6 +64,14 @@ class HotAndCold:
             found, tries = await self._settled(question), tries + 1
         return found[0] if found[1] else replace(found[0], is_partial=True)
 
+    async def count(self) -> int:
+        """Of the hot tier. Raises TierFault."""
+        return await self._hot.count()
+
+    async def size(self) -> int:
+        """Of the hot tier. Raises TierFault."""
+        return await self._hot.size()
+
     async def forget_rooms(self, room_nids: Sequence[int]) -> None:
         """Raises TierFault."""
         async with self._shelf.changing:

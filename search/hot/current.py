@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from search.indexer import RenewableTier
-from search.tiers import Document, Findings, Gone, Question, Refused
+from search.tiers import Document, Findings, Gone, Question, Refused, TierFault
+
+# Who looks at figures doesn't wait longer for them.
+WEIGHED_WITHIN_S = 2.0
 
 
 class Generational(RenewableTier, Protocol):
@@ -23,6 +26,14 @@ class Generational(RenewableTier, Protocol):
 
     async def destroy(self) -> None:
         """Nothing of it is left. Raises TierFault."""
+        ...
+
+    async def count(self) -> int:
+        """How many events it finds. Raises TierFault."""
+        ...
+
+    async def size(self) -> int:
+        """Bytes that it takes. Raises TierFault."""
         ...
 
     async def let_go(self, documents: Sequence[Gone]) -> None:
@@ -81,6 +92,14 @@ class CurrentTier:
 
     async def clear(self) -> None:
         await self._held.tier.clear()
+
+    async def weighed(self) -> tuple[int, int] | None:
+        """How many events it finds, and how many bytes it takes; None while it can't be asked."""
+        try:
+            async with asyncio.timeout(WEIGHED_WITHIN_S):
+                return await self._held.tier.count(), await self._held.tier.size()
+        except (TierFault, TimeoutError):
+            return None
 
     async def adopt(self) -> None:
         await self._held.tier.adopt()

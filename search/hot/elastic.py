@@ -242,6 +242,12 @@ class ElasticIndex:
             body = {"bool": {"must_not": [{"term": {"room": 0}}]}}
             return int((await self._client.count(index=self._names.pattern, query=body))["count"])
 
+    async def size(self) -> int:
+        """Bytes that its indices take, copies too. Raises TierFault."""
+        async with _faults():
+            told = await self._client.indices.stats(index=self._names.pattern, metric="store")
+            return int(told["_all"]["total"].get("store", {}).get("size_in_bytes", 0))
+
     async def census(self) -> Census:
         """Raises TierFault."""
         tallies: dict[tuple[str, int], Tally] = {}

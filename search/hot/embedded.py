@@ -161,6 +161,10 @@ class EmbeddedIndex:
         """How many events it finds."""
         return await self._in_thread(lambda: _count(self._searcher(), self._exists()))
 
+    async def size(self) -> int:
+        """Bytes on the disk."""
+        return await self._in_thread(lambda: sum(one.stat().st_size for one in self._folder.iterdir() if one.is_file()))
+
     async def census(self) -> Census:
         """Raises IndexBroken."""
         return await self._in_thread(self._census)

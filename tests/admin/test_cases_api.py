@@ -126,6 +126,14 @@ async def appealed(crew: Crew, text: str) -> dict[str, Any]:
     return found
 
 
+async def test_a_wrong_number_is_told_as_what_it_is(server: RunningServer, crew: Crew) -> None:
+    """T-J10: of a decision, not of a case."""
+    body = {"accepted": True, "reason": "it was wrong"}
+    for number, words in (("x", "there is no such decision"), ("999", "there is no such appeal")):
+        told = (await crew.moderator.post(APPEALS + "/{}", number, body=body)).refused(404, "M_NOT_FOUND")
+        assert told["error"] == words
+
+
 async def test_appeals_are_answered_once(server: RunningServer, crew: Crew) -> None:
     """Accepted: undone, and the user told; refused: it stands; neither waits any longer, in list or case."""
     rule = {"title": "F", "when": ["event"], "condition": "event.text.contains('casino')", "stage": "enforced"}

@@ -104,6 +104,8 @@ async def test_what_retention_would_take_is_seen_before_it_is_set(server: Runnin
     assert (await visitor.post("/admin/retention", {"room_id": room_id, "wish": "soon"})).status == 400
     await visitor.get("/admin/retention")
     where = (await visitor.post("/admin/retention", {"room_id": room_id, "wish": "5"})).headers["Location"]
+    await visitor.get(where)
+    assert "None of its own" in visitor.page
 
     async def is_counted() -> bool:
         await visitor.get(where)
@@ -128,6 +130,8 @@ async def test_what_retention_would_take_is_seen_before_it_is_set(server: Runnin
         return [(row["room_id"], row["wish_days"]) for row in rows] == [(room_id, 5)]
 
     await until(is_listed, within_s=60)
+    await visitor.get(where)
+    assert "None of its own" not in visitor.page and visitor.page.count(">5 d<") >= 2
     moderator = await Visitor(server).log_in("the-moderator")
     await moderator.get("/admin/retention")
     assert (await moderator.post("/admin/retention", {"room_id": room_id})).status == 403

@@ -146,6 +146,23 @@ async def test_the_overview_says_what_to_do_and_where(server: RunningServer, cre
     assert live["figures"]["cases"] == "1"
 
 
+async def test_the_overview_shows_the_search_by_tiers(server: RunningServer, crew: Crew) -> None:
+    """How many events the index finds and what it takes; the archive by months."""
+    room_id = await crew.user.create_room(name="Den")
+    await crew.user.send(room_id, "hello")
+    visitor = await Visitor(server).log_in("the-moderator")
+
+    async def has_it() -> bool:
+        await visitor.get("/admin")
+        row = re.search(r"Hot: the index</th>(.*?)</tr>", visitor.page)
+        assert row is not None
+        what, messages, held = re.findall(r"<td[^>]*>([^<]*)</td>", row[1])
+        return what == "embedded" and int(messages) > 0 and not held.startswith("–")
+
+    await until(has_it)
+    assert "0 months" in visitor.page
+
+
 async def find(visitor: Visitor, **fields: str) -> int:
     await visitor.get("/admin/search")
     return (await visitor.post("/admin/search", {"reason": "a court order", **fields})).status

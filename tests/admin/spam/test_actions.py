@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.admin.people import Crew
+from tests.admin.people import Crew, crew_of
 from tests.admin.spam.test_rules_over_http import RULE, SPAM, latest, put, rule, say
 from tests.api.test_proof_of_work import STAGE, solved
+from tests.kit.authority import Authority
+from tests.kit.federation import federated_server
+from tests.kit.postgres import PostgresForTests
 from tests.kit.server import Answered, Client, RunningServer
 from tests.kit.until import until
 
@@ -217,3 +221,34 @@ async def test_a_captcha_is_asked_of_those_who_seem_odd(server: RunningServer, c
     (await client.post("/register", body=second)).refused(403, "M_FORBIDDEN")
     event_rule = rule("true", {"kind": "captcha"})
     (await crew.moderator.put(RULE, "wrong", body={"rule": event_rule})).refused(400, "M_INVALID_PARAM")
+
+
+async def test_what_is_soft_failed_is_kept_and_shown_to_nobody(postgres: PostgresForTests, tmp_path: Path) -> None:
+    """T-H15: of another server's event. Its own users go on seeing it, and it is told why here."""
+    authority = Authority(tmp_path)
+    async with (
+        postgres.fresh() as one,
+        postgres.fresh() as other,
+        federated_server(one, authority) as here,
+        federated_server(other, authority) as there,
+    ):
+        crew, mallory = await crew_of(here), await there.user("mallory")
+        room_id = await crew.user.create_room(preset="public_chat")
+        via = here.hansa.config.server_name
+        (await mallory.request("POST", "/join/{}", room_id, body={}, query={"via": via})).ok()
+        await put(crew, "quiet", rule(ZEBRA, {"kind": "soft_fail"}, when=("remote_event",)))
+        hidden = await mallory.send(room_id, "zebra")
+        await mallory.send(room_id, "horse")
+
+        async def texts(of: Client) -> list[str]:
+            page = (await of.get("/rooms/{}/messages", room_id, dir="b", limit="20")).ok()["chunk"]
+            return [one["content"]["body"] for one in page if one["type"] == "m.room.message"]
+
+        async def has_come() -> bool:
+            return "horse" in await texts(crew.user)
+
+        await until(has_come)
+        assert await texts(crew.user) == ["horse"] and await texts(mallory) == ["horse", "zebra"]
+        (await crew.user.get("/rooms/{}/event/{}", room_id, hidden)).refused(404, "M_NOT_FOUND")
+        [decision] = await latest(crew, sender=mallory.user_id)
+        assert (decision["outcome"], decision["event_id"]) == ("soft_fail", hidden)
