@@ -12,7 +12,7 @@ from search.analyser import analyse
 from search.query import QueryError, parse
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 from tests.kit.until import until
-from tests.search.test_search import found, ids
+from tests.search.test_search import answered, found, ids
 
 FACETS = "/_hansa/client/v1/search/facets"
 SAVED = "/_hansa/client/v1/saved_searches"
@@ -100,6 +100,7 @@ async def test_tokens_of_no_page(server: RunningServer) -> None:
     room = await alice.create_room()
     await alice.send(room, "word")
     own = await bob.send(await bob.create_room(), "word")
+    assert await ids(bob, "word") == [own]  # all is in the index
     body = {"search_categories": {"room_events": {"search_term": "word"}}}
     for token in TOKENS[1:]:
         answer = await bob.request("POST", "/search", body=body, query={"next_batch": token})
@@ -173,7 +174,7 @@ async def test_an_index_whose_files_are_damaged(database_dsn: str, tmp_path: Any
         again.token = alice.token
 
         async def is_whole() -> bool:
-            answer = await found(again, "word", filter={"limit": 50})
+            answer = await answered(again, "word", filter={"limit": 50})
             hits = [one["result"]["event_id"] for one in answer["results"]]
             assert "org.hansa.partial" in answer or hits == sent[::-1]
             return hits == sent[::-1]

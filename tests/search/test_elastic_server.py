@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,8 +13,8 @@ from search import indexer
 from search.hot.elastic import Cluster, ElasticIndex
 from tests.kit.elasticsearch import ElasticsearchServer, running_elasticsearch
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
-from tests.kit.until import a_moment, until
-from tests.search.test_search import edit, found, ids
+from tests.kit.until import SOON_S, a_moment, until
+from tests.search.test_search import answered, edit, found, ids
 
 pytestmark = [pytest.mark.slow, pytest.mark.programs("elasticsearch")]
 
@@ -51,13 +50,16 @@ async def eventually(client: Client, term: str, expected: list[str]) -> None:
     """That it is found, and nothing else, once the answer isn't partial any more."""
 
     async def is_so() -> bool:
-        return "org.hansa.partial" not in await found(client, term) and await ids(client, term) == expected
+        answer = await answered(client, term)
+        return (
+            "org.hansa.partial" not in answer and [hit["result"]["event_id"] for hit in answer["results"]] == expected
+        )
 
     await until(is_so, within_s=60)
 
 
 async def is_partial(client: Client, term: str) -> bool:
-    return "org.hansa.partial" in await found(client, term)
+    return "org.hansa.partial" in await answered(client, term)
 
 
 async def test_what_is_said_is_found(database_dsn: str, tmp_path: Path, elasticsearch: ElasticsearchServer) -> None:
@@ -128,9 +130,8 @@ async def test_a_bad_day_of_the_cluster(
 
         async def say(count: int) -> None:
             for number in range(count):
-                began = time.monotonic()
-                sent.append(await alice.send(room, f"word again {number}"))
-                assert time.monotonic() - began < 5
+                async with asyncio.timeout(SOON_S):
+                    sent.append(await alice.send(room, f"word again {number}"))
 
         load = asyncio.create_task(say(60))
         await a_moment()

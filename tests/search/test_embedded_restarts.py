@@ -8,17 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.kit.server import Client, config_for_tests, running_server
-from tests.kit.until import until
-from tests.search.test_search import found, ids
+from tests.search.test_search import ids
 
 
 async def caught_up(client: Client, term: str) -> list[str]:
     """What is found once nothing is partial any more."""
-
-    async def is_whole() -> bool:
-        return "org.hansa.partial" not in await found(client, term)
-
-    await until(is_whole)
     return await ids(client, term)
 
 

@@ -12,7 +12,7 @@ from search.upkeep import storage
 from tests.kit.elasticsearch import ElasticsearchServer
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 from tests.kit.until import until
-from tests.search.test_search import edit, found, ids
+from tests.search.test_search import answered, edit, found, ids
 
 pytestmark = pytest.mark.slow
 ENGINES = ["embedded", pytest.param("elasticsearch", marks=pytest.mark.programs("elasticsearch"))]
@@ -48,7 +48,7 @@ async def settled(client: Client, term: str) -> list[str]:
     """What is found once nothing is partial."""
 
     async def is_whole() -> bool:
-        return "org.hansa.partial" not in await found(client, term)
+        return "org.hansa.partial" not in await answered(client, term)
 
     await until(is_whole, within_s=60)
     answer = await found(client, term, filter={"limit": 200})
