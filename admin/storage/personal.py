@@ -192,7 +192,7 @@ TAKEN_OUT: Mapping[str, str] = {
     """,
     "limits": "SELECT messages_per_second, burst_count FROM rate_limit_overrides WHERE user_id = $1",
     "saved_searches": """
-        SELECT name, term, is_paused, created_ms FROM saved_searches WHERE user_id = $1 ORDER BY search_id
+        SELECT name, term, is_paused, created_ms, webhook_url FROM saved_searches WHERE user_id = $1 ORDER BY search_id
     """,
     "webhooks": """
         SELECT room_id, name, source, template, created_ts, used_ts FROM webhooks WHERE owner = $1 ORDER BY webhook_id

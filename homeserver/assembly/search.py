@@ -20,6 +20,7 @@ from search.erasing import IndexKeeper
 from search.hot.current import CurrentTier
 from search.hot.embedded import EmbeddedIndex
 from search.indexer import Indexer
+from search.saved.calling import Calling, SavedSearchCaller
 from search.saved.service import SavedSearches, SavedSearchTeller
 from search.saved.watch import SavedSearchWatch
 from search.service import TierSearch
@@ -79,6 +80,8 @@ async def build_saved_searches(
     search.indexer.followers.append(watch.hear)
     parts.journal.listen(watch.heed)
     base.tasks.forever(SavedSearchTeller(reads, watch, notices, clock).run, name="saved_searches")
+    caller = SavedSearchCaller(reads, watch, Calling(base.outgoing, notices, base.tasks), clock)
+    base.tasks.forever(caller.run, name="saved_search_webhooks")
     return SavedSearches(reads, watch, parts.journal, clock, base.world.randomness)
 
 

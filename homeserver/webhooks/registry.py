@@ -83,8 +83,7 @@ class Webhooks:
         """
         room = await self._may_manage(room_id, by)
         _check_name(name)
-        if not url.startswith(("https://", "http://")) or len(url) > URL_CHARS_MAX or not url.isprintable():
-            raise InvalidParam("url must be one for http or https")
+        check_url(url)
         if len(types) > TYPES_MAX or any(not one or len(one) > 255 or "\x00" in one for one in types):
             raise InvalidParam(f"types may name {TYPES_MAX} types of events")
         row = EventWebhookRow(
@@ -163,6 +162,12 @@ def inbound(room_id: RoomId, wish: Wish, owner: UserId, clock: Clock, randomness
         created_ts=clock.now_ms(),
     )
     return row, token
+
+
+def check_url(url: str) -> None:
+    """Whether deliveries may go there; which addresses may be reached is checked with each. Raises InvalidParam."""
+    if not url.startswith(("https://", "http://")) or len(url) > URL_CHARS_MAX or not url.isprintable():
+        raise InvalidParam("url must be one for http or https")
 
 
 def check_made(is_made: bool) -> None:

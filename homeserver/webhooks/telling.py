@@ -176,7 +176,9 @@ class Telling:
             answer = await self._tools.outgoing.request(
                 "POST",
                 row.url,
-                headers=signed_headers(row, body, self._clock.now_ms() // 1000),
+                headers=signed_headers(
+                    row.signing_secret, f"{row.webhook_id}-{row.delivery}", body, self._clock.now_ms() // 1000
+                ),
                 body=body,
                 timeout_s=TIMEOUT_S,
                 response_bytes_max=ANSWER_BYTES_MAX,
@@ -215,12 +217,12 @@ class Telling:
             self._known[row.webhook_id] = row
 
 
-def signed_headers(row: EventWebhookRow, body: bytes, now_s: int) -> Mapping[str, Any]:
+def signed_headers(secret: str, delivery: str, body: bytes, now_s: int) -> Mapping[str, Any]:
     """The signature is HMAC-SHA256 of the time, a dot and the body, so that an old delivery can be told from a new."""
     signed = f"{now_s}.".encode() + body
     return {
         "Content-Type": "application/json",
-        "X-Hansa-Delivery": f"{row.webhook_id}-{row.delivery}",
+        "X-Hansa-Delivery": delivery,
         "X-Hansa-Timestamp": str(now_s),
-        "X-Hansa-Signature": "sha256=" + hmac.new(row.signing_secret.encode(), signed, hashlib.sha256).hexdigest(),
+        "X-Hansa-Signature": "sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest(),
     }

@@ -22,6 +22,7 @@ class SavedSearchBody(msgspec.Struct, frozen=True):
     term: str
     name: str = ""
     paused: bool = False
+    webhook_url: str | None = None
 
 
 class MatchesQuery(msgspec.Struct, frozen=True):
@@ -42,12 +43,17 @@ class SavedSearchEndpoints:
 
     @endpoint("POST", _ALL, access=Access.USER, limit="account_data", spec="")
     async def add(self, caller: Caller, body: SavedSearchBody) -> Json:
-        return _shown(await self._searches.add(caller.user_id, body.name, body.term, is_paused=body.paused))
+        saved = await self._searches.add(
+            caller.user_id, body.name, body.term, is_paused=body.paused, webhook_url=body.webhook_url
+        )
+        return _shown(saved, tells_secret=True)
 
     @endpoint("PUT", _ONE, access=Access.USER, limit="account_data", spec="")
     async def change(self, caller: Caller, search_id: str, body: SavedSearchBody) -> Json:
-        changed = await self._searches.change(caller.user_id, search_id, body.name, body.term, is_paused=body.paused)
-        return _shown(changed)
+        changed = await self._searches.change(
+            caller.user_id, search_id, body.name, body.term, is_paused=body.paused, webhook_url=body.webhook_url
+        )
+        return _shown(changed, tells_secret=True)
 
     @endpoint("DELETE", _ONE, access=Access.USER, limit="account_data", spec="")
     async def remove(self, caller: Caller, search_id: str) -> Json:
@@ -71,11 +77,17 @@ class SavedSearchEndpoints:
         return Answer(orjson.dumps(answer))
 
 
-def _shown(saved: SavedSearch) -> Json:
-    return {
+def _shown(saved: SavedSearch, *, tells_secret: bool = False) -> Json:
+    """The secret that deliveries are signed with is told to who makes or changes it."""
+    shown: Json = {
         "search_id": saved.search_id,
         "name": saved.name,
         "term": saved.term,
         "paused": saved.is_paused,
         "created_ts": saved.created_ms,
     }
+    if saved.webhook_url is not None:
+        shown["webhook_url"] = saved.webhook_url
+        if tells_secret:
+            shown["webhook_secret"] = saved.webhook_secret
+    return shown

@@ -15,12 +15,13 @@ from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.journal.journal import Journal
 from homeserver.rooms.aggregations import RelationReads
-from homeserver.rooms.searching import RoomKey
 from homeserver.rooms.writer import Transaction
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage.events import StoredEvent
+from homeserver.webhooks.registry import check_url
 from search.saved import storage
+from search.saved.readable import readable, tellable
 from search.saved.storage import SavedSearch, Untold
 from search.saved.watch import KEPT_MS, SavedSearchWatch
 
@@ -56,8 +57,12 @@ class SavedSearches:
     async def of_user(self, user_id: UserId) -> list[SavedSearch]:
         return await storage.of_user(self._reads.db, user_id)
 
-    async def add(self, user_id: UserId, name: str, term: str, *, is_paused: bool = False) -> SavedSearch:
+    async def add(
+        self, user_id: UserId, name: str, term: str, *, is_paused: bool = False, webhook_url: str | None = None
+    ) -> SavedSearch:
         """From now on it tells its owner. Raises InvalidParam; M_RESOURCE_LIMIT_EXCEEDED for one too many."""
+        if webhook_url is not None:
+            check_url(webhook_url)
         saved = SavedSearch(
             search_id=self._randomness.letters(16),
             user_id=user_id,
@@ -66,6 +71,8 @@ class SavedSearches:
             is_paused=is_paused,
             since=self._journal.visible,
             created_ms=self._clock.now_ms(),
+            webhook_url=webhook_url,
+            webhook_secret=self._randomness.token(32) if webhook_url is not None else None,
         )
         async with self._reads.db.transaction() as tx:
             if not await storage.insert(tx, saved, SEARCHES_MAX):
@@ -73,10 +80,21 @@ class SavedSearches:
         await self._watch.put(saved)
         return saved
 
-    async def change(self, user_id: UserId, search_id: str, name: str, term: str, *, is_paused: bool) -> SavedSearch:
-        """Another name or term; it tells of what comes from now on. Raises NotFound, InvalidParam."""
+    async def change(
+        self, user_id: UserId, search_id: str, name: str, term: str, *, is_paused: bool, webhook_url: str | None = None
+    ) -> SavedSearch:
+        """Another name, term or webhook; it tells of what comes from now on. A webhook that stays keeps its secret.
+
+        Raises NotFound, InvalidParam.
+        """
+        if webhook_url is not None:
+            check_url(webhook_url)
+        known = await self._own(user_id, search_id)
+        fresh = self._randomness.token(32) if webhook_url is not None else None
         saved = replace(
-            await self._own(user_id, search_id),
+            known,
+            webhook_url=webhook_url,
+            webhook_secret=known.webhook_secret if webhook_url == known.webhook_url else fresh,
             name=await self._checked(user_id, name, term),
             term=term,
             is_paused=is_paused,
@@ -85,6 +103,7 @@ class SavedSearches:
         async with self._reads.db.transaction() as tx:
             await storage.update(tx, saved)
         await self._watch.put(saved)
+        self._watch.wake()
         return saved
 
     async def remove(self, user_id: UserId, search_id: str) -> None:
@@ -104,14 +123,7 @@ class SavedSearches:
         await self._own(user_id, search_id)
         wanted = max(1, min(limit, PAGE_MAX))
         found = await storage.matches(self._reads.db, search_id, below, wanted)
-        stored = await self._reads.store.by_nids({nid for nid, _ in found})
-        by_room: dict[RoomId, list[StoredEvent]] = {}
-        for one in stored.values():
-            by_room.setdefault(one.event.room_id, []).append(one)
-        shown: dict[int, StoredEvent] = {}
-        for room_id, of_room in by_room.items():
-            room = RoomKey(of_room[0].room_nid, room_id)
-            shown.update((one.nid, one) for one in await self._reads.gate.filter(user_id, room, of_room))
+        shown = await readable(self._reads, user_id, {nid for nid, _ in found})
         following = found[-1][0] if len(found) == wanted else None
         return [(shown[nid], found_ms) for nid, found_ms in found if nid in shown], following
 
@@ -141,18 +153,17 @@ class SavedSearchTeller:
 
     async def run(self) -> None:
         """One round of a background task."""
-        self._watch.found.clear()
+        self._watch.to_notice.clear()
         untold = await storage.untold(self._reads.db, TOLD_AT_ONCE, SEARCHES_AT_ONCE)
         for one in untold:
             await self._tell(one)
         if not untold:
             async with self._reads.db.transaction() as tx:
                 await storage.trim(tx, self._clock.now_ms() - KEPT_MS)
-            await self._watch.found.wait()
+            await self._watch.to_notice.wait()
 
     async def _tell(self, untold: Untold) -> None:
-        stored = await self._reads.store.by_nids(untold.event_nids)
-        events = [stored[nid].event for nid in untold.event_nids if nid in stored and stored[nid].redacted_by is None]
+        events = await tellable(self._reads, untold.user_id, untold.event_nids)
         if events:
             rooms = await self._reads.rooms.get_many(list({event.room_id for event in events}))
             names = {room_id: room.known_text("m.room.name", "name") or room_id for room_id, room in rooms.items()}

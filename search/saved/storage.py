@@ -20,6 +20,24 @@ class SavedSearch:
     is_paused: bool
     since: int
     created_ms: int
+    webhook_url: str | None = None
+    webhook_secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a webhook is to be told next. `pending` is set where this was sent before, and not acknowledged."""
+
+    search_id: str
+    user_id: UserId
+    name: str
+    url: str
+    secret: str
+    delivery: int
+    event_nids: Sequence[int]
+    is_pending: bool
+    failures: int
+    failing_since_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +50,17 @@ class Untold:
     event_nids: Sequence[int]
 
 
-_COLUMNS = "search_id, user_id, name, term, is_paused, since, created_ms"
+_COLUMNS = "search_id, user_id, name, term, is_paused, since, created_ms, webhook_url, webhook_secret"
 _ALL = f"SELECT {_COLUMNS} FROM saved_searches s JOIN users u USING (user_id) WHERE NOT (is_paused OR u.is_deactivated)"
 _OF_USER = f"SELECT {_COLUMNS} FROM saved_searches WHERE user_id = $1 ORDER BY created_ms, search_id"
 _LOCK = "SELECT FROM users WHERE user_id = $1 FOR UPDATE"
 _COUNT = "SELECT count(*) FROM saved_searches WHERE user_id = $1"
-_INSERT = f"INSERT INTO saved_searches ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+_INSERT = f"INSERT INTO saved_searches ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 _UPDATE = """
-    UPDATE saved_searches SET name = $3, term = $4, is_paused = $5, since = $6 WHERE search_id = $1 AND user_id = $2
+    UPDATE saved_searches SET name = $3, term = $4, is_paused = $5, since = $6, webhook_url = $7, webhook_secret = $8,
+        failures = 0, failing_since_ms = NULL, retry_ms = 0,
+        pending = CASE WHEN webhook_url = $7 THEN pending END
+    WHERE search_id = $1 AND user_id = $2
 """
 _DELETE = "DELETE FROM saved_searches WHERE search_id = $1 AND user_id = $2 RETURNING search_id"
 # Where a user has to do with a room, and hasn't forgotten it, searches look into it.
@@ -57,8 +78,40 @@ _TAKE = """
 _UNTOLD = """
     SELECT s.search_id, s.user_id, s.name, m.event_nids FROM (
         SELECT search_id, (array_agg(event_nid ORDER BY event_nid))[:$1] AS event_nids
-        FROM saved_search_matches WHERE NOT is_told GROUP BY search_id LIMIT $2
+        FROM saved_search_matches JOIN saved_searches USING (search_id)
+        WHERE NOT is_told AND webhook_url IS NULL GROUP BY search_id LIMIT $2
     ) m JOIN saved_searches s USING (search_id)
+"""
+# The same for webhooks, of those that may be tried now. What was sent and isn't acknowledged is sent again as it was.
+_CALLS = """
+    SELECT s.search_id, s.user_id, s.name, s.webhook_url, s.webhook_secret, s.delivery, s.pending, s.failures,
+        s.failing_since_ms, coalesce(s.pending, m.event_nids) AS event_nids
+    FROM (
+        SELECT search_id, (array_agg(event_nid ORDER BY event_nid))[:$1] AS event_nids
+        FROM saved_search_matches JOIN saved_searches USING (search_id)
+        WHERE NOT is_told AND webhook_url IS NOT NULL AND retry_ms <= $3 AND NOT search_id = ANY($4::text[])
+        GROUP BY search_id LIMIT $2
+    ) m JOIN saved_searches s USING (search_id)
+"""
+_ARE_CALLS_LEFT = """
+    SELECT EXISTS (
+        SELECT FROM saved_search_matches JOIN saved_searches USING (search_id)
+        WHERE NOT is_told AND webhook_url IS NOT NULL
+    )
+"""
+# Of another URL, or none, nothing is known: its owner has changed it meanwhile.
+_BEGUN = "UPDATE saved_searches SET delivery = $3, pending = $4 WHERE search_id = $1 AND webhook_url = $2"
+_ACKNOWLEDGED = """
+    UPDATE saved_searches SET pending = NULL, failures = 0, failing_since_ms = NULL, retry_ms = 0
+    WHERE search_id = $1 AND webhook_url = $2
+"""
+_FAILED = """
+    UPDATE saved_searches SET failures = $3, failing_since_ms = $4, retry_ms = $5
+    WHERE search_id = $1 AND webhook_url = $2
+"""
+_GIVEN_UP = """
+    UPDATE saved_searches SET webhook_url = NULL, webhook_secret = NULL, pending = NULL
+    WHERE search_id = $1 AND webhook_url = $2 RETURNING search_id
 """
 _TOLD = "UPDATE saved_search_matches SET is_told = true WHERE search_id = $1 AND event_nid = ANY($2::bigint[])"
 _MATCHES = """
@@ -91,12 +144,24 @@ async def insert(tx: Tx, saved: SavedSearch, count_max: int) -> bool:
         saved.is_paused,
         saved.since,
         saved.created_ms,
+        saved.webhook_url,
+        saved.webhook_secret,
     )
     return True
 
 
 async def update(tx: Tx, saved: SavedSearch) -> None:
-    await tx.execute(_UPDATE, saved.search_id, saved.user_id, saved.name, saved.term, saved.is_paused, saved.since)
+    await tx.execute(
+        _UPDATE,
+        saved.search_id,
+        saved.user_id,
+        saved.name,
+        saved.term,
+        saved.is_paused,
+        saved.since,
+        saved.webhook_url,
+        saved.webhook_secret,
+    )
 
 
 async def delete(tx: Tx, user_id: UserId, search_id: str) -> bool:
@@ -127,6 +192,49 @@ async def told(tx: Tx, search_id: str, event_nids: Collection[int]) -> None:
     await tx.execute(_TOLD, search_id, list(event_nids))
 
 
+async def calls(db: Reader, events_max: int, searches_max: int, now_ms: int, besides: Collection[str]) -> list[Call]:
+    """What webhooks are to be told now, of searches besides these."""
+    return [
+        Call(
+            search_id=row["search_id"],
+            user_id=UserId(row["user_id"]),
+            name=row["name"],
+            url=row["webhook_url"],
+            secret=row["webhook_secret"],
+            delivery=row["delivery"],
+            event_nids=row["event_nids"],
+            is_pending=row["pending"] is not None,
+            failures=row["failures"],
+            failing_since_ms=row["failing_since_ms"],
+        )
+        for row in await db.fetch(_CALLS, events_max, searches_max, now_ms, list(besides))
+    ]
+
+
+async def are_calls_left(db: Reader) -> bool:
+    """Whether any webhook hasn't been told all, whenever it is tried again."""
+    return bool(await db.fetchval(_ARE_CALLS_LEFT))
+
+
+async def begun(tx: Tx, call: Call) -> None:
+    """Before it is sent: so it has the same number and the same events after a crash."""
+    await tx.execute(_BEGUN, call.search_id, call.url, call.delivery, list(call.event_nids))
+
+
+async def acknowledged(tx: Tx, call: Call) -> None:
+    await tx.execute(_TOLD, call.search_id, list(call.event_nids))
+    await tx.execute(_ACKNOWLEDGED, call.search_id, call.url)
+
+
+async def failed(tx: Tx, call: Call, retry_ms: int) -> None:
+    await tx.execute(_FAILED, call.search_id, call.url, call.failures, call.failing_since_ms, retry_ms)
+
+
+async def given_up(tx: Tx, call: Call) -> bool:
+    """Its owner is told by notices from now on, also of what it wasn't told. Whether it was still so."""
+    return bool(await tx.fetch(_GIVEN_UP, call.search_id, call.url))
+
+
 async def matches(db: Reader, search_id: str, below: int, limit: int) -> list[tuple[int, int]]:
     """(event number, when it was found), the newest first."""
     return [(row["event_nid"], row["found_ms"]) for row in await db.fetch(_MATCHES, search_id, below, limit)]
@@ -145,4 +253,6 @@ def _saved(row: Row) -> SavedSearch:
         is_paused=row["is_paused"],
         since=row["since"],
         created_ms=row["created_ms"],
+        webhook_url=row["webhook_url"],
+        webhook_secret=row["webhook_secret"],
     )

@@ -65,7 +65,8 @@ class SavedSearchWatch:
         self._is_stale = False
         # Whose messages tell nobody: the server's own notices name what they tell of.
         self.silent: frozenset[UserId] = frozenset()
-        self.found = asyncio.Event()
+        # For each of those who tell of what was found: by notices, by webhooks.
+        self.to_notice, self.to_call = asyncio.Event(), asyncio.Event()
 
     async def start(self) -> None:
         """Reads all of them."""
@@ -108,6 +109,11 @@ class SavedSearchWatch:
         self._parsed.pop(search_id, None)
         self._percolator = None
 
+    def wake(self) -> None:
+        """Something may be there to tell."""
+        self.to_notice.set()
+        self.to_call.set()
+
     async def is_meant(self, term: str, user_id: UserId) -> bool:
         """Whether there is anything to look for. Raises InvalidParam for what can't be meant so."""
         return await self._parse(term, user_id) is not None
@@ -149,7 +155,7 @@ class SavedSearchWatch:
         if shown:
             async with self._reads.db.transaction() as tx:
                 await storage.take(tx, [(saved.search_id, document.event_nid) for saved, document in shown], now_ms)
-            self.found.set()
+            self.wake()
 
     async def _visible(self, found: Sequence[tuple[SavedSearch, Document]]) -> list[tuple[SavedSearch, Document]]:
         """Those that the owner of the search would find by searching now."""
