@@ -67,7 +67,7 @@ class ElasticIndex:
             api_key=cluster.api_key,
             basic_auth=cluster.user,
             request_timeout=cluster.timeout_s,
-            max_retries=1,
+            max_retries=max(1, len(cluster.urls) - 1),
             retry_on_timeout=False,
             serializers={"application/json": serializer, "application/vnd.elasticsearch+json": serializer},
             **trusted,
