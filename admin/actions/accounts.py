@@ -124,6 +124,8 @@ class Accounts:
         user_id, tools = row.user_id, self._tools
         if user_id != by.user_id:
             await tools.roles.check_may_act_on(by, user_id)
+        elif wish.is_locked:
+            raise Forbidden("nobody does this to their own account")
         if wish.is_deactivated is False and row.is_deactivated and wish.password is None:
             raise MatrixError("Must provide a password to re-activate an account.")
         if wish.is_admin is not None and wish.is_admin != row.is_admin:

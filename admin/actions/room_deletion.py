@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,7 @@ class RoomDeletion:
         self._jobs = jobs
         self._creation = creation
         self._purging = purging
+        self._beginning = asyncio.Lock()
         jobs.provide(DELETE, self._delete)
         jobs.provide(PURGE_HISTORY, self._purge_history)
 
@@ -61,6 +63,11 @@ class RoomDeletion:
         Raises NotFound, MatrixError; 400 where a deletion of this room is under way, 409 where a legal hold keeps it.
         """
         by.check(Permission.DELETE_ROOMS)
+        # Two who ask at once: the second one finds the first one's job.
+        async with self._beginning:
+            return await self._begin(room_id, wish, by, reason)
+
+    async def _begin(self, room_id: RoomId, wish: Deletion, by: Operator, reason: str | None) -> str:
         tools = self._tools
         if wish.new_room_user_id is not None:
             if not tools.submission.is_local(wish.new_room_user_id):

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from admin.actions.targets import AccountTools
 from admin.audit import entry_of
+from admin.storage import accounts
 from admin.storage.accounts import AccountRow
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
 from homeserver.core.identifiers import UserId
@@ -35,32 +36,32 @@ class Sanctions:
 
     async def set_locked(self, user_id: UserId, locked: bool, *, by: Operator, reason: str | None = None) -> None:
         """Nothing but logging out is left. Raises NotFound, Forbidden."""
-        row = await self._target(by, user_id)
+        await self._target(by, user_id)
 
         async def write(tx: Tx) -> None:
             await users.set_locked(tx, user_id, locked)
 
-        await self._set(user_id, by, ("user.lock", "locked"), row.is_locked, locked, reason, write)
+        await self._set(user_id, by, ("user.lock", "locked"), locked, reason, write)
 
     async def set_suspended(self, user_id: UserId, suspended: bool, *, by: Operator, reason: str | None = None) -> None:
         """Nothing can be said any more. Raises NotFound, Forbidden."""
-        row = await self._target(by, user_id)
+        await self._target(by, user_id)
 
         async def write(tx: Tx) -> None:
             await users.set_suspended(tx, user_id, suspended)
 
-        await self._set(user_id, by, ("user.suspend", "suspended"), row.is_suspended, suspended, reason, write)
+        await self._set(user_id, by, ("user.suspend", "suspended"), suspended, reason, write)
 
     async def set_shadow_banned(
         self, user_id: UserId, banned: bool, *, by: Operator, reason: str | None = None
     ) -> None:
         """What is sent is answered and goes nowhere. Raises NotFound, Forbidden."""
-        row = await self._target(by, user_id, "Only local users can be shadow-banned")
+        await self._target(by, user_id, "Only local users can be shadow-banned")
 
         async def write(tx: Tx) -> None:
             await self._shadow_bans.write(tx, user_id, banned)
 
-        await self._set(user_id, by, ("user.shadow_ban", "shadow_banned"), row.is_shadow_banned, banned, reason, write)
+        await self._set(user_id, by, ("user.shadow_ban", "shadow_banned"), banned, reason, write)
         self._shadow_bans.changed(user_id, banned)
 
     async def limit_of(self, user_id: UserId) -> tuple[int, int] | None:
@@ -101,15 +102,16 @@ class Sanctions:
         user_id: UserId,
         by: Operator,
         names: tuple[str, str],
-        before: bool,
         after: bool,
         reason: str | None,
         write: Callable[[Tx], Awaitable[None]],
     ) -> None:
         action, field = names
-        entry = entry_of(by, action, user_id, reason=reason, before={field: before}, after={field: after})
         async with self._tools.db.transaction() as tx:
+            # As it is in this transaction: of two who act at once, the second one's row tells what the first one did.
+            before = (await accounts.marks(tx, user_id)).get(field, False)
             await write(tx)
+            entry = entry_of(by, action, user_id, reason=reason, before={field: before}, after={field: after})
             await self._tools.audit.record(tx, entry)
         self._tools.sessions.account_changed(user_id)
 

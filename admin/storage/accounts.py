@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from homeserver.core.identifiers import UserId
-from homeserver.storage.database import Reader, Row
+from homeserver.storage.database import Reader, Row, Tx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +97,10 @@ _BY_TERM = f"""
     SELECT {_COLUMNS} {_FROM} WHERE u.is_deactivated = false AND strpos(lower(u.user_id), lower($1)) > 0
     ORDER BY u.user_id LIMIT $2
 """
+_MARKS = """
+    SELECT is_locked AS locked, is_suspended AS suspended, is_shadow_banned AS shadow_banned FROM users
+    WHERE user_id = $1 FOR UPDATE
+"""
 _EXTERNAL_IDS = "SELECT provider, subject FROM external_ids WHERE user_id = $1 ORDER BY provider, subject"
 _INVITES_SENT = """
     SELECT count(*) FROM memberships m
@@ -143,6 +147,11 @@ async def page(
 async def one(db: Reader, user_id: UserId) -> AccountRow | None:
     row = await db.fetchrow(_ONE, user_id)
     return _account(row) if row else None
+
+
+async def marks(tx: Tx, user_id: UserId) -> dict[str, bool]:
+    """locked, suspended, shadow_banned. Until the transaction ends nobody else changes them."""
+    return dict(row) if (row := await tx.fetchrow(_MARKS, user_id)) is not None else {}
 
 
 async def by_term(db: Reader, term: str, limit: int) -> list[AccountRow]:

@@ -20,7 +20,7 @@ _OF = """
 _LOCK = "LOCK TABLE operator_roles IN SHARE ROW EXCLUSIVE MODE"
 _OTHER_OWNERS = """
     SELECT EXISTS (
-        SELECT FROM users WHERE is_admin AND NOT is_deactivated AND user_id <> $1
+        SELECT FROM users WHERE is_admin AND NOT is_deactivated AND NOT is_locked AND user_id <> $1
     )
 """
 _SET = """
@@ -48,7 +48,7 @@ async def lock(tx: Tx) -> None:
 
 
 async def has_other_owner(db: Reader, user_id: UserId) -> bool:
-    """Whether somebody beside this user is an owner."""
+    """Whether somebody beside this user is an owner, and can act as one."""
     return bool(await db.fetchval(_OTHER_OWNERS, user_id))
 
 
