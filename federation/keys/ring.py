@@ -151,17 +151,19 @@ class Keys:
         missing = (Verdict.KEY_UNKNOWN, Verdict.KEY_NOT_VALID)
         return [request for request in requests if self._choose(request)[1] in missing]
 
+    async def _lacking_of(self, requests: Sequence[Signed]) -> list[Signed]:
+        if len(requests) > _INLINE_MAX:
+            return await asyncio.to_thread(self._lacking, requests)
+        return self._lacking(requests)
+
     # --- where keys come from
 
     async def _obtain(self, requests: Sequence[Signed]) -> None:
-        if len(requests) > _INLINE_MAX:
-            lacking = await asyncio.to_thread(self._lacking, requests)
-        else:
-            lacking = self._lacking(requests)
+        lacking = await self._lacking_of(requests)
         unread = {request.server_name for request in lacking} - self._known.keys()
         if unread:
             self._remember(await server_keys.keys(self._db, unread), unread)
-            lacking = self._lacking(lacking)
+            lacking = await self._lacking_of(lacking)
         wanted: dict[ServerName, dict[str, int]] = {}
         for request in lacking:
             ids = wanted.setdefault(request.server_name, {})

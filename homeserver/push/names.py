@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from types import MappingProxyType
 from typing import Protocol
 
-from homeserver.core.events import Event
+from homeserver.core.events import Event, StateKey
 from homeserver.core.globs import Words, rarest_part
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.rooms.residents import Room
-from homeserver.storage.events import StoredEvent
 
+MEMBER = "m.room.member"
 ROOMS_MAX = 1_000
 MEMBERS_MAX = 1_000
 """Of larger rooms, who left included, no display names are kept."""
@@ -37,7 +37,7 @@ _NO_NAMES: Mapping[UserId, str] = MappingProxyType({})
 class RoomStates(Protocol):
     """Implemented by rooms.residents."""
 
-    async def full_state(self, room: Room) -> list[StoredEvent]: ...
+    async def with_known(self, room: Room, keys: Collection[StateKey]) -> Room: ...
 
 
 @dataclass(slots=True)
@@ -116,10 +116,16 @@ class NamesInRooms:
         heard = self._heard[room.room_id] = {}
         names = _Names()
         try:
-            for stored in await self._states.full_state(room):
-                event = stored.event
-                if event.membership == "join" and event.state_key and domain_of(event.state_key) == self._server_name:
-                    names.put(UserId(event.state_key), event.content.get("displayname"))
+            members = [
+                user_id
+                for user_id, membership in room.members.items()
+                if membership == "join" and domain_of(user_id) == self._server_name
+            ]
+            known = (await self._states.with_known(room, [(MEMBER, user_id) for user_id in members])).head.known
+            for user_id in members:
+                event = known.get((MEMBER, user_id))
+                if event is not None:
+                    names.put(user_id, event.content.get("displayname"))
         finally:
             del self._heard[room.room_id]
         for user_id, name in heard.items():

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from homeserver.core.events import Event
+from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.core.push_rules import Actions, Compiled
 from homeserver.core.relations import THREAD, relation_of
@@ -54,7 +54,7 @@ class Rooms(Protocol):
 
     async def get_many(self, room_ids: Collection[RoomId]) -> dict[RoomId, Room]: ...
 
-    async def full_state(self, room: Room) -> list[StoredEvent]: ...
+    async def with_known(self, room: Room, keys: Collection[StateKey]) -> Room: ...
 
 
 class Follower(Protocol):

@@ -25,6 +25,7 @@ from homeserver.rooms.forks import Forks, Meetings, Pending
 from homeserver.rooms.residents import USUAL_KEYS, Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.tips import Accepted, Tip, joined_tips
+from homeserver.runtime.tasks import others_turn
 from homeserver.storage import forks as fork_tables
 from homeserver.storage.database import Database
 from homeserver.storage.events import REJECTED, SOFT_FAILED, NewEvent, StoredEvent
@@ -109,7 +110,11 @@ class Arrivals:
         that the room's other writes have their turn.
         """
         work = await Work.begin(self._reads, room, arrivals, first)
-        fates = [await work.take(arrival) if work.resolved < WORK_EACH_TURN else Fate.PUT_OFF for arrival in arrivals]
+        fates: list[Fate] = []
+        for arrival in arrivals:
+            fates.append(await work.take(arrival) if work.resolved < WORK_EACH_TURN else Fate.PUT_OFF)
+            if len(fates) % INLINE_MAX == 0:
+                await others_turn()
         return Intake(await work.built(), fates)
 
     def failed(self, room: Room) -> None:

@@ -185,8 +185,10 @@ class Incoming:
         wanted = {event.event_id for event in events} | {name for event in events for name in event.auth_event_ids}
         wanted |= create_ids(events)
         known = dict(await self._events.by_ids(wanted))
-        new = in_auth_order([event for event in events if event.event_id not in known])
-        refusals = await asyncio.to_thread(_judge_and_encode, new, known) if len(new) > 50 else judge(new, known)
+        if len(events) > 50:
+            new, refusals = await asyncio.to_thread(_judge_and_encode, events, known)
+        else:
+            new, refusals = _judge_and_encode(events, known)
         numbers = await self._numbers.give([event.key for event in new if event.is_state])
         for at in range(0, len(new), CHUNK):
             chunk = new[at : at + CHUNK]
@@ -497,11 +499,14 @@ def in_auth_order(events: Sequence[Event]) -> list[Event]:
     return ordered
 
 
-def _judge_and_encode(events: Sequence[Event], known: Mapping[EventId, StoredEvent]) -> dict[EventId, str]:
-    """As `judge`; their bytes are made as well, in this thread rather than in the loop."""
-    for event in events:
+def _judge_and_encode(
+    events: Sequence[Event], known: Mapping[EventId, StoredEvent]
+) -> tuple[list[Event], dict[EventId, str]]:
+    """Those that aren't known, in auth order, and what `judge` says of them; their bytes are made as well."""
+    new = in_auth_order([event for event in events if event.event_id not in known])
+    for event in new:
         _ = event.canonical
-    return judge(events, known)
+    return new, judge(new, known)
 
 
 def judge(events: Sequence[Event], known: Mapping[EventId, StoredEvent]) -> dict[EventId, str]:
