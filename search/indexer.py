@@ -7,21 +7,22 @@ them says now and writes it. The cursor moves when the tier has it. Doing so twi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import structlog
 
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId
-from homeserver.core.relations import relation_of
+from homeserver.core.relations import REPLACE, relation_of
 from homeserver.journal.journal import PURGED, Entry, Journal
 from homeserver.rooms.building import PAST, Written
 from homeserver.runtime.clock import Clock
 from homeserver.storage import journal_cursors
 from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
 from search import storage
-from search.documents import is_edit, key_of
+from search.documents import key_of
 from search.reading import concerned_by, read_events
 from search.tiers import Document, Gone, Refused, Tier, TierFault, TierLost
 
@@ -31,7 +32,11 @@ log = structlog.get_logger()
 FLUSH_S = 1.0
 # How long a search waits for what was said last: a slow tier makes answers partial, not slow.
 FLUSH_PATIENCE_S = 2.0
-BATCH = 500
+# Events that are read from the database at once, and those that the journal brought whole: each write is a commit of
+# the index, which costs some milliseconds, however much it holds.
+BATCH, BATCH_FRESH = 500, 2_000
+# Beyond so many that wait, what the journal brought is let go of, and read again.
+FRESH_MAX = 5_000
 RETRY_MAX_S = 60.0
 # So many events of a backlog that a tier can't take are noted; beyond that it is read from the journal again.
 NOTED_MAX = 50_000
@@ -58,7 +63,8 @@ class Indexer:
         self._clock = clock
         self._tier = tier
         self._consumer = consumer
-        self._changed: dict[EventId, None] = {}
+        # What was just written, where nothing else has changed it since; else it is read again.
+        self._changed: dict[EventId, StoredEvent | None] = {}
         self._redacted: dict[int, None] = {}
         self._purged: dict[int, Gone] = {}
         self._letters = 0
@@ -133,7 +139,7 @@ class Indexer:
         """A journal listener."""
         for entry in entries:
             if isinstance(entry.payload, Written):
-                self._note(entry.payload.event)
+                self._note(entry.payload.event, entry.payload.stored)
                 if entry.payload.redacts is not None:
                     self._note(entry.payload.redacts.event)
             elif entry.kind == PAST:
@@ -183,16 +189,16 @@ class Indexer:
                 for nid in nids:
                     del self._redacted[nid]
             while self._changed:
-                heard, ids = self._heard, list(self._changed)[:BATCH]
-                is_last = len(ids) == len(self._changed) and not self._redacted
-                for event_id in ids:
+                heard, taken = self._heard, self._first_changed()
+                is_last = len(taken) == len(self._changed) and not self._redacted
+                for event_id in taken:
                     del self._changed[event_id]
                 try:
-                    await self._write(ids, heard)
+                    await self._write(taken, heard)
                     if is_last and not self._is_behind:
                         await self._advance(heard)
                 except BaseException:
-                    self._changed.update(dict.fromkeys(ids))
+                    self._changed.update(dict.fromkeys(taken))
                     raise
 
     @property
@@ -208,11 +214,27 @@ class Indexer:
     def _has_noted(self) -> bool:
         return bool(self._changed or self._redacted or self._purged)
 
-    def _note(self, event: Event) -> None:
+    def _first_changed(self) -> dict[EventId, StoredEvent | None]:
+        """Those that are written next."""
+        taken: dict[EventId, StoredEvent | None] = {}
+        others = 0
+        for event_id, stored in self._changed.items():
+            others += stored is None
+            if others > BATCH or len(taken) == BATCH_FRESH:
+                break
+            taken[event_id] = stored
+        return taken
+
+    def _note(self, event: Event, stored: StoredEvent | None = None) -> None:
         if key_of(event) is None:
             return
         relation = relation_of(event)
-        self._changed[relation.event_id if is_edit(event) and relation is not None else event.event_id] = None
+        if relation is not None and relation.rel_type == REPLACE:
+            self._changed[relation.event_id] = None
+        elif event.event_id in self._changed or len(self._changed) >= FRESH_MAX:
+            self._changed[event.event_id] = None
+        else:
+            self._changed[event.event_id] = stored
 
     async def _begin_anew(self) -> None:
         # In this order: a crash between two of these steps begins anew once more.
@@ -228,7 +250,7 @@ class Indexer:
             heard = self._heard
             nids = await storage.after(self._db, self._caught_up, self._catch_up_to, BATCH)
             upto = nids[-1] if len(nids) == BATCH else self._catch_up_to
-            await self._write(await concerned_by(self._db, nids), heard)
+            await self._write(dict.fromkeys(await concerned_by(self._db, nids)), heard)
             await self._advance(upto)
             self._caught_up = upto
 
@@ -276,8 +298,8 @@ class Indexer:
             await journal_cursors.advance(tx, self._consumer, position)
         self._position = max(self._position, position)
 
-    async def _write(self, ids: Collection[EventId], version: int) -> None:
-        said = await read_events(self._db, ids, version)
+    async def _write(self, changed: Mapping[EventId, StoredEvent | None], version: int) -> None:
+        said = await read_events(self._db, changed, version)
         refused = [*said.refused, *await self._tier.write(said.documents, said.gone)]
         await self._note_letters(said.event_ids, refused)
         for follower in self.followers:

@@ -26,8 +26,35 @@ class Said:
     event_ids: frozenset[str]  # of all that are here
 
 
-async def read_events(db: Reader, ids: Collection[EventId], version: int) -> Said:
-    """What is read now is at least as new as the position `version`. Five queries."""
+async def read_events(db: Reader, changed: Mapping[EventId, StoredEvent | None], version: int) -> Said:
+    """What they say now; what is read now is at least as new as the position `version`.
+
+    One query for those that were just written and are given, where nothing has changed them since; five for others.
+    """
+    given = {stored.nid: stored for stored in changed.values() if stored is not None and stored.is_shown}
+    received = await storage.unchanged(db, given.values()) if given else {}
+    fresh = [stored for nid, stored in given.items() if nid in received]
+    found: list[StoredEvent] = fresh
+    said: list[tuple[StoredEvent, StoredEvent | None]] = [(stored, None) for stored in fresh]
+    known = {stored.event.event_id for stored in fresh}
+    if others := [event_id for event_id in changed if event_id not in known]:
+        read, as_edited = await _read(db, others)
+        found, said = [*fresh, *read], [*said, *as_edited]
+        received.update(await storage.received(db, [one.nid for one in read]) if read else {})
+    documents, refused = await asyncio.to_thread(_documents, said, version, received)
+    kept = {document.event_nid for document in documents}
+    gone = [
+        Gone(one.nid, one.room_nid, version, one.event.event_id, received.get(one.nid))
+        for one in found
+        if one.nid not in kept and (key_of(one.event) is not None or one.redacted_by is not None)
+    ]
+    return Said(documents, gone, refused, frozenset(one.event.event_id for one in found))
+
+
+async def _read(
+    db: Reader, ids: Collection[EventId]
+) -> tuple[list[StoredEvent], list[tuple[StoredEvent, StoredEvent | None]]]:
+    """These events; and with their latest edits those that are shown."""
     found = await events.by_ids(db, ids)
     shown = [
         one
@@ -37,16 +64,7 @@ async def read_events(db: Reader, ids: Collection[EventId], version: int) -> Sai
     children = await relations.children(db, [(one.room_nid, one.event) for one in shown]) if shown else {}
     nids = {nid for ones in children.values() for child in ones if child.rel_type == "m.replace" for nid in child.nids}
     edits = {one.nid: one for one in await events.by_nids(db, nids)} if nids else {}
-    received = await storage.received(db, [one.nid for one in found]) if found else {}
-    said = [(one, latest_edit(one, children[one.event.event_id], edits)) for one in shown]
-    documents, refused = await asyncio.to_thread(_documents, said, version, received)
-    kept = {document.event_nid for document in documents}
-    gone = [
-        Gone(one.nid, one.room_nid, version, one.event.event_id, received.get(one.nid))
-        for one in found
-        if one.nid not in kept and (key_of(one.event) is not None or one.redacted_by is not None)
-    ]
-    return Said(documents, gone, refused, frozenset(one.event.event_id for one in found))
+    return found, [(one, latest_edit(one, children[one.event.event_id], edits)) for one in shown]
 
 
 async def concerned_by(db: Reader, nids: Sequence[int]) -> list[EventId]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from homeserver.storage.database import Reader, Tx
+from homeserver.storage.events import StoredEvent
 from search.tiers import Refused
 
 _AFTER = """
@@ -14,6 +15,15 @@ _AFTER = """
 _RECEIVED = """
     SELECT event_nid, coalesce(received_ms, origin_server_ts) AS received_ms FROM events
     WHERE event_nid = ANY($1::bigint[])
+"""
+# What was written a moment ago, as it was then: neither redacted nor edited nor moved.
+_UNCHANGED = """
+    SELECT e.event_nid, coalesce(e.received_ms, e.origin_server_ts) AS received_ms
+    FROM unnest($1::bigint[], $2::bigint[]) AS written(nid, place)
+    JOIN events e ON e.event_nid = written.nid AND e.ordering = written.place
+    WHERE e.flags = 0 AND e.redacted_by IS NULL AND NOT EXISTS (
+        SELECT FROM event_relations r WHERE r.relates_to = e.event_id AND r.rel_type = 'm.replace'
+    )
 """
 # An edit concerns the event that it is of; what it refers to is known even when it was redacted.
 _CONCERNED = """
@@ -45,6 +55,12 @@ async def after(db: Reader, position: int, upto: int, limit: int) -> list[int]:
 async def received(db: Reader, nids: Collection[int]) -> dict[int, int]:
     """Number → when the event came here, in milliseconds."""
     return {row["event_nid"]: row["received_ms"] for row in await db.fetch(_RECEIVED, list(nids))}
+
+
+async def unchanged(db: Reader, written: Collection[StoredEvent]) -> dict[int, int]:
+    """Of these those that are as they were written, with when they came here, in milliseconds."""
+    rows = await db.fetch(_UNCHANGED, [one.nid for one in written], [one.ordering for one in written])
+    return {row["event_nid"]: row["received_ms"] for row in rows}
 
 
 async def concerned(db: Reader, nids: Collection[int], event_ids: Collection[str]) -> list[str]:

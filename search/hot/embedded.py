@@ -243,7 +243,8 @@ class EmbeddedIndex:
         try:
             for document in documents:
                 if document.version >= versions.get(document.event_nid, 0):
-                    writer.delete_documents_by_term("nid", document.event_nid)
+                    if document.event_nid in versions:
+                        writer.delete_documents_by_term("nid", document.event_nid)
                     writer.add_document(_stored(document))
                     versions[document.event_nid] = document.version
             for one in gone:
@@ -368,25 +369,22 @@ def _count(searcher: tantivy.Searcher, query: tantivy.Query) -> int:
 
 def _stored(document: Document) -> tantivy.Document:
     made = tantivy.Document()
-    numbers = {
-        "nid": document.event_nid,
-        "version": document.version,
-        "place": document.place,
-        "source": document.source_nid,
-        "source_place": document.place if document.source_place is None else document.source_place,
-        "said": document.origin_server_ts,
-        "time": document.time_ms,
-        "ranked": document.rank << _RANK_SHIFT | document.event_nid,
-        "room": document.room_nid,
-        "received": document.received_ms,
-        "check": document.checksum,
-    }
-    for name, number in numbers.items():
-        made.add_integer(name, number)
-    made.add_text("room_id", document.room_id)
-    made.add_text("sender", document.sender)
-    made.add_text("type", document.type)
-    made.add_text("key", document.key)
+    number, text, rank = made.add_integer, made.add_text, document.rank
+    number("nid", document.event_nid)
+    number("version", document.version)
+    number("place", document.place)
+    number("source", document.source_nid)
+    number("source_place", document.place if document.source_place is None else document.source_place)
+    number("said", document.origin_server_ts)
+    number("time", document.time_ms)
+    number("ranked", rank << _RANK_SHIFT | document.event_nid)
+    number("room", document.room_nid)
+    number("received", document.received_ms)
+    number("check", document.checksum)
+    text("room_id", document.room_id)
+    text("sender", document.sender)
+    text("type", document.type)
+    text("key", document.key)
     for kind in (*document.has, *(("thread",) if document.thread_root is not None else ())):
         made.add_text("has", kind)
     for user_id in document.mentions:
