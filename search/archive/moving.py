@@ -144,7 +144,7 @@ class Mover:
             self._shelf.put(replace(self._file(file), is_cold=False))
         count = 0
         async for said in source.pages(self._shelf.db, nids):
-            ids = [EventId(one[3]) for one in said]
+            ids = dict.fromkeys(EventId(one[3]) for one in said)
             async with self._shelf.changing:
                 documents = (await read_events(self._shelf.db, ids, self._journal.visible)).documents
                 with self._crossing():
