@@ -23,8 +23,8 @@ def search_group() -> None:
 
 @search_group.command(
     "status",
-    epilog="JSON: {engine, generation, events, problem, events_behind, dead_letters, newest_letters, repairs_waiting, "
-    "built}; newest_letters is a list of [event_id, reason, noted_ms]."
+    epilog="JSON: {engine, generation, events, problem, health, events_behind, dead_letters, newest_letters, "
+    "repairs_waiting, built}; newest_letters is a list of [event_id, reason, noted_ms]."
     "\n\n" + examples("hansa search status"),
 )
 @json_option
@@ -39,6 +39,8 @@ def search_status(ctx: click.Context, as_data: bool) -> int:
         print_data(asdict(status))
         return int(bool(status.problem))
     click.echo(f"engine        {status.engine}, generation {status.generation}")
+    if status.health:
+        click.echo(f"cluster       {status.health}")
     click.echo(f"events        {status.events if status.events is not None else 'unknown: ' + status.problem}")
     click.echo(f"behind        {status.events_behind} events")
     click.echo(f"dead letters  {status.dead_letters}")

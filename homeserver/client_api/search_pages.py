@@ -93,7 +93,9 @@ class SearchPages:
         return self._visits.go(_url(term, "recent") if term else PATH)
 
     async def _results(self, viewer: UserId, asked: SearchRequest) -> dict[str, Any]:
-        page, found = await self._found.page(viewer, asked)
+        # Once for the results and the sides: what somebody may see in all of their rooms is most of the work.
+        prepared = await self._found.searching.prepared(viewer, asked)
+        page, found = await self._found.page(viewer, asked, prepared)
         values: dict[str, Any] = {
             "count": page.count,
             "found": [_shown(one) for one in found],
@@ -104,7 +106,7 @@ class SearchPages:
         if page.next is not None:
             values["next"] = _url(asked.term, asked.order_by, page.next.token())
         if asked.place is None and 1 < page.count <= FACETS_UP_TO:
-            facets = await self._found.searching.facets(viewer, asked)
+            facets = await self._found.searching.facets(viewer, asked, prepared)
             values["facets"] = await self._facets(viewer, asked, facets)
         return values
 

@@ -12,7 +12,7 @@ from homeserver.core.identifiers import RoomId, UserId
 from homeserver.core.said import said
 from homeserver.rooms.history import History
 from homeserver.rooms.residents import Room, Rooms
-from homeserver.rooms.searching import FoundEvent, Searching, SearchPage, SearchRequest
+from homeserver.rooms.searching import FoundEvent, Prepared, Searching, SearchPage, SearchRequest
 from homeserver.storage.events import StoredEvent
 
 CONTEXT = 2
@@ -50,9 +50,11 @@ class FoundMessages:
         self._rooms = rooms
         self._history = history
 
-    async def page(self, viewer: UserId, request: SearchRequest) -> tuple[SearchPage, list[FoundMessage]]:
+    async def page(
+        self, viewer: UserId, request: SearchRequest, prepared: Prepared | None = None
+    ) -> tuple[SearchPage, list[FoundMessage]]:
         """Raises InvalidParam."""
-        page = await self.searching.search(viewer, request)
+        page = await self.searching.search(viewer, request, prepared)
         around = await self.searching.surroundings(viewer, page.found, CONTEXT, CONTEXT)
         profiles = await self.searching.profiles(page.found, around)
         names = await self.names(viewer, {one.stored.event.room_id for one in page.found})

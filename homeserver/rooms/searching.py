@@ -123,6 +123,10 @@ class Surroundings:
     after: list[StoredEvent] = field(default_factory=list)
 
 
+# What is asked for, with what the viewer may see; and the rooms that it is about.
+Prepared = tuple[SearchWish, Mapping[RoomId, RoomKey]]
+
+
 class Searching:
     """Searches for a viewer."""
 
@@ -140,14 +144,18 @@ class Searching:
         self._ignore_list = ignore_list
         self._families = families
 
-    async def search(self, viewer: UserId, request: SearchRequest) -> SearchPage:
+    async def prepared(self, viewer: UserId, request: SearchRequest) -> Prepared:
+        """What `search` and `facets` of the same request both need. Raises InvalidParam."""
+        return await self._wish(viewer, request, request.place or Place(LAST_POSITION))
+
+    async def search(self, viewer: UserId, request: SearchRequest, prepared: Prepared | None = None) -> SearchPage:
         """A page of the messages that the viewer may see. A handful of queries, whatever it finds.
 
         What may be seen is part of the question, so that pages are full and counts are right; the gate is asked again
         about each hit. Raises InvalidParam.
         """
         place = request.place or Place(LAST_POSITION)
-        wish, rooms = await self._wish(viewer, request, place)
+        wish, rooms = prepared or await self.prepared(viewer, request)
         found = await self._search.find(wish)
         upto = place.upto if request.place is not None else found.upto
         page = SearchPage([], found.count, upto, found.words, is_partial=found.is_partial)
@@ -165,16 +173,17 @@ class Searching:
         page.encrypted_rooms = await room_facts.count_encrypted(self._reads.db, [room.nid for room in rooms.values()])
         return page
 
-    async def facets(self, viewer: UserId, request: SearchRequest) -> Facets:
-        """Over which rooms, senders and months what the viewer would find is spread. Raises InvalidParam."""
-        wish, rooms = await self._wish(viewer, request, Place(LAST_POSITION))
+    async def facets(self, viewer: UserId, request: SearchRequest, prepared: Prepared | None = None) -> Facets:
+        """Over which rooms, senders and months what the viewer would find is spread, whatever the page.
+
+        Raises InvalidParam.
+        """
+        wish, rooms = prepared or await self.prepared(viewer, replace(request, place=None))
         found = await self._search.facets(wish)
         ids = {room.nid: room.room_id for room in rooms.values()}
         return facets_of(found, ids)
 
-    async def _wish(
-        self, viewer: UserId, request: SearchRequest, place: Place
-    ) -> tuple[SearchWish, Mapping[RoomId, RoomKey]]:
+    async def _wish(self, viewer: UserId, request: SearchRequest, place: Place) -> Prepared:
         wanted = _of_group(request.wanted, place.group)
         if request.with_predecessors and wanted.rooms is not None:
             named = [RoomId(room_id) for room_id in wanted.rooms]

@@ -248,6 +248,14 @@ class ElasticIndex:
             told = await self._client.indices.stats(index=self._names.pattern, metric="store")
             return int(told["_all"]["total"].get("store", {}).get("size_in_bytes", 0))
 
+    async def health(self) -> str:
+        """The colour of its indices, and what they lack. Raises TierFault."""
+        async with _faults():
+            found = await self._client.cluster.health(index=self._names.pattern)
+        shards = found["active_shards"] + found["unassigned_shards"] + found["initializing_shards"]
+        words = f"{found['status']}, {found['number_of_data_nodes']} nodes"
+        return f"{words}, {found['active_shards']} of {shards} copies of indices there"
+
     async def census(self) -> Census:
         """Raises TierFault."""
         tallies: dict[tuple[str, int], Tally] = {}

@@ -165,6 +165,10 @@ class EmbeddedIndex:
         """Bytes on the disk."""
         return await self._in_thread(lambda: sum(one.stat().st_size for one in self._folder.iterdir() if one.is_file()))
 
+    async def health(self) -> str:
+        """Nothing of its own: it is a folder."""
+        return ""
+
     async def census(self) -> Census:
         """Raises IndexBroken."""
         return await self._in_thread(self._census)

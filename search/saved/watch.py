@@ -19,7 +19,7 @@ from homeserver.rooms.building import Written
 from homeserver.rooms.searching import RoomKey
 from homeserver.runtime.clock import Clock
 from homeserver.storage.events import StoredEvent
-from search.query import Parsed, rooms_in
+from search.query import Parsed, parse, rooms_in
 from search.saved import storage
 from search.saved.percolation import Percolator
 from search.saved.storage import SavedSearch
@@ -46,6 +46,9 @@ _SHAPING = frozenset(
 # For what the journal doesn't tell: aliases that were set or taken away without an event.
 FALL_BACK_S = 21_600.0
 
+# Of those that name rooms, which are looked up.
+PARSED_AT_ONCE = 8
+
 Parse = Callable[[str, UserId], Awaitable[Parsed | None]]
 
 
@@ -59,6 +62,7 @@ class SavedSearchWatch:
         self._clock = clock
         self._searches: dict[str, SavedSearch] = {}
         self._parsed: dict[str, Parsed] = {}
+        self._is_parsed = False
         self._percolator: Percolator[str] | None = None
         self._refreshed_s = 0.0
         # Whether rooms have changed since those searches were parsed that name some.
@@ -69,12 +73,11 @@ class SavedSearchWatch:
         self.to_notice, self.to_call = asyncio.Event(), asyncio.Event()
 
     async def start(self) -> None:
-        """Reads all of them."""
+        """Reads all of them. They are parsed at the first look, beside the requests."""
         searches = await storage.active(self._reads.db)
         self._searches = {one.search_id: one for one in searches}
         self._parsed = {}
-        for one in searches:
-            await self._take_in(one)
+        self._is_parsed = False
         self._percolator = None
         self._is_stale = False
         self._refreshed_s = self._clock.monotonic_s()
@@ -135,11 +138,12 @@ class SavedSearchWatch:
             return
         if self._clock.monotonic_s() - self._refreshed_s > FALL_BACK_S:
             await self.start()
-        elif self._is_stale:
-            self._is_stale = False
+        if self._is_stale:
+            self._is_stale, self._is_parsed = False, False
             for one in self._placed:
                 self._parsed.pop(one.search_id, None)
-                await self._take_in(one)
+        if not self._is_parsed:
+            await self._take_in_all()
         if self._percolator is None:
             self._percolator = Percolator({key: parsed.query for key, parsed in self._parsed.items()})
         percolator, searches = self._percolator, dict(self._searches)
@@ -193,11 +197,41 @@ class SavedSearchWatch:
             seen.update(one.nid for one in shown if one.event.content == stored[one.nid].event.content)
         return frozenset(seen)
 
+    async def _take_in_all(self) -> None:
+        """Most name no room: they are parsed in a thread, at once. The others ask the database, some at a time."""
+        self._is_parsed = True
+        searches = [one for one in self._searches.values() if one.search_id not in self._parsed]
+        parsed = await asyncio.to_thread(_parsed_alone, searches)
+        for one in searches:
+            # Not where it was changed or dropped meanwhile.
+            if one.search_id in parsed and self._searches.get(one.search_id) is one:
+                self._parsed[one.search_id] = parsed[one.search_id]
+        placed = [one for one in self._placed if one.search_id not in self._parsed]
+        for at in range(0, len(placed), PARSED_AT_ONCE):
+            await asyncio.gather(*map(self._take_in, placed[at : at + PARSED_AT_ONCE]))
+        self._percolator = None
+
     async def _take_in(self, saved: SavedSearch) -> None:
         try:
             parsed = await self._parse(saved.term, saved.user_id)
         except MatrixError:
             parsed = None  # an alias that is gone: it finds nothing until there is one again
-        if parsed is not None:
+        # Not where it was changed or dropped meanwhile.
+        if parsed is not None and self._searches.get(saved.search_id) is saved:
             self._parsed[saved.search_id] = parsed
         self._percolator = None
+
+
+def _parsed_alone(searches: Sequence[SavedSearch]) -> dict[str, Parsed]:
+    """By their ids, those that name no room and that mean something."""
+    found: dict[str, Parsed] = {}
+    for one in searches:
+        if "in:" in one.term and rooms_in(one.term):
+            continue
+        try:
+            parsed = parse(one.term, me=one.user_id, rooms={})
+        except MatrixError:
+            continue
+        if parsed is not None:
+            found[one.search_id] = parsed
+    return found

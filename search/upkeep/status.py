@@ -17,13 +17,15 @@ LETTERS_SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexStatus:
-    """`events` is None, with `problem`, where the index can't be read; `built` is the part that is done of the next
+    """`events` is None, with `problem`, where the index can't be read; `health` is of the cluster, empty
+    where there is none, or none answers; `built` is the part that is done of the next
     generation, from 0 to 1, and None where none is on its way."""
 
     engine: str
     generation: int
     events: int | None
     problem: str
+    health: str
     events_behind: int
     dead_letters: int
     newest_letters: list[tuple[str, str, int]]
@@ -32,13 +34,14 @@ class IndexStatus:
 
 
 async def status_of(db: Reader, engine: Engine, tier: CountedTier) -> IndexStatus:
-    """Seven queries, and one to the index."""
+    """Seven queries, and two to the index."""
     known = await storage.generations(db, engine.name)
     live = storage.live_number(known)
     consumer = engine.consumer(live)
     position = await journal_cursors.position(db, consumer) or 0
-    events, problem = None, ""
+    events, problem, health = None, "", ""
     try:
+        health = await tier.health()
         events = await tier.count()
     except TierFault as fault:
         problem = str(fault)
@@ -47,6 +50,7 @@ async def status_of(db: Reader, engine: Engine, tier: CountedTier) -> IndexStatu
         generation=live,
         events=events,
         problem=problem,
+        health=health,
         events_behind=await storage.behind(db, position),
         dead_letters=await letters.count_letters(db, consumer),
         newest_letters=await letters.letters(db, consumer, LETTERS_SHOWN),
