@@ -194,19 +194,19 @@ async def test_a_turn_ends_after_much_work(here: RunningServer, peer: Peer, monk
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize(
-    ("flood_of", "count", "each_max"),
-    [(branches, 3_000, 40.0), (two_in_turn, 4_000, 10.0), (changing_names, 3_000, 40.0)],
-)
+@pytest.mark.parametrize(("flood_of", "count"), [(branches, 3_000), (two_in_turn, 4_000), (changing_names, 3_000)])
 async def test_ten_thousand_events_of_forks(
-    here: RunningServer, peer: Peer, monkeypatch: pytest.MonkeyPatch, flood_of: Any, count: int, each_max: float
+    here: RunningServer, peer: Peer, monkeypatch: pytest.MonkeyPatch, flood_of: Any, count: int
 ) -> None:
     """T-E10: what each has a say in is bounded, our users talk on, no turn of the loop is long, few ends are left."""
     alice, room = await joined(here, peer)
     made = flood_of(room, count)
     counted = Counted(monkeypatch)
     seen = await flood(here, room, alice, made)
-    assert sum(counted.events) <= each_max * count
+    # Once or twice a batch, not for each event; and nothing has a say twice in one resolution.
+    assert len(counted.events) <= count // 5 and max(counted.events) <= 2 * count
+    if flood_of is two_in_turn:
+        assert sum(counted.events) <= 10 * count
     assert len(seen.sends_s) >= 3
     assert seen.stood_still_s < 0.3  # of processor time, which counts double where another shares the core
     assert await here.db.fetchval("SELECT count(*) FROM events WHERE sender = $1 AND depth >= 5", room.eve) >= count
