@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,6 +11,7 @@ import orjson
 from admin.actions.room_tools import known_room
 from admin.storage import room_overviews, room_reads
 from admin.storage.room_overviews import LARGEST_FIRST, ORDERS, Overview, RoomFilter
+from admin.totals import Totals
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.operators import Permission
 from homeserver.rooms.client_events import Viewer
@@ -49,8 +51,9 @@ class HierarchyQuery(msgspec.Struct, frozen=True):
 class RoomLists:
     """All rooms, and one in detail."""
 
-    def __init__(self, db: Database, rooms: Rooms, views: RoomViews) -> None:
+    def __init__(self, db: Database, rooms: Rooms, views: RoomViews, totals: Totals) -> None:
         self._db = db
+        self._totals = totals
         self._rooms = rooms
         self._views = views
 
@@ -69,7 +72,9 @@ class RoomLists:
             backwards=backwards,
         )
         limit = min(query.limit, _PAGE_MAX)
-        found, total = await room_overviews.page(self._db, wanted, limit, query.from_)
+        counted = replace(wanted, order_by="name", backwards=False)
+        total = await self._totals.of(counted, lambda: room_overviews.count(self._db, wanted))
+        found = await room_overviews.page(self._db, wanted, limit, query.from_)
         answer: Json = {
             "rooms": [as_json(one, is_published) for one, is_published in found],
             "offset": query.from_,

@@ -9,6 +9,7 @@ import msgspec
 from admin.actions.accounts import Accounts, AccountWish
 from admin.storage import accounts
 from admin.storage.accounts import ORDERS, AccountFilter, AccountRow
+from admin.totals import Totals
 from homeserver.accounts.contacts import canonical
 from homeserver.accounts.sessions import Sessions
 from homeserver.accounts.users import Users
@@ -93,9 +94,10 @@ class TermQuery(msgspec.Struct, frozen=True):
 class UserEndpoints:
     """/_synapse/admin/v2/users and what finds users by something else than their id."""
 
-    def __init__(self, db: Database, actions: Accounts, users: Users, sessions: Sessions) -> None:
+    def __init__(self, db: Database, actions: Accounts, users: Users, sessions: Sessions, totals: Totals) -> None:
         self._db = db
         self._sessions = sessions
+        self._totals = totals
         self._actions = actions
         self._users = users
 
@@ -168,11 +170,12 @@ class UserEndpoints:
             is_admin=query.admins,
             is_deactivated=is_deactivated,
             with_locked=query.locked,
-            not_types=all_of("not_user_type", []) if all_of is not None else (),
+            not_types=tuple(all_of("not_user_type", [])) if all_of is not None else (),
         )
         limit = min(query.limit, LIMIT_MAX)
         await self._sessions.flush_sightings()
-        rows, total = await accounts.page(
+        total = await self._totals.of(wanted, lambda: accounts.count(self._db, wanted))
+        rows = await accounts.page(
             self._db,
             wanted,
             order=query.order_by,

@@ -60,38 +60,32 @@ _FROM = """
     LEFT JOIN profiles n ON n.user_id = u.user_id AND n.field = 'displayname'
     LEFT JOIN profiles a ON a.user_id = u.user_id AND a.field = 'avatar_url'
 """
-_WHERE = """
-    WHERE ($1::text IS NULL OR strpos(lower(u.user_id), lower($1)) > 0)
-        AND ($2::text IS NULL OR strpos(lower(split_part(u.user_id, ':', 1)), lower($2)) > 0
-            OR strpos(lower(convert_from(n.value, 'UTF8')), lower($2)) > 0)
-        AND ($3::boolean OR NOT u.is_guest)
-        AND ($4::boolean IS NULL OR u.is_admin = $4)
-        AND ($5::boolean IS NULL OR u.is_deactivated = $5)
-        AND ($6::boolean OR NOT u.is_locked)
-        AND (cardinality($7::text[]) = 0 OR coalesce(u.user_type, '') <> ALL($7::text[]))
-"""
-_TEXT_KEY = """
-    CASE $10 WHEN 'displayname' THEN convert_from(n.value, 'UTF8') WHEN 'avatar_url' THEN convert_from(a.value, 'UTF8')
-        WHEN 'user_type' THEN u.user_type END
-"""
-_NUMBER_KEY = """
-    CASE $10 WHEN 'is_guest' THEN u.is_guest::int WHEN 'admin' THEN u.is_admin::int
-        WHEN 'deactivated' THEN u.is_deactivated::int WHEN 'shadow_banned' THEN u.is_shadow_banned::int
-        WHEN 'locked' THEN u.is_locked::int WHEN 'suspended' THEN u.is_suspended::int
-        WHEN 'erased' THEN (u.erased_position IS NOT NULL)::int WHEN 'creation_ts' THEN u.created_ts
-        WHEN 'last_seen_ts' THEN (SELECT max(d.last_seen_ts) FROM devices d WHERE d.user_id = u.user_id) END
-"""
-_COUNT = f"SELECT count(*) {_FROM} {_WHERE}"
-_BY_NAME = f"SELECT {_COLUMNS} {_FROM} {_WHERE} ORDER BY u.user_id LIMIT $8 OFFSET $9"
-_BY_NAME_BACK = f"SELECT {_COLUMNS} {_FROM} {_WHERE} ORDER BY u.user_id DESC LIMIT $8 OFFSET $9"
-_SORTED = f"""
-    SELECT {_COLUMNS} {_FROM} {_WHERE}
-    ORDER BY {_TEXT_KEY} ASC NULLS FIRST, {_NUMBER_KEY} ASC NULLS FIRST, u.user_id LIMIT $8 OFFSET $9
-"""
-_SORTED_BACK = f"""
-    SELECT {_COLUMNS} {_FROM} {_WHERE}
-    ORDER BY {_TEXT_KEY} DESC NULLS LAST, {_NUMBER_KEY} DESC NULLS LAST, u.user_id LIMIT $8 OFFSET $9
-"""
+# What asks for something narrows the list; what asks for nothing isn't in the query. `{n}` is a value's number.
+_HAS_ID = "strpos(lower(u.user_id), lower(${n})) > 0"
+# One look through all names, not one for each account.
+_HAS_NAME = """u.user_id IN (
+    SELECT s.user_id FROM users s WHERE strpos(lower(split_part(s.user_id, ':', 1)), lower(${n})) > 0
+    UNION SELECT p.user_id FROM profiles p
+    WHERE p.field = 'displayname' AND strpos(lower(convert_from(p.value, 'UTF8')), lower(${n})) > 0)"""
+_NO_TYPE_OF = "coalesce(u.user_type, '') <> ALL(${n}::text[])"
+_USERS = "FROM users u"
+_NAMED = "FROM profiles p JOIN users u USING (user_id)"
+_NAMELESS = "NOT EXISTS (SELECT FROM profiles p WHERE p.user_id = u.user_id AND p.field = '{field}')"
+_SEEN = "FROM devices d JOIN users u USING (user_id)"
+_SEEN_LAST = """d.last_seen_ts IS NOT NULL AND NOT EXISTS (
+    SELECT FROM devices o WHERE o.user_id = d.user_id
+        AND (coalesce(o.last_seen_ts, 0), o.device_id) > (d.last_seen_ts, d.device_id))"""
+_UNSEEN = "NOT EXISTS (SELECT FROM devices d WHERE d.user_id = u.user_id AND d.last_seen_ts IS NOT NULL)"
+_MARKS_OF = {
+    "is_guest": "u.is_guest",
+    "admin": "u.is_admin",
+    "deactivated": "u.is_deactivated",
+    "shadow_banned": "u.is_shadow_banned",
+    "locked": "u.is_locked",
+    "suspended": "u.is_suspended",
+    "erased": "u.erased_position IS NOT NULL",
+}
+_BY_IDS = f"SELECT {_COLUMNS} {_FROM} WHERE u.user_id = ANY($1::text[])"
 _ONE = f"SELECT {_COLUMNS} {_FROM} WHERE u.user_id = $1"
 _BY_TERM = f"""
     SELECT {_COLUMNS} {_FROM} WHERE u.is_deactivated = false AND strpos(lower(u.user_id), lower($1)) > 0
@@ -123,25 +117,87 @@ _DEVICES = """
 """
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One after the other, an order's parts are the whole list: each goes along an index."""
+
+    source: str
+    condition: str
+    keys: str
+
+
+def _parts(order: str, backwards: bool) -> list[_Part]:
+    way = "DESC" if backwards else "ASC"
+    if order == "name":
+        return [_Part(_USERS, "true", f"u.user_id {way}")]
+    if order == "creation_ts":
+        return [_Part(_USERS, "true", f"u.created_ts {way}, u.user_id")]
+    if order in _MARKS_OF:
+        mark = _MARKS_OF[order]
+        marked, plain = _Part(_USERS, mark, "u.user_id"), _Part(_USERS, f"NOT ({mark})", "u.user_id")
+        return [marked, plain] if backwards else [plain, marked]
+    if order == "user_type":
+        typed = _Part(_USERS, "u.user_type IS NOT NULL", f"u.user_type {way}, u.user_id")
+        plain = _Part(_USERS, "u.user_type IS NULL", "u.user_id")
+        return [typed, plain] if backwards else [plain, typed]
+    if order == "last_seen_ts":
+        return [
+            _Part(_SEEN, _SEEN_LAST, f"d.last_seen_ts {way}, d.user_id"),
+            _Part(_USERS, _UNSEEN, "u.user_id"),
+        ]
+    # What has none comes last: to find the first of those is to look at all.
+    return [
+        _Part(_NAMED, f"p.field = '{order}'", f"substring(p.value, 1, 200) {way}, p.user_id"),
+        _Part(_USERS, _NAMELESS.format(field=order), "u.user_id"),
+    ]
+
+
+def _conditions(wanted: AccountFilter) -> tuple[list[str], list[Any]]:
+    """What narrows the list, and the values in it."""
+    found, values = list[str](), list[Any]()
+    for piece, value in ((_HAS_ID, wanted.user_id), (_HAS_NAME, wanted.name), (_NO_TYPE_OF, list(wanted.not_types))):
+        if value:
+            values.append(value)
+            found.append(piece.format(n=len(values)))
+    if not wanted.with_guests:
+        found.append("NOT u.is_guest")
+    if not wanted.with_locked:
+        found.append("NOT u.is_locked")
+    for mark, wish in (("u.is_admin", wanted.is_admin), ("u.is_deactivated", wanted.is_deactivated)):
+        if wish is not None:
+            found.append(mark if wish else f"NOT {mark}")
+    return found, values
+
+
+async def count(db: Reader, wanted: AccountFilter) -> int:
+    """How many accounts there are of these. Looks at each."""
+    conditions, values = _conditions(wanted)
+    return int(await db.fetchval(f"SELECT count(*) {_USERS} WHERE {_all_of(conditions)}", *values))
+
+
 async def page(
     db: Reader, wanted: AccountFilter, *, order: str, backwards: bool, limit: int, offset: int
-) -> tuple[list[AccountRow], int]:
-    """Accounts from `offset` on, and how many there are in all. By name it is one index scan; else a sort of all."""
-    values = (
-        wanted.user_id,
-        wanted.name,
-        wanted.with_guests,
-        wanted.is_admin,
-        wanted.is_deactivated,
-        wanted.with_locked,
-        list(wanted.not_types),
-    )
-    total: int = await db.fetchval(_COUNT, *values)
-    if order == "name":
-        rows = await db.fetch(_BY_NAME_BACK if backwards else _BY_NAME, *values, limit, offset)
-    else:
-        rows = await db.fetch(_SORTED_BACK if backwards else _SORTED, *values, limit, offset, order)
-    return [_account(row) for row in rows], total
+) -> list[AccountRow]:
+    """Accounts from `offset` on: index scans, as far as the page, unless the filter looks into names."""
+    conditions, values = _conditions(wanted)
+    ids, skip = list[UserId](), offset
+    for part in _parts(order, backwards):
+        if len(ids) >= limit:
+            break
+        narrowed = f"{part.source} WHERE {_all_of([part.condition, *conditions])}"
+        sql = f"SELECT u.user_id {narrowed} ORDER BY {part.keys} LIMIT {limit - len(ids)} OFFSET {skip}"
+        some = await db.fetch(sql, *values)
+        ids += [UserId(row["user_id"]) for row in some]
+        if some:
+            skip = 0
+        elif skip:
+            skip = max(0, skip - int(await db.fetchval(f"SELECT count(*) {narrowed}", *values)))
+    rows = {row["user_id"]: _account(row) for row in await db.fetch(_BY_IDS, ids)} if ids else {}
+    return [rows[user_id] for user_id in ids if user_id in rows]
+
+
+def _all_of(conditions: Sequence[str]) -> str:
+    return " AND ".join(conditions) or "true"
 
 
 async def one(db: Reader, user_id: UserId) -> AccountRow | None:

@@ -89,16 +89,12 @@ ORDERS: Mapping[str, str] = {
     "state_events": "o.state_events",
 }
 LARGEST_FIRST = frozenset({"joined_members", "size", "joined_local_members", "version", "state_events"})
-_MATCHES = """
-    ($1::text IS NULL OR o.room_id = $2 OR strpos(lower(o.name), $1) > 0 OR strpos(lower(o.canonical_alias), $1) > 0)
-    AND ($3::boolean IS NULL OR r.is_published = $3)
-    AND ($4::boolean IS NULL OR (o.joined_members = 0) = $4)
-"""
-_PAGE = f"""
-    SELECT o.*, r.is_published FROM room_overviews o JOIN rooms r USING (room_nid) WHERE {_MATCHES}
-    ORDER BY {{order}} {{direction}} NULLS LAST, o.room_id {{direction}} LIMIT $5 OFFSET $6
-"""
-_COUNT = f"SELECT count(*) FROM room_overviews o JOIN rooms r USING (room_nid) WHERE {_MATCHES}"
+# Looked for first: few rooms are left to be sorted.
+_TERM = """o.room_nid IN (
+    SELECT t.room_nid FROM room_overviews t
+    WHERE t.room_id = $2 OR strpos(lower(t.name), $1) > 0 OR strpos(lower(t.canonical_alias), $1) > 0 OFFSET 0)"""
+_PUBLISHED = "o.room_nid IN (SELECT p.room_nid FROM rooms p WHERE p.is_published OFFSET 0)"
+_OVERVIEWS = "FROM room_overviews o JOIN rooms r USING (room_nid)"
 _ONE = "SELECT o.*, r.is_published FROM room_overviews o JOIN rooms r USING (room_nid) WHERE r.room_id = $1"
 _AFTER = "SELECT room_nid, room_id FROM rooms WHERE room_nid > $1 ORDER BY room_nid LIMIT $2"
 
@@ -109,12 +105,22 @@ async def upsert(tx: Tx, overviews: Sequence[Overview]) -> None:
     await tx.execute(_INSERT, *columns)
 
 
-async def page(db: Reader, wanted: RoomFilter, limit: int, offset: int) -> tuple[list[tuple[Overview, bool]], int]:
-    """(room, whether it is in the directory) of one page, and how many rooms match in all."""
-    arguments = _arguments(wanted)
-    sql = _PAGE.format(order=ORDERS[wanted.order_by], direction="DESC" if wanted.backwards else "ASC")
-    rows = await db.fetch(sql, *arguments, limit, offset)
-    return [_overview(row) for row in rows], int(await db.fetchval(_COUNT, *arguments))
+async def page(db: Reader, wanted: RoomFilter, limit: int, offset: int) -> list[tuple[Overview, bool]]:
+    """(room, whether it is in the directory) of one page: an index scan up to its end, unless names are searched."""
+    where, values = _where(wanted)
+    way, key = "DESC" if wanted.backwards else "ASC", ORDERS[wanted.order_by]
+    # Both sides of the join have the id; the index is that of the side that is sorted by.
+    side = "r" if key.startswith("r.") else "o"
+    sql = f"""SELECT o.*, r.is_published {_OVERVIEWS} WHERE {where}
+        ORDER BY {key} {way}, {side}.room_id {way} LIMIT {limit} OFFSET {offset}"""
+    return [_overview(row) for row in await db.fetch(sql, *values)]
+
+
+async def count(db: Reader, wanted: RoomFilter) -> int:
+    """How many rooms there are of these. Looks at each."""
+    where, values = _where(wanted)
+    source = _OVERVIEWS if wanted.is_public is not None else "FROM room_overviews o"
+    return int(await db.fetchval(f"SELECT count(*) {source} WHERE {where}", *values))
 
 
 async def one(db: Reader, room_id: RoomId) -> tuple[Overview, bool] | None:
@@ -128,9 +134,16 @@ async def room_ids_after(db: Reader, room_nid: int, limit: int) -> list[tuple[in
     return [(row["room_nid"], RoomId(row["room_id"])) for row in await db.fetch(_AFTER, room_nid, limit)]
 
 
-def _arguments(wanted: RoomFilter) -> list[Any]:
-    term = wanted.term
-    return [term.lower() if term is not None else None, term, wanted.is_public, wanted.is_empty]
+def _where(wanted: RoomFilter) -> tuple[str, list[Any]]:
+    """What narrows the list, and the values in it: what isn't asked for isn't in the query."""
+    found, values = list[str](), list[Any]()
+    if wanted.term is not None:
+        found, values = [_TERM], [wanted.term.lower(), wanted.term]
+    if wanted.is_public is not None:
+        found.append(_PUBLISHED if wanted.is_public else "NOT r.is_published")
+    if wanted.is_empty is not None:
+        found.append("o.joined_members = 0" if wanted.is_empty else "o.joined_members > 0")
+    return " AND ".join(found) or "true", values
 
 
 def _overview(row: Row) -> tuple[Overview, bool]:

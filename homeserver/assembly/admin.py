@@ -29,6 +29,7 @@ from admin.api.users import UserEndpoints
 from admin.audit import AuditLog
 from admin.console.desk import Desk
 from admin.console.users import UserActs
+from admin.totals import Totals
 from homeserver.accounts.devices import Devices
 from homeserver.accounts.newcomers import Welcome
 from homeserver.assembly.accounts import AccountParts
@@ -160,7 +161,7 @@ def _account_endpoints(
 ) -> list[object]:
     users = acts.users
     return [
-        UserEndpoints(tools.db, users.accounts, accounts.users, tools.sessions),
+        UserEndpoints(tools.db, users.accounts, accounts.users, tools.sessions, Totals(tools.clock)),
         AccountActEndpoints(users.accounts, users.access, tools.roles),
         SanctionEndpoints(users.sanctions),
         UserDeviceEndpoints(tools, users.access),

@@ -19,6 +19,7 @@ from admin.audit import AuditLog
 from admin.jobs import Jobs
 from admin.room_hand import RoomHand
 from admin.room_overviews import REBUILD, RoomOverviews
+from admin.totals import Totals
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.rooms import RoomParts
@@ -83,7 +84,7 @@ async def build_admin_rooms(
         hand=RoomModeration(tools, hand, parts.store),
         retention=RoomRetention(tools, hand),
         endpoints=[
-            RoomLists(db, parts.rooms, views),
+            RoomLists(db, parts.rooms, views, Totals(base.world.clock)),
             RoomContent(history, parts.rooms, parts.store, views),
             RoomChanges(db, actions),
             RoomDeletions(deletion, jobs),
