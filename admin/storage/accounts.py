@@ -85,6 +85,9 @@ _MARKS_OF = {
     "suspended": "u.is_suspended",
     "erased": "u.erased_position IS NOT NULL",
 }
+# Filled in from the pieces above alone; what is asked for is a value.
+_SOME = "SELECT u.user_id {narrowed} ORDER BY {keys} LIMIT ${limit} OFFSET ${offset}"
+_HOW_MANY = "SELECT count(*) {narrowed}"
 _BY_IDS = f"SELECT {_COLUMNS} {_FROM} WHERE u.user_id = ANY($1::text[])"
 _ONE = f"SELECT {_COLUMNS} {_FROM} WHERE u.user_id = $1"
 _BY_TERM = f"""
@@ -172,7 +175,8 @@ def _conditions(wanted: AccountFilter) -> tuple[list[str], list[Any]]:
 async def count(db: Reader, wanted: AccountFilter) -> int:
     """How many accounts there are of these. Looks at each."""
     conditions, values = _conditions(wanted)
-    return int(await db.fetchval(f"SELECT count(*) {_USERS} WHERE {_all_of(conditions)}", *values))
+    narrowed = f"{_USERS} WHERE {_all_of(conditions)}"
+    return int(await db.fetchval(_HOW_MANY.format(narrowed=narrowed), *values))
 
 
 async def page(
@@ -185,13 +189,13 @@ async def page(
         if len(ids) >= limit:
             break
         narrowed = f"{part.source} WHERE {_all_of([part.condition, *conditions])}"
-        sql = f"SELECT u.user_id {narrowed} ORDER BY {part.keys} LIMIT {limit - len(ids)} OFFSET {skip}"
-        some = await db.fetch(sql, *values)
+        sql = _SOME.format(narrowed=narrowed, keys=part.keys, limit=len(values) + 1, offset=len(values) + 2)
+        some = await db.fetch(sql, *values, limit - len(ids), skip)
         ids += [UserId(row["user_id"]) for row in some]
         if some:
             skip = 0
         elif skip:
-            skip = max(0, skip - int(await db.fetchval(f"SELECT count(*) {narrowed}", *values)))
+            skip = max(0, skip - int(await db.fetchval(_HOW_MANY.format(narrowed=narrowed), *values)))
     rows = {row["user_id"]: _account(row) for row in await db.fetch(_BY_IDS, ids)} if ids else {}
     return [rows[user_id] for user_id in ids if user_id in rows]
 

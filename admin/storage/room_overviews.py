@@ -95,6 +95,12 @@ _TERM = """o.room_nid IN (
     WHERE t.room_id = $2 OR strpos(lower(t.name), $1) > 0 OR strpos(lower(t.canonical_alias), $1) > 0 OFFSET 0)"""
 _PUBLISHED = "o.room_nid IN (SELECT p.room_nid FROM rooms p WHERE p.is_published OFFSET 0)"
 _OVERVIEWS = "FROM room_overviews o JOIN rooms r USING (room_nid)"
+# Filled in from the pieces above alone; what is asked for is a value.
+_PAGE = """
+    SELECT o.*, r.is_published FROM room_overviews o JOIN rooms r USING (room_nid) WHERE {where}
+    ORDER BY {key} {way}, {side}.room_id {way} LIMIT ${limit} OFFSET ${offset}
+"""
+_COUNT = "SELECT count(*) {source} WHERE {where}"
 _ONE = "SELECT o.*, r.is_published FROM room_overviews o JOIN rooms r USING (room_nid) WHERE r.room_id = $1"
 _AFTER = "SELECT room_nid, room_id FROM rooms WHERE room_nid > $1 ORDER BY room_nid LIMIT $2"
 
@@ -111,16 +117,16 @@ async def page(db: Reader, wanted: RoomFilter, limit: int, offset: int) -> list[
     way, key = "DESC" if wanted.backwards else "ASC", ORDERS[wanted.order_by]
     # Both sides of the join have the id; the index is that of the side that is sorted by.
     side = "r" if key.startswith("r.") else "o"
-    sql = f"""SELECT o.*, r.is_published {_OVERVIEWS} WHERE {where}
-        ORDER BY {key} {way}, {side}.room_id {way} LIMIT {limit} OFFSET {offset}"""
-    return [_overview(row) for row in await db.fetch(sql, *values)]
+    numbers = {"limit": len(values) + 1, "offset": len(values) + 2}
+    sql = _PAGE.format(where=where, key=key, side=side, way=way, **numbers)
+    return [_overview(row) for row in await db.fetch(sql, *values, limit, offset)]
 
 
 async def count(db: Reader, wanted: RoomFilter) -> int:
     """How many rooms there are of these. Looks at each."""
     where, values = _where(wanted)
     source = _OVERVIEWS if wanted.is_public is not None else "FROM room_overviews o"
-    return int(await db.fetchval(f"SELECT count(*) {source} WHERE {where}", *values))
+    return int(await db.fetchval(_COUNT.format(source=source, where=where), *values))
 
 
 async def one(db: Reader, room_id: RoomId) -> tuple[Overview, bool] | None:
