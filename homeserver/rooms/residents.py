@@ -110,6 +110,10 @@ class Room:
         return [user_id for user_id, membership in self.members.items() if membership == "join"]
 
 
+# What a load that failed, or was given up, has found.
+_FAILED: Mapping[RoomId, Room] = {}
+
+
 class Rooms:
     """Loads rooms and keeps those in use. One query per kind of thing, for however many rooms."""
 
@@ -120,7 +124,7 @@ class Rooms:
         self._rooms: OrderedDict[RoomId, Room] = OrderedDict()
         self._members_held = 0
         self._pinned: Counter[RoomId] = Counter()
-        self._loading: dict[RoomId, asyncio.Future[None]] = {}
+        self._loading: dict[RoomId, asyncio.Future[Mapping[RoomId, Room]]] = {}
         self._maps: OrderedDict[int, StateMap] = OrderedDict()
         # First states of lines that were made anew: who holds a line from before still has its numbers, not its states.
         self._retired: set[int] = set()
@@ -152,14 +156,22 @@ class Rooms:
         """These rooms; unknown ones are left out. Five queries at most."""
         found = {room_id: room for room_id in room_ids if (room := self._rooms.get(room_id)) is not None}
         missing = [room_id for room_id in room_ids if room_id not in found]
-        awaited = [self._loading[room_id] for room_id in missing if room_id in self._loading]
+        awaited = {room_id: self._loading[room_id] for room_id in missing if room_id in self._loading}
         own = [room_id for room_id in missing if room_id not in self._loading]
         if own:
             found.update(await self._load_once(own))
-        for other in awaited:
-            await asyncio.wait([other])
         if awaited:
-            found.update({r: room for r in missing if (room := self._rooms.get(r)) is not None})
+            await asyncio.wait(set(awaited.values()))
+            for room_id, other in awaited.items():
+                room = self._rooms.get(room_id) or other.result().get(room_id)
+                if room is not None:
+                    found[room_id] = room
+            # Whoever loaded those may have failed, or was cancelled: that doesn't make them unknown.
+            failed = [
+                room_id for room_id, other in awaited.items() if room_id not in found and other.result() is _FAILED
+            ]
+            if failed:
+                found.update(await self.get_many(failed))
         return found
 
     def put(self, room: Room, changes: Mapping[int, int]) -> None:
@@ -349,7 +361,8 @@ class Rooms:
     # --- inside
 
     async def _load_once(self, room_ids: list[RoomId]) -> dict[RoomId, Room]:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Mapping[RoomId, Room]] = asyncio.get_running_loop().create_future()
+        loaded: Mapping[RoomId, Room] = _FAILED
         for room_id in room_ids:
             self._loading[room_id] = done
         try:
@@ -363,7 +376,7 @@ class Rooms:
         finally:
             for room_id in room_ids:
                 del self._loading[room_id]
-            done.set_result(None)
+            done.set_result(loaded)
 
     async def _load(self, room_ids: list[RoomId]) -> dict[RoomId, Room]:
         rows = await rooms.by_ids(self._db, room_ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
@@ -62,3 +63,18 @@ async def test_memory_equals_the_database(server: RunningServer, seed: int) -> N
         ours, theirs = await cached.get(room_id), await fresh.get(room_id)
         assert ours is not None and theirs is not None
         assert await remembered(cached, ours) == await remembered(fresh, theirs), f"seed {seed}"
+
+
+async def test_a_load_given_up_makes_no_room_unknown(server: RunningServer) -> None:
+    """A sync beside it would say that nothing is new, and its device never hear of the event."""
+    alice = await server.user("alice")
+    room_id = RoomId(await alice.create_room())
+    rooms = server.hansa.sync.reads.rooms
+    rooms.drop(room_id)
+    given_up = asyncio.ensure_future(rooms.get_many([room_id]))
+    beside = asyncio.ensure_future(rooms.get_many([room_id, RoomId("!nowhere:hansa.test")]))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    assert (await beside).keys() == {room_id}
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
