@@ -10,6 +10,7 @@ import contextlib
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import structlog
 from immutables import Map
@@ -111,7 +112,7 @@ class Room:
 
 
 # What a load that failed, or was given up, has found.
-_FAILED: Mapping[RoomId, Room] = {}
+_FAILED: Mapping[RoomId, Room] = MappingProxyType({})
 
 
 class Rooms:
