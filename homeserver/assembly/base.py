@@ -18,6 +18,7 @@ from homeserver.storage.database import Database
 from homeserver.web.dns import Dns
 from homeserver.web.outgoing import Outgoing
 from homeserver.web.rate_limits import RateLimiter
+from search.upkeep.rebuilding import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class World:
     outgoing: Outgoing | None = None
     dns: Dns | None = None
     disk: Disk = field(default_factory=SystemDisk)
+    # What keeps the words of messages, where it isn't as the configuration says.
+    words: Engine | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

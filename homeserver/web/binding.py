@@ -5,6 +5,7 @@ Built once per endpoint at start; a call then costs one dictionary and the parsi
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -37,6 +38,13 @@ Timestamp = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 StickyMs = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 _MISSING_FIELD = re.compile(r"missing required field `([^`]+)`")
+
+
+@functools.cache
+def _signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """The names of its parameters and their types: read once for all servers of a process."""
+    names = tuple(name for name in inspect.signature(function).parameters if name != "self")
+    return names, get_type_hints(function)
 
 
 def _plain(value: str) -> str:
@@ -72,8 +80,7 @@ class Binding:
 
     def __init__(self, declared: Endpoint, handler: Handler, depth_max: int = canonical_json.DEPTH_MAX) -> None:
         self._depth_max = depth_max
-        hints = get_type_hints(handler)
-        names = list(inspect.signature(handler).parameters)
+        names, hints = _signature(getattr(handler, "__func__", handler))
         in_path = set(_PARAMETER.findall(declared.paths[0]))
         self.wants_caller = "caller" in names
         self.wants_operator = "operator" in names

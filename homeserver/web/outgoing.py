@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import socket
 import ssl
@@ -106,6 +107,12 @@ class Outgoing(Protocol):
     async def close(self) -> None: ...
 
 
+@functools.cache
+def _system_authorities() -> ssl.SSLContext:
+    """Those of this machine: read once, nothing changes them."""
+    return ssl.create_default_context()
+
+
 class OutgoingClient:
     """Implements Outgoing. One for the process, made in the composition root; `close` at the end.
 
@@ -117,8 +124,9 @@ class OutgoingClient:
     ) -> None:
         self._addresses = addresses
         self._limits = limits or OutgoingLimits()
-        self._tls = ssl.create_default_context()
+        self._tls = _system_authorities()
         if ca_path is not None:
+            self._tls = ssl.create_default_context()
             self._tls.load_verify_locations(ca_path)
         self._session: aiohttp.ClientSession | None = None
 

@@ -19,7 +19,7 @@ from homeserver.core.auth_rules import auth_keys
 from homeserver.core.errors import InvalidEvent
 from homeserver.core.events import Event, StateKey, parse_pdu, references, sign_event
 from homeserver.core.identifiers import EventId, ServerName
-from homeserver.core.room_versions import RoomVersion
+from homeserver.core.room_versions import EventIdFormat, RoomVersion
 from homeserver.web.outgoing import OutgoingError
 from tests.kit.federation import signer_of
 from tests.simulation.virtual_network import Reply, VirtualNetwork
@@ -56,6 +56,7 @@ class Liar:
         self._sent: list[Event] = []
         self._secret: set[EventId] = set()
         self._count = 0
+        self._names = 0
         self.room_id = ""
         network.strangers[self.name] = self.asked
 
@@ -66,7 +67,7 @@ class Liar:
         path = f"{V1}/make_join/{room_id}/{self.user_id}?ver={self._version.id}"
         template = (await self._ask(through, "GET", path))["event"]
         pdu = {**template, "content": {"membership": "join"}, "origin_server_ts": self._now_ms()}
-        event = sign_event(self._version, pdu, self.signer)
+        event = self._signed(pdu)
         answer = await self._ask(through, "PUT", f"{V2}/send_join/{room_id}/{event.event_id}", event.pdu)
         for told in [*answer["auth_chain"], *answer["state"]]:
             self._learn(told)
@@ -127,9 +128,15 @@ class Liar:
         }
         if state_key is not None:
             pdu["state_key"] = state_key
-        event = sign_event(self._version, pdu, self.signer)
+        event = self._signed(pdu)
         self._known[event.event_id] = event
         return event
+
+    def _signed(self, pdu: dict[str, Any]) -> Event:
+        if self._version.event_id_format is EventIdFormat.IN_EVENT:
+            self._names += 1
+            pdu["event_id"] = f"$lie{self._names}:{self.name}"
+        return sign_event(self._version, pdu, self.signer)
 
     def _text(self, **made: Any) -> Event:
         self._count += 1

@@ -21,7 +21,7 @@ from tests.kit.postgres import PostgresForTests
 from tests.simulation.__main__ import Stage
 from tests.simulation.virtual_database import RealLoop
 from tests.simulation.virtual_loop import Deadlock, VirtualLoop, run
-from tests.simulation.worlds import Act, Outcome, Plan, plan, shrunk
+from tests.simulation.worlds import Act, Outcome, Plan, plan, short, shrunk
 
 ACTS = 40
 YEAR_S = 31_536_000
@@ -60,6 +60,14 @@ def test_liars_change_nothing(stage: Stage, version: str) -> None:
 @pytest.mark.slow
 def test_three_servers_agree(stage: Stage) -> None:
     check(stage, plan(1, "12", acts=ACTS, servers=3, lies=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(1_000, 1_040, 10))
+def test_short_worlds(stage: Stage, first: int) -> None:
+    """Many small ones find more than a few large ones."""
+    for seed in range(first, first + 10):
+        check(stage, short(seed))
 
 
 @pytest.mark.deep

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import random
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from homeserver.config import Config, Listener
 from homeserver.web.dns import Service
 from tests.kit.federation import signer_of
 from tests.kit.server import Client, config_for_tests
+from tests.simulation.no_words import NoWords
 from tests.simulation.virtual_database import RealLoop, VirtualDatabase
 from tests.simulation.virtual_loop import VirtualLoop
 from tests.simulation.virtual_network import Side, VirtualNetwork, exchange
@@ -85,6 +88,13 @@ class _CutOff(Side):
         return answer
 
 
+@functools.cache
+def _config() -> Config:
+    """As the tests have it, read once; each server has its own folder in its place."""
+    with tempfile.TemporaryDirectory() as folder:
+        return config_for_tests(Path(folder))
+
+
 class VirtualServer:
     """One server, through its lives. `name` is `localhost:PORT`."""
 
@@ -99,6 +109,7 @@ class VirtualServer:
         self._dsn = dsn
         self._port = port
         self._seed = seed
+        self._words = NoWords()
         folder.mkdir()
         self._config = self._configured(folder)
         self.hansa: Hansa
@@ -106,9 +117,16 @@ class VirtualServer:
         self._side: _CutOff
 
     def _configured(self, folder: Path) -> Config:
-        plain = config_for_tests(folder)
-        listeners = (Listener(port=0), Listener(port=self._port, apis=("federation",)))
-        return replace(plain, server_name=self.name, listeners=listeners)
+        listeners = (Listener(port=0, apis=("client",)), Listener(port=self._port, apis=("federation",)))
+        plain = _config()
+        return replace(
+            plain,
+            server_name=self.name,
+            data_dir=folder,
+            media=replace(plain.media, store_path=folder / "media"),
+            archive=replace(plain.archive, store_path=folder / "archive"),
+            listeners=listeners,
+        )
 
     async def start(self) -> None:
         self.is_starting = True
@@ -122,7 +140,14 @@ class VirtualServer:
         self.db.on_crash = self._crashed
         self._side = _CutOff(self.network, self.name)
         randomness = SeededRandomness(f"{self._seed} {self.name} {self.crashes}")
-        world = World(clock=self.clock, randomness=randomness, db=self.db, outgoing=self._side, dns=NoDns())
+        world = World(
+            clock=self.clock,
+            randomness=randomness,
+            db=self.db,
+            outgoing=self._side,
+            dns=NoDns(),
+            words=self._words.engine,
+        )
         self.hansa = Hansa(self._config, world, signer_of(self.name))
         await self.hansa.start()
         self.is_up = True
