@@ -1,4 +1,7 @@
-"""One world from its seed: `python -m tests.simulation SEED [VERSION] [ACTS] [--lies] [--shrink] [--trace]`."""
+"""One world from its seed: `python -m tests.simulation SEED [VERSION] [ACTS] [--lies] [--shrink] [--trace]`.
+
+Without a version it is the short world of this seed; with `--postgres` it is played on PostgreSQL and not on the twin.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +9,24 @@ import argparse
 import logging
 import sys
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import structlog
 
-from tests.kit.postgres import PostgresForTests, running_postgres
+from tests.kit.postgres import running_postgres
+from tests.simulation.stages import PostgresStage, Stage, TwinStage
 from tests.simulation.virtual_database import RealLoop
-from tests.simulation.worlds import Outcome, Plan, plan, played, shrunk
+from tests.simulation.worlds import Plan, plan, short, shrunk
 
 
-class Stage:
-    """Plays worlds, each on databases of its own."""
-
-    def __init__(self, postgres: PostgresForTests, real: RealLoop) -> None:
-        self._postgres = postgres
-        self._real = real
-
-    def play(self, plan: Plan) -> Outcome:
-        stack = AsyncExitStack()
-
-        async def a_database() -> str:
-            return await stack.enter_async_context(self._postgres.fresh())
-
-        dsns = [self._real.run(a_database()) for _ in range(plan.servers)]
-        try:
-            return played(plan, self._real, dsns)
-        finally:
-            self._real.run(stack.aclose())
-
-    def fails(self, plan: Plan) -> bool:
-        return self.play(plan).problem is not None
+@contextmanager
+def stage_of(*, is_postgres: bool) -> Iterator[Stage]:
+    if not is_postgres:
+        yield TwinStage()
+        return
+    with running_postgres() as postgres:
+        yield PostgresStage(postgres, RealLoop())
 
 
 def say(line: str) -> None:
@@ -45,17 +36,23 @@ def say(line: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seed", type=int)
-    parser.add_argument("version", nargs="?", default="11")
+    parser.add_argument("version", nargs="?")
     parser.add_argument("acts", nargs="?", type=int, default=40)
     parser.add_argument("--servers", type=int, default=2)
-    for name in ("lies", "shrink", "trace", "log"):
+    for name in ("lies", "shrink", "trace", "log", "postgres"):
         parser.add_argument(f"--{name}", action="store_true")
     given = parser.parse_args()
     level = logging.INFO if given.log else logging.CRITICAL
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
-    world = plan(given.seed, given.version, acts=given.acts, servers=given.servers, lies=given.lies)
-    with running_postgres() as postgres:
-        stage = Stage(postgres, RealLoop())
+    if given.version is None:
+        world = short(given.seed)
+    else:
+        world = plan(given.seed, given.version, acts=given.acts, servers=given.servers, lies=given.lies)
+    with stage_of(is_postgres=given.postgres) as stage:
+
+        def fails(smaller: Plan) -> bool:
+            return stage.play(smaller).problem is not None
+
         began = time.monotonic()
         outcome = stage.play(world)
         took_s = time.monotonic() - began
@@ -68,7 +65,7 @@ def main() -> None:
         if given.trace:
             say("\n".join(outcome.trace))
         if given.shrink and outcome.problem is not None:
-            small = shrunk(world, stage.fails)
+            small = shrunk(world, fails)
             say(f"the same with {len(small.acts)} acts:")
             say("\n".join(f"  {act}" for act in small.acts))
 

@@ -1,4 +1,4 @@
-"""An index of messages that keeps none: nobody searches in a simulated world, and its files would be most of the work."""
+"""An index of messages that keeps none: nobody searches in a simulated world, and files would be most of the work."""
 
 from __future__ import annotations
 

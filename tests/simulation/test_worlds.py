@@ -18,7 +18,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.kit.postgres import PostgresForTests
-from tests.simulation.__main__ import Stage
+from tests.simulation.many_worlds import Tally, play_many, play_some
+from tests.simulation.stages import PostgresStage, Stage, TwinStage
 from tests.simulation.virtual_database import RealLoop
 from tests.simulation.virtual_loop import Deadlock, VirtualLoop, run
 from tests.simulation.worlds import Act, Outcome, Plan, plan, short, shrunk
@@ -28,9 +29,14 @@ YEAR_S = 31_536_000
 
 
 @pytest.fixture(scope="module")
-def stage(postgres: PostgresForTests) -> Iterator[Stage]:
+def stage() -> Stage:
+    return TwinStage()
+
+
+@pytest.fixture(scope="module")
+def on_postgres(postgres: PostgresForTests) -> Iterator[Stage]:
     real = RealLoop()
-    yield Stage(postgres, real)
+    yield PostgresStage(postgres, real)
     real.stop()
 
 
@@ -63,11 +69,54 @@ def test_three_servers_agree(stage: Stage) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(1_000, 1_040, 10))
-def test_short_worlds(stage: Stage, first: int) -> None:
-    """Many small ones find more than a few large ones."""
-    for seed in range(first, first + 10):
-        check(stage, short(seed))
+@pytest.mark.parametrize("first", range(1_000, 1_200, 10))
+def test_short_worlds(first: int) -> None:
+    """T-E19: many small ones find more than a few large ones."""
+    _none_fails(play_some(range(first, first + 10)))
+
+
+def _none_fails(tally: Tally) -> None:
+    """Of the first problem, if there is one, the acts without which it isn't there."""
+    if tally.problems:
+        seed, problem = tally.problems[0]
+
+        def fails(plan: Plan) -> bool:
+            return bool(play_some([plan]).problems)
+
+        small = shrunk(short(seed), fails)
+        told = [f"{len(tally.problems)} of {tally.worlds} worlds fail: {dict(tally.by_class)}"]
+        told += [f"seed {seed}: {problem}", f"again: python -m tests.simulation {seed}", "its acts:"]
+        pytest.fail("\n".join([*told, *(f"  {act}" for act in small.acts)]))
+    assert tally.events > 10 * tally.worlds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1_000, 1_002, 1_004, 1_023])
+def test_the_twin_is_as_postgresql(stage: Stage, on_postgres: Stage, seed: int) -> None:
+    """The same requests with the same answers at the same times, crashes within transactions included."""
+    here, there = stage.play(short(seed)), on_postgres.play(short(seed))
+    assert here.trace == there.trace
+    assert (here.events, here.steps, here.crashes) == (there.events, there.steps, there.crashes)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("first", range(2_000, 2_200, 20))
+def test_the_twin_is_as_postgresql_in_many_worlds(stage: Stage, on_postgres: Stage, first: int) -> None:
+    for seed in range(first, first + 20):
+        assert stage.play(short(seed)).trace == on_postgres.play(short(seed)).trace, seed
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("first", range(10_000, 30_000, 2_000))
+def test_very_many_short_worlds(first: int) -> None:
+    began = time.monotonic()
+    tally = play_many(range(first, first + 2_000))
+    took_s = time.monotonic() - began
+    sys.stdout.write(
+        f"\n{tally.worlds} worlds, {tally.events} events, {tally.crashes} crashes in {took_s:.0f} s: "
+        f"{tally.events / took_s:.0f} events a second; problems {dict(tally.by_class)}\n"
+    )
+    _none_fails(tally)
 
 
 @pytest.mark.deep

@@ -53,18 +53,16 @@ class RealLoop:
 
 
 class VirtualDatabase(Database):
-    """A server's database. `cut(n, how)` makes its n-th statement from now the last: the server has crashed.
+    """A server's database, whatever keeps it: `_connected`, `_answered`, `_release_blocked` and `_undo` say that.
+
+    `cut(n, how)` makes its n-th statement from now the last: the server has crashed.
 
     `statements` counts. `is_full` refuses all that writes, as a full disk does. `on_crash` is called once.
     """
 
-    def __init__(self, real: RealLoop, dsn: str) -> None:
-        self._real = real
-        self._dsn = dsn
+    def __init__(self) -> None:
         self._idle: list[Any] = []
-        self._busy: set[Any] = set()
-        self._watch = real.run(asyncpg.connect(dsn))
-        self._blocked: list[tuple[Any, asyncio.Task[Any], asyncio.Event]] = []
+        self._busy: dict[Any, None] = {}
         self._left: int | None = None
         self._how: Cut = "before"
         self.statements = 0
@@ -86,7 +84,7 @@ class VirtualDatabase(Database):
                 connection.terminate()
             self.on_crash()
 
-    async def _statement(self, connection: Any, work: Callable[[], Coroutine[Any, Any, T]], *, writes: bool) -> T:
+    async def _statement(self, connection: Any, work: Callable[[], Any], *, writes: bool) -> Any:
         """One statement, as an instant; raises as the driver does, or Unavailable where the server has crashed."""
         if self.is_dead:
             raise Unavailable("the server has crashed")
@@ -99,14 +97,140 @@ class VirtualDatabase(Database):
                 self._die()
                 raise Unavailable("the server has crashed")
         try:
-            return await self._answered(connection, self._real.start(work()))
+            return await self._answered(connection, work)
         finally:
             self._release_blocked()
             if self._left is not None and self._left < 0:
                 self._die()
                 raise Unavailable("the server has crashed")
 
-    async def _answered(self, connection: Any, future: asyncio.Task[T]) -> T:
+    # --- what keeps it
+
+    def _connected(self) -> Any:
+        """A new connection, as asyncpg has it."""
+        raise NotImplementedError
+
+    async def _answered(self, connection: Any, work: Callable[[], Any]) -> Any:
+        """What a statement gives. While it waits for another transaction the world goes on."""
+        raise NotImplementedError
+
+    def _release_blocked(self) -> None:
+        """After a statement, those that waited for it are answered too before anything else happens."""
+        raise NotImplementedError
+
+    def _undo(self, transaction: Any) -> None:
+        raise NotImplementedError
+
+    def _part(self, connection: Any) -> None:
+        """Closes a connection in peace."""
+        raise NotImplementedError
+
+    async def _take(self) -> Any:
+        if self.is_dead:
+            raise Unavailable("the server has crashed")
+        connection = self._idle.pop() if self._idle else self._connected()
+        self._busy[connection] = None
+        return connection
+
+    def _give_back(self, connection: Any) -> None:
+        self._busy.pop(connection, None)
+        if not self.is_dead and not connection.is_closed():
+            self._idle.append(connection)
+
+    @contextlib.asynccontextmanager
+    async def _lease(self) -> AsyncIterator[Any]:
+        await asyncio.sleep(0)
+        connection = await self._take()
+        try:
+            yield connection
+        except asyncpg.exceptions.DiskFullError as error:
+            raise NoRoom("the database has no room left") from error
+        except LOST as error:
+            raise Unavailable("the database can't be used right now") from error
+        finally:
+            self._give_back(connection)
+
+    # --- as homeserver.storage.database has it
+
+    async def close(self) -> None:
+        if not self.is_dead:
+            self.is_dead = True
+            for connection in [*self._idle, *self._busy]:
+                self._part(connection)
+
+    def terminate(self) -> None:
+        self._die()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return len(self._idle) + len(self._busy), len(self._idle)
+
+    async def fetch(self, sql: str, *args: Any) -> list[Row]:
+        async with self._lease() as connection:
+            rows: list[Row] = await self._statement(
+                connection, lambda: connection.fetch(sql, *args), writes=_writes(sql)
+            )
+            return rows
+
+    async def fetchrow(self, sql: str, *args: Any) -> Row | None:
+        async with self._lease() as connection:
+            row: Row | None = await self._statement(
+                connection, lambda: connection.fetchrow(sql, *args), writes=_writes(sql)
+            )
+            return row
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        async with self._lease() as connection:
+            return await self._statement(connection, lambda: connection.fetchval(sql, *args), writes=_writes(sql))
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        async with self._lease() as connection:
+            status: str = await self._statement(connection, lambda: connection.execute(sql, *args), writes=True)
+            return status
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        async with self._lease() as connection:
+            started = connection.transaction()
+            await self._statement(connection, started.start, writes=False)
+            try:
+                yield _VirtualTx(self, connection)
+            except BaseException:
+                if not self.is_dead and not connection.is_closed():
+                    self._undo(started)
+                    self._release_blocked()
+                raise
+            else:
+                await self._statement(connection, started.commit, writes=True)
+
+    unhurried = transaction
+
+
+class PostgresInVirtualTime(VirtualDatabase):
+    """Real PostgreSQL."""
+
+    def __init__(self, real: RealLoop, dsn: str) -> None:
+        super().__init__()
+        self._real = real
+        self._dsn = dsn
+        self._watch = real.run(asyncpg.connect(dsn))
+        self._blocked: list[tuple[Any, asyncio.Task[Any], asyncio.Event]] = []
+
+    def _connected(self) -> Any:
+        return self._real.run(asyncpg.connect(self._dsn, server_settings={"timezone": "UTC", "jit": "off"}))
+
+    def _undo(self, transaction: Any) -> None:
+        self._real.run(transaction.rollback())
+
+    def _part(self, connection: Any) -> None:
+        self._real.run(_closed(connection))
+
+    async def close(self) -> None:
+        await super().close()
+        self._real.run(_closed(self._watch))
+
+    async def _answered(self, connection: Any, work: Callable[[], Any]) -> Any:
+        future = self._real.start(work())
         if self._is_done(connection, future):
             return future.result()
         woken = asyncio.Event()
@@ -137,83 +261,6 @@ class VirtualDatabase(Database):
                 self._blocked.remove(entry)
                 entry[2].set()
 
-    async def _take(self) -> Any:
-        if self.is_dead:
-            raise Unavailable("the server has crashed")
-        if self._idle:
-            connection = self._idle.pop()
-        else:
-            connection = self._real.run(asyncpg.connect(self._dsn, server_settings={"timezone": "UTC", "jit": "off"}))
-        self._busy.add(connection)
-        return connection
-
-    def _give_back(self, connection: Any) -> None:
-        self._busy.discard(connection)
-        if not self.is_dead and not connection.is_closed():
-            self._idle.append(connection)
-
-    @contextlib.asynccontextmanager
-    async def _lease(self) -> AsyncIterator[Any]:
-        await asyncio.sleep(0)
-        connection = await self._take()
-        try:
-            yield connection
-        except asyncpg.exceptions.DiskFullError as error:
-            raise NoRoom("the database has no room left") from error
-        except LOST as error:
-            raise Unavailable("the database can't be used right now") from error
-        finally:
-            self._give_back(connection)
-
-    # --- as homeserver.storage.database has it
-
-    async def close(self) -> None:
-        if not self.is_dead:
-            self.is_dead = True
-            for connection in [*self._idle, *self._busy]:
-                self._real.run(_closed(connection))
-        self._real.run(_closed(self._watch))
-
-    def terminate(self) -> None:
-        self._die()
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return len(self._idle) + len(self._busy), len(self._idle)
-
-    async def fetch(self, sql: str, *args: Any) -> list[Row]:
-        async with self._lease() as connection:
-            return await self._statement(connection, lambda: connection.fetch(sql, *args), writes=_writes(sql))
-
-    async def fetchrow(self, sql: str, *args: Any) -> Row | None:
-        async with self._lease() as connection:
-            return await self._statement(connection, lambda: connection.fetchrow(sql, *args), writes=_writes(sql))
-
-    async def fetchval(self, sql: str, *args: Any) -> Any:
-        async with self._lease() as connection:
-            return await self._statement(connection, lambda: connection.fetchval(sql, *args), writes=_writes(sql))
-
-    async def execute(self, sql: str, *args: Any) -> str:
-        async with self._lease() as connection:
-            return await self._statement(connection, lambda: connection.execute(sql, *args), writes=True)
-
-    @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Tx]:
-        async with self._lease() as connection:
-            started = connection.transaction()
-            await self._statement(connection, started.start, writes=False)
-            try:
-                yield _VirtualTx(self, connection)
-            except BaseException:
-                if not self.is_dead and not connection.is_closed():
-                    self._real.run(started.rollback())
-                    self._release_blocked()
-                raise
-            else:
-                await self._statement(connection, started.commit, writes=True)
-
-    unhurried = transaction
-
 
 class _VirtualTx:
     """An open transaction; other tasks may go on between its statements."""
@@ -222,21 +269,24 @@ class _VirtualTx:
         self._db = db
         self._connection = connection
 
-    async def _run(self, sql: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _run(self, sql: str, work: Callable[[], Any]) -> Any:
         await asyncio.sleep(0)
         return await self._db._statement(self._connection, work, writes=_writes(sql))
 
     async def fetch(self, sql: str, *args: Any) -> list[Row]:
-        return await self._run(sql, lambda: self._connection.fetch(sql, *args))
+        rows: list[Row] = await self._run(sql, lambda: self._connection.fetch(sql, *args))
+        return rows
 
     async def fetchrow(self, sql: str, *args: Any) -> Row | None:
-        return await self._run(sql, lambda: self._connection.fetchrow(sql, *args))
+        row: Row | None = await self._run(sql, lambda: self._connection.fetchrow(sql, *args))
+        return row
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
         return await self._run(sql, lambda: self._connection.fetchval(sql, *args))
 
     async def execute(self, sql: str, *args: Any) -> str:
-        return await self._run(sql, lambda: self._connection.execute(sql, *args))
+        status: str = await self._run(sql, lambda: self._connection.execute(sql, *args))
+        return status
 
     async def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         listed = list(rows)

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import random
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ from homeserver.web.dns import Service
 from tests.kit.federation import signer_of
 from tests.kit.server import Client, config_for_tests
 from tests.simulation.no_words import NoWords
-from tests.simulation.virtual_database import RealLoop, VirtualDatabase
+from tests.simulation.virtual_database import VirtualDatabase
 from tests.simulation.virtual_loop import VirtualLoop
 from tests.simulation.virtual_network import Side, VirtualNetwork, exchange
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+# Opens a server's database, in each of its lives the same.
+OpenDatabase = Callable[[], VirtualDatabase]
 EPOCH_MS = 1_800_000_000_000
 
 
@@ -98,15 +100,16 @@ def _config() -> Config:
 class VirtualServer:
     """One server, through its lives. `name` is `localhost:PORT`."""
 
-    def __init__(self, network: VirtualNetwork, real: RealLoop, dsn: str, folder: Path, port: int, seed: str) -> None:
+    def __init__(
+        self, network: VirtualNetwork, open_database: OpenDatabase, folder: Path, port: int, seed: str
+    ) -> None:
         self.network = network
         self.name = f"localhost:{port}"
         self.clock = VirtualClock(network.loop)
         self.is_up = False
         self.is_starting = False
         self.crashes = 0
-        self._real = real
-        self._dsn = dsn
+        self._open_database = open_database
         self._port = port
         self._seed = seed
         self._words = NoWords()
@@ -136,7 +139,7 @@ class VirtualServer:
             self.is_starting = False
 
     async def _start(self) -> None:
-        self.db = VirtualDatabase(self._real, self._dsn)
+        self.db = self._open_database()
         self.db.on_crash = self._crashed
         self._side = _CutOff(self.network, self.name)
         randomness = SeededRandomness(f"{self._seed} {self.name} {self.crashes}")

@@ -23,10 +23,9 @@ from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.storage.events import REJECTED
 from tests.kit.server import Client
 from tests.simulation.liar import LIES, Liar
-from tests.simulation.virtual_database import RealLoop
 from tests.simulation.virtual_loop import VirtualLoop, run
 from tests.simulation.virtual_network import VirtualNetwork, Weather
-from tests.simulation.virtual_servers import VirtualServer
+from tests.simulation.virtual_servers import OpenDatabase, VirtualServer
 
 # What two servers need who have lost each other shortly, and what the longest of waits needs.
 ROUNDS_S = (2.0, 10.0, *(40.0 for _ in range(11)))
@@ -368,11 +367,11 @@ def _judge(event: Event, cited: Sequence[Event]) -> None:
     check_auth(event, state)
 
 
-async def _played(loop: VirtualLoop, plan: Plan, real: RealLoop, dsns: Sequence[str], folder: Path) -> Outcome:
+async def _played(loop: VirtualLoop, plan: Plan, databases: Sequence[OpenDatabase], folder: Path) -> Outcome:
     network = VirtualNetwork(loop, plan.seed)
     servers = [
-        VirtualServer(network, real, dsn, folder / str(number), 30_000 + number, str(plan.seed))
-        for number, dsn in enumerate(dsns[: plan.servers])
+        VirtualServer(network, database, folder / str(number), 30_000 + number, str(plan.seed))
+        for number, database in enumerate(databases[: plan.servers])
     ]
     play = Play(plan, network, servers)
     outcome = Outcome("", 0, 0, 0.0, 0)
@@ -394,10 +393,10 @@ async def _played(loop: VirtualLoop, plan: Plan, real: RealLoop, dsns: Sequence[
     return outcome
 
 
-def played(plan: Plan, real: RealLoop, dsns: Sequence[str]) -> Outcome:
+def played(plan: Plan, databases: Sequence[OpenDatabase]) -> Outcome:
     """Runs a world on fresh databases, one for each server."""
     with tempfile.TemporaryDirectory(prefix="hansa-world-") as folder:
-        return run(f"{plan.seed}", lambda loop: _played(loop, plan, real, dsns, Path(folder)))
+        return run(f"{plan.seed}", lambda loop: _played(loop, plan, databases, Path(folder)))
 
 
 def shrunk(plan: Plan, fails: Callable[[Plan], bool], *, tries: int = 60) -> Plan:
