@@ -33,7 +33,10 @@ class Tasks:
 
     def start(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Runs it once. A failure is logged."""
-        return self._run(self._once(coroutine, name), name)
+        task = self._run(self._once(coroutine, name), name)
+        # Cancelled before its first step it would be left behind, never awaited.
+        task.add_done_callback(lambda _: coroutine.close())
+        return task
 
     def forever(self, work: Callable[[], Awaitable[None]], *, name: str) -> asyncio.Task[None]:
         """Runs `work` again and again until shutdown."""
