@@ -47,6 +47,9 @@ class NoWords:
     async def count(self) -> int:
         return 0
 
+    async def size(self) -> int:
+        return 0
+
     async def census(self) -> Mapping[tuple[str, int], Tally]:
         return {}
 
