@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -106,24 +107,25 @@ class VirtualDatabase(Database):
 
     # --- what keeps it
 
+    @abstractmethod
     def _connected(self) -> Any:
         """A new connection, as asyncpg has it."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _answered(self, connection: Any, work: Callable[[], Any]) -> Any:
         """What a statement gives. While it waits for another transaction the world goes on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _release_blocked(self) -> None:
         """After a statement, those that waited for it are answered too before anything else happens."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _undo(self, transaction: Any) -> None:
-        raise NotImplementedError
+        """Takes a transaction back."""
 
+    @abstractmethod
     def _part(self, connection: Any) -> None:
         """Closes a connection in peace."""
-        raise NotImplementedError
 
     async def _take(self) -> Any:
         if self.is_dead:

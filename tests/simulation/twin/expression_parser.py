@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from tests.simulation.twin.lexing import NotUnderstood, Token, tokens_of
@@ -71,8 +72,9 @@ class ExpressionParser:
         self.want(")")
         return found
 
+    @abstractmethod
     def select(self) -> Tree:
-        raise NotImplementedError
+        """A whole SELECT, for where one stands within an expression."""
 
     # --- from the weakest operator to the strongest
 
