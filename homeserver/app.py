@@ -22,6 +22,7 @@ from homeserver.assembly.account_endpoints import account_endpoints
 from homeserver.assembly.accounts import AccountParts, build_accounts, follow_successors
 from homeserver.assembly.admin import build_admin
 from homeserver.assembly.appservices import build_appservices, build_bridges
+from homeserver.assembly.archive import open_archive
 from homeserver.assembly.base import Base, World
 from homeserver.assembly.calls import CallParts
 from homeserver.assembly.commands import CommandParts, build_commands, command_endpoints, start_upkeep
@@ -134,6 +135,7 @@ class Hansa:
         await migrate(db)
         journal = Journal(db)
         await journal.start()
+        await open_archive(base)
         users = Users(db, self.world.clock, self.passwords, journal, base.server_name)
         self.rooms = rooms = build_rooms(base, journal, users)
         self.spam = await build_spam(base, rooms)

@@ -18,6 +18,7 @@ from homeserver.core.identifiers import UserId, domain_of
 from homeserver.core.operators import Permission
 from homeserver.runtime.bell import Bell
 from homeserver.runtime.clock import Clock
+from homeserver.storage import bodies
 from homeserver.storage.database import Database, Tx
 from homeserver.web.endpoint import Operator
 
@@ -59,8 +60,12 @@ class Cases:
         async with self._sweeping:
             self._said.answer()
             now = self._tools.clock.now_ms()
+            since_ms = max(0, self._swept_ms - _OVERLAP_MS)
+            moved = await cases.elsewhere(self._tools.db, since_ms)
+            said = await bodies.of(self._tools.db, moved) if moved else {}
             async with self._tools.db.transaction() as tx:
-                await cases.sweep(tx, max(0, self._swept_ms - _OVERLAP_MS), now - _OVERLAP_MS, now)
+                await bodies.put_back(tx, said)
+                await cases.sweep(tx, since_ms, now - _OVERLAP_MS, now)
                 await cases.forget_evidence(tx, now - _EVIDENCE_KEPT_MS)
             self._swept_ms = now
 

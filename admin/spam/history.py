@@ -20,7 +20,8 @@ from admin.spam.surroundings import Surroundings, place_of, power_of
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import RoomId
 from homeserver.runtime.clock import Clock
-from homeserver.storage.database import Database, Row
+from homeserver.storage import bodies
+from homeserver.storage.database import Database
 from homeserver.web.endpoint import Operator
 
 KIND = "spam_trial"
@@ -95,13 +96,13 @@ class _Known:
         self._powers: dict[tuple[str, str], int] = {}
         self._places: dict[str, Place] = {}
 
-    async def lines(self, rows: Sequence[Row]) -> tuple[list[Line], Mapping[str, Place]]:
+    async def lines(self, rows: Sequence[bodies.Line]) -> tuple[list[Line], Mapping[str, Place]]:
         """These events with what is known of who and where."""
         await self._find_senders(list({row["sender"] for row in rows}))
         await self._find_rooms(rows)
         return await asyncio.to_thread(self._made, rows)
 
-    def _made(self, rows: Sequence[Row]) -> tuple[list[Line], Mapping[str, Place]]:
+    def _made(self, rows: Sequence[bodies.Line]) -> tuple[list[Line], Mapping[str, Place]]:
         since, powers, is_local = self._since, self._powers, self._around.is_local
         lines = []
         for row in rows:
@@ -129,7 +130,7 @@ class _Known:
             found = await storage.known_since(self._db, new)
             self._since.update((user_id, found.get(user_id)) for user_id in new)
 
-    async def _find_rooms(self, rows: Sequence[Row]) -> None:
+    async def _find_rooms(self, rows: Sequence[bodies.Line]) -> None:
         if len(self._powers) > KNOWN_MAX:
             self._powers.clear()
             self._places.clear()

@@ -10,6 +10,7 @@ import msgspec
 
 from admin.spam.rules import Rule, Wordlist
 from homeserver.core.identifiers import RoomId
+from homeserver.storage.bodies import Line, whole
 from homeserver.storage.database import Reader, Row, Tx
 
 
@@ -264,9 +265,9 @@ _SINCE = """
 """
 
 
-async def history(db: Reader, after: int, upto: int, since_ms: int, limit: int) -> list[Row]:
+async def history(db: Reader, after: int, upto: int, since_ms: int, limit: int) -> Sequence[Line]:
     """What was said since a time, in the order in which it came: the next `limit` after a number."""
-    return await db.fetch(_HISTORY, after, upto, since_ms, limit)
+    return await whole(db, await db.fetch(_HISTORY, after, upto, since_ms, limit))
 
 
 async def history_end(db: Reader) -> int:

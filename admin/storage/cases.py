@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from homeserver.core.identifiers import EventId
 from homeserver.storage.database import Reader, Row, Tx
 
 NOTES_MAX = 500
@@ -61,7 +62,11 @@ _KEEP = """
     SELECT c.case_id, e.event_id, r.room_id, e.json, $2
     FROM reports p JOIN events e ON e.event_id = p.target JOIN rooms r USING (room_nid)
         JOIN cases c ON c.is_open AND c.kind = 'user' AND c.entity = p.sender
-    WHERE p.kind = 'event' AND p.received_ts > $1 ON CONFLICT DO NOTHING
+    WHERE p.kind = 'event' AND p.received_ts > $1 AND e.json <> '' ON CONFLICT DO NOTHING
+"""
+_ELSEWHERE = """
+    SELECT DISTINCT e.event_id FROM reports p JOIN events e ON e.event_id = p.target
+    WHERE p.kind = 'event' AND p.received_ts > $1 AND e.json = ''
 """
 _FORGET = "DELETE FROM case_evidence USING cases WHERE cases.case_id = case_evidence.case_id AND closed_ts < $1"
 _COUNTS = """
@@ -188,6 +193,11 @@ async def sweep(tx: Tx, since_ms: int, lately_ms: int, now_ms: int) -> None:
     await tx.execute(_OPEN, since_ms, lately_ms, now_ms)
     await tx.execute(_RENEW, since_ms, lately_ms)
     await tx.execute(_KEEP, since_ms, now_ms)
+
+
+async def elsewhere(db: Reader, since_ms: int) -> list[EventId]:
+    """Events reported since a time whose bodies left the database: to be put back before `sweep` keeps them."""
+    return [EventId(row["event_id"]) for row in await db.fetch(_ELSEWHERE, since_ms)]
 
 
 async def forget_evidence(tx: Tx, closed_before_ms: int) -> None:

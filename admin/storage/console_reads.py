@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from homeserver.storage.bodies import Line, whole
 from homeserver.storage.database import Reader, Row
 
 Shown = dict[str, Any]
@@ -254,17 +255,17 @@ async def state(db: Reader, room_nid: int) -> list[Shown]:
 
 async def timeline(db: Reader, room_nid: int, below: int, limit: int) -> list[Shown]:
     """Events of the timeline, the newest first."""
-    return [_event(row) for row in await db.fetch(_TIMELINE, room_nid, below, limit)]
+    return [_event(row) for row in await whole(db, await db.fetch(_TIMELINE, room_nid, below, limit))]
 
 
 async def event(db: Reader, event_id: str) -> Shown | None:
-    row = await db.fetchrow(_EVENT, event_id)
+    row = next(iter(await whole(db, await db.fetch(_EVENT, event_id))), None)
     return _event(row) if row is not None else None
 
 
 async def bodies(db: Reader, event_ids: Sequence[str]) -> dict[str, str]:
     """What these events say, by id; those without words are left out. One query."""
-    found = [_event(row) for row in await db.fetch(_BODIES, list(event_ids))]
+    found = [_event(row) for row in await whole(db, await db.fetch(_BODIES, list(event_ids)))]
     return {one["event_id"]: one["body"] for one in found if one["body"]}
 
 
@@ -376,7 +377,7 @@ def _room(row: Row) -> Shown:
     return shown
 
 
-def _event(row: Row) -> Shown:
+def _event(row: Line) -> Shown:
     shown = dict(row)
     source = _json(shown.pop("json"))
     content = source.get("content")

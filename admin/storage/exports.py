@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import EventId, RoomId, UserId
-from homeserver.storage.database import Reader, Row
+from homeserver.storage.bodies import Line, whole
+from homeserver.storage.database import Reader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ async def of_room(
     limit: int,
 ) -> list[Exported]:
     """Events of a room's timeline in order, from after a place on; `first` and `last` are places as well."""
-    return _exported(await db.fetch(_OF_ROOM, room_id, after, since_ms, until_ms, first, last, limit))
+    return _exported(await whole(db, await db.fetch(_OF_ROOM, room_id, after, since_ms, until_ms, first, last, limit)))
 
 
 async def state_of_room(db: Reader, room_id: RoomId, after: int, limit: int) -> list[Exported]:
@@ -100,7 +101,7 @@ async def of_user(
     db: Reader, user_id: UserId, after: int, upto: int, *, since_ms: int | None, until_ms: int | None
 ) -> list[Exported]:
     """What a user sent, of the events with numbers after < number <= upto."""
-    return _exported(await db.fetch(_OF_USER, user_id, after, since_ms, until_ms, upto))
+    return _exported(await whole(db, await db.fetch(_OF_USER, user_id, after, since_ms, until_ms, upto)))
 
 
 async def place_of(db: Reader, event_id: EventId, room_id: RoomId) -> int | None:
@@ -129,5 +130,5 @@ async def files_of(db: Reader, user_id: UserId, after: str, limit: int) -> list[
     return [File(**row) for row in await db.fetch(_FILES, user_id, after, limit)]
 
 
-def _exported(rows: Sequence[Row]) -> list[Exported]:
+def _exported(rows: Sequence[Line]) -> list[Exported]:
     return [Exported(**row) for row in rows]

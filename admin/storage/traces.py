@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from homeserver.storage.bodies import whole
 from homeserver.storage.database import Reader, Row
 
 DESTINATIONS_MAX = 1_000
@@ -66,7 +67,7 @@ _AT = """
 
 async def event(db: Reader, event_id: str) -> dict[str, Any] | None:
     """The event's row, with its source as `source`."""
-    row = await db.fetchrow(_EVENT, event_id)
+    row = next(iter(await whole(db, await db.fetch(_EVENT, event_id))), None)
     if row is None:
         return None
     shown = dict(row)
@@ -101,5 +102,5 @@ async def destinations(db: Reader, room_nid: int, own: str) -> list[Row]:
 
 async def since(db: Reader, at_ms: int, about: str, limit: int) -> list[dict[str, Any]]:
     """The first events that came from a time on; `about` a user or room, or empty."""
-    rows = await db.fetch(_AT, at_ms, LOOKED_THROUGH, about, limit)
+    rows = await whole(db, await db.fetch(_AT, at_ms, LOOKED_THROUGH, about, limit))
     return [{**row, "type": orjson.loads(row["json"]).get("type", "")} for row in rows]

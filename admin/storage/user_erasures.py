@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.storage.bodies import whole
 from homeserver.storage.database import Reader, Row, Tx
 
 
@@ -150,7 +151,7 @@ async def said(db: Reader, user_id: UserId, after: int, rows: int) -> tuple[list
     upto = await page_end(db, after, rows)
     if upto is None:
         return [], None
-    return [Said(**row) for row in await db.fetch(_SAID, after, upto, user_id)], upto
+    return [Said(**row) for row in await whole(db, await db.fetch(_SAID, after, upto, user_id))], upto
 
 
 async def erase(tx: Tx, left: Mapping[int, bytes]) -> None:

@@ -20,6 +20,7 @@ from homeserver.runtime.ids import Randomness, SystemRandomness
 from homeserver.runtime.metrics import Metrics
 from homeserver.storage.database import Database
 from homeserver.web.object_transport import ObjectTransport
+from search.archive.bodies import ArchivedBodies
 from search.archive.erasing import ArchiveEraser
 from search.archive.jobs import Worker
 from search.archive.keeping import Keeper, Policy
@@ -60,15 +61,32 @@ class ArchiveParts:
         base.keepers["archive"] = ArchiveEraser(self.keeper, indexer, base.world.clock)
 
 
-async def build_archive(base: Base, journal: Journal) -> ArchiveParts:
-    world, chosen = base.world, base.config.archive
+async def open_archive(base: Base) -> None:
+    """The archive's files. From here on events can be read whose bodies are in them: before whatever reads any."""
+    world = base.world
     transport = store_transport(_CONNECTIONS_MAX)
-    shelf = Shelf(world.db, store_of(chosen, world.clock, world.randomness, transport))
+    shelf = Shelf(world.db, store_of(base.config.archive, world.clock, world.randomness, transport))
     await shelf.load()
+    world.db.elsewhere = ArchivedBodies(shelf)
+
+    async def close() -> None:
+        shelf.close()
+        await transport.close()
+
+    base.tasks.at_end(close)
+
+
+def build_archive(base: Base, journal: Journal) -> ArchiveParts:
+    """Call `open_archive` first."""
+    world, chosen = base.world, base.config.archive
+    assert isinstance(world.db.elsewhere, ArchivedBodies)
+    shelf = world.db.elsewhere.shelf
     cold = ColdTier(shelf, world.clock, _count_reads(base.metrics))
     opened = HotTiers()
     mover = Mover(shelf, opened, journal, world.clock, world.randomness, base.config.data_dir / "archive-work")
-    keeper = Keeper(shelf, mover, world.clock, Policy(after_days=chosen.after_days))
+    keeper = Keeper(
+        shelf, mover, world.clock, Policy(after_days=chosen.after_days, bodies_after_days=chosen.bodies_after_days)
+    )
     base.metrics.watch(
         "hansa_archive",
         "The cold archive: files, bytes, messages, those hidden until the next compaction, damaged files.",
@@ -81,12 +99,6 @@ async def build_archive(base: Base, journal: Journal) -> ArchiveParts:
             "damaged_files": sum(file.damage is not None for file in shelf.files),
         },
     )
-
-    async def close() -> None:
-        shelf.close()
-        await transport.close()
-
-    base.tasks.at_end(close)
     worker = Worker(world.db, keeper, world.clock)
     return ArchiveParts(shelf=shelf, cold=cold, opened=opened, keeper=keeper, worker=worker)
 

@@ -41,7 +41,7 @@ class SearchParts:
 
 async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> SearchParts:
     db, clock = base.world.db, base.world.clock
-    archive = await build_archive(base, parts.journal)
+    archive = build_archive(base, parts.journal)
     engine = archive.beside(base.world.words or engine_of(base.config))
     generation = live_number(await generations(db, engine.name))
     opened = engine.open(generation, True)

@@ -107,7 +107,7 @@ def _line(state: MonthState) -> str:
 
 
 @archive_group.command(
-    "verify", epilog="JSON: {files, bytes, damaged, repaired, manifests}.\n\n" + examples("hansa archive verify")
+    "verify", epilog="JSON: {files, bytes, damaged, repaired, manifests, lost}.\n\n" + examples("hansa archive verify")
 )
 @json_option
 @click.pass_context
@@ -118,6 +118,8 @@ def archive_verify(ctx: click.Context, as_data: bool) -> None:
         result = job.result or {}
         for damage in result.get("damaged", ()):
             click.echo(f"damaged: {damage}")
+        for lost in result.get("lost", ()):
+            click.echo(f"bring its object back from a backup: {lost}")
         click.echo(
             f"{result['files']} files, {result['bytes']} bytes read; {len(result['repaired'])} files and "
             f"{len(result['manifests'])} manifests made anew"

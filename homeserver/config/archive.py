@@ -29,6 +29,12 @@ class Archive:
         "Days after its end at which a month is archived; none means that only `hansa archive run` does it.",
         low=0,
     )
+    bodies_after_days: int | None = option(
+        None,
+        "Days after its end at which what a month's messages say leaves the database too, for the archive alone; none"
+        " means never.",
+        low=0,
+    )
     store: Literal["folder", "s3", "hdfs"] = option("folder", "Where the archive is.")
     store_path: Path = option(Path("{data_dir}/archive"), "The folder.")
     s3: S3Bucket = section(S3Bucket(prefix="archive/"), "The bucket.")

@@ -6,7 +6,7 @@ A lost or restarting PostgreSQL shows as `Unavailable` (a clean 503), never as a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import asyncpg
@@ -14,6 +14,7 @@ from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
 from homeserver.core.errors import Unavailable
+from homeserver.core.identifiers import EventId
 
 Row = asyncpg.Record
 # What a transaction raises for a second row where only one may be; its `constraint_name` says which.
@@ -132,11 +133,20 @@ class _Unhurried:
         await self._connection.executemany(sql, rows, timeout=_HOURS_S)
 
 
+class Elsewhere(Protocol):
+    """Where bodies of events are that left the database. Implemented by search."""
+
+    async def bodies(self, event_ids: Collection[EventId]) -> Mapping[EventId, bytes]:
+        """The canonical JSON of those that can be read, each as its id says. Raises Unavailable."""
+        ...
+
+
 class Database:
-    """A pool of connections to one PostgreSQL database."""
+    """A pool of connections to one PostgreSQL database. `elsewhere` is where bodies are that left it."""
 
     def __init__(self, pool: asyncpg.Pool[Row]) -> None:
         self._pool = pool
+        self.elsewhere: Elsewhere | None = None
 
     @classmethod
     async def connect(

@@ -6,15 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import RoomId
+from homeserver.storage import bodies
 from homeserver.storage.database import Reader, Tx
 
 _DUE = """
-    SELECT e.event_nid, e.json, r.version FROM event_erasures AS due
+    SELECT e.event_nid, e.event_id, e.json, r.version FROM event_erasures AS due
     JOIN events e USING (event_nid) JOIN rooms r USING (room_nid)
     WHERE due.redacted_ts <= $1 AND e.redacted_by IS NOT NULL
         AND NOT EXISTS (SELECT FROM held_rooms h WHERE h.room_id = r.room_id)
         AND NOT EXISTS (SELECT FROM held_users h WHERE h.user_id = e.sender)
-    ORDER BY due.redacted_ts LIMIT $2
+    ORDER BY e.json = '', due.redacted_ts LIMIT $2
 """
 # What replaced a redacted message says the same, so it goes with it.
 _EDITS = """
@@ -48,7 +49,7 @@ class Due:
 
 async def due(db: Reader, before_ms: int, limit: int) -> list[Due]:
     """Events redacted before a time, the oldest first; none that a legal hold keeps."""
-    rows = await db.fetch(_DUE, before_ms, limit)
+    rows = await bodies.whole(db, await db.fetch(_DUE, before_ms, limit))
     return [Due(row["event_nid"], row["json"], row["version"]) for row in rows]
 
 

@@ -16,7 +16,9 @@ from homeserver.core.events import Event
 from homeserver.core.identifiers import DeviceId, EventId
 from homeserver.core.room import KNOT
 from homeserver.core.room_versions import ROOM_VERSIONS
-from homeserver.storage.database import Reader, Row, Tx
+from homeserver.storage import bodies
+from homeserver.storage.bodies import Line
+from homeserver.storage.database import Reader, Tx
 
 log = structlog.get_logger()
 
@@ -111,7 +113,7 @@ _BY_NIDS = f"SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_nid) WHERE
 
 _BY_IDS = f"SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_nid) WHERE e.event_id = ANY($1::text[])"
 
-_AS_SENT = "SELECT event_nid, json FROM events WHERE event_nid = ANY($1::bigint[])"
+_AS_SENT = "SELECT event_nid, event_id, json FROM events WHERE event_nid = ANY($1::bigint[])"
 
 _NEWEST = f"""
     SELECT {_COLUMNS} FROM unnest($1::bigint[]) AS wanted(nid)
@@ -268,17 +270,17 @@ async def insert(tx: Tx, events: Sequence[NewEvent]) -> None:
 
 async def by_nids(db: Reader, nids: Collection[int]) -> list[StoredEvent]:
     """These events, in no order; those that aren't there, or can't be read, are left out."""
-    return _readable(await db.fetch(_BY_NIDS, list(nids)))
+    return _readable(await bodies.whole(db, await db.fetch(_BY_NIDS, list(nids))))
 
 
 async def by_ids(db: Reader, event_ids: Collection[EventId]) -> list[StoredEvent]:
-    return _readable(await db.fetch(_BY_IDS, list(event_ids)))
+    return _readable(await bodies.whole(db, await db.fetch(_BY_IDS, list(event_ids))))
 
 
 async def as_sent(db: Reader, nids: Collection[int]) -> list[tuple[int, dict[str, Any]]]:
     """(nid, PDU) of these events, also of redacted ones that aren't erased yet: never for people's eyes."""
     found: list[tuple[int, dict[str, Any]]] = []
-    for row in await db.fetch(_AS_SENT, list(nids)):
+    for row in await bodies.whole(db, await db.fetch(_AS_SENT, list(nids))):
         with contextlib.suppress(MatrixError):  # damaged: logged where it is read as an event
             found.append((row["event_nid"], canonical_json.decode(row["json"])))
     return found
@@ -411,7 +413,7 @@ async def oldest_place(db: Reader, room_nid: int) -> int | None:
     return place
 
 
-def _readable(rows: Iterable[Row]) -> list[StoredEvent]:
+def _readable(rows: Iterable[Line]) -> list[StoredEvent]:
     """The events of these rows. One that is damaged is logged and passed over: the server lives on without it."""
     found = []
     for row in rows:
@@ -422,7 +424,7 @@ def _readable(rows: Iterable[Row]) -> list[StoredEvent]:
     return found
 
 
-def _stored(row: Row) -> StoredEvent:
+def _stored(row: Line) -> StoredEvent:
     json: bytes = row["json"]
     event = Event(ROOM_VERSIONS[row["version"]], canonical_json.decode(json), EventId(row["event_id"]))
     if row["redacted_by"] is not None:

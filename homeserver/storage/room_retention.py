@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import RoomId
+from homeserver.storage import bodies
 from homeserver.storage.database import Reader, Tx
 
 # Beside REJECTED and SOFT_FAILED of storage.events: such an event is shown to nobody.
@@ -47,7 +48,7 @@ _ALL = """
 """
 # The newest event of a room stays: it is where the room goes on.
 _PAGE = """
-    SELECT event_nid, ordering, origin_server_ts, CASE WHEN key_nid IS NULL AND flags = 0
+    SELECT event_nid, event_id, ordering, origin_server_ts, CASE WHEN key_nid IS NULL AND flags = 0
         AND NOT EXISTS (SELECT FROM held_users h WHERE h.user_id = sender) THEN json END AS json
     FROM events
     WHERE room_nid = $1 AND ordering > $2 AND ordering < (
@@ -75,7 +76,7 @@ async def rooms(db: Reader, after: int, limit: int, *, with_own: bool) -> list[K
 
 async def page(db: Reader, room_nid: int, after: int, limit: int) -> list[Aged]:
     """A room's events from after a place on."""
-    rows = await db.fetch(_PAGE, room_nid, after, limit)
+    rows = await bodies.whole(db, await db.fetch(_PAGE, room_nid, after, limit))
     return [Aged(row["event_nid"], row["ordering"], row["origin_server_ts"], row["json"]) for row in rows]
 
 

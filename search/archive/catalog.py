@@ -15,7 +15,10 @@ PARQUET, TERMS = ".parquet", ".terms"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """One month and bucket. `hidden` has the numbers of its events that are shown no more."""
+    """One month and bucket. `hidden` has the numbers of its events that are shown no more.
+
+    `bodies`: of how many events, at most, the database has no body any more; `bodies_moved`: all left it that may.
+    """
 
     month: str
     bucket: int
@@ -28,6 +31,8 @@ class File:
     hidden: BitMap64
     hidden_since_ms: int | None = None
     damage: str | None = None
+    bodies: int = 0
+    bodies_moved: bool = False
 
     @property
     def key(self) -> tuple[str, int]:
@@ -70,9 +75,10 @@ _PUT = """
     INSERT INTO archive_files (
         month, bucket, name, is_cold, rows, first_nid, last_nid, upto, made_ms, rule, digest,
         parquet_bytes, parquet_digest, footer_start, footer_crc, terms_bytes, terms_digest, head_start, head_end,
-        head_crc, hidden, hidden_since_ms, damage
+        head_crc, hidden, hidden_since_ms, damage, bodies, bodies_moved
     ) VALUES (
-        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, NULL
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, NULL,
+        $23, $24
     )
     ON CONFLICT (month, bucket) DO UPDATE SET
         name = excluded.name, is_cold = excluded.is_cold, rows = excluded.rows, first_nid = excluded.first_nid,
@@ -81,8 +87,10 @@ _PUT = """
         footer_start = excluded.footer_start, footer_crc = excluded.footer_crc, terms_bytes = excluded.terms_bytes,
         terms_digest = excluded.terms_digest, head_start = excluded.head_start, head_end = excluded.head_end,
         head_crc = excluded.head_crc, hidden = excluded.hidden, hidden_since_ms = excluded.hidden_since_ms,
-        damage = NULL
+        damage = NULL, bodies = excluded.bodies, bodies_moved = excluded.bodies_moved
 """
+_ADD_BODIES = "UPDATE archive_files SET bodies = bodies + $2 WHERE name = $1"
+_SET_BODIES_MOVED = "UPDATE archive_files SET bodies_moved = true WHERE name = $1"
 _SET_COLD = "UPDATE archive_files SET is_cold = true WHERE name = $1"
 _HIDE = "UPDATE archive_files SET hidden = $2, hidden_since_ms = coalesce(hidden_since_ms, $3) WHERE name = $1"
 _SET_DAMAGE = "UPDATE archive_files SET damage = $2 WHERE name = $1"
@@ -136,7 +144,7 @@ async def put(tx: Tx, file: File) -> None:
         *(built.rows, built.first_nid, built.last_nid, file.upto, file.made_ms, file.rule, built.digest),
         *(parquet.size_bytes, parquet.digest, parquet.index_start, parquet.index_crc),
         *(terms.size_bytes, terms.digest, terms.index_start, terms.index_end, terms.index_crc),
-        *(packed(file.hidden), file.hidden_since_ms),
+        *(packed(file.hidden), file.hidden_since_ms, file.bodies, file.bodies_moved),
     )
     await tx.execute(_SET_MANIFEST, file.month, None)
     await keep(tx, [file.name + PARQUET, file.name + TERMS])
@@ -155,6 +163,16 @@ async def hide(tx: Tx, hidden: Mapping[str, BitMap64], now_ms: int) -> None:
 
 async def set_damage(tx: Tx, name: str, damage: str | None) -> None:
     await tx.execute(_SET_DAMAGE, name, damage)
+
+
+async def add_bodies(tx: Tx, name: str, count: int) -> None:
+    """So many more events have their bodies in this file alone."""
+    await tx.execute(_ADD_BODIES, name, count)
+
+
+async def set_bodies_moved(tx: Tx, name: str) -> None:
+    """All bodies of it have left the database that may."""
+    await tx.execute(_SET_BODIES_MOVED, name)
 
 
 async def set_manifest(tx: Tx, month: str, digest: str | None) -> None:
@@ -226,4 +244,6 @@ def _file(row: Row) -> File:
         hidden=BitMap64.deserialize(row["hidden"]) if row["hidden"] else BitMap64(),
         hidden_since_ms=row["hidden_since_ms"],
         damage=row["damage"],
+        bodies=row["bodies"],
+        bodies_moved=row["bodies_moved"],
     )

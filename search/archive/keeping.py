@@ -15,9 +15,10 @@ from homeserver.objects.store import NoSuchObject
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.progress import Progress, unseen
 from search.archive import catalog, source
+from search.archive.bodies import NotHere
 from search.archive.building import Made
 from search.archive.catalog import PARQUET, TERMS, File, Month
-from search.archive.moving import Mover, Target
+from search.archive.moving import Mover, NotWhole, Target
 from search.archive.rows import FORMAT_VERSION
 from search.archive.shelf import Shelf, month_span
 from search.archive.terms import Damaged
@@ -35,9 +36,10 @@ HIDDEN_MS = 7 * DAY_MS
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What leaves the hot index by itself: months that ended so many days ago. None: nothing does."""
+    """What leaves the hot index by itself: months that ended so many days ago; and the database. None: nothing does."""
 
     after_days: int | None = None
+    bodies_after_days: int | None = None
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class Verdict:
     damaged: list[str] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
     manifests: list[str] = field(default_factory=list)  # written anew
+    lost: list[str] = field(default_factory=list)  # couldn't be made anew: bodies that the database has no more
 
 
 class Keeper:
@@ -63,7 +66,7 @@ class Keeper:
 
     async def has_policy(self) -> bool:
         """Whether anything may become due by itself."""
-        if self._policy.after_days is not None:
+        if self._policy.after_days is not None or self._policy.bodies_after_days is not None:
             return True
         return any(age is not None for age in (await catalog.room_ages(self._shelf.db)).values())
 
@@ -96,6 +99,7 @@ class Keeper:
                 if one in moved:
                     log.info("month_archived", month=one, messages=moved[one])
             await self.write_manifests()
+            await self._move_bodies(progress, month, is_forced=is_forced)
             return moved
 
     async def tidy(self) -> None:
@@ -105,7 +109,11 @@ class Keeper:
         async with self._working:
             for file in self._shelf.files:
                 if file.damage is not None:
-                    await self._make_anew(file, unseen)
+                    try:
+                        await self._make_anew(file, unseen)
+                    except NotWhole as fault:
+                        # It stays, with the bodies that it alone has, until its object is brought back.
+                        log.error("archive_file_not_mended", month=file.month, bucket=file.bucket, reason=str(fault))
             await self.write_manifests()
         await self.delete_leftovers()
 
@@ -144,7 +152,10 @@ class Keeper:
             files = [file for file in self._shelf.files if file.month == month]
             count = 0
             for file in files:
-                count += await self._mover.restore(file, progress)
+                try:
+                    count += await self._mover.restore(file, progress)
+                except NotHere as lost:
+                    raise NotWhole(str(lost)) from None
             names = [file.name + suffix for file in files for suffix in (PARQUET, TERMS)]
             async with self._shelf.changing:
                 async with self._shelf.db.transaction() as tx:
@@ -174,7 +185,11 @@ class Keeper:
             progress("read again", len(files), len(files))
             for file in self._shelf.files:
                 if file.damage is not None:
-                    await self._make_anew(file, progress)
+                    try:
+                        await self._make_anew(file, progress)
+                    except NotWhole as fault:
+                        verdict.lost.append(str(fault))
+                        continue
                     verdict.repaired.append(f"{file.month}, bucket {file.bucket}")
             for month in await self._months():
                 if month.manifest is not None and await self._digest(_manifest_name(month.month)) != month.manifest:
@@ -239,6 +254,23 @@ class Keeper:
                     )
                 )
         return targets
+
+    async def _move_bodies(self, progress: Progress, month: str | None, *, is_forced: bool) -> None:
+        """What is old enough leaves the database, of files that are read again first and found whole."""
+        days, now_ms = self._policy.bodies_after_days, self._clock.now_ms()
+        for file in self._shelf.files if days is not None else ():
+            is_due = is_forced or _is_due(days, month_span(file.month)[1], now_ms)
+            if month not in (None, file.month) or not is_due or file.bodies_moved or not file.is_cold:
+                continue
+            damage = await self._damage_of(file)
+            if damage is None:
+                try:
+                    moved = await self._mover.bodies.move_out(file, progress)
+                    log.info("archive_bodies_moved", month=file.month, bucket=file.bucket, events=moved)
+                except Damaged as found:
+                    damage = str(found)
+            if damage is not None:
+                await self._shelf.damaged(file, damage)
 
     async def _make_anew(self, file: File, progress: Progress) -> None:
         """With the rooms that it has."""

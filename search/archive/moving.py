@@ -23,6 +23,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.runtime.progress import Progress
 from search.archive import catalog, source
+from search.archive.bodies import ArchivedBodies, NotHere
 from search.archive.building import PARQUET_NAME, TERMS_NAME, Built, Made, rows_digest
 from search.archive.catalog import PARQUET, TERMS, File
 from search.archive.making import Maker
@@ -81,6 +82,7 @@ class Mover:
         self, shelf: Shelf, hot: HotTiers, journal: Journal, clock: Clock, randomness: Randomness, folder: Path
     ) -> None:
         self._shelf = shelf
+        self.bodies = ArchivedBodies(shelf)
         self._hot = hot
         self._journal = journal
         self._clock = clock
@@ -90,8 +92,21 @@ class Mover:
     async def archive(self, target: Target, progress: Progress) -> int:
         """Makes the file of a month and bucket anew from the database; how many messages it has.
 
-        Raises NotWhole, TierFault, Unavailable, OSError.
+        Raises NotWhole, TierFault, Unavailable, OSError. Where bodies of the old file can't be read, that one stays.
         """
+        old = self._shelf.file(target.key)
+        try:
+            if old is not None and old.bodies and old.damage is not None:
+                await self.bodies.bring_back(old)
+            return await self._archive(target, progress)
+        except NotHere as lost:
+            raise NotWhole(str(lost)) from None
+        except Damaged as damage:
+            if old is not None:
+                await self._shelf.damaged(old, str(damage))
+            raise NotWhole(f"{target.month}, bucket {target.bucket}: {damage}") from None
+
+    async def _archive(self, target: Target, progress: Progress) -> int:
         async with self._shelf.changing:
             # From now on what changes goes to the hot index, whatever the file will say.
             self._shelf.touched[target.key] = BitMap64()
@@ -130,8 +145,10 @@ class Mover:
     async def restore(self, file: File, progress: Progress) -> int:
         """Gives the hot index back what a file has; how many messages. The file still counts, with nothing shown of it.
 
-        Raises TierFault, Unavailable.
+        Raises NotHere, TierFault, Unavailable.
         """
+        if file.bodies:
+            await self.bodies.bring_back(file)
         choice = Choice(
             month_span=month_span(file.month), buckets=self._shelf.buckets(file.month) or 1, bucket=file.bucket
         )
@@ -217,8 +234,11 @@ class Mover:
                 built=built,
                 hidden=BitMap64(touched),
                 hidden_since_ms=now_ms if touched else None,
+                bodies=min(old.bodies, built.rows) if old is not None else 0,
             )
             events = await self._shelf.events(file)
+            if old is not None and old.bodies:
+                await self.bodies.bring_back(old, without=events.nids)
             still_hot = BitMap64(events.nids)
             if old is not None and old.is_cold and old.damage is None:
                 with contextlib.suppress(Damaged):
@@ -240,6 +260,8 @@ class Mover:
         async with self._shelf.changing:
             old = self._shelf.file(target.key)
             if old is not None:
+                if old.bodies:
+                    await self.bodies.bring_back(old)
                 async with self._shelf.db.transaction() as tx:
                     await catalog.drop_file(tx, old)
                     now_ms = self._clock.now_ms()

@@ -105,7 +105,7 @@ class ArchiveFile:
         wanted = dict.fromkeys(one for name in names for one in (_TIMES if name in _WORKED_OUT else (name,)))
         missing = [name for name in wanted if (group, name) not in self._columns]
         if missing:
-            table = self._table(group, missing)
+            table = self.table(group, missing)
             for name in missing:
                 self._columns[group, name] = table.column(name).to_pylist()
         for name in names:
@@ -123,10 +123,11 @@ class ArchiveFile:
         for group in range(self.groups):
             begin, end = self.span(group)
             if begin < last and first < end:
-                table = self._table(group, list(COLUMNS))
+                table = self.table(group, list(COLUMNS))
                 yield from kept_of(table.slice(max(0, first - begin), min(end, last) - max(begin, first)))
 
-    def _table(self, group: int, names: Sequence[str]) -> pa.Table:
+    def table(self, group: int, names: Sequence[str]) -> pa.Table:
+        """Columns of a row group, which aren't remembered. Raises Damaged."""
         spans = sorted((chunk_span(self._metadata, group, COLUMNS[name]), COLUMNS[name]) for name in names)
         parts: list[tuple[int, bytes]] = []
         run: list[tuple[int, int, int]] = []

@@ -160,6 +160,12 @@ class Shelf:
         """This one counts now."""
         self._files[file.key] = file
 
+    def put_bodies(self, file: File, count: int, *, is_done: bool = False) -> None:
+        """So many more events have their bodies in this file alone."""
+        found = self._files.get(file.key)
+        if found is not None and found.name == file.name:
+            self.put(replace(found, bodies=found.bodies + count, bodies_moved=is_done))
+
     def drop(self, file: File) -> None:
         """This one counts no more."""
         self._files.pop(file.key, None)

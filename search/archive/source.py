@@ -12,9 +12,10 @@ import orjson
 from homeserver.core.folding import TEXT_CHARS_MAX
 from homeserver.core.relations import REPLACE, THREAD, relation_in
 from homeserver.storage import events, relations
+from homeserver.storage.bodies import Line, whole
 from homeserver.storage.database import Database, Reader
-from homeserver.storage.database import Row as Record
 from search.archive.rows import Row
+from search.archive.terms import Damaged
 from search.documents import BODY, KEYS, is_edit, is_reply, kinds_in, mentions_in, text_in
 from search.hot.months import BOUNDS_S
 from search.reading import latest_edit
@@ -81,8 +82,9 @@ async def chosen(db: Database, choice: Choice) -> list[int]:
 
 
 async def pages(db: Reader, nids: Sequence[int]) -> AsyncIterator[list[Said]]:
-    """What these events say now, in their order. The next page is read while one is worked on. One query a page, and
-    four where some were edited."""
+    """What these events say now, in their order; the next page is read while one is worked on. One query a page,
+    and four where some were edited. Raises Damaged where a body can't be had.
+    """
     ahead: asyncio.Future[list[Said]] | None = None
     try:
         for at in range(0, len(nids), PAGE):
@@ -97,12 +99,15 @@ async def pages(db: Reader, nids: Sequence[int]) -> AsyncIterator[list[Said]]:
 
 
 async def _page(db: Reader, nids: Sequence[int]) -> list[Said]:
-    rows = await db.fetch(_PAGE, nids)
+    read = await db.fetch(_PAGE, nids)
+    rows = await whole(db, read)
+    if len(rows) < len(read):
+        raise Damaged("bodies of events can't be read")
     edits = await _edits(db, [row["event_nid"] for row in rows if row["is_edited"]])
     return [_said(row, edits.get(row["event_nid"])) for row in rows]
 
 
-def _said(row: Record, edit: tuple[int, int, str, bytes] | None) -> Said:
+def _said(row: Line, edit: tuple[int, int, str, bytes] | None) -> Said:
     nid, room_nid, place, event_id, said_ms, received_ms, json, room_id, _ = row.values()
     return nid, room_nid, place, event_id, said_ms, received_ms, json, room_id, edit
 
