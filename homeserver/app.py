@@ -131,11 +131,9 @@ class Hansa:
     async def start(self) -> None:
         """Brings the schema up to date, loads what must be in memory, listens."""
         db, base = self.world.db, self.base
-        await self.guard.look()
-        await migrate(db)
+        await self._open_stores()
         journal = Journal(db)
         await journal.start()
-        await open_archive(base)
         users = Users(db, self.world.clock, self.passwords, journal, base.server_name)
         self.rooms = rooms = build_rooms(base, journal, users)
         self.spam = await build_spam(base, rooms)
@@ -221,6 +219,11 @@ class Hansa:
             MediaForServers(self.media.repository, self.world.randomness, self.base.server_name),
             policy_endpoint(self.rooms, federated, self.spam, self.signer),
         ]
+
+    async def _open_stores(self) -> None:
+        await self.guard.look()
+        await migrate(self.world.db)
+        await open_archive(self.base)
 
     async def _begin_federation(self, rooms: RoomParts, accounts: AccountParts) -> FederatedRoomParts | None:
         """The ways to other servers, where there are to be any."""
