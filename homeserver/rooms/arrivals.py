@@ -215,8 +215,6 @@ class Work:
         await self._place(event, existing, before, fate, refusal)
         return fate
 
-    # --- the state before, and what it allows
-
     async def _fate(self, arrival: Arrival, before: Line) -> tuple[Fate, str | None]:
         """What becomes of the event, and why where it isn't accepted."""
         refusal = arrival.refusal or await self._refusal(arrival.event, before)
@@ -409,6 +407,8 @@ class Work:
         after = before
         if key_nid is not None and fate is not Fate.REJECTED:
             after = await self._state_after(stored, before, key_nid)
+        if key_nid is not None and existing is not None and (existing.flags ^ row.flags) & REJECTED:
+            await self._reads.forks.refated(self._meetings, event.event_id, is_rejected=fate is Fate.REJECTED)
         if accepted:
             await self._accept(stored, before, after, position)
 

@@ -33,6 +33,8 @@ class AuthGraph:
     places: dict[EventId, tuple[int, int]] = field(default_factory=dict)
     # The id of each event by its number.
     ids: dict[int, EventId] = field(default_factory=dict)
+    # What cites events that aren't here: one that was rejected for that is allowed once they came, under later numbers.
+    waiting: dict[EventId, tuple[Sequence[EventId], int, int]] = field(default_factory=dict)
     upto: int = 0
 
     def auth_of(self, event_id: EventId) -> Sequence[EventId]:
@@ -44,8 +46,38 @@ class AuthGraph:
         self.places[event_id] = (nid, key_nid)
         self.ids[nid] = event_id
 
+    def take(self, row: AuthRow, auth_ids: Sequence[EventId]) -> None:
+        """Takes in an event that is written; `settle` ends it."""
+        if row.is_rejected:
+            self.rejected.add(row.event_id)
+        if all(auth_id in self.auth_ids for auth_id in auth_ids):
+            self.put(row.event_id, auth_ids, row.nid, row.key_nid)
+        else:
+            self.waiting[row.event_id] = (auth_ids, row.nid, row.key_nid)
+
+    def allow(self, event_id: EventId, auth_ids: Sequence[EventId], nid: int, key_nid: int) -> None:
+        """Takes in an event that is being written, and may have been rejected before."""
+        if event_id not in self.rejected and self.places.get(event_id) == (nid, key_nid):
+            return
+        self.rejected.discard(event_id)
+        self.waiting.pop(event_id, None)
+        self.put(event_id, auth_ids, nid, key_nid)
+        self.settle()
+
+    def settle(self) -> None:
+        """Lets in those that waited for what is here by now. Of accepted events what they cite may have been purged."""
+        while ready := [
+            event_id
+            for event_id, (auth_ids, *_) in self.waiting.items()
+            if all(auth_id in self.auth_ids for auth_id in auth_ids)
+        ]:
+            for event_id in ready:
+                self.put(event_id, *self.waiting.pop(event_id))
+        for event_id in [event_id for event_id in self.waiting if event_id not in self.rejected]:
+            self.put(event_id, *self.waiting.pop(event_id))
+
     def add(self, event_id: EventId, auth_ids: Sequence[EventId]) -> None:
-        # What isn't here was cited by a rejected event: it leads nowhere.
+        # What isn't here was purged: it leads nowhere.
         known = tuple(auth_id for auth_id in auth_ids if auth_id in self.auth_ids)
         self.auth_ids[event_id] = known
         self.cover.add(event_id, known)
@@ -72,6 +104,7 @@ class AuthGraphs:
                 graph.upto = rows[-1].nid
                 if len(rows) < PAGE:
                     break
+            graph.settle()
         self._evict(room_nid)
         return graph
 
@@ -97,6 +130,4 @@ def _take_in(graph: AuthGraph, version: RoomVersion, rows: Collection[AuthRow]) 
     for row in rows:
         cited = canonical_json.decode(row.json)["auth_events"]
         ids = [entry[0] for entry in cited] if version.event_id_format is EventIdFormat.IN_EVENT else cited
-        graph.put(row.event_id, ids, row.nid, row.key_nid)
-        if row.is_rejected:
-            graph.rejected.add(row.event_id)
+        graph.take(row, ids)

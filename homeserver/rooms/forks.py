@@ -104,7 +104,12 @@ class Forks:
         graph = await self._graph(meetings)
         graph.rejected.difference_update(accepted)
         graph.rejected.update(rejected)
+        graph.settle()
         self._found.forget(meetings.room_nid)
+
+    async def refated(self, meetings: Meetings, event_id: EventId, *, is_rejected: bool) -> None:
+        """Told of an event that was kept outside of the timeline, where it may have lacked what it cites."""
+        await self.correct(meetings, () if is_rejected else {event_id}, {event_id} if is_rejected else ())
 
     def forget(self, room_nid: int) -> None:
         """Told when pending events were not written after all."""
@@ -119,8 +124,7 @@ class Forks:
         graph = meetings.graph
         for new in meetings.pending.values():
             event = new.stored.event
-            if graph.places.get(event.event_id) != (new.stored.nid, new.key_nid):
-                graph.put(event.event_id, event.auth_event_ids, new.stored.nid, new.key_nid)
+            graph.allow(event.event_id, event.auth_event_ids, new.stored.nid, new.key_nid)
         return graph
 
     async def _decide(self, meetings: Meetings, compared: _Compared) -> dict[int, int]:
