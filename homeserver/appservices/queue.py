@@ -61,6 +61,7 @@ class Queue:
         self._row = QueueRow(position=0)
         self._is_saved = True
         self._is_alive = False
+        self._changing = asyncio.Lock()
 
     @property
     def position(self) -> int:
@@ -87,13 +88,15 @@ class Queue:
 
     async def forget(self, user_id: UserId) -> int:
         """Takes what a user said out of the transaction that waits; how many events that were."""
-        pending = self._row.pending
-        if pending is None:
-            return 0
-        body, count = without_events_of(pending.body, user_id)
-        if count:
-            await self._save(replace(self._row, pending=replace(pending, body=body)))
-        return count
+        # Nobody makes or writes one meanwhile, who would bring back what is taken out.
+        async with self._changing:
+            pending = self._row.pending
+            if pending is None:
+                return 0
+            body, count = without_events_of(pending.body, user_id)
+            if count:
+                await self._save(replace(self._row, pending=replace(pending, body=body)))
+            return count
 
     async def run(self) -> None:
         """One round: makes the next transaction, and brings it there."""
@@ -104,15 +107,21 @@ class Queue:
     # --- making
 
     async def _make_next(self) -> None:
-        while True:
-            found, upto = await self._tools.event_log.after(self._row.position, EVENTS_MAX)
-            events = await self._interest.of_interest(found) if found else []
-            told = await self._beside.take(self._tools.event_log.upto) if self._beside.has_any else Told()
-            if events or told.parts:
-                break
+        while self._row.pending is None:
+            async with self._changing:
+                await self._make()
+            if self._row.pending is None and self._row.position >= self._tools.event_log.upto:
+                if not self._beside.has_any:
+                    await self._wait()
+
+    async def _make(self) -> None:
+        """The next transaction, if there is something for one."""
+        found, upto = await self._tools.event_log.after(self._row.position, EVENTS_MAX)
+        events = await self._interest.of_interest(found) if found else []
+        told = await self._beside.take(self._tools.event_log.upto) if self._beside.has_any else Told()
+        if not (events or told.parts):
             self._row = replace(self._row, position=max(self._row.position, upto))
-            if self._row.position >= self._tools.event_log.upto and not self._beside.has_any:
-                await self._wait()
+            return
         viewer = Viewer(self.service.sender)
         body: dict[str, Any] = {
             "events": await self._tools.client_events.render(events, viewer, with_room_id=True),
@@ -169,7 +178,8 @@ class Queue:
                 retry_in_ms=wait_ms,
             )
             self._is_alive = False
-            await self._save(replace(self._row, failures=failures, retry_ts=self._tools.clock.now_ms() + wait_ms))
+            async with self._changing:
+                await self._save(replace(self._row, failures=failures, retry_ts=self._tools.clock.now_ms() + wait_ms))
 
     async def _rest(self) -> None:
         while not self._is_alive and (left_ms := self._row.retry_ts - self._tools.clock.now_ms()) > 0:
