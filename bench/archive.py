@@ -160,35 +160,49 @@ def run() -> None:
         asyncio.run(_whole(postgres, words))
 
 
-_ROOMS = """
-    INSERT INTO rooms (room_nid, room_id, version, creator)
-    SELECT n, '!room' || n || ':example.org', '11', '@a:b' FROM generate_series($1::bigint, $2::bigint) n
-"""
 _EVENTS = """
     INSERT INTO events (
-        event_nid, room_nid, ordering, depth, origin_server_ts, received_ms, event_id, sender, json
+        event_nid, room_nid, ordering, depth, origin_server_ts, received_ms, state_nid, event_id, sender, json
     )
-    SELECT nid, room, nid, 1, ts, ts, id, sender, json
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bytea[])
-        AS new(nid, room, ts, id, sender, json)
+    SELECT nid, room, nid, 9, ts, ts, state, id, sender, json
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bytea[])
+        AS new(nid, room, ts, state, id, sender, json)
 """
+_NEWEST = """
+    SELECT DISTINCT ON (room_nid) room_nid, state_nid FROM events
+    WHERE ordering IS NOT NULL ORDER BY room_nid, ordering DESC
+"""
+
+
+async def _said(db: Database, rows: list[Row]) -> None:
+    """Puts messages into the rooms there are, as if many had been said: sending them would take minutes."""
+    rooms = [(row["room_nid"], row["state_nid"]) for row in await db.fetch(_NEWEST)]
+    first = await db.fetchval("SELECT max(event_nid) FROM events") + 1
+    places = [rooms[row.room_nid % len(rooms)] for row in rows]
+    async with db.unhurried() as tx:
+        await tx.execute("SELECT setval('journal_blocks', $1)", first + len(rows))
+        await tx.execute(
+            _EVENTS,
+            list(range(first, first + len(rows))),
+            [nid for nid, _ in places],
+            [row.origin_server_ts for row in rows],
+            [state for _, state in places],
+            [row.event_id for row in rows],
+            [row.sender for row in rows],
+            [row.json for row in rows],
+        )
+        await tx.execute("ANALYZE")
 
 
 async def _whole(postgres: PostgresForTests, words: list[str]) -> None:
     """From the database into files that count, read back, and out of the hot index."""
     rows = [row for file in range(2) for row in messages(file, random.Random(file), words)]
     async with postgres.fresh() as dsn:
-        db = await Database.connect(dsn)
-        async with db.unhurried() as tx:
-            await tx.execute("SELECT setval('journal_blocks', $1)", len(rows))
-            await tx.execute(_ROOMS, 0, ROOMS)
-            columns = zip(
-                *[(r.event_nid, r.room_nid, r.origin_server_ts, r.event_id, r.sender, r.json) for r in rows],
-                strict=True,
-            )
-            await tx.execute(_EVENTS, *map(list, columns))
-            await tx.execute("ANALYZE")
-        await db.close()
+        async with running_server(dsn) as server:
+            alice = await server.user("alice")
+            for _ in range(ROOMS):
+                await alice.create_room()
+            await _said(server.db, rows)
         async with running_server(dsn) as server:
             eraser = server.hansa.base.keepers["archive"]
             assert isinstance(eraser, ArchiveEraser)

@@ -107,34 +107,33 @@ class Queue:
     # --- making
 
     async def _make_next(self) -> None:
-        while self._row.pending is None:
-            async with self._changing:
-                await self._make()
-            if self._row.pending is None and self._row.position >= self._tools.event_log.upto:
-                if not self._beside.has_any:
-                    await self._wait()
+        while not await self._make():
+            if self._row.position >= self._tools.event_log.upto and not self._beside.has_any:
+                await self._wait()
 
-    async def _make(self) -> None:
-        """The next transaction, if there is something for one."""
-        found, upto = await self._tools.event_log.after(self._row.position, EVENTS_MAX)
-        events = await self._interest.of_interest(found) if found else []
-        told = await self._beside.take(self._tools.event_log.upto) if self._beside.has_any else Told()
-        if not (events or told.parts):
-            self._row = replace(self._row, position=max(self._row.position, upto))
-            return
-        viewer = Viewer(self.service.sender)
-        body: dict[str, Any] = {
-            "events": await self._tools.client_events.render(events, viewer, with_room_id=True),
-            **told.parts,
-        }
-        if "ephemeral" in body:
-            body["de.sorunome.msc2409.ephemeral"] = body["ephemeral"]
-        pending = Pending(self._row.number + 1, orjson.dumps(body), max(upto, self._row.position))
-        try:
-            await self._save(replace(self._row, number=pending.number, pending=pending), told)
-        except BaseException:
-            self._beside.give_back(told)
-            raise
+    async def _make(self) -> bool:
+        """Whether there is something for the next transaction, which then waits to be brought."""
+        async with self._changing:
+            found, upto = await self._tools.event_log.after(self._row.position, EVENTS_MAX)
+            events = await self._interest.of_interest(found) if found else []
+            told = await self._beside.take(self._tools.event_log.upto) if self._beside.has_any else Told()
+            if not (events or told.parts):
+                self._row = replace(self._row, position=max(self._row.position, upto))
+                return False
+            viewer = Viewer(self.service.sender)
+            body: dict[str, Any] = {
+                "events": await self._tools.client_events.render(events, viewer, with_room_id=True),
+                **told.parts,
+            }
+            if "ephemeral" in body:
+                body["de.sorunome.msc2409.ephemeral"] = body["ephemeral"]
+            pending = Pending(self._row.number + 1, orjson.dumps(body), max(upto, self._row.position))
+            try:
+                await self._save(replace(self._row, number=pending.number, pending=pending), told)
+            except BaseException:
+                self._beside.give_back(told)
+                raise
+            return True
 
     async def _wait(self) -> None:
         waiting = self._tools.event_log.wait_beyond(self._row.position)
