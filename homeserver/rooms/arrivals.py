@@ -24,7 +24,7 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.forks import Forks, Meetings, Pending
 from homeserver.rooms.residents import USUAL_KEYS, Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
-from homeserver.rooms.tips import Accepted, Tip, joined_tips
+from homeserver.rooms.tips import Accepted, Tip, in_order, joined_tips
 from homeserver.runtime.tasks import others_turn
 from homeserver.storage import forks as fork_tables
 from homeserver.storage.database import Database
@@ -555,7 +555,7 @@ class Work:
         )
         room = self._after()
         if room.has_own_heads:
-            nids = [tip.nid for tip in self._tips.values()]
+            nids = [tip.nid for tip in in_order(self._tips.values())]
             self._batch.heads = Heads(room.nid, nids, room.line.nid)
         elif self._room.has_own_heads:
             self._batch.heads = Heads(room.nid, None, None)
@@ -570,7 +570,7 @@ class Work:
         return Built(room, self._batch, written, self._changes, self._redacted, promoted=self._promoted)
 
     def _after(self) -> Room:
-        tips = sorted(self._tips.values(), key=lambda tip: tip.nid)
+        tips = in_order(self._tips.values())
         newest = next((tip for tip in tips if self._is_newest(tip)), None)
         is_plain = len(tips) == 1 and newest is not None and newest.state_nid == self._line.nid
         known: Map[StateKey, Event | None] = self._known

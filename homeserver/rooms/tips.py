@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from homeserver.core.events import Event
+from homeserver.core.events import PREV_EVENTS_MAX, Event
 from homeserver.core.identifiers import EventId
 from homeserver.core.room import Head
 from homeserver.storage.events import StoredEvent
@@ -30,6 +30,18 @@ class Accepted:
     position: int
     nid: int
     key_nid: int | None
+
+
+def in_order(tips: Iterable[Tip]) -> list[Tip]:
+    """Oldest first; where they are more than one event may cite, one of each state comes last, so that it is cited.
+
+    What an event cites is all that others have to find the state before it; that must be what it was made on.
+    """
+    ordered = sorted(tips, key=lambda tip: tip.nid)
+    if len(ordered) <= PREV_EVENTS_MAX:
+        return ordered
+    newest = {tip.state_nid: tip for tip in ordered}
+    return sorted(ordered, key=lambda tip: newest[tip.state_nid] is tip)
 
 
 def joined_tips(event: Event, events: Mapping[EventId, StoredEvent]) -> list[EventId]:

@@ -75,6 +75,13 @@ def test_short_worlds(first: int) -> None:
     _none_fails(play_some(range(first, first + 10)))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1_103, 3_029])
+def test_worlds_that_once_ended_in_two(stage: Stage, seed: int) -> None:
+    """Power levels told of before what they cite; a room with more ends than an event may cite."""
+    check(stage, short(seed))
+
+
 def _none_fails(tally: Tally) -> None:
     """Of the first problem, if there is one, the acts without which it isn't there."""
     if tally.problems:
