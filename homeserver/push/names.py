@@ -15,10 +15,14 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Protocol
 
+import structlog
+
 from homeserver.core.events import Event, StateKey
 from homeserver.core.globs import Words, rarest_part
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.rooms.residents import Room
+
+log = structlog.get_logger()
 
 MEMBER = "m.room.member"
 ROOMS_MAX = 1_000
@@ -110,7 +114,7 @@ class NamesInRooms:
             self._rooms[room_id].put(user_id, name)
 
     async def load(self, room: Room) -> None:
-        """Reads a room's display names, unless they are there. Two queries at most."""
+        """Reads a room's display names, unless they are there; none where its state is damaged. Two queries at most."""
         if self.knows(room) or room.room_id in self._heard:
             return
         heard = self._heard[room.room_id] = {}
@@ -126,6 +130,8 @@ class NamesInRooms:
                 event = known.get((MEMBER, user_id))
                 if event is not None:
                     names.put(user_id, event.content.get("displayname"))
+        except (LookupError, ValueError):
+            log.exception("names_unreadable", room_id=room.room_id)
         finally:
             del self._heard[room.room_id]
         for user_id, name in heard.items():
