@@ -30,7 +30,7 @@ class Tasks:
         self._on_failure = on_failure
         self._running: set[asyncio.Task[Any]] = set()
         self._closings: list[Callable[[], Awaitable[None]]] = []
-        self._is_stopping = False
+        self._stopping = asyncio.Event()
 
     def start(self, coroutine: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Runs it once. A failure is logged."""
@@ -57,7 +57,7 @@ class Tasks:
 
     async def stop(self) -> None:
         """Cancels whatever still runs and waits for it."""
-        self._is_stopping = True
+        self._stopping.set()
         running = list(self._running)
         for task in running:
             task.cancel()
@@ -75,14 +75,14 @@ class Tasks:
     async def _again(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         wait_s = 0.1
         # Not for ever: a library may take the cancellation for a failure of its own, and it comes only once.
-        while not self._is_stopping:
+        while not self._stopping.is_set():
             started = self._clock.monotonic_s()
             try:
                 await work()
             except Exception:
                 self._on_failure(name)
                 log.exception("task_failed", task=name, retry_in_s=wait_s)
-                if self._is_stopping:
+                if self._stopping.is_set():
                     return
                 if self._clock.monotonic_s() - started > 60:
                     wait_s = 0.1
