@@ -42,7 +42,10 @@ class AuthGraph:
 
     def put(self, event_id: EventId, auth_ids: Sequence[EventId], nid: int, key_nid: int) -> None:
         """Takes in an event with its number, and that of its (type, state_key)."""
-        self.add(event_id, auth_ids)
+        # What isn't here was purged: it leads nowhere.
+        known = tuple(auth_id for auth_id in auth_ids if auth_id in self.auth_ids)
+        self.auth_ids[event_id] = known
+        self.cover.add(event_id, known)
         self.places[event_id] = (nid, key_nid)
         self.ids[nid] = event_id
 
@@ -75,12 +78,6 @@ class AuthGraph:
                 self.put(event_id, *self.waiting.pop(event_id))
         for event_id in [event_id for event_id in self.waiting if event_id not in self.rejected]:
             self.put(event_id, *self.waiting.pop(event_id))
-
-    def add(self, event_id: EventId, auth_ids: Sequence[EventId]) -> None:
-        # What isn't here was purged: it leads nowhere.
-        known = tuple(auth_id for auth_id in auth_ids if auth_id in self.auth_ids)
-        self.auth_ids[event_id] = known
-        self.cover.add(event_id, known)
 
 
 class AuthGraphs:

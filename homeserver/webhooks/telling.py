@@ -173,20 +173,11 @@ class Telling:
         rendered = await self._tools.client_events.render(events, Viewer(row.owner), with_room_id=True)
         body = orjson.dumps({"webhook_id": row.webhook_id, "delivery": row.delivery, "events": rendered})
         try:
-            answer = await self._tools.outgoing.request(
-                "POST",
-                row.url,
-                headers=signed_headers(
-                    row.signing_secret, f"{row.webhook_id}-{row.delivery}", body, self._clock.now_ms() // 1000
-                ),
-                body=body,
-                timeout_s=TIMEOUT_S,
-                response_bytes_max=ANSWER_BYTES_MAX,
-            )
+            number, now_s = f"{row.webhook_id}-{row.delivery}", self._clock.now_ms() // 1000
+            return await post_signed(self._tools.outgoing, row.url, row.signing_secret, number, body, now_s)
         except OutgoingError as error:
             log.info("webhook_not_delivered", webhook_id=row.webhook_id, reason=error.reason)
             return 0
-        return answer.status
 
     async def _failed(self, row: EventWebhookRow, status: int) -> None:
         now, failures = self._clock.now_ms(), row.failures + 1
@@ -217,7 +208,20 @@ class Telling:
             self._known[row.webhook_id] = row
 
 
-def signed_headers(secret: str, delivery: str, body: bytes, now_s: int) -> Mapping[str, Any]:
+async def post_signed(outgoing: Outgoing, url: str, secret: str, delivery: str, body: bytes, now_s: int) -> int:
+    """The status that the receiver answers a delivery with. Raises OutgoingError where no answer came."""
+    answer = await outgoing.request(
+        "POST",
+        url,
+        headers=_signed_headers(secret, delivery, body, now_s),
+        body=body,
+        timeout_s=TIMEOUT_S,
+        response_bytes_max=ANSWER_BYTES_MAX,
+    )
+    return answer.status
+
+
+def _signed_headers(secret: str, delivery: str, body: bytes, now_s: int) -> Mapping[str, Any]:
     """The signature is HMAC-SHA256 of the time, a dot and the body, so that an old delivery can be told from a new."""
     signed = f"{now_s}.".encode() + body
     return {

@@ -17,7 +17,7 @@ from homeserver.rooms.aggregations import RelationReads
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.web.outgoing import Outgoing, OutgoingError
-from homeserver.webhooks.telling import ANSWER_BYTES_MAX, BACKOFF, GIVEN_UP_MS, TIMEOUT_S, signed_headers
+from homeserver.webhooks.telling import BACKOFF, GIVEN_UP_MS, post_signed
 from search.saved import storage
 from search.saved.readable import tellable
 from search.saved.service import Teller
@@ -94,18 +94,10 @@ class SavedSearchCaller:
         body = orjson.dumps({"search_id": call.search_id, "name": call.name, "delivery": call.delivery, "events": told})
         number, now_s = f"{call.search_id}-{call.delivery}", self._clock.now_ms() // 1000
         try:
-            answer = await self._calling.outgoing.request(
-                "POST",
-                call.url,
-                headers=signed_headers(call.secret, number, body, now_s),
-                body=body,
-                timeout_s=TIMEOUT_S,
-                response_bytes_max=ANSWER_BYTES_MAX,
-            )
+            return await post_signed(self._calling.outgoing, call.url, call.secret, number, body, now_s)
         except OutgoingError as error:
             log.info("saved_search_webhook_not_delivered", search_id=call.search_id, reason=error.reason)
             return 0
-        return answer.status
 
     async def _failed(self, call: Call, status: int) -> None:
         now_ms, failures = self._clock.now_ms(), call.failures + 1
