@@ -71,8 +71,10 @@ class Scene:
         via = {"via": [self.names["server"]]}
         (await bob.put("/rooms/{}/state/m.space.child/{}", space, den, body=via)).ok()
         secret = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}
+        # No two rooms have as many state events: rooms that are alike come by their ids, which are random.
+        more = [{"type": f"m.example.{number}", "state_key": "", "content": {}} for number in range(2)]
         vault = await alice.create_room(
-            name="Vault", preset="private_chat", initial_state=[secret], invite=[self.names["carol"]]
+            name="Vault", preset="private_chat", initial_state=[secret, *more], invite=[self.names["carol"]]
         )
         self.names.update(den=den, space=space, vault=vault, alias=f"#den:{self.names['server']}")
         (await bob.put("/user/{}/account_data/m.example", bob.user_id, body={"a": 1})).ok()
