@@ -63,6 +63,43 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A second try for what depends on real processes and their timing. Pure tests and long proofs get none."""
+    for item in items:
+        is_real = item.get_closest_marker("slow") or "postgres" in getattr(item, "fixturenames", ())
+        if is_real and not item.get_closest_marker("deep"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+class SecondTries:
+    """Fails the run when more than a few tests needed their second try: then it is the product, not the machine."""
+
+    def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
+        self._tests: list[pytest.TestReport] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Notes a test whose first try failed."""
+        if str(report.outcome) == "rerun":
+            self._tests.append(report)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Too many of them are a failure."""
+        if len(self._tests) > self._at_most and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Names them, with what went wrong at first."""
+        for report in self._tests:
+            terminalreporter.write_sep("-", f"needed a second try (at most {self._at_most} may): {report.nodeid}")
+            terminalreporter.write_line(report.longreprtext)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Counts second tries."""
+    config.pluginmanager.register(SecondTries(at_most=3))
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresForTests]:
     """The server of this run. Most tests want `database_dsn`."""
