@@ -187,7 +187,7 @@ class Hansa:
             edus = build_edus(base, federated, rooms, live, encryption)
             await self.outbound.start(base, journal)
             between_servers = [
-                *federation_endpoints(base, self.federation, accounts, commands, encryption),
+                *federation_endpoints(base, self.federation, accounts, commands, encryption, federated.access),
                 *self._told_to_servers(federated),
                 *federated_room_endpoints(base, rooms, commands, federated, users, edus),
             ]

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from federation.client import path_of
+from federation.room_access import RoomAccess
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, RemoteFault
 from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, ServerName, domain_of, is_room_id, is_user_id
@@ -45,10 +46,11 @@ class OnBindBody(msgspec.Struct, frozen=True):
 class ThirdPartyInviteEndpoints:
     """PUT /exchange_third_party_invite and /3pid/onbind."""
 
-    def __init__(self, invites: Invites, servers: Servers, server_name: ServerName) -> None:
+    def __init__(self, invites: Invites, servers: Servers, access: RoomAccess) -> None:
         self._invites = invites
         self._servers = servers
-        self._server_name = server_name
+        self._access = access
+        self._server_name = access.server_name
 
     @endpoint(
         "PUT",
@@ -64,6 +66,7 @@ class ThirdPartyInviteEndpoints:
             raise InvalidParam("third_party_invite.signed must be about the invited user")
         if domain_of(body.state_key) != origin:
             raise Forbidden("a server may only ask for its own users")
+        await self._access.open_room(room_id, origin)
         await self._invites.exchange(room_id, signed)
         return {}
 

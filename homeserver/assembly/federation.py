@@ -23,6 +23,7 @@ from federation.outbound.edus import EduFeed
 from federation.outbound.sender import Sender
 from federation.reachability import Reachability
 from federation.remote_keys import RemoteKeys
+from federation.room_access import RoomAccess
 from federation.server_access import ServerAccess
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
@@ -124,13 +125,18 @@ def build_outbound(base: Base, parts: FederationParts, rooms: RoomParts, live: L
 
 
 def federation_endpoints(
-    base: Base, parts: FederationParts, accounts: AccountParts, commands: CommandParts, encryption: EncryptionParts
+    base: Base,
+    parts: FederationParts,
+    accounts: AccountParts,
+    commands: CommandParts,
+    encryption: EncryptionParts,
+    rooms: RoomAccess,
 ) -> list[object]:
     """What other servers may ask of us."""
     return [
         FederationServerInfo(),
         SigningKeyEndpoints(parts.own_keys, parts.keys, parts.access, base.signer, base.world.clock),
         QueryEndpoints(accounts.profiles, commands.aliases, base.server_name),
-        ThirdPartyInviteEndpoints(commands.by_address, parts.client, base.server_name),
+        ThirdPartyInviteEndpoints(commands.by_address, parts.client, rooms),
         UserDeviceEndpoints(encryption.keys, base.server_name, shows_names=base.config.federation.device_names),
     ]

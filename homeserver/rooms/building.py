@@ -304,7 +304,13 @@ class _Rows:
 
 
 def may_redact(known: Mapping[StateKey, Event | None], sender: UserId, target: Event) -> bool:
-    """Whether this sender's redaction applies to this event: it is their own, or they have the power."""
+    """Whether this sender's redaction applies to this event: it is their own, or they have the power.
+
+    None applies to a create event: up to version 10 it would lose the room's version and whether it federates, and this
+    server would judge by other rules than the rest.
+    """
+    if target.type == "m.room.create":
+        return False
     create = known.get(CREATE)
     if create is None:
         return sender == target.sender

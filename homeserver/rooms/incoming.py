@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from homeserver.core.auth_rules import check_auth, check_auth_events
-from homeserver.core.errors import MissingEvents, NotFound, RuleBroken
+from homeserver.core.errors import Forbidden, MissingEvents, NotFound, RuleBroken
 from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.core.room_versions import RoomVersion
+from homeserver.core.server_acl import is_allowed_by
 from homeserver.journal.journal import Entry, Journal
 from homeserver.ports import RemoteScreen
 from homeserver.rooms.arrivals import GAP_PLACES, Arrival, Arrivals, Fate, positions_for
@@ -36,6 +37,7 @@ from homeserver.storage.rooms import RoomRow
 from homeserver.storage.states import first_line
 
 CHUNK = 500
+ACL = ("m.room.server_acl", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,9 +124,15 @@ class Incoming:
     async def receive_invite(
         self, room_id: RoomId, version: RoomVersion, event: Event, stripped: Sequence[Mapping[str, Any]]
     ) -> None:
-        """An invite from another server: into the room where this server is in it, else noted."""
+        """An invite from another server: into the room where this server is in it, else noted.
+
+        Raises Forbidden where the room is known here and its ACL shuts that server out.
+        """
         room = await self._rooms.get(room_id)
         if room is not None and _is_joined(room, domain_of(event.state_key or "")):
+            room = await self._rooms.with_known(room, [ACL])
+            if not is_allowed_by(room.known_state(*ACL), domain_of(event.sender)):
+                raise Forbidden("your server may not take part in this room")
             return  # it comes to us as all events of the room do
         await self.note(room_id, version, event, stripped)
 

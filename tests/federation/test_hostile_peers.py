@@ -37,7 +37,7 @@ def name_of(server: RunningServer) -> str:
 
 
 async def joined(
-    here: RunningServer, peer: Peer, version: str = "11", filled: Callable[[PeerRoom], None] | None = None
+    here: RunningServer, peer: Peer, version: str = "11", filled: Callable[[PeerRoom], object] | None = None
 ) -> tuple[Client, PeerRoom]:
     """Alice of ours in a room of the peer's; `filled` gives it more state before."""
     alice, room = await here.user("alice"), PeerRoom(peer, version)

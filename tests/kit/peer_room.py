@@ -8,7 +8,7 @@ from typing import Any
 from homeserver.core.auth_rules import auth_keys
 from homeserver.core.events import Event, StateKey, references, sign_event
 from homeserver.core.identifiers import EventId
-from homeserver.core.room_versions import ROOM_VERSIONS
+from homeserver.core.room_versions import ROOM_VERSIONS, EventIdFormat
 from homeserver.runtime.clock import SystemClock
 from tests.kit.peer import Peer
 
@@ -74,6 +74,8 @@ class PeerRoom:
             pdu["state_key"] = state_key
         if type == "m.room.create" and self.version.room_id_from_create_event:
             del pdu["room_id"]
+        if self.version.event_id_format is EventIdFormat.IN_EVENT:
+            pdu["event_id"] = f"${self._ts}:{self.peer.name}"
         return sign_event(self.version, {**pdu, **changes}, self.peer.signer)
 
     def add(self, type: str, content: Mapping[str, Any], state_key: str | None = None, **made: Any) -> Event:
