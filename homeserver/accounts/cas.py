@@ -28,6 +28,7 @@ class CasProvider:
         self.id, self.name, self.brand = config.id, config.name, config.brand
         self._config = config
         self._base = config.url.rstrip("/")
+        self.provider = f"cas {self._base}"
         self._outgoing = outgoing
 
     async def url(self, begun: Begun, state: str, callback: str) -> str:
@@ -66,7 +67,7 @@ class CasProvider:
         user = (success.findtext("cas:user", "", _NAMES) or "").strip()
         name = success.findtext(f"cas:attributes/cas:{self._config.display_name_attribute}", None, _NAMES)
         return Identity(
-            provider=f"cas {self._base}",
+            provider=self.provider,
             subject=user,
             wanted=user,
             display_name=name.strip() if name and name.strip() else None,

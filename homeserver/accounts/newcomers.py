@@ -55,6 +55,14 @@ class Newcomers:
             return user_id
         raise Forbidden("there is no free name for this account: ask the administrators")
 
+    async def known(self, provider: str, subject: str) -> UserId | None:
+        """The account linked to this identity, if there is one."""
+        return await login_tokens.holder(self._db, provider, subject) if "\x00" not in subject else None
+
+    async def providers_of(self, user_id: UserId) -> set[str]:
+        """The services that know the owner of this account."""
+        return await login_tokens.providers(self._db, user_id)
+
     async def by_name(self, localpart: str, *, makes_accounts: bool) -> UserId:
         """The account of this name, from a service that gives names here by itself. Raises Forbidden."""
         try:

@@ -38,6 +38,7 @@ class OpenIdProvider:
     def __init__(self, config: SsoProvider, outgoing: Outgoing, clock: Clock) -> None:
         self.id, self.name, self.brand = config.id, config.name, config.brand
         self._config = config
+        self.provider = config.issuer
         self._outgoing = outgoing
         self._clock = clock
         self._metadata: tuple[float, dict[str, Any]] | None = None
@@ -68,7 +69,7 @@ class OpenIdProvider:
         claims = await self._claims(code, begun, callback)
         wanted, name = claims.get(self._config.localpart_claim), claims.get("name")
         return Identity(
-            provider=self._config.issuer,
+            provider=self.provider,
             subject=str(claims["sub"]),
             wanted=wanted if isinstance(wanted, str) else None,
             display_name=name if isinstance(name, str) else None,

@@ -7,7 +7,7 @@ from typing import Any
 
 from homeserver.accounts.email_stage import EmailProofs
 from homeserver.accounts.sessions import Sessions
-from homeserver.accounts.uia import EMAIL, PASSWORD, Flow, Uia
+from homeserver.accounts.uia import EMAIL, Flow, Uia
 from homeserver.accounts.users import Users
 from homeserver.core.errors import Forbidden, MissingToken
 from homeserver.core.identifiers import DeviceId, UserId
@@ -36,10 +36,8 @@ class PasswordChange:
         """For somebody who is logged in. Raises Challenge, WeakPassword, Forbidden."""
         await self._check_ours(user_id)
         self._users.check_new_password(new_password)
-        flows: list[Flow] = [(PASSWORD,)]
-        if self._proofs.are_possible:
-            flows.append((EMAIL,))
-        done = await self._uia.require(_OPERATION, auth, flows, user_id=user_id)
+        more: list[Flow] = [(EMAIL,)] if self._proofs.are_possible else []
+        done = await self._uia.require_owner(_OPERATION, auth, user_id, more=more)
         if EMAIL in done:
             await self._proofs.use_for_password(done[EMAIL])
         await self._users.set_password(user_id, new_password)

@@ -60,6 +60,7 @@ class SamlProvider:
         self.id, self.name, self.brand = config.id, config.name, config.brand
         self._config = config
         self._provider = provider
+        self.provider = f"saml {provider.entity_id}"
         self._clock = clock
         self._answers_to = f"{base_url}{PATH}/{config.id}"
         self.entity_id = config.entity_id or f"{self._answers_to}/metadata"
@@ -105,7 +106,7 @@ class SamlProvider:
             log.warning("identity_refused", provider=self.id, error="it has no lasting name")
             raise Forbidden("the sign-in service's answer can't be used")
         return Identity(
-            provider=f"saml {self._provider.entity_id}",
+            provider=self.provider,
             subject=named,
             wanted=_first(found, config.localpart_attribute) or named.partition("@")[0],
             display_name=_first(found, config.display_name_attribute),

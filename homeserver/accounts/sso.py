@@ -32,7 +32,10 @@ class SsoFailed(MatrixError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """A sign-in under way. `redirect_url` for apps that want a login token; else `onward`, a page of ours."""
+    """A sign-in under way. `redirect_url` for apps that want a login token; else `onward`, a page of ours.
+
+    `stage_of` is the session of interactive authentication in which somebody proves that it is they.
+    """
 
     provider_id: str
     browser: bytes
@@ -40,6 +43,7 @@ class Begun:
     verifier: str
     onward: str
     redirect_url: str | None = None
+    stage_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +57,13 @@ class Identity:
 
 
 class SignInService(Protocol):
-    """A service at which people sign in. `brand` is a hint for apps which picture to show."""
+    """A service at which people sign in. `brand` is a hint for apps which picture to show.
+
+    `provider` is what the identities that it gives belong to, whatever its `id` in the configuration.
+    """
 
     id: str
+    provider: str
     name: str
     brand: str | None
 
@@ -86,7 +94,25 @@ class SingleSignOn:
         self._callback = base_url + CALLBACK_PATH
         self._begun = ShortLived[Begun](clock, lifetime_s=BEGUN_LIFETIME_S, most=BEGUN_MAX)
 
-    async def begin(self, provider_id: str, cookie: str, *, onward: str = "", redirect_url: str | None = None) -> str:
+    async def services_of(self, user_id: UserId) -> list[SignInService]:
+        """Those at which the owner of this account can sign in."""
+        if not self.providers:
+            return []
+        known = await self._newcomers.providers_of(user_id)
+        return [one for one in self.providers.values() if one.provider in known]
+
+    async def has_service(self, user_id: UserId) -> bool:
+        return bool(await self.services_of(user_id))
+
+    async def begin(
+        self,
+        provider_id: str,
+        cookie: str,
+        *,
+        onward: str = "",
+        redirect_url: str | None = None,
+        stage_of: str | None = None,
+    ) -> str:
         """Where to send the browser. Raises NotFound, SsoFailed."""
         provider = self.providers.get(provider_id)
         if provider is None:
@@ -99,6 +125,7 @@ class SingleSignOn:
             verifier=verifier,
             onward=onward,
             redirect_url=redirect_url,
+            stage_of=stage_of,
         )
         url = await provider.url(begun, state, self._callback)
         self._begun.put(state, begun)
@@ -118,6 +145,12 @@ class SingleSignOn:
         if not hmac.compare_digest(begun.browser, digest_of(cookie)):
             raise Forbidden("this sign-in was begun in another browser")
         found = await self.providers[begun.provider_id].identity(query, begun, state, self._callback)
+        if begun.stage_of is not None:
+            # Whoever confirms something has an account already.
+            known = await self._newcomers.known(found.provider, found.subject)
+            if known is None:
+                raise Forbidden("nobody here is known by this identity")
+            return known, begun
         user_id = await self._newcomers.by_subject(
             found.provider, found.subject, wanted=found.wanted, display_name=found.display_name
         )

@@ -21,8 +21,9 @@ PASSWORD, DUMMY, TOKEN, TERMS = "m.login.password", "m.login.dummy", "m.login.re
 EMAIL, CAPTCHA = "m.login.email.identity", "m.login.recaptcha"
 # Ours: clients that don't know it show its page.
 WORK = "org.hansa.login.proof_of_work"
-# Done on a page of ours: whoever sends it as a stage has not done it there.
+# Done on pages of ours: whoever sends one as a stage has not done it there.
 OAUTH = "m.oauth"
+SSO = "m.login.sso"
 
 Flow = tuple[str, ...]
 # Checks what was given for a stage of an operation, for a user if it is about one; its result is kept with the stage.
@@ -51,6 +52,8 @@ class Checks(Protocol):
     """What the stages are checked against."""
 
     async def is_password(self, user_id: UserId, password: str) -> bool: ...
+
+    async def has_password(self, user_id: UserId) -> bool: ...
 
     async def is_registration_token(self, token: str) -> bool: ...
 
@@ -84,6 +87,8 @@ class Uia:
         self._randomness = randomness
         self._sessions = ShortLived[_Session](clock, lifetime_s=lifetime_s, most=SESSIONS_MAX)
         self._stages: dict[str, StageCheck] = {}
+        # Says who can prove at a sign-in service that it is they. Set by the assembly.
+        self.signs_in_elsewhere: Callable[[UserId], Awaitable[bool]] | None = None
 
     def add_stage(self, stage: str, check: StageCheck) -> None:
         """Has a kind of stage checked by another part."""
@@ -105,7 +110,7 @@ class Uia:
         """
         session = self._session(operation, user_id, auth)
         session.flows, session.params = flows, params or {}
-        if auth is not None and "type" in auth:
+        if auth is not None and "type" in auth and not (auth["type"] == SSO and SSO in session.done):
             try:
                 stage, given = await self._pass(auth, flows, operation, user_id)
             except (WrongUser, LimitExceeded):
@@ -117,6 +122,33 @@ class Uia:
             self._sessions.take(session.session_id)
             return session.done
         raise Challenge(self._todo(session, flows, params))
+
+    async def require_owner(
+        self,
+        operation: str,
+        auth: Mapping[str, Any] | None,
+        user_id: UserId,
+        *,
+        more: Sequence[Flow] = (),
+        params: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, str]:
+        """As `require`, by whatever the account's owner has: its password, or a service at which they sign in."""
+        elsewhere = self.signs_in_elsewhere is not None and await self.signs_in_elsewhere(user_id)
+        has_password = not elsewhere or await self._checks.has_password(user_id)
+        flows: list[Flow] = [*([(PASSWORD,)] if has_password else []), *([(SSO,)] if elsewhere else []), *more]
+        return await self.require(operation, auth, flows, user_id=user_id, params=params)
+
+    def asked_of(self, session_id: str, stage: str) -> tuple[str, UserId | None]:
+        """Which operation a stage is for, and whose. Raises NotFound as `open_stage`."""
+        session = self._open(session_id, stage)
+        return session.operation, session.user_id
+
+    def pass_elsewhere(self, session_id: str, stage: str, user_id: UserId) -> None:
+        """A stage was done on a page of ours, by this user. Raises NotFound, WrongUser."""
+        session = self._open(session_id, stage)
+        if session.user_id != user_id:
+            raise WrongUser("this is to be done by the account itself")
+        session.done[stage] = ""
 
     def open_stage(self, session_id: str, stage: str) -> OpenStage:
         """What a page shows of a stage. Raises NotFound for a session or a stage that isn't open."""
@@ -172,8 +204,8 @@ class Uia:
             if not isinstance(token, str) or not await self._checks.is_registration_token(token):
                 raise MatrixError("the registration token is not good", errcode="M_UNAUTHORIZED")
             return stage, token
-        if stage == OAUTH:
-            raise Forbidden("this is allowed on the page that the parameters name")
+        if stage in (OAUTH, SSO):
+            raise Forbidden("this is done on its page")
         if stage in self._stages:
             return stage, await self._stages[stage](auth, operation, user_id)
         return stage, ""

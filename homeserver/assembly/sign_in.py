@@ -30,6 +30,7 @@ from homeserver.client_api.oauth import OAuthEndpoints
 from homeserver.client_api.saml_pages import SamlEndpoints
 from homeserver.client_api.sign_in_pages import SignInForms, SignInPages
 from homeserver.client_api.sso_pages import SsoPages
+from homeserver.client_api.sso_stage import SsoStagePages
 from homeserver.client_api.visits import Visits
 from homeserver.config import ConfigError, Problem
 from homeserver.config.sign_in import SamlService
@@ -107,13 +108,15 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
     tools.deactivation.endings.append(tools.passkeys.end)
     visits = Visits(browser, tools.pages, base.config.base_url)
     work = AccountWork(accounts.users, accounts.sessions, browser, tools.deactivation, tools.resets)
+    accounts.uia.signs_in_elsewhere = tools.ways.sso.has_service
     devices = Devices(db, parts.journal, accounts.sessions)
     forms = SignInForms(visits, browser, tools.passkeys, tools.ways.shown())
     is_open = tools.registration.is_possible_on_page
     return [
         OAuthEndpoints(clients, grants, tokens, base.config.base_url, is_registration_open=is_open),
         SignInPages(forms, tools.login, tools.registration, base.limiter),
-        SsoPages(visits, tools.ways.sso, browser, tools.ways.tokens),
+        SsoPages(visits, tools.ways.sso, browser, tools.ways.tokens, accounts.uia),
+        SsoStagePages(visits, tools.ways.sso, accounts.uia),
         *([SamlEndpoints(tools.ways.saml, tools.ways.sso)] if tools.ways.saml else []),
         ConsentPages(visits, grants, base.limiter),
         AccountPages(visits, devices, work, tools.passkeys, base.limiter),

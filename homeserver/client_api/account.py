@@ -8,7 +8,7 @@ import msgspec
 
 from homeserver.accounts.deactivation import Deactivation
 from homeserver.accounts.password_change import PasswordChange
-from homeserver.accounts.uia import PASSWORD, Uia
+from homeserver.accounts.uia import Uia
 from homeserver.core.errors import Forbidden
 from homeserver.ports import AbuseCheck
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
@@ -64,7 +64,7 @@ class AccountEndpoints:
         timeout_s=None,
     )
     async def deactivate(self, caller: Caller, body: DeactivateBody) -> Json:
-        await self._uia.require("account/deactivate", body.auth, [(PASSWORD,)], user_id=caller.user_id)
+        await self._uia.require_owner("account/deactivate", body.auth, caller.user_id)
         await self._abuse.check("deactivation", caller.user_id)
         unbound = await self._deactivation.deactivate(caller.user_id, erase=body.erase)
         return {"id_server_unbind_result": "success" if unbound else "no-support"}

@@ -33,6 +33,14 @@ _ACTIONS = {
 }
 
 
+# Where somebody comes back to who had to sign in once more.
+_SHOWN = {"reset": "org.matrix.cross_signing_reset", "deactivate": "org.matrix.account_deactivate"}
+
+
+class NotFresh(Forbidden):
+    """It was too long ago that somebody signed in here."""
+
+
 class AccountWork:
     """What the page does. Whatever can't be undone wants the password again."""
 
@@ -60,21 +68,23 @@ class AccountWork:
         await self._sessions.end_all(user_id)
         await self._browser.close_others(user_id, cookie)
 
-    async def deactivate(self, user_id: UserId, password: str) -> None:
-        await self._check(user_id, password)
+    async def deactivate(self, user_id: UserId, password: str, cookie: str) -> None:
+        await self.check(user_id, password, cookie)
         await self._deactivation.deactivate(user_id, erase=False)
 
-    async def allow_reset(self, user_id: UserId, password: str) -> None:
-        await self._check(user_id, password)
+    async def allow_reset(self, user_id: UserId, password: str, cookie: str) -> None:
+        await self.check(user_id, password, cookie)
         self._resets.allow(user_id)
 
     async def has_password(self, user_id: UserId) -> bool:
         return await self._users.has_password(user_id)
 
-    async def check(self, user_id: UserId, password: str) -> None:
-        """Nothing is asked of an account without a password. Raises Forbidden."""
+    async def check(self, user_id: UserId, password: str, cookie: str) -> None:
+        """The password; of an account without one, that its owner has just signed in. Raises Forbidden, NotFresh."""
         if await self._users.has_password(user_id):
             await self._check(user_id, password)
+        elif not await self._browser.is_fresh(cookie):
+            raise NotFresh("sign in once more")
 
     async def _check(self, user_id: UserId, password: str) -> None:
         if not await self._users.is_password(user_id, password):
@@ -115,7 +125,7 @@ class AccountPages:
                 return self._visits.go(f"{_PATH}?action=org.matrix.devices_list")
             self._limiter.check("authentication_failed", user_id)
             if action.startswith("passkey_"):
-                await self._work.check(user_id, fields.get("password", ""))
+                await self._work.check(user_id, fields.get("password", ""), visit.cookie)
                 await self._change_passkeys(visit, user_id, action, fields)
                 return self._visits.go(f"{_PATH}?action=passkeys")
             if action == "password":
@@ -123,11 +133,14 @@ class AccountPages:
                 await self._work.change_password(user_id, old, new, visit.cookie)
                 return self._visits.page(visit, "message", {"message": "password_changed"})
             if action == "reset":
-                await self._work.allow_reset(user_id, fields.get("password", ""))
+                await self._work.allow_reset(user_id, fields.get("password", ""), visit.cookie)
                 return self._visits.page(visit, "message", {"message": "reset_allowed"})
             if action == "deactivate":
-                await self._work.deactivate(user_id, fields.get("password", ""))
+                await self._work.deactivate(user_id, fields.get("password", ""), visit.cookie)
                 return self._visits.page(visit, "message", {"message": "deactivated"})
+        except NotFresh:
+            onward = f"{_PATH}?{urlencode({'action': _SHOWN.get(action, 'passkeys')})}"
+            return self._visits.go(f"{LOGIN_PATH}?{urlencode({'next': onward})}")
         except MatrixError as error:
             return await self._page(visit, user_id, action, "", error)
         return self._visits.go(_PATH)
@@ -149,6 +162,7 @@ class AccountPages:
             "wanted": wanted,
             "error": error.message if error else "",
             "action": _PATH,
+            "has_password": await self._work.has_password(user_id),
             **await self._shown_passkeys(visit, user_id),
         }
         script = "passkeys.js" if self._passkeys.are_possible else None
@@ -160,7 +174,6 @@ class AccountPages:
         found = await self._passkeys.of_user(user_id)
         return {
             "passkeys_possible": True,
-            "has_password": await self._work.has_password(user_id),
             "passkeys": [{"credential_id": one.credential_id.hex(), "name": one.name} for one in found],
             "passkey_options": await self._passkeys.options_to_add(user_id, visit.cookie),
             "passkey_required": await self._passkeys.is_required(user_id),

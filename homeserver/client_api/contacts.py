@@ -17,7 +17,7 @@ from homeserver.accounts.email_validation import (
     check_sid,
     credentials_of,
 )
-from homeserver.accounts.uia import PASSWORD, Uia
+from homeserver.accounts.uia import Uia
 from homeserver.core.identifiers import UserId
 from homeserver.web.endpoint import Access, Answer, Caller, Json, Request, endpoint
 from homeserver.web.pages import Pages, language_of
@@ -91,7 +91,7 @@ class ContactEndpoints:
 
     async def _add(self, user_id: UserId, sid: str, secret: str, auth: dict[str, Any] | None) -> None:
         """With the password: whoever may add an address may set a new password by it."""
-        await self._uia.require(f"account/3pid/add {sid}", auth, [(PASSWORD,)], user_id=user_id)
+        await self._uia.require_owner(f"account/3pid/add {sid}", auth, user_id)
         await self._contacts.add(user_id, sid, secret)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from homeserver.accounts.devices import Devices
 from homeserver.accounts.sessions import Sessions
-from homeserver.accounts.uia import PASSWORD, Uia
+from homeserver.accounts.uia import Uia
 from homeserver.core.errors import Unrecognized
 from homeserver.core.identifiers import DeviceId
 from homeserver.web.endpoint import Access, Answer, Caller, Json, endpoint
@@ -88,7 +88,7 @@ class DeviceEndpoints:
         if caller.appservice_id is None:
             if self.delegated:
                 raise Unrecognized("devices are deleted where people sign in")
-            await self._uia.require(f"delete {device_id}", body.auth, [(PASSWORD,)], user_id=caller.user_id)
+            await self._uia.require_owner(f"delete {device_id}", body.auth, caller.user_id)
         await self._sessions.end_devices(caller.user_id, [device_id])
         return {}
 
@@ -103,6 +103,6 @@ class DeviceEndpoints:
     async def delete_many(self, caller: Caller, body: DeleteManyBody) -> Json:
         operation = "delete " + " ".join(sorted(body.devices))
         if caller.appservice_id is None:
-            await self._uia.require(operation, body.auth, [(PASSWORD,)], user_id=caller.user_id)
+            await self._uia.require_owner(operation, body.auth, caller.user_id)
         await self._sessions.end_devices(caller.user_id, [DeviceId(device_id) for device_id in body.devices])
         return {}

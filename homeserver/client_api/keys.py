@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from homeserver.accounts.oauth.browser import CrossSigningResets
-from homeserver.accounts.uia import OAUTH, PASSWORD, Challenge, Uia
+from homeserver.accounts.uia import OAUTH, Challenge, Uia
 from homeserver.core.errors import BadJson, InvalidParam
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.encryption.cross_signing import USAGES, CrossSigning
@@ -158,8 +158,8 @@ class KeyEndpoints:
             raise _to_be_allowed(await self._resets.elsewhere())
         page = {"url": self._resets.url}
         params = {OAUTH: page, "org.matrix.cross_signing_reset": page}
-        flows = [(PASSWORD,), (OAUTH,)]
-        await self._uia.require("keys/device_signing/upload", auth, flows, user_id=user_id, params=params)
+        operation = "keys/device_signing/upload"
+        await self._uia.require_owner(operation, auth, user_id, more=[(OAUTH,)], params=params)
 
     @endpoint(
         "POST",

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from homeserver.accounts.login_tokens import LoginTokens
-from homeserver.accounts.uia import PASSWORD, Uia
+from homeserver.accounts.uia import Uia
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 
@@ -34,6 +34,6 @@ class LoginTokenEndpoint:
         while_suspended=False,
     )
     async def give(self, caller: Caller, body: TokenBody) -> Json:
-        await self._uia.require("login/get_token", body.auth, [(PASSWORD,)], user_id=caller.user_id)
+        await self._uia.require_owner("login/get_token", body.auth, caller.user_id)
         token, lifetime_ms = await self._tokens.give(caller.user_id)
         return {"login_token": token, "expires_in_ms": lifetime_ms}

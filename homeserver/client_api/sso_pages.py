@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from homeserver.accounts.login_tokens import LoginTokens
 from homeserver.accounts.oauth.browser import BrowserSessions
 from homeserver.accounts.sso import CALLBACK_PATH, SingleSignOn
+from homeserver.accounts.uia import SSO, Uia
 from homeserver.client_api.visits import Visit, Visits, safe_next
 from homeserver.core.errors import InvalidParam, MatrixError, MissingParam, NotFound
 from homeserver.web.endpoint import Access, Answer, Request, endpoint
@@ -21,7 +22,10 @@ _NO_PLACES = frozenset({"javascript", "data", "vbscript", "blob", "file", "about
 class SsoPages:
     """GET /login/sso/redirect and what follows."""
 
-    def __init__(self, visits: Visits, sso: SingleSignOn, browser: BrowserSessions, login_tokens: LoginTokens) -> None:
+    def __init__(
+        self, visits: Visits, sso: SingleSignOn, browser: BrowserSessions, login_tokens: LoginTokens, uia: Uia
+    ) -> None:
+        self._uia = uia
         self._visits = visits
         self._sso = sso
         self._browser = browser
@@ -67,6 +71,10 @@ class SsoPages:
         visit = await self._visits.look(request)
         try:
             user_id, begun = await self._sso.finish(request.raw_query, visit.cookie)
+            if begun.stage_of is not None:
+                self._uia.pass_elsewhere(begun.stage_of, SSO, user_id)
+                values = {"title": "stage_done_title", "text": "stage_done_text"}
+                return self._visits.page(visit, "stage_done", values, script="stage_done.js")
         except MatrixError as error:
             return self._visits.page(visit, "message", {"message": "sso_failed"}, status=error.http_status)
         if begun.redirect_url is None:

@@ -11,6 +11,7 @@ _EXPIRE = "DELETE FROM login_tokens WHERE expires_ts <= $1"
 _TAKE = "DELETE FROM login_tokens WHERE digest = $1 AND expires_ts > $2 RETURNING user_id"
 _HOLDER = "SELECT user_id FROM external_ids WHERE provider = $1 AND subject = $2"
 _HAS_LINK = "SELECT EXISTS (SELECT FROM external_ids WHERE provider = $1 AND user_id = $2)"
+_PROVIDERS = "SELECT DISTINCT provider FROM external_ids WHERE user_id = $1"
 _LINK = "INSERT INTO external_ids (provider, subject, user_id) VALUES ($1, $2, $3)"
 _UNLINK_ALL = "DELETE FROM external_ids WHERE user_id = $1"
 
@@ -40,6 +41,11 @@ async def holder(db: Reader, provider: str, subject: str) -> UserId | None:
 async def has_link(db: Reader, provider: str, user_id: UserId) -> bool:
     """Whether this user is somebody at this sign-in service."""
     return bool(await db.fetchval(_HAS_LINK, provider, user_id))
+
+
+async def providers(db: Reader, user_id: UserId) -> set[str]:
+    """The sign-in services at which this user is somebody."""
+    return {row["provider"] for row in await db.fetch(_PROVIDERS, user_id)}
 
 
 async def link(tx: Tx, provider: str, subject: str, user_id: UserId) -> None:

@@ -34,6 +34,18 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "stage_password_text": ("Enter the password of your account on {server}.", "请输入您在 {server} 的账户密码。"),
     "stage_password_button": ("Confirm", "确认"),
     "password": ("Password", "密码"),
+    "confirm_text": ("An app that is signed in as {user} wants to do this:", "以 {user} 身份登录的应用请求执行："),
+    "confirm_warning": (
+        "If you have begun this yourself, confirm it by signing in once more. If not, close this page.",
+        "如果是您本人发起的，请再次登录以确认；否则请关闭此页面。",
+    ),
+    "confirm_devices": ("sign out devices.", "退出设备的登录。"),
+    "confirm_deactivation": ("deactivate the account, for good.", "永久停用账户。"),
+    "confirm_login": ("let another device into the account.", "允许另一台设备登录账户。"),
+    "confirm_address": ("add an e-mail address to the account.", "为账户添加电子邮件地址。"),
+    "confirm_password": ("set a new password.", "设置新密码。"),
+    "confirm_keys": ("replace the keys that prove your identity to others.", "更换向他人证明您身份的密钥。"),
+    "confirm_other": ("change the account.", "更改账户。"),
     "stage_dummy_title": ("Continue", "继续"),
     "stage_dummy_text": (
         "Nothing more is needed: {server} only asks you to go on.",

@@ -27,7 +27,7 @@ class OpenIdService:
         self.wrong: dict[str, Any] = {}
         self.key = ECKey.generate_key("P-256")
         self._published = self.key
-        self._now_s = now_s
+        self.now_s = now_s
         self._codes: dict[str, dict[str, str]] = {}
 
     @property
@@ -58,8 +58,8 @@ class OpenIdService:
         claims = {
             "iss": self.issuer,
             "aud": CLIENT_ID,
-            "exp": self._now_s + 300,
-            "iat": self._now_s,
+            "exp": self.now_s + 300,
+            "iat": self.now_s,
             "nonce": asked["nonce"],
             **self.claims,
             **self.wrong,

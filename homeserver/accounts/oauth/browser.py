@@ -15,6 +15,7 @@ SESSIONS_PER_USER_MAX = 50
 COOKIE_CHARS_MAX = 128
 RESET_ALLOWED_S = 600.0
 RESETS_MAX = 10_000
+FRESH_S = 600.0
 
 
 class BrowserSessions:
@@ -41,6 +42,11 @@ class BrowserSessions:
         if cookie is None or not cookie.startswith("s") or len(cookie) > COOKIE_CHARS_MAX:
             return None
         return await browser_sessions.user(self._db, digest_of(cookie), self._clock.now_ms())
+
+    async def is_fresh(self, cookie: str) -> bool:
+        """Whether somebody has signed in by this cookie a short time ago."""
+        opened_after = self._clock.now_ms() - round(FRESH_S * 1000)
+        return await browser_sessions.user(self._db, digest_of(cookie), opened_after + LIFETIME_S * 1000) is not None
 
     async def close(self, cookie: str) -> None:
         async with self._db.transaction() as tx:
