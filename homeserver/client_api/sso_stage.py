@@ -57,9 +57,7 @@ class SsoStagePages:
             }
             for one in services
         ]
-        return self._visits.page(
-            visit, "stage_sso", {"providers": shown, "told": _told(operation), "who": user_id}
-        )
+        return self._visits.page(visit, "stage_sso", {"providers": shown, "told": _told(operation), "who": user_id})
 
     @endpoint("GET", _ONWARD, access=Access.NONE, limit="page", spec="")
     async def go(self, request: Request) -> Answer:
