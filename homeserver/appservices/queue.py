@@ -2,7 +2,10 @@
 
 A transaction is written down before it is sent and is never altered, but for what erased users said: after a crash or
 a lost answer it goes again under its number. One that fails waits longer and longer, and holds up nobody but its own
-service.
+service. Writing it down is one statement, which crosses out the one before it too.
+
+The first transaction after a while goes at once. What happens within `GATHER_S` of it goes together in the next: busy
+rooms cost at most twenty transactions a second, however many messages those are.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ EVENTS_MAX = 100
 BACKOFF = Backoff(first_ms=1_000, most_ms=600_000)
 # After so long without anything to send the acknowledged transaction is crossed out in the database too.
 IDLE_S = 1.0
+# From the making of one transaction to that of the next, at least.
+GATHER_S = 0.05
 _TICK_S = 1.0
 
 
@@ -61,6 +66,7 @@ class Queue:
         self._row = QueueRow(position=0)
         self._is_saved = True
         self._is_alive = False
+        self._due_s = 0.0  # of the event loop
         self._changing = asyncio.Lock()
 
     @property
@@ -107,9 +113,13 @@ class Queue:
     # --- making
 
     async def _make_next(self) -> None:
-        while not await self._make():
+        while True:
             if self._row.position >= self._tools.event_log.upto and not self._beside.has_any:
                 await self._wait()
+            await self._gather()
+            if await self._make():
+                self._due_s = asyncio.get_running_loop().time() + GATHER_S
+                return
 
     async def _make(self) -> bool:
         """Whether there is something for the next transaction, which then waits to be brought."""
@@ -135,6 +145,13 @@ class Queue:
                 raise
             return True
 
+    async def _gather(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._due_s:
+            is_due = asyncio.Event()
+            loop.call_at(self._due_s, is_due.set)
+            await is_due.wait()
+
     async def _wait(self) -> None:
         waiting = self._tools.event_log.wait_beyond(self._row.position)
         if self._is_saved:
@@ -147,10 +164,12 @@ class Queue:
             await self._save(self._row)
 
     async def _save(self, row: QueueRow, told: Told | None = None) -> None:
-        async with self._tools.db.transaction() as tx:
-            await appservices.put_queue(tx, self.service.id, row)
-            if told is not None and told.taken:
+        if told is not None and told.taken:
+            async with self._tools.db.transaction() as tx:
+                await appservices.put_queue(tx, self.service.id, row)
                 await appservices.take(tx, told.taken)
+        else:
+            await appservices.put_queue(self._tools.db, self.service.id, row)
         self._row, self._is_saved = row, True
 
     # --- delivering

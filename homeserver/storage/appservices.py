@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import DeviceId, RoomId, UserId
-from homeserver.storage.database import Reader, Row, Tx
+from homeserver.storage.database import Database, Reader, Row, Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ def _queue(row: Row) -> QueueRow:
     )
 
 
-async def put_queue(tx: Tx, appservice_id: str, row: QueueRow) -> None:
-    await tx.execute(
+async def put_queue(db: Tx | Database, appservice_id: str, row: QueueRow) -> None:
+    await db.execute(
         _PUT,
         appservice_id,
         row.position,
