@@ -27,7 +27,7 @@ from homeserver.core.identifiers import (
 )
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.encryption.to_device import ToDevice
-from homeserver.ephemeral.presence import Presence
+from homeserver.ephemeral.presence import STATES, Presence, Told, is_status
 from homeserver.ephemeral.receipts import READ
 from homeserver.ephemeral.typing import Typing
 from homeserver.journal.journal import Journal
@@ -129,13 +129,12 @@ class Edus:
 
     async def _presence(self, origin: ServerName, content: Json) -> None:
         push = content.get("push")
-        for entry in push[:PRESENCE_PER_EDU_MAX] if isinstance(push, list) else []:
-            if not isinstance(entry, dict) or not _is_of(entry.get("user_id"), origin):
-                continue
-            state, status = entry.get("presence"), entry.get("status_msg")
-            if isinstance(state, str):
-                user_id = UserId(str(entry["user_id"]))
-                await self._ephemeral.presence.set(user_id, state, status if isinstance(status, str) else None)
+        said = [
+            _presence_told(entry)
+            for entry in (push[:PRESENCE_PER_EDU_MAX] if isinstance(push, list) else [])
+            if isinstance(entry, dict) and _is_of(entry.get("user_id"), origin) and entry.get("presence") in STATES
+        ]
+        await self._ephemeral.presence.told(said, self._access.server_name)
 
     async def _to_device(self, origin: ServerName, content: Json) -> None:
         sender, kind, message_id = content.get("sender"), content.get("type"), content.get("message_id")
@@ -179,6 +178,17 @@ def _told(room_id: RoomId, user_id: UserId, receipt: object) -> ToldReceipt | No
         event_id=EventId(event_id),
         thread_id=thread_id if isinstance(thread_id, str) else None,
         ts=ts if type(ts) is int and 0 <= ts <= LATEST_MS else None,
+    )
+
+
+def _presence_told(entry: Json) -> Told:
+    status, ago = entry.get("status_msg"), entry.get("last_active_ago")
+    return Told(
+        user_id=UserId(str(entry["user_id"])),
+        state=str(entry["presence"]),
+        status_msg=status if is_status(status) else None,
+        active_ago_ms=ago if type(ago) is int and 0 <= ago <= LATEST_MS else None,
+        is_active=entry.get("currently_active") is True,
     )
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from homeserver.core.errors import Forbidden, InvalidParam
-from homeserver.core.identifiers import UserId
+from homeserver.core.identifiers import ServerName, UserId
 from homeserver.journal.journal import Entry, Journal
 from homeserver.runtime.clock import Clock
 from homeserver.storage import presence as table
@@ -31,6 +31,11 @@ USERS_MAX = 50_000
 CHANGED_PER_TICK_MAX = 500
 WOKEN_PER_TICK_MAX = 5_000
 TICK_S = 1.0
+# What another server says of a user is believed for so long, and said again before that is over: by us too.
+TOLD_LASTS_S = 1_800.0
+SAID_AGAIN_AFTER_S = 1_500.0
+# More users of other servers than this are not shown as online.
+TOLD_MAX = 50_000
 _USERS_AT_ONCE = 2_000
 
 
@@ -59,6 +64,19 @@ class _User:
     offline_at_s: float = 0.0
     told_active: bool = False
     position: int = 0
+    said_at_s: float = 0.0
+    is_elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a user's own server says of the user. `active_ago_ms`: since the user did something last."""
+
+    user_id: UserId
+    state: str
+    status_msg: str | None = None
+    active_ago_ms: int | None = None
+    is_active: bool = False
 
 
 class Presence:
@@ -83,11 +101,8 @@ class Presence:
         """Sets it by hand. Raises InvalidParam for an unknown state or a status message that is too long."""
         if state not in STATES:
             raise InvalidParam(f"presence must be one of {', '.join(STATES)}")
-        if status_msg is not None:
-            if len(status_msg.encode()) > STATUS_BYTES_MAX:
-                raise InvalidParam(f"status_msg may have {STATUS_BYTES_MAX} bytes")
-            if "\x00" in status_msg:
-                raise InvalidParam("status_msg must not hold NUL")
+        if status_msg is not None and not is_status(status_msg):
+            raise InvalidParam(f"status_msg may have {STATUS_BYTES_MAX} bytes, and no NUL")
         if not self._times.enabled:
             return
         user = await self._known(user_id)
@@ -99,6 +114,30 @@ class Presence:
         if state == ONLINE:
             self._bump(user_id, user)
         self._enter(user_id, user, state)
+
+    async def told(self, said: Sequence[Told], server: ServerName) -> None:
+        """Takes what another server says of its users: of those who share a room with ours, whom `server` is the
+        domain of. Kept in memory alone. One query."""
+        if not self._times.enabled or not said:
+            return
+        shared = await table.sharing_with_server(self._db, {one.user_id for one in said}, server)
+        now, now_ms = self._clock.monotonic_s(), self._clock.now_ms()
+        for one in said:
+            if one.user_id not in shared:
+                continue
+            if one.state != OFFLINE and one.user_id not in self._online and len(self._online) >= TOLD_MAX:
+                continue
+            user = self._users.setdefault(one.user_id, _User())
+            self._users.move_to_end(one.user_id)
+            user.is_elsewhere = True
+            user.idle_at_s = user.offline_at_s = now + TOLD_LASTS_S
+            active_until_s = now + TOLD_LASTS_S if one.is_active else 0.0
+            if one.status_msg != user.status_msg or (active_until_s > now) != (user.active_until_s > now):
+                self._dirty[one.user_id] = None
+            user.status_msg, user.active_until_s = one.status_msg, active_until_s
+            if one.active_ago_ms is not None:
+                user.last_active_ms = max(0, now_ms - one.active_ago_ms)
+            self._enter(one.user_id, user, one.state)
 
     async def seen(self, user_id: UserId, state: str, for_s: float = 0.0) -> None:
         """Notes a /sync with this `set_presence`; `for_s` is how long it may go on waiting. `offline` notes nothing."""
@@ -117,6 +156,10 @@ class Presence:
         """Notes that a user who is connected did something: sent an event, a receipt, a typing notice."""
         user = self._users.get(user_id)
         if user is None or user.state == OFFLINE:
+            return
+        if user.is_elsewhere:
+            # When the user is away is for the user's own server to say.
+            user.last_active_ms = self._clock.now_ms()
             return
         self._bump(user_id, user)
         if user.state == UNAVAILABLE:
@@ -192,6 +235,8 @@ class Presence:
             elif user.told_active and user.active_until_s <= now:
                 user.told_active = False
                 self._dirty[user_id] = None
+            elif not user.is_elsewhere and user.said_at_s + SAID_AGAIN_AFTER_S <= now:
+                self._dirty[user_id] = None
         changed = list(self._dirty)[:CHANGED_PER_TICK_MAX]
         if changed:
             await self._tell(changed)
@@ -226,6 +271,7 @@ class Presence:
             user = self._users.get(user_id)
             if user is not None:
                 user.position = position
+                user.said_at_s = self._clock.monotonic_s()
                 user.told_active = user.state == ONLINE and user.active_until_s > self._clock.monotonic_s()
             self._told[user_id] = position
             self._told.move_to_end(user_id)
@@ -279,3 +325,8 @@ class Presence:
         for user_id in list(self._users)[: max(0, len(self._users) - USERS_MAX)]:
             if user_id not in self._online and user_id not in self._dirty:
                 del self._users[user_id]
+
+
+def is_status(value: object) -> TypeGuard[str]:
+    """Whether this can be a status message."""
+    return isinstance(value, str) and len(value.encode()) <= STATUS_BYTES_MAX and "\x00" not in value

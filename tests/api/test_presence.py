@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from homeserver.core.identifiers import UserId
-from tests.api.live import ALICE, BOB, CAROL, Live, running_live
+from homeserver.ephemeral.presence import SAID_AGAIN_AFTER_S, TOLD_LASTS_S, Told
+from tests.api.live import ALICE, BOB, CAROL, SERVER, Live, running_live
 
 
 @pytest.fixture
@@ -130,3 +131,39 @@ async def test_offline_syncs_leave_no_trace(live: Live) -> None:
     await live.presence.seen(BOB, "offline")
     await pass_time(live, 1)
     assert (await live.ok(ALICE, "GET", f"/presence/{BOB}/status"))["presence"] == "offline"
+
+async def test_who_stays_is_told_again(live: Live) -> None:
+    """Other servers take who isn't told of for half an hour for gone."""
+    await live.room(ALICE, BOB)
+    await live.presence.seen(BOB, "unavailable", 7_200)
+    await pass_time(live, 1)
+    before = live.journal.visible
+    await pass_time(live, SAID_AGAIN_AFTER_S - 1)
+    assert await seen_by(live, ALICE, before) == {}
+    await pass_time(live, 1)
+    assert (await seen_by(live, ALICE, before))[BOB]["presence"] == "unavailable"
+
+
+async def test_what_other_servers_say_of_their_users(live: Live) -> None:
+    """T-E24: of who shares no room with ours nothing is kept; and their own server says when they are away."""
+    eve, mallory = UserId("@eve:elsewhere.test"), UserId("@mallory:elsewhere.test")
+    await live.room(ALICE, eve)
+    await live.presence.seen(ALICE, "online", 7_200)
+    told = [
+        Told(user_id=user, state="online", status_msg="baking", active_ago_ms=5_000, is_active=True)
+        for user in (eve, mallory)
+    ]
+    before = live.journal.visible
+    await live.presence.told(told, SERVER)
+    await pass_time(live, 1)
+    shown = {"presence": "online", "status_msg": "baking", "last_active_ago": 6_000, "currently_active": True}
+    assert (await seen_by(live, ALICE, before))[eve] == shown
+    assert live.presence.events_of([mallory]) == []
+    await pass_time(live, TOLD_LASTS_S - 10)
+    assert live.presence.events_of([eve])[0]["content"]["presence"] == "online"
+    before = live.journal.visible
+    await live.presence.told([Told(user_id=eve, state="unavailable", active_ago_ms=70_000)], SERVER)
+    await pass_time(live, 1)
+    assert (await seen_by(live, ALICE, before))[eve] == {"presence": "unavailable", "last_active_ago": 71_000}
+    await pass_time(live, TOLD_LASTS_S)
+    assert live.presence.events_of([eve])[0]["content"]["presence"] == "offline"
