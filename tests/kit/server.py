@@ -63,6 +63,12 @@ class Client:
         self.device_id = ""
         self._transactions = 0
 
+    def resumed(self, session: aiohttp.ClientSession, base_url: str) -> Client:
+        """The same after the server's restart: with its token, and no transaction id used twice."""
+        client = Client(session, base_url, token=self.token)
+        client.user_id, client.device_id, client._transactions = self.user_id, self.device_id, self._transactions
+        return client
+
     async def request(
         self,
         method: str,

@@ -33,6 +33,10 @@ class SynapseServer:
     def anonymous(self) -> Client:
         return Client(self._session, self.base_url)
 
+    def again(self, user: Client) -> Client:
+        """Somebody who was signed in before a restart."""
+        return user.resumed(self._session, self.base_url)
+
     async def user(self, localpart: str) -> Client:
         """A newly registered user."""
         client = Client(self._session, self.base_url)
@@ -44,11 +48,17 @@ class SynapseServer:
 
 @asynccontextmanager
 async def running_synapse(
-    folder: Path, authority: Authority, changes: Mapping[str, object] | None = None
+    folder: Path,
+    authority: Authority,
+    changes: Mapping[str, object] | None = None,
+    ports: tuple[int, int] | None = None,
 ) -> AsyncIterator[SynapseServer]:
-    """A Synapse named `localhost:PORT`. Its log is in the folder; `changes` replace parts of its configuration."""
+    """A Synapse named `localhost:PORT`. Its log is in the folder; `changes` replace parts of its configuration.
+
+    Entered again with the same folder and ports (for clients, for servers), it is the same after a restart.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    client_port, federation_port = free_port(), free_port()
+    client_port, federation_port = ports or (free_port(), free_port())
     certificate, key = authority.server_files("localhost")
     name = f"localhost:{federation_port}"
     config = folder / "homeserver.yaml"
@@ -95,7 +105,8 @@ def _config(
     authority: Authority,
 ) -> dict[str, object]:
     signing_key = folder / "signing.key"
-    signing_key.write_text("ed25519 a_test " + base64.b64encode(os.urandom(32)).decode().rstrip("=") + "\n")
+    if not signing_key.exists():
+        signing_key.write_text("ed25519 a_test " + base64.b64encode(os.urandom(32)).decode().rstrip("=") + "\n")
     sections = "message registration admin_redaction joins_per_room key_requests third_party_invite media_create"
     limits = {f"rc_{name}": _FREE for name in (*sections.split(), "room_creation", "reports", "user_directory")}
     (folder / "log.json").write_text(
@@ -109,9 +120,9 @@ def _config(
         "pid_file": str(folder / "synapse.pid"),
         "listeners": [
             {"port": client_port, "bind_addresses": ["127.0.0.1"], "type": "http", "tls": False,
-             "resources": [{"names": ["client"], "compress": False}]},
+             "resources": [{"names": ["client", "media"], "compress": False}]},
             {"port": federation_port, "bind_addresses": ["127.0.0.1"], "type": "http", "tls": True,
-             "resources": [{"names": ["federation"], "compress": False}]},
+             "resources": [{"names": ["federation", "media"], "compress": False}]},
         ],
         "tls_certificate_path": str(certificate),
         "tls_private_key_path": str(key),
@@ -132,6 +143,9 @@ def _config(
         "trusted_key_servers": [],
         "suppress_key_server_warning": True,
         "presence": {"enabled": True},
+        "allow_public_rooms_over_federation": True,
+        "room_list_publication_rules": [{"action": "allow"}],
+        "caches": {"sync_response_cache_duration": "0s"},
         "rc_login": dict.fromkeys(("address", "account", "failed_attempts"), _FREE),
         "rc_joins": {"local": _FREE, "remote": _FREE},
         "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), _FREE),
