@@ -132,6 +132,7 @@ async def test_offline_syncs_leave_no_trace(live: Live) -> None:
     await pass_time(live, 1)
     assert (await live.ok(ALICE, "GET", f"/presence/{BOB}/status"))["presence"] == "offline"
 
+
 async def test_who_stays_is_told_again(live: Live) -> None:
     """Other servers take who isn't told of for half an hour for gone."""
     await live.room(ALICE, BOB)
