@@ -91,7 +91,7 @@ class Backfill:
         return await self._tools.incoming.extend_back(room.room_id, edge, events) > 0
 
     async def _obtain_auth_events(self, server: ServerName, room: Room, events: Sequence[Event]) -> None:
-        """What these cite as their authorisation: one that still lacks some of it will be refused."""
+        """What these cite as their authorisation: one that still lacks some of it is passed over."""
         ids = {event.event_id for event in events}
         lacking = [event for event in events if not ids.issuperset(event.auth_event_ids)]
         await self._gaps.auth_events(room, lacking[:AUTH_ASKED_MAX], server)

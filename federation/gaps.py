@@ -146,12 +146,16 @@ class Gaps:
             log.info("state_not_had", server=origin, reason=str(fault))
             return None
         try:
-            await self._obtain(room, prev_id, [*chain_ids, *state_ids], origin)
+            refused = await self._obtain(room, prev_id, [*chain_ids, *state_ids], origin)
             if not await self._has_come(room, prev_id, origin):
                 return None
         except (Unreachable, FederationError) as fault:
             log.info("state_not_all_had", server=origin, reason=str(fault))
             raise NotAllHad from fault
+        # What can't be believed is left out, with what rests on it. What wasn't told others may tell.
+        if len(await self._missing(state_ids)) > refused:
+            log.info("state_not_all_told", server=origin, room_id=room.room_id)
+            raise NotAllHad
         stored = await self.tools.event_store.by_ids({*state_ids, prev_id})
         if not any(one.event.type == "m.room.create" for one in stored.values()):
             return None
@@ -188,15 +192,20 @@ class Gaps:
             if missing:
                 await self._one_by_one(room, sorted(missing), origin)
 
-    async def _obtain(self, room: Room, event_id: EventId, wanted: Sequence[EventId], origin: ServerName) -> None:
-        """Fetches those of a state and its auth chain that aren't here: singly where they are few and it works."""
+    async def _obtain(self, room: Room, event_id: EventId, wanted: Sequence[EventId], origin: ServerName) -> int:
+        """Fetches those of a state and its auth chain that aren't here: singly where they are few and it works.
+
+        How much of what was told last can't be believed.
+        """
+        refused = 0
         missing = await self._missing(wanted)
         if 0 < len(missing) <= SINGLE_MAX:
-            await self._one_by_one(room, sorted(missing), origin)
+            refused = await self._one_by_one(room, sorted(missing), origin)
             missing = await self._missing(wanted)
         if missing:
             self._spend(room, origin)
-            await self._keep(room, await self.tools.peers.state(origin, room.room_id, event_id))
+            refused = await self._keep(room, await self.tools.peers.state(origin, room.room_id, event_id))
+        return refused
 
     def _spend(self, room: Room, server: ServerName) -> None:
         """Raises Unreachable for a server that was asked about a room too often just now."""
@@ -206,7 +215,7 @@ class Gaps:
     async def _missing(self, event_ids: Collection[EventId]) -> set[EventId]:
         return set(event_ids) - (await self.tools.event_store.by_ids(set(event_ids))).keys()
 
-    async def _one_by_one(self, room: Room, event_ids: Sequence[EventId], origin: ServerName) -> None:
+    async def _one_by_one(self, room: Room, event_ids: Sequence[EventId], origin: ServerName) -> int:
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(event_id: EventId) -> object:
@@ -218,13 +227,16 @@ class Gaps:
                     return None
 
         pdus = await asyncio.gather(*(one(event_id) for event_id in event_ids))
-        await self._keep(room, [pdu for pdu in pdus if pdu is not None])
+        return await self._keep(room, [pdu for pdu in pdus if pdu is not None])
 
-    async def _keep(self, room: Room, pdus: Sequence[object]) -> None:
+    async def _keep(self, room: Room, pdus: Sequence[object]) -> int:
+        """Keeps those that are events of the room. How many can't be believed, with those that rest on such."""
         checked = await self.tools.checks.check(room.version, pdus)
         events = {one.event_id: one for one in checked if isinstance(one, Event)}
         mine = [one for one in events.values() if one.room_id == room.room_id and one.is_state]
-        await self.tools.incoming.keep(room.room_id, mine)
+        unknown = await self.tools.incoming.keep(room.room_id, mine)
+        refused = sum(1 for one in checked if not isinstance(one, Event))
+        return refused + unknown if refused else 0
 
     async def _numbered(self, room: Room, stored: Mapping[EventId, StoredEvent]) -> StateMap:
         state = {

@@ -252,7 +252,10 @@ class RoomIntake:
             return fates | {event.event_id: self._unconnected(room, event, origin)}
 
     async def _bridged(self, room: Room, event: Event, origin: ServerName, nid: int | None) -> dict[EventId, Fate]:
-        """One event; where its past isn't here still, on the state that its server tells. Raises NotAllHad."""
+        """One event; where its past isn't here still, on the state that its server tells.
+
+        Raises NotAllHad where what it cites can't be had either: it isn't rejected for that, others may have it.
+        """
         missing = set(event.prev_event_ids) - await self._placed(set(event.prev_event_ids))
         states = None
         if missing:
@@ -262,6 +265,8 @@ class RoomIntake:
                 return {event.event_id: self._unconnected(room, event, origin)}
         with self._timed("auth_events"):
             await self._gaps.auth_events(room, [event], origin)
+            if set(event.auth_event_ids) - (await self._events.by_ids(set(event.auth_event_ids))).keys():
+                raise NotAllHad
         return await self._flush(room, [Arrival(event=event, states_before=states, staged_nid=nid)])
 
     def _unconnected(self, room: Room, event: Event, origin: ServerName) -> Fate:

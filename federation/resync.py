@@ -168,8 +168,10 @@ class Resync:
     async def _keep(self, room: Room, pdus: list[object]) -> int:
         checked = await self._tools.checks.check(room.version, pdus[:STATE_EVENTS_MAX])
         events = {one.event_id: one for one in checked if isinstance(one, Event)}
-        await self._tools.incoming.keep(room.room_id, [one for one in events.values() if one.room_id == room.room_id])
-        return sum(1 for one in checked if not isinstance(one, Event))
+        mine = [one for one in events.values() if one.room_id == room.room_id]
+        unknown = await self._tools.incoming.keep(room.room_id, mine)
+        refused = sum(1 for one in checked if not isinstance(one, Event))
+        return refused + unknown if refused else 0
 
 
 def _is_followed(stored: StoredEvent | None) -> bool:

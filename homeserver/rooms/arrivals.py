@@ -58,7 +58,7 @@ class Fate(Enum):
     SOFT_FAILED = "soft_failed"  # allowed where it was sent, not in the room as it is now: kept, not shown
     REJECTED = "rejected"  # breaks the rules: kept, not shown, and nothing may build on it
     KNOWN = "known"  # it was here before
-    UNCONNECTED = "unconnected"  # its place in the graph isn't known: nothing was written
+    UNCONNECTED = "unconnected"  # its place in the graph, or what it cites, isn't known: nothing was written
     PUT_OFF = "put_off"  # what came before it was work enough for one turn: nothing was written
 
 
@@ -194,14 +194,14 @@ class Work:
 
     async def take(self, arrival: Arrival) -> Fate:
         event = arrival.event
-        if arrival.staged_nid is not None:
-            self._arrived.staged.append(arrival.staged_nid)
         existing = self._events.get(event.event_id)
-        if existing is not None and (existing.has_place or existing.room_nid != self._room.nid):
-            return Fate.KNOWN
-        before = await self._state_before(arrival)
+        is_known = existing is not None and (existing.has_place or existing.room_nid != self._room.nid)
+        can_be_judged = not is_known and all(name in self._events for name in event.auth_event_ids)
+        before = await self._state_before(arrival) if can_be_judged else None
+        if (is_known or before is not None) and arrival.staged_nid is not None:
+            self._arrived.staged.append(arrival.staged_nid)
         if before is None:
-            return Fate.UNCONNECTED
+            return Fate.KNOWN if is_known else Fate.UNCONNECTED
         fate, refusal = await self._fate(arrival, before)
         if arrival.states_before is not None:
             self._note_told(existing.nid if existing is not None else self._next)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from homeserver.core.auth_rules import check_auth, check_auth_events
@@ -26,6 +26,7 @@ from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.writer import RoomWriter
 from homeserver.storage import events as table
+from homeserver.storage import forks as fork_tables
 from homeserver.storage import rooms as room_table
 from homeserver.storage.database import Database
 from homeserver.storage.events import REJECTED, NewEvent, StoredEvent
@@ -65,6 +66,14 @@ class RoomSnapshot:
     servers: Sequence[ServerName] | None = None
 
 
+@dataclass(slots=True)
+class Judged:
+    """Why some events are rejected, and those of which nothing can be said: their auth events aren't all known."""
+
+    refused: dict[EventId, str] = field(default_factory=dict)
+    unknown: set[EventId] = field(default_factory=set)
+
+
 class Incoming:
     """Writes what other servers made."""
 
@@ -89,13 +98,15 @@ class Incoming:
                 arrivals = [replace(one, unwelcome=why) for one, why in zip(arrivals, reasons, strict=True)]
         return await self._parts.writer.exclusively(room_id, lambda: self._take(room_id, arrivals))
 
-    async def keep(self, room_id: RoomId, events: Sequence[Event]) -> None:
+    async def keep(self, room_id: RoomId, events: Sequence[Event]) -> int:
         """Keeps events that others cite, outside of the timeline: those whose auth events are here or among them.
 
-        Those that break the rules are kept as rejected.
+        Those that break the rules are kept as rejected. Those whose auth events aren't all known aren't kept: what they
+        are isn't known either, and whoever cites them would be rejected with them for ever. How many these were.
         """
-        if events:
-            await self._parts.writer.exclusively(room_id, lambda: self._keep_cited(room_id, events))
+        if not events:
+            return 0
+        return await self._parts.writer.exclusively(room_id, lambda: self._keep_cited(room_id, events))
 
     async def enter(self, room_id: RoomId, snapshot: RoomSnapshot) -> Room:
         """The room, once this server is in it. Raises RuleBroken where the event isn't allowed by the state told."""
@@ -117,7 +128,8 @@ class Incoming:
     async def extend_back(self, room_id: RoomId, edge: EventId, events: Sequence[Event]) -> int:
         """Puts events into the timeline before the one at the edge of a gap; how many weren't known before.
 
-        They reach nobody's /sync and change no state. Those that break the rules are kept as rejected.
+        They reach nobody's /sync and change no state. Those that break the rules are kept as rejected; those whose auth
+        events aren't all known are passed over, so that nobody's reading ends at them.
         """
         return await self._parts.writer.exclusively(room_id, lambda: self._extend_back(room_id, edge, events))
 
@@ -182,11 +194,12 @@ class Incoming:
 
     # --- beside it
 
-    async def _keep_cited(self, room_id: RoomId, events: Sequence[Event]) -> None:
+    async def _keep_cited(self, room_id: RoomId, events: Sequence[Event]) -> int:
         rows = await room_table.by_ids(self._parts.db, [room_id])
         if not rows:
             raise NotFound("this server doesn't know the room")
-        await self._write_cited(rows[0].nid, events)
+        known = await self._write_cited(rows[0].nid, events)
+        return sum(1 for event in events if event.event_id not in known)
 
     async def _write_cited(self, room_nid: int, events: Sequence[Event]) -> dict[EventId, StoredEvent]:
         """Writes those that aren't here yet; gives all that are then, by id, with what they cite."""
@@ -262,7 +275,9 @@ class Incoming:
         new = [event for event in events if (one := known.get(event.event_id)) is None or one.ordering is None]
         new.sort(key=lambda event: (event.depth, event.origin_server_ts))
         outside = {event_id: one for event_id, one in known.items() if event_id not in ids or one.ordering is not None}
-        refusals = judge(in_auth_order(new), outside)
+        judged = judge(in_auth_order(new), outside)
+        passed_over = {event.event_id: event for event in new if event.event_id in judged.unknown}
+        new = [event for event in new if event.event_id not in passed_over]
         before = await table.place_before(self._parts.db, room.nid, at.ordering)
         top = at.ordering if before is not None else min(at.ordering, 0)
         lowest = before + 1 if before is not None else top - len(new)
@@ -272,7 +287,7 @@ class Incoming:
         first = await self._unpublished(max(len(new), 1))
         placed = 0
         for nid, event, place in zip(range(first, first + len(new)), new, range(top - len(new), top), strict=True):
-            refusal = refusals.get(event.event_id)
+            refusal = judged.refused.get(event.event_id)
             existing = known.get(event.event_id)
             row = NewEvent(
                 nid=existing.nid if existing is not None else nid,
@@ -288,7 +303,34 @@ class Incoming:
             self._put_back(batch, row, existing, refusal)
         # What didn't fit, and what is kept outside of the timeline, is still to be fetched.
         here = {event.event_id for event in new} | {one.event.event_id for one in known.values() if one.has_place}
-        return await self._write_back(room, at.nid, batch, here, placed)
+        open_gaps = await fork_tables.gaps_among(self._parts.db, room.nid, passed_over) if passed_over else set()
+        self._pass_over(batch, Gap(room.nid, edge, at.nid), passed_over, open_gaps, here)
+        return await self._write_back(room, at.nid, batch, here, placed + len(open_gaps))
+
+    def _pass_over(
+        self,
+        batch: Batch,
+        edge: Gap,
+        passed_over: Mapping[EventId, Event],
+        open_gaps: Collection[EventId],
+        here: Collection[EventId],
+    ) -> None:
+        """What follows from events of which nothing can be said: where one was missing, what it follows is instead."""
+        assert batch.arrived is not None
+        rows = [*batch.events, *batch.arrived.promoted]
+        waiting = [*open_gaps, *(name for row in rows for name in row.event.prev_event_ids if name in passed_over)]
+        seen: set[EventId] = set()
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            for earlier in passed_over[name].prev_event_ids:
+                if earlier in passed_over:
+                    waiting.append(earlier)
+                elif earlier not in here:
+                    batch.arrived.gaps.append(Gap(edge.room_nid, earlier, edge.event_nid))
+        batch.arrived.filled.extend(seen)
 
     def _put_back(self, batch: Batch, row: NewEvent, existing: StoredEvent | None, refusal: str | None) -> None:
         assert batch.arrived is not None
@@ -306,18 +348,19 @@ class Incoming:
         """
         assert batch.arrived is not None
         rows = [*batch.events, *batch.arrived.promoted]
-        batch.arrived.gaps = [
+        passed_over = set(batch.arrived.filled)
+        batch.arrived.gaps += [
             Gap(room.nid, name, row.nid if row.ordering is not None else edge_nid)
             for row in rows
             for name in row.event.prev_event_ids
-            if name not in here
+            if name not in here and name not in passed_over
         ]
-        batch.arrived.filled = [row.event.event_id for row in rows]
+        batch.arrived.filled += [row.event.event_id for row in rows]
         placed_rows = [row for row in rows if row.ordering is not None]
         batch.relations = [found for row in placed_rows if (found := row_of(row.event, row.nid, room.nid)) is not None]
         keys = [row.event.key for row in rows if row.event.is_state]
         batch.state_keys = self._numbers.unsaved(keys)
-        if rows:
+        if rows or passed_over:
             await self._parts.committer.commit(batch)
             self._numbers.saved(batch.state_keys)
             self._events.promoted([row.nid for row in batch.arrived.promoted])
@@ -510,16 +553,18 @@ def in_auth_order(events: Sequence[Event]) -> list[Event]:
 def _judge_and_encode(
     events: Sequence[Event], known: Mapping[EventId, StoredEvent]
 ) -> tuple[list[Event], dict[EventId, str]]:
-    """Those that aren't known, in auth order, and what `judge` says of them; their bytes are made as well."""
+    """Those that aren't known and can be judged, in auth order, and why some are rejected; their bytes are made too."""
     new = in_auth_order([event for event in events if event.event_id not in known])
+    judged = judge(new, known)
+    new = [event for event in new if event.event_id not in judged.unknown]
     for event in new:
         _ = event.canonical
-    return new, judge(new, known)
+    return new, judged.refused
 
 
-def judge(events: Sequence[Event], known: Mapping[EventId, StoredEvent]) -> dict[EventId, str]:
-    """Why some of these events, given in auth order, are rejected: by what they cite. About 20 µs an event."""
-    refused: dict[EventId, str] = {}
+def judge(events: Sequence[Event], known: Mapping[EventId, StoredEvent]) -> Judged:
+    """What these events, given in auth order, are by what they cite. About 20 µs an event."""
+    judged = Judged()
     rejected = {event_id for event_id, stored in known.items() if stored.flags & REJECTED}
     have = {event_id: stored.event for event_id, stored in known.items()}
     creates = [event for event in (*have.values(), *events) if event.type == "m.room.create"]
@@ -532,10 +577,10 @@ def judge(events: Sequence[Event], known: Mapping[EventId, StoredEvent]) -> dict
                 state.setdefault(create.key, create)
             check_auth(event, state)
         except RuleBroken as broken:
-            refused[event.event_id] = f"by its auth events: {broken}"
+            judged.refused[event.event_id] = f"by its auth events: {broken}"
             rejected.add(event.event_id)
         except MissingEvents:
-            refused[event.event_id] = "its auth events are not all known"
-            rejected.add(event.event_id)
+            judged.unknown.add(event.event_id)
+            continue
         have[event.event_id] = event
-    return refused
+    return judged

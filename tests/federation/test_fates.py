@@ -114,6 +114,50 @@ async def test_nothing_rests_on_a_rejected_event(stage: Stage) -> None:
     assert await stage.texts() == ["after it"]
 
 
+async def test_what_rests_on_the_unknown_is_unknown_itself(stage: Stage) -> None:
+    """T-C7: who withholds what an event cites has it neither kept nor rejected: it is taken in once all is there."""
+    incoming, store = stage.server.hansa.rooms.incoming, stage.server.hansa.rooms.store
+    first = await stage.event("m.room.member", {"membership": "join", "displayname": "Eve"}, EVE, await stage.heads())
+    plain = await stage.event("m.room.member", {"membership": "join", "displayname": "E"}, EVE, [first.event_id])
+    old = await stage.server.hansa.rooms.rooms.state_event(stage.room_id, "m.room.member", EVE)
+    assert old is not None
+    cited = [first.event_id if name == old.event_id else name for name in plain.auth_event_ids]
+    second = make_event(
+        plain.version, type=plain.type, sender=EVE, content=plain.content, state_key=EVE, room_id=stage.room_id,
+        prev=[first.event_id], auth=cited, depth=plain.depth, ts=plain.origin_server_ts,
+    )  # fmt: skip
+    assert await incoming.keep(stage.room_id, [second]) == 1
+    assert await store.by_id(second.event_id) is None
+    assert await stage.take(second) is Fate.UNCONNECTED
+    assert await store.by_id(second.event_id) is None
+    assert await incoming.keep(stage.room_id, [second, first]) == 0
+    assert await stage.take(first) is Fate.ACCEPTED
+    assert await stage.take(second) is Fate.ACCEPTED
+    assert await stage.heads() == [second.event_id]
+
+
+async def test_reading_back_goes_past_what_rests_on_the_unknown(stage: Stage) -> None:
+    """T-C7: an event that cites what nobody has ends no reading, and is neither kept nor missing afterwards."""
+    incoming = stage.server.hansa.rooms.incoming
+    before = await stage.event("m.room.message", text("before"), None, await stage.heads())
+    whole = await stage.event("m.room.message", text("nowhere"), None, [before.event_id])
+    lost = make_event(
+        whole.version, type=whole.type, sender=EVE, content=whole.content, room_id=stage.room_id,
+        prev=[before.event_id], auth=[*whole.auth_event_ids, "$" + "u" * 43], depth=whole.depth, ts=2,
+    )  # fmt: skip
+    after = await stage.event("m.room.message", text("after"), None, [lost.event_id])
+    told = await stage.server.hansa.rooms.rooms.state_map(await stage.room())
+    assert await stage.take(after, states_before=[told]) is Fate.ACCEPTED
+    assert await incoming.extend_back(stage.room_id, after.event_id, [lost]) == 1
+    gaps = await stage.server.db.fetch("SELECT missing_id FROM backward_extremities")
+    assert [row["missing_id"] for row in gaps] == [before.event_id]
+    assert await incoming.extend_back(stage.room_id, after.event_id, [lost]) == 0
+    assert await incoming.extend_back(stage.room_id, after.event_id, [before, lost]) == 1
+    assert await stage.server.hansa.rooms.store.by_id(lost.event_id) is None
+    assert await stage.server.db.fetch("SELECT missing_id FROM backward_extremities") == []
+    assert sorted(await stage.texts()) == ["after", "before"]
+
+
 async def test_a_false_state_at_a_gap_takes_nothing_away(stage: Stage) -> None:
     """T-C7: what another server says of the state before its event never replaces what we know."""
     room = await stage.room()
