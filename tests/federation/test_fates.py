@@ -117,7 +117,9 @@ async def test_nothing_rests_on_a_rejected_event(stage: Stage) -> None:
 async def test_what_rests_on_the_unknown_is_unknown_itself(stage: Stage) -> None:
     """T-C7: who withholds what an event cites has it neither kept nor rejected: it is taken in once all is there."""
     incoming, store = stage.server.hansa.rooms.incoming, stage.server.hansa.rooms.store
-    first = await stage.event("m.room.member", {"membership": "join", "displayname": "Eve"}, EVE, list(await stage.heads()))
+    first = await stage.event(
+        "m.room.member", {"membership": "join", "displayname": "Eve"}, EVE, list(await stage.heads())
+    )
     plain = await stage.event("m.room.member", {"membership": "join", "displayname": "E"}, EVE, [first.event_id])
     old = await stage.server.hansa.rooms.rooms.state_event(stage.room_id, "m.room.member", EVE)
     assert old is not None
