@@ -7,7 +7,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import orjson
 import structlog
@@ -28,6 +28,7 @@ LEEWAY_S = 120
 TIMEOUT_S = 15.0
 ANSWER_BYTES_MAX = 1_000_000
 CODE_CHARS_MAX = 4_000
+TOKEN_CHARS_MAX = 16_000
 # Signatures that anybody can check by the provider's published keys, or that need none of ours: never `none` or HS.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
@@ -85,9 +86,14 @@ class OpenIdProvider:
             "client_id": self._config.client_id,
             "code_verifier": begun.verifier,
         }
+        headers: dict[str, str] = {}
         if self._config.client_secret is not None:
-            form["client_secret"] = self._config.client_secret.reveal()
-        answer = await self._ask("POST", str(metadata["token_endpoint"]), urlencode(form).encode())
+            secret = self._config.client_secret.reveal()
+            if _takes_secret_in_form(metadata):
+                form["client_secret"] = secret
+            else:
+                headers["Authorization"] = _basic(self._config.client_id, secret)
+        answer = await self._ask("POST", str(metadata["token_endpoint"]), urlencode(form).encode(), headers)
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise SsoFailed("the sign-in service gave no identity")
@@ -106,7 +112,23 @@ class OpenIdProvider:
         except (JoseError, ValueError, TypeError, KeyError) as error:
             log.warning("identity_refused", provider=self._config.id, error=type(error).__name__)
             raise Forbidden("the sign-in service's answer is not good") from None
-        return dict(decoded.claims)
+        return await self._completed(dict(decoded.claims), metadata, answer.get("access_token"))
+
+    async def _completed(self, claims: dict[str, Any], metadata: Mapping[str, Any], token: object) -> dict[str, Any]:
+        """With what the service says of the same person at its other place, where their name isn't signed along.
+
+        Raises SsoFailed, Forbidden. spec: OpenID Connect Core, section 5.3
+        """
+        place = metadata.get("userinfo_endpoint")
+        if self._config.localpart_claim in claims or not isinstance(place, str) or not isinstance(token, str):
+            return claims
+        if not 0 < len(token) <= TOKEN_CHARS_MAX or not token.isascii() or not token.isprintable():
+            raise SsoFailed("the sign-in service gave a token that is none")
+        said = await self._ask("GET", place, headers={"Authorization": f"Bearer {token}"})
+        if said.get("sub") != claims["sub"]:
+            log.warning("identity_refused", provider=self._config.id, error="OtherSubject")
+            raise Forbidden("the sign-in service's answer is not good")
+        return {**said, **claims}
 
     async def _known(self) -> dict[str, Any]:
         async with self._loading:
@@ -121,8 +143,10 @@ class OpenIdProvider:
             self._metadata = (now, found)
             return found
 
-    async def _ask(self, method: str, url: str, form: bytes | None = None) -> dict[str, Any]:
-        headers = {"Accept": "application/json"}
+    async def _ask(
+        self, method: str, url: str, form: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        headers = {"Accept": "application/json", **(headers or {})}
         if form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         try:
@@ -136,3 +160,15 @@ class OpenIdProvider:
         if answer.status != 200 or not isinstance(said, dict):
             raise SsoFailed("the sign-in service refused")
         return said
+
+
+def _takes_secret_in_form(metadata: Mapping[str, Any]) -> bool:
+    """Whether our secret goes into the form; else into a header, which is what services take that say nothing."""
+    methods = metadata.get("token_endpoint_auth_methods_supported")
+    return isinstance(methods, list) and "client_secret_post" in methods and "client_secret_basic" not in methods
+
+
+def _basic(client_id: str, secret: str) -> str:
+    """RFC 6749, section 2.3.1: each is encoded as in a form first."""
+    named = f"{quote_plus(client_id)}:{quote_plus(secret)}"
+    return f"Basic {base64.b64encode(named.encode()).decode()}"

@@ -1,12 +1,14 @@
 """Sending mail by SMTP. Certificates are always verified. spec: RFC 5321, RFC 8314
 
 A mail waits in a bounded queue, so that no answer tells by its time whether one was sent. One that can't be delivered
-is tried three times and then given up: whoever waits for it asks again.
+now (the server is away, or puts strangers off at first) is tried again a few times, while others go; one that is
+refused for good is given up at once. Whoever waits for it asks again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import deque
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -17,15 +19,18 @@ import aiosmtplib
 import structlog
 
 from homeserver.config.options import Secret
+from homeserver.runtime.bell import Bell
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 
 log = structlog.get_logger()
 
 QUEUE_MAX = 1_000
-TRIES_MAX = 3
-RETRY_AFTER_S = 20.0
-TIMEOUT_S = 30.0
+# After the first try, the second, and so on. Servers that put off what they don't know want some minutes.
+RETRIES_AFTER_S = (20.0, 60.0, 330.0, 900.0)
+TIMEOUT_S = 30.0  # for each step
+DELIVERY_S = 90.0  # for all of them
+IDLE_S = 3_600.0
 
 Tls = Literal["starttls", "tls", "none"]
 
@@ -60,30 +65,45 @@ class MailQueue:
         self._clock = clock
         self._randomness = randomness
         self._waiting: deque[tuple[Mail, int]] = deque()
-        self._arrived = asyncio.Event()
+        # Put off until a time; the number keeps mails of one time apart.
+        self._later: list[tuple[float, int, Mail, int]] = []
+        self._put_off = 0
+        self._bell = Bell()
 
     def put(self, mail: Mail) -> bool:
         """False when too many wait already: then it is dropped."""
-        if len(self._waiting) >= QUEUE_MAX:
-            log.warning("mail_dropped", waiting=len(self._waiting))
+        if len(self._waiting) + len(self._later) >= QUEUE_MAX:
+            log.warning("mail_dropped", waiting=len(self._waiting), put_off=len(self._later))
             return False
         self._waiting.append((mail, 1))
-        self._arrived.set()
+        self._bell.ring()
         return True
 
     async def run(self) -> None:
         """One mail, as a background task does it again and again."""
-        while not self._waiting:
-            self._arrived.clear()
-            await self._arrived.wait()
-        mail, attempt = self._waiting.popleft()
+        mail, attempt = await self._next()
         try:
-            await self._send(mail)
+            async with asyncio.timeout(DELIVERY_S):
+                await self._send(mail)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            log.warning("mail_not_sent", attempt=attempt, error=type(error).__name__)
-            if attempt < TRIES_MAX and not isinstance(error, aiosmtplib.SMTPRecipientsRefused):
-                self._waiting.append((mail, attempt + 1))
-                await self._clock.sleep(RETRY_AFTER_S * attempt)
+            again = attempt <= len(RETRIES_AFTER_S) and not _is_for_good(error)
+            log.warning("mail_not_sent", attempt=attempt, error=type(error).__name__, again=again)
+            if again:
+                self._put_off += 1
+                due = self._clock.monotonic_s() + RETRIES_AFTER_S[attempt - 1]
+                heapq.heappush(self._later, (due, self._put_off, mail, attempt + 1))
+
+    async def _next(self) -> tuple[Mail, int]:
+        """New ones first: whoever sends many that can't be delivered holds up nobody."""
+        while True:
+            self._bell.answer()
+            if self._waiting:
+                return self._waiting.popleft()
+            wait_s = self._later[0][0] - self._clock.monotonic_s() if self._later else IDLE_S
+            if wait_s <= 0:
+                _, _, mail, attempt = heapq.heappop(self._later)
+                return mail, attempt
+            await self._bell.wait(self._clock, wait_s)
 
     async def _send(self, mail: Mail) -> None:
         server = self._server
@@ -107,3 +127,12 @@ class MailQueue:
             timeout=TIMEOUT_S,
             local_hostname="localhost",
         )
+
+
+def _is_for_good(error: Exception) -> bool:
+    """Whether another try can't help: the server's answer is final. RFC 5321, section 4.2.1"""
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        return all(one.code >= 500 for one in error.recipients)
+    if isinstance(error, aiosmtplib.SMTPAuthenticationError):
+        return False  # the operator mends it
+    return isinstance(error, aiosmtplib.SMTPResponseException) and error.code >= 500

@@ -222,6 +222,33 @@ async def test_a_mail_server_that_refuses_is_asked_again(database_dsn: str, offi
         assert (await office.next(clock=clock)).to == "a@mail.test"
 
 
+async def test_one_who_is_put_off_holds_up_nobody(database_dsn: str, office: PostOffice) -> None:
+    """Servers put off strangers' mail at first (greylisting): it comes later, and that of others meanwhile."""
+    office.answers["slow@mail.test"] = ["450 come back later", "451 not yet"]
+    clock = FakeClock()
+    async with running_server(database_dsn, toml=mail_config(office), clock=clock) as server:
+        client = server.anonymous()
+        (await client.post("/register/email/requestToken", body=ask("slow@mail.test", "one"))).ok()
+        (await client.post("/register/email/requestToken", body=ask("quick@mail.test", "two"))).ok()
+        # The clock stands still.
+        assert (await office.next()).to == "quick@mail.test"
+        assert (await office.next(2, clock=clock)).to == "slow@mail.test"
+        assert office.asked.count("slow@mail.test") == 3
+
+
+async def test_one_who_is_refused_for_good_is_not_tried_again(database_dsn: str, office: PostOffice) -> None:
+    office.answers["nobody@mail.test"] = ["550 no such user"] * 9
+    clock = FakeClock()
+    async with running_server(database_dsn, toml=mail_config(office), clock=clock) as server:
+        client = server.anonymous()
+        (await client.post("/register/email/requestToken", body=ask("nobody@mail.test", "one"))).ok()
+        office.answers["late@mail.test"] = ["450 later"] * 4
+        (await client.post("/register/email/requestToken", body=ask("late@mail.test", "two"))).ok()
+        # All the other's tries pass meanwhile.
+        assert (await office.next(clock=clock)).to == "late@mail.test"
+        assert office.asked.count("nobody@mail.test") == 1
+
+
 async def test_deactivation_frees_addresses(server: RunningServer, office: PostOffice) -> None:
     """T-I24"""
     alice = await server.user("alice")

@@ -93,6 +93,27 @@ async def test_our_pages_sign_in_there(server: RunningServer, service: OpenIdSer
     assert (await app.token(code)).status == 200
 
 
+async def test_a_service_that_tells_names_elsewhere(server: RunningServer, service: OpenIdService) -> None:
+    """T-I4: what its other place says counts only if it is about the same person."""
+    service.claims = {"sub": "4711"}
+    service.told_apart = {"sub": "4712", "preferred_username": "mallory"}
+    path = f"{_REDIRECT}?{urlencode({'redirectUrl': APP})}"
+    browser = Browser(server)
+    await arrive(service, browser, path)
+    assert browser.page.status == 403
+    assert await server.db.fetchval("SELECT count(*) FROM external_ids") == 0
+    service.told_apart = {"sub": "4711", "preferred_username": "Alice"}
+    await arrive(service, browser, path)
+    assert "app.example.org will get into the account @alice:hansa.test" in browser.text
+
+
+async def test_a_service_that_takes_the_secret_in_a_form(server: RunningServer, service: OpenIdService) -> None:
+    service.takes = "client_secret_post"
+    browser = Browser(server)
+    await arrive(service, browser, f"{_REDIRECT}?{urlencode({'redirectUrl': APP})}")
+    token_on(browser)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -37,11 +37,23 @@ class Arrived:
 
 @dataclass(slots=True)
 class PostOffice:
-    """What arrived, in order. `refusals` mails are refused first."""
+    """What arrived, in order. `refusals` mails are refused first; `answers` is said to recipients, by address."""
 
     port: int = 0
     mails: list[Arrived] = field(default_factory=list)
     refusals: int = 0
+    answers: dict[str, list[str]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        self.asked.append(address)
+        said = self.answers.get(address)
+        if said:
+            return said.pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 fine"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if self.refusals:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote_plus, urlsplit
 
 from aiohttp import web
 from joserfc import jwt
@@ -19,12 +19,17 @@ CLIENT_ID, CLIENT_SECRET = "hansa", "known to both"
 
 
 class OpenIdService:
-    """`claims` is what it will say of whoever signs in next; `wrong` replaces parts of its answers."""
+    """`claims` is what it will say of whoever signs in next; `wrong` replaces parts of its answers.
+
+    With `told_apart` it says their names at its place for that alone; `takes` is how it takes our secret.
+    """
 
     def __init__(self, now_s: int) -> None:
         self.port = 0
         self.claims: dict[str, Any] = {"sub": "4711", "preferred_username": "Alice", "name": "Alice Liddell"}
         self.wrong: dict[str, Any] = {}
+        self.told_apart: dict[str, Any] | None = None
+        self.takes: str | None = None
         self.key = ECKey.generate_key("P-256")
         self._published = self.key
         self.now_s = now_s
@@ -43,8 +48,15 @@ class OpenIdService:
 
     async def metadata(self, request: web.Request) -> web.Response:
         paths = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "jwks_uri": "/keys"}
+        if self.told_apart is not None:
+            paths["userinfo_endpoint"] = "/userinfo"
         endpoints = {key: self.issuer + path for key, path in paths.items()}
-        return web.json_response({"issuer": self.issuer, **endpoints})
+        takes = {"token_endpoint_auth_methods_supported": [self.takes]} if self.takes else {}
+        return web.json_response({"issuer": self.issuer, **endpoints, **takes})
+
+    async def userinfo(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer an access token"
+        return web.json_response(self.told_apart)
 
     async def keys(self, request: web.Request) -> web.Response:
         return web.json_response({"keys": [self._published.as_dict(private=False)]})
@@ -54,7 +66,12 @@ class OpenIdService:
         asked = self._codes.pop(str(form["code"]))
         digest = hashlib.sha256(str(form["code_verifier"]).encode()).digest()
         assert base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == asked["code_challenge"]
-        assert (form["client_secret"], form["redirect_uri"]) == (CLIENT_SECRET, asked["redirect_uri"])
+        if self.takes == "client_secret_post":
+            assert form["client_secret"] == CLIENT_SECRET
+        else:
+            said = base64.b64encode(f"{CLIENT_ID}:{quote_plus(CLIENT_SECRET)}".encode()).decode()
+            assert request.headers["Authorization"] == f"Basic {said}" and "client_secret" not in form
+        assert form["redirect_uri"] == asked["redirect_uri"]
         claims = {
             "iss": self.issuer,
             "aud": CLIENT_ID,
@@ -64,7 +81,8 @@ class OpenIdService:
             **self.claims,
             **self.wrong,
         }
-        return web.json_response({"id_token": jwt.encode({"alg": "ES256"}, claims, self.key)})
+        token = jwt.encode({"alg": "ES256"}, claims, self.key)
+        return web.json_response({"id_token": token, "access_token": "an access token"})
 
 
 @asynccontextmanager
@@ -72,6 +90,7 @@ async def openid_service(now_s: int) -> AsyncIterator[OpenIdService]:
     service, app = OpenIdService(now_s), web.Application()
     app.router.add_get("/.well-known/openid-configuration", service.metadata)
     app.router.add_get("/keys", service.keys)
+    app.router.add_get("/userinfo", service.userinfo)
     app.router.add_post("/token", service.token)
     async with listening(app) as service.port:
         yield service
