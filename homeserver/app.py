@@ -16,7 +16,7 @@ from federation.inbound.openid import OpenIdUserInfo
 from federation.outbound.openid import RemoteOpenId
 from federation.remote_profiles import FederatedProfiles
 from homeserver.accounts.calls import NoOtherServers
-from homeserver.accounts.passwords import Passwords
+from homeserver.accounts.passwords import passwords_of
 from homeserver.accounts.users import Users
 from homeserver.assembly.account_endpoints import account_endpoints
 from homeserver.assembly.accounts import AccountParts, build_accounts, follow_successors
@@ -104,12 +104,7 @@ class Hansa:
         )
         self.door = _door(config, world, self.guard)
         self.limiter = RateLimiter(_rate_limits(config), world.clock)
-        self.passwords = Passwords(
-            time_cost=config.password.time_cost,
-            memory_kib=config.password.memory_kib,
-            parallelism=config.password.parallelism,
-            length_min=config.password.length_min,
-        )
+        self.passwords = passwords_of(config.password)
         self.addresses: list[tuple[str, int]] = []
         self._servers: list[WebServer] = []
         self._endings: list[Callable[[], None]] = []

@@ -115,6 +115,10 @@ class Registration:
     def terms_url(self) -> str | None:
         return self._config.terms_url if self._config.terms_version else None
 
+    def password_policy(self) -> dict[str, Any]:
+        """What a new password must be, as clients read it."""
+        return self._passwords.rules.as_policy()
+
     def work_on_page(self, *, is_asked: bool) -> dict[str, Any] | None:
         """What the page has the visitor's machine do first; `is_asked` where a rule wants it of this one."""
         work = self.tools.work or (self.tools.work_asked if is_asked else None)

@@ -116,6 +116,11 @@ class RegistrationEndpoints:
         self._limiter.check("registration_token_check", request.network)
         return {"valid": await self._users.is_registration_token(query.token)}
 
+    @endpoint("GET", "/_matrix/client/v3/password_policy", access=Access.NONE, spec="")
+    async def password_policy(self) -> Json:
+        """What a password must be, for clients that say it before one is chosen (MSC2000)."""
+        return self._registration.password_policy()
+
     @endpoint("GET", "/_synapse/admin/v1/register", access=Access.NONE, spec="")
     async def nonce(self) -> Json:
         return {"nonce": self._by_secret.nonce()}

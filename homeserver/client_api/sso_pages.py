@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from homeserver.accounts.login_tokens import LoginTokens
 from homeserver.accounts.oauth.browser import BrowserSessions
-from homeserver.accounts.sso import CALLBACK_PATH, SingleSignOn
+from homeserver.accounts.sso import CALLBACK_PATH, SingleSignOn, SsoFailed
 from homeserver.accounts.uia import SSO, Uia
 from homeserver.client_api.visits import Visit, Visits, safe_next
 from homeserver.core.errors import InvalidParam, MatrixError, MissingParam, NotFound
@@ -90,7 +90,10 @@ class SsoPages:
     async def _begin(
         self, visit: Visit, provider_id: str, *, onward: str = "", redirect_url: str | None = None
     ) -> Answer:
-        url = await self._sso.begin(provider_id, visit.cookie, onward=onward, redirect_url=redirect_url)
+        try:
+            url = await self._sso.begin(provider_id, visit.cookie, onward=onward, redirect_url=redirect_url)
+        except SsoFailed as error:
+            return self._visits.page(visit, "message", {"message": "sso_failed"}, status=error.http_status)
         return self._visits.go(url, cookie=visit.cookie if visit.visitor.is_new else None)
 
 

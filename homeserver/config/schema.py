@@ -196,6 +196,12 @@ class Password:
     memory_kib: int = option(65_536, "Memory that one hash takes; 8 is the least, for tests.", low=8, high=4_194_304)
     parallelism: int = option(1, "Threads that one hash uses.", low=1, high=64)
     length_min: int = option(8, "Shortest password that is taken.", low=1, high=512)
+    needs: tuple[Literal["digit", "lowercase", "uppercase", "symbol"], ...] = option(
+        (), "What a new password must hold at least one of, each."
+    )
+    denied_path: Path | None = option(
+        None, "File with passwords that are not taken, such as those known from thefts: one a line, in UTF-8."
+    )
     login: bool = option(True, "Whether people log in with a password.")
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from admin.audit import AuditEntry, AuditLog
 from admin.storage import console_sessions
-from homeserver.accounts.passwords import Passwords
+from homeserver.accounts.passwords import passwords_of
 from homeserver.accounts.users import Users
 from homeserver.config import Config
 from homeserver.core.identifiers import ServerName, UserId
@@ -27,13 +27,7 @@ _BY_COMMAND = "hansa user"
 @asynccontextmanager
 async def operator_users(config: Config, clock: Clock) -> AsyncIterator[Users]:
     """The accounts of the configured server; its schema is brought up to date first."""
-    chosen = config.password
-    passwords = Passwords(
-        time_cost=chosen.time_cost,
-        memory_kib=chosen.memory_kib,
-        parallelism=chosen.parallelism,
-        length_min=chosen.length_min,
-    )
+    passwords = passwords_of(config.password)
     try:
         async with connected(config, clock) as db:
             await migrate(db)

@@ -107,6 +107,39 @@ async def test_a_service_that_tells_names_elsewhere(server: RunningServer, servi
     assert "app.example.org will get into the account @alice:hansa.test" in browser.text
 
 
+_LIES = [
+    (500, b"{}"),
+    (302, b""),
+    (200, b"no json"),
+    (200, b"[]"),
+    (200, b"{}"),
+    (200, b'{"issuer": "https://evil.org"}'),
+    (200, b'{"keys": [{"kty": "none"}], "id_token": 7, "sub": []}'),
+    (200, b'{"id_token": "eyJhbGciOiJub25lIn0.e30."}'),
+    (200, b"[" * 100_000),
+    (200, b'"' + b"x" * 2_000_000 + b'"'),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["/.well-known/openid-configuration", "/token", "/keys", "/userinfo"])
+async def test_a_service_that_answers_nonsense(server: RunningServer, service: OpenIdService, place: str) -> None:
+    """T-I4, T-L9: whatever it says, nobody is let in, nothing fails here, and it works again once it does."""
+    service.claims, service.told_apart = {"sub": "4711"}, {"sub": "4711", "preferred_username": "alice"}
+    browser, path = Browser(server), f"{_REDIRECT}?{urlencode({'redirectUrl': APP})}"
+    for lie in _LIES:
+        service.instead = {place: lie}
+        sent = await browser.open(path)
+        if sent.status == 303:
+            back = service.sign_in(sent.headers["Location"])
+            await browser.open("/_hansa/sso/callback?" + urlencode(back))
+        assert browser.page.status in (403, 502) and "Signing in did not work" in browser.text, (place, lie)
+    assert await server.db.fetchval("SELECT count(*) FROM users") == 0
+    service.instead = {}
+    await arrive(service, browser, path)
+    token_on(browser)
+
+
 async def test_a_service_that_takes_the_secret_in_a_form(server: RunningServer, service: OpenIdService) -> None:
     service.takes = "client_secret_post"
     browser = Browser(server)

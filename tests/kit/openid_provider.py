@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
@@ -21,6 +22,7 @@ CLIENT_ID, CLIENT_SECRET = "hansa", "known to both"
 class OpenIdService:
     """`claims` is what it will say of whoever signs in next; `wrong` replaces parts of its answers.
 
+    `instead` replaces whole answers, by path, with a status and a body.
     With `told_apart` it says their names at its place for that alone; `takes` is how it takes our secret.
     """
 
@@ -30,6 +32,7 @@ class OpenIdService:
         self.wrong: dict[str, Any] = {}
         self.told_apart: dict[str, Any] | None = None
         self.takes: str | None = None
+        self.instead: dict[str, tuple[int, bytes]] = {}
         self.key = ECKey.generate_key("P-256")
         self._published = self.key
         self.now_s = now_s
@@ -45,6 +48,14 @@ class OpenIdService:
         code = f"code{len(self._codes)}"
         self._codes[code] = asked
         return {"code": code, "state": asked["state"], "iss": self.issuer}
+
+    @web.middleware
+    async def lie(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in self.instead:
+            return await handler(request)
+        status, body = self.instead[request.path]
+        headers = {"Location": self.issuer + "/nowhere"} if status == 302 else {}
+        return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
     async def metadata(self, request: web.Request) -> web.Response:
         paths = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "jwks_uri": "/keys"}
@@ -87,7 +98,8 @@ class OpenIdService:
 
 @asynccontextmanager
 async def openid_service(now_s: int) -> AsyncIterator[OpenIdService]:
-    service, app = OpenIdService(now_s), web.Application()
+    service = OpenIdService(now_s)
+    app = web.Application(middlewares=[service.lie])
     app.router.add_get("/.well-known/openid-configuration", service.metadata)
     app.router.add_get("/keys", service.keys)
     app.router.add_get("/userinfo", service.userinfo)
