@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from homeserver.core.events import Event
@@ -47,6 +48,24 @@ def is_edit(event: Event) -> bool:
     """Whether it changes what another says: it isn't found itself."""
     relation = relation_of(event)
     return relation is not None and relation.rel_type == REPLACE
+
+
+def documents_of(
+    one: StoredEvent, edits: Sequence[StoredEvent], *, version: int, received_ms: int, slots: int
+) -> list[Document]:
+    """What an event says now, and what it said before each of its edits, of which the newest comes first.
+
+    Who may not read the newest edits finds what the client shows them: the newest text that they may read.
+    """
+    found: list[Document] = []
+    later: list[int] = []
+    for slot, edit in enumerate([*edits, None]):
+        document = document_of(one, edit, version=version, received_ms=received_ms)
+        if document is not None:
+            found.append(replace(document, later=tuple(later), slot=slot, slots=slots))
+        if edit is not None and edit.ordering is not None:
+            later.append(edit.ordering)
+    return found
 
 
 def document_of(one: StoredEvent, edit: StoredEvent | None, *, version: int, received_ms: int) -> Document | None:

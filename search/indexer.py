@@ -303,7 +303,7 @@ class Indexer:
         refused = [*said.refused, *await self._tier.write(said.documents, said.gone)]
         await self._note_letters(said.event_ids, refused)
         for follower in self.followers:
-            await follower(said.documents)
+            await follower([one for one in said.documents if not one.later])
 
     async def _note_letters(self, event_ids: Collection[str], refused: Sequence[Refused]) -> None:
         if not refused and not self._letters:

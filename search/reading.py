@@ -12,8 +12,11 @@ from homeserver.storage import events, relations
 from homeserver.storage.database import Reader
 from homeserver.storage.events import StoredEvent
 from search import storage
-from search.documents import document_of, is_edit, key_of
+from search.documents import documents_of, is_edit, key_of
 from search.tiers import Document, Gone, Refused
+
+# An event, and its edits from the newest on.
+_Edited = tuple[StoredEvent, Sequence[StoredEvent]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,11 @@ async def read_events(db: Reader, changed: Mapping[EventId, StoredEvent | None],
     One query for those that were just written and are given, where nothing has changed them since; five for others.
     """
     given = {stored.nid: stored for stored in changed.values() if stored is not None and stored.is_shown}
-    received = await storage.unchanged(db, given.values()) if given else {}
+    unchanged = await storage.unchanged(db, given.values()) if given else {}
+    received = {nid: (received_ms, 0) for nid, received_ms in unchanged.items()}
     fresh = [stored for nid, stored in given.items() if nid in received]
     found: list[StoredEvent] = fresh
-    said: list[tuple[StoredEvent, StoredEvent | None]] = [(stored, None) for stored in fresh]
+    said: list[_Edited] = [(stored, ()) for stored in fresh]
     known = {stored.event.event_id for stored in fresh}
     if others := [event_id for event_id in changed if event_id not in known]:
         read, as_edited = await _read(db, others)
@@ -44,17 +48,21 @@ async def read_events(db: Reader, changed: Mapping[EventId, StoredEvent | None],
     documents, refused = await asyncio.to_thread(_documents, said, version, received)
     kept = {document.event_nid for document in documents}
     gone = [
-        Gone(one.nid, one.room_nid, version, one.event.event_id, received.get(one.nid))
+        Gone(one.nid, one.room_nid, version, one.event.event_id, *_received(received, one.nid))
         for one in found
         if one.nid not in kept and (key_of(one.event) is not None or one.redacted_by is not None)
     ]
     return Said(documents, gone, refused, frozenset(one.event.event_id for one in found))
 
 
-async def _read(
-    db: Reader, ids: Collection[EventId]
-) -> tuple[list[StoredEvent], list[tuple[StoredEvent, StoredEvent | None]]]:
-    """These events; and with their latest edits those that are shown."""
+def _received(received: Mapping[int, tuple[int, int]], nid: int) -> tuple[int | None, int]:
+    """When an event came, if that is known, and how many slots it may have taken."""
+    received_ms, edits = received.get(nid, (None, relations.EDITS_MAX))
+    return received_ms, min(edits, relations.EDITS_MAX)
+
+
+async def _read(db: Reader, ids: Collection[EventId]) -> tuple[list[StoredEvent], list[_Edited]]:
+    """These events; and with their edits those that are shown."""
     found = await events.by_ids(db, ids)
     shown = [
         one
@@ -64,7 +72,7 @@ async def _read(
     children = await relations.children(db, [(one.room_nid, one.event) for one in shown]) if shown else {}
     nids = {nid for ones in children.values() for child in ones if child.rel_type == "m.replace" for nid in child.nids}
     edits = {one.nid: one for one in await events.by_nids(db, nids)} if nids else {}
-    return found, [(one, latest_edit(one, children[one.event.event_id], edits)) for one in shown]
+    return found, [(one, edits_of(one, children[one.event.event_id], edits)) for one in shown]
 
 
 async def concerned_by(db: Reader, nids: Sequence[int]) -> list[EventId]:
@@ -77,19 +85,17 @@ async def concerned_by(db: Reader, nids: Sequence[int]) -> list[EventId]:
 
 
 def _documents(
-    said: Sequence[tuple[StoredEvent, StoredEvent | None]], version: int, received: Mapping[int, int]
+    said: Sequence[_Edited], version: int, received: Mapping[int, tuple[int, int]]
 ) -> tuple[list[Document], list[Refused]]:
     """What they say; and those that can't be read, so that one of them doesn't stop all the others."""
     made: list[Document] = []
     refused: list[Refused] = []
-    for one, edit in said:
+    for one, edits in said:
+        received_ms, slots = _received(received, one.nid)
         try:
-            document = document_of(one, edit, version=version, received_ms=received.get(one.nid, 0))
+            made += documents_of(one, edits, version=version, received_ms=received_ms or 0, slots=slots)
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             refused.append(Refused(one.event.event_id, type(error).__name__))
-            continue
-        if document is not None:
-            made.append(document)
     return made, refused
 
 
@@ -97,9 +103,17 @@ def latest_edit(
     one: StoredEvent, children: Sequence[relations.Children], edits: Mapping[int, StoredEvent]
 ) -> StoredEvent | None:
     """The edit that says what an event says now."""
-    for child in children:
-        if child.rel_type == "m.replace":
-            for nid in child.nids:
-                if nid in edits and is_replacement(edits[nid].event, one.event):
-                    return edits[nid]
-    return None
+    return next(iter(edits_of(one, children, edits)), None)
+
+
+def edits_of(
+    one: StoredEvent, children: Sequence[relations.Children], edits: Mapping[int, StoredEvent]
+) -> Sequence[StoredEvent]:
+    """The edits of an event that clients are shown, from the newest on: relations.EDITS_MAX at most."""
+    return [
+        edits[nid]
+        for child in children
+        if child.rel_type == "m.replace"
+        for nid in child.nids
+        if nid in edits and is_replacement(edits[nid].event, one.event)
+    ]

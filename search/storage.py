@@ -12,9 +12,12 @@ _AFTER = """
     SELECT event_nid FROM events
     WHERE event_nid > $1 AND event_nid <= $2 AND ordering IS NOT NULL AND flags = 0 ORDER BY event_nid LIMIT $3
 """
+# How often an event was edited never falls, whatever became of the edits.
 _RECEIVED = """
-    SELECT event_nid, coalesce(received_ms, origin_server_ts) AS received_ms FROM events
-    WHERE event_nid = ANY($1::bigint[])
+    SELECT event_nid, coalesce(received_ms, origin_server_ts) AS received_ms, (
+        SELECT count(*) FROM event_relations r WHERE r.relates_to = e.event_id AND r.rel_type = 'm.replace'
+    ) AS edits
+    FROM events e WHERE event_nid = ANY($1::bigint[])
 """
 # What was written a moment ago, as it was then: neither redacted nor edited nor moved.
 _UNCHANGED = """
@@ -52,9 +55,10 @@ async def after(db: Reader, position: int, upto: int, limit: int) -> list[int]:
     return [row["event_nid"] for row in await db.fetch(_AFTER, position, upto, limit)]
 
 
-async def received(db: Reader, nids: Collection[int]) -> dict[int, int]:
-    """Number → when the event came here, in milliseconds."""
-    return {row["event_nid"]: row["received_ms"] for row in await db.fetch(_RECEIVED, list(nids))}
+async def received(db: Reader, nids: Collection[int]) -> dict[int, tuple[int, int]]:
+    """Number → when the event came here, in milliseconds; and how many events say that they edit it."""
+    rows = await db.fetch(_RECEIVED, list(nids))
+    return {row["event_nid"]: (row["received_ms"], row["edits"]) for row in rows}
 
 
 async def unchanged(db: Reader, written: Collection[StoredEvent]) -> dict[int, int]:

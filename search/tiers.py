@@ -47,6 +47,11 @@ class Document:
     hosts: Sequence[str] = ()  # of links
     mentions: Sequence[str] = ()
     thread_root: str | None = None
+    # What an event said before it was edited, for those who may not read the edits: a document of its own, seen where
+    # none of these places is. Empty where this is what the event says now.
+    later: Sequence[int] = ()
+    slot: int = 0  # which of an event's documents this is: 0 is what it says now
+    slots: int = 0  # the highest slot that this event may ever have taken
 
     @property
     def time_ms(self) -> int:
@@ -65,7 +70,13 @@ class Document:
         numbers = (self.event_nid, self.room_nid, self.place, self.source_nid, self.source_place, self.time_ms)
         texts = (self.event_id, self.room_id, self.sender, self.type, self.key, self.thread_root or "")
         lists = (self.tokens, self.extras, sorted(self.has), self.hosts, self.mentions)
-        parts = [repr(numbers), str(self.origin_server_ts), *texts, *("\x1e".join(some) for some in lists)]
+        parts = [
+            repr(numbers),
+            *map(str, self.later),
+            str(self.origin_server_ts),
+            *texts,
+            *("\x1e".join(some) for some in lists),
+        ]
         return zlib.crc32("\x1f".join(parts).encode("utf-8", "surrogatepass"))
 
 
@@ -73,7 +84,7 @@ class Document:
 class Gone:
     """An event that isn't found any more, from journal position `version` on.
 
-    `received_ms` is None where nothing else is known of it any more: it was purged.
+    `received_ms` is None where nothing else is known of it any more: it was purged. `slots` as of a Document.
     """
 
     event_nid: int
@@ -81,6 +92,7 @@ class Gone:
     version: int
     event_id: str
     received_ms: int | None
+    slots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +187,7 @@ Query = (
 # Ends of an interval that is open: no place lies beyond.
 FIRST_PLACE, LAST_PLACE = -(2**62), 2**62
 # Room number → closed intervals of places that the asker may read, in order, not touching. A document is found if both
-# its `place` and its `source_place` lie in one of them.
+# its `place` and its `source_place` lie in one of them, and none of its `later`: of an event's documents one at most.
 Scope = Mapping[int, Sequence[tuple[int, int]]]
 
 
@@ -227,7 +239,8 @@ class Tier(Protocol):
     async def write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> Sequence[Refused]:
         """Durable, and seen by the next `find`, once it returns; all but those refused.
 
-        Doing it twice ends in the same place. Raises TierFault.
+        All documents of an event come together, and take the place of those that there were. Doing it twice ends in
+        the same place. Raises TierFault.
         """
         ...
 

@@ -81,6 +81,10 @@ class ColdTier:
         hidden: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
         hot: list[Document] = []
         for document in documents:
+            if document.later:
+                # Files have what events say now.
+                hot.append(document)
+                continue
             key = self._shelf.key_of(document.received_ms, document.room_nid)
             file = self._shelf.file(key) if key is not None else None
             nid = document.event_nid
@@ -111,7 +115,8 @@ class ColdTier:
             key = self._shelf.key_of(document.received_ms, document.room_nid)
             file = self._shelf.file(key) if key is not None else None
             if (
-                file is None
+                document.later
+                or file is None
                 or not file.is_cold
                 or document.event_nid in file.hidden
                 or not file.may_have(document.event_nid)

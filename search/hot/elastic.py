@@ -8,7 +8,7 @@ twice, or late, ends in the same place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +18,10 @@ import structlog
 from elastic_transport import OrjsonSerializer
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
+from homeserver.storage.relations import EDITS_MAX
 from search.hot import elastic_grid as grids
 from search.hot import elastic_queries as queries
-from search.hot.elastic_mapping import Names, stored, template, tombstone
+from search.hot.elastic_mapping import Names, id_of, stored, template, tombstone
 from search.tiers import Document, Findings, Gone, Hit, Question, Refused, TierFault, TierLost
 from search.upkeep.counting import Census, Held, Tally
 
@@ -33,6 +34,7 @@ WRITE_TIMEOUT_S = 60.0
 SEARCHES_AT_ONCE = 20
 _FORGOTTEN_AT_ONCE = 5_000
 _CONFLICT, _NOT_FOUND = 409, 404
+_ROOMS = ("room", "old_room")
 Json = dict[str, Any]
 
 
@@ -118,7 +120,7 @@ class ElasticIndex:
         async with self._changing, _faults():
             months = await self._opened()
             places = await self._places(gone)
-            wanted = {*map(self._index_of, documents), *places.values()}
+            wanted = {*map(self._index_of, documents), *(index for index, _ in places.values())}
             for name in sorted(wanted - months):
                 await self._make(name)
             refused: list[Refused] = []
@@ -126,7 +128,7 @@ class ElasticIndex:
                 for lines in await asyncio.to_thread(self._lines, documents, gone, places):
                     refused += await self._bulk(lines)
                 event_ids = {str(one.event_nid): one.event_id for one in documents} if refused else {}
-                refused = [Refused(event_ids.get(one.event_id, ""), one.reason) for one in refused]
+                refused = [Refused(event_ids.get(one.event_id.partition(".")[0], ""), one.reason) for one in refused]
             finally:
                 # Afterwards: whoever searched meanwhile refreshed too early.
                 self._is_refreshed = False
@@ -150,21 +152,34 @@ class ElasticIndex:
 
     async def _found(self, question: Question) -> Findings:
         whole, parts = queries.parted(question.scope)
+        if not parts:
+            return merged(await self._search(question, queries.scopes(whole, {}, self._clauses_max)), question.limit)
         if sum(map(queries.clauses_of, parts.values())) <= queries.CLAUSES_AT_ONCE:
-            answers = await self._search(question, queries.scopes(whole, parts, self._clauses_max))
+            asking = [self._search(question, queries.scopes(whole, parts, self._clauses_max))]
         else:
-            answers = await self._search(question, queries.scopes(whole, {}, self._clauses_max))
-            answers += await self._in_parts(question, parts)
-        return merged(answers, question.limit)
+            asking = [
+                self._search(question, queries.scopes(whole, {}, self._clauses_max)),
+                self._unedited(question, parts),
+                self._edited(question, parts),
+            ]
+        return merged(await _together([*asking, self._before_edits(question, parts)]), question.limit)
 
-    async def _in_parts(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
-        """In many rooms of which parts are seen."""
-        both = [asyncio.create_task(one(question, parts)) for one in (self._unedited, self._edited)]
-        try:
-            return [one for found in await asyncio.gather(*both) for one in found]
-        finally:
-            for one in both:
-                one.cancel()
+    async def _before_edits(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
+        """What was said before it was edited, where the edits aren't seen: little of what is ever said."""
+        nids, seen, is_partial = list(parts), list[Hit](), False
+        for at in range(0, len(nids), queries.VALUES_MAX):
+            some = nids[at : at + queries.VALUES_MAX]
+            wanted = queries.before_edits(question, some, timeout_ms=self._timeout_ms)
+            for _ in range(queries.PAGES_MAX):
+                (answer,) = await self._ask([wanted])
+                seen += _seen(answer, question, parts)
+                is_partial |= _is_partial(answer)
+                if len(answer["hits"]["hits"]) < queries.LOOKED_THROUGH_MAX:
+                    break
+                wanted = queries.following(wanted, answer)
+            else:
+                is_partial = True
+        return [_page_of(seen, question, is_partial=is_partial)]
 
     async def _unedited(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
         for cells in (grids.CELLS, grids.CELLS_FINER):
@@ -219,18 +234,19 @@ class ElasticIndex:
             await self._refresh()
             body = {"size": _FORGOTTEN_AT_ONCE, "_source": False, "sort": ["_doc"], "query": {}}
             for at in range(0, len(room_nids), queries.VALUES_MAX):
-                body["query"] = queries.in_rooms(room_nids[at : at + queries.VALUES_MAX])
+                some = room_nids[at : at + queries.VALUES_MAX]
+                body["query"] = queries.any_of([queries.in_rooms(some, field) for field in _ROOMS])
                 while hits := (await self._client.search(index=self._target, body=body))["hits"]["hits"]:
                     ids = [{"delete": {"_index": hit["_index"], "_id": hit["_id"]}} for hit in hits]
                     await self._bulk([orjson.dumps(one) for one in ids])
                     await self._client.indices.refresh(index=self._names.pattern)
 
     async def let_go(self, documents: Sequence[Gone]) -> None:
-        """Removes these without a trace. Raises TierFault."""
+        """Removes what these say now without a trace. Raises TierFault."""
         async with self._changing, _faults():
             await self._opened()
             places = await self._places(documents)
-            ids = [{"delete": {"_index": index, "_id": str(nid)}} for nid, index in places.items()]
+            ids = [{"delete": {"_index": index, "_id": name}} for name, (index, _) in places.items() if "." not in name]
             if ids:
                 self._is_refreshed = False
                 await self._bulk([orjson.dumps(one) for one in ids])
@@ -239,7 +255,7 @@ class ElasticIndex:
         """How many events it finds. Raises TierFault."""
         async with _faults():
             await self._refresh()
-            body = {"bool": {"must_not": [{"term": {"room": 0}}]}}
+            body = {"bool": {"must_not": [{"term": {"room": 0}}, {"exists": {"field": "old_room"}}]}}
             return int((await self._client.count(index=self._names.pattern, query=body))["count"])
 
     async def size(self) -> int:
@@ -262,9 +278,12 @@ class ElasticIndex:
         async with _faults():
             await self._refresh()
             for name in sorted(self._months or ()):
-                async for bucket in self._rooms_in(name):
-                    tally = Tally(bucket["doc_count"], int(bucket["checksums"]["value"]))
-                    tallies[name.removeprefix(f"{self._names.stem}-"), bucket["key"]["room"]] = tally
+                for field in _ROOMS:
+                    async for bucket in self._rooms_in(name, field):
+                        group = name.removeprefix(f"{self._names.stem}-"), bucket["key"]["room"]
+                        known = tallies.get(group, Tally(0, 0))
+                        count, sums = bucket["doc_count"], int(bucket["checksums"]["value"])
+                        tallies[group] = Tally(known.documents + count, known.checksums + sums)
         return tallies
 
     async def held(self, month: str, room_nid: int) -> Sequence[Held]:
@@ -276,8 +295,8 @@ class ElasticIndex:
                 "size": _FORGOTTEN_AT_ONCE,
                 "_source": False,
                 "docvalue_fields": ["nid", "check"],
-                "query": {"term": {"room": room_nid}},
-                "sort": [{"nid": "asc"}],
+                "query": queries.any_of([queries.in_rooms([room_nid], field) for field in _ROOMS]),
+                "sort": [{"nid": "asc"}, {"check": "asc"}],
             }
             while True:
                 answer = await self._client.search(index=f"{self._names.stem}-{month}", body=body)
@@ -287,8 +306,8 @@ class ElasticIndex:
                     return found
                 body["search_after"] = hits[-1]["sort"]
 
-    async def _rooms_in(self, name: str) -> AsyncIterator[Json]:
-        rooms: Json = {"size": 5_000, "sources": [{"room": {"terms": {"field": "room"}}}]}
+    async def _rooms_in(self, name: str, field: str) -> AsyncIterator[Json]:
+        rooms: Json = {"size": 5_000, "sources": [{"room": {"terms": {"field": field}}}]}
         body: Json = {
             "size": 0,
             "query": {"bool": {"must_not": [{"term": {"room": 0}}]}},
@@ -383,10 +402,18 @@ class ElasticIndex:
                     self._is_refreshed = False
                     raise
 
-    async def _places(self, gone: Sequence[Gone]) -> dict[int, str]:
-        """Event number → the index where it is, of those that are gone. Purged ones are looked up."""
-        places = {one.event_nid: self._names.index(one.received_ms) for one in gone if one.received_ms is not None}
-        unknown = [str(one.event_nid) for one in gone if one.received_ms is None]
+    async def _places(self, gone: Sequence[Gone]) -> dict[str, tuple[str, Gone]]:
+        """The ids of documents of what is gone → the index where each is. Purged ones are looked up."""
+        places = {
+            id_of(one.event_nid, slot): (self._names.index(one.received_ms), one)
+            for one in gone
+            if one.received_ms is not None
+            for slot in range(one.slots + 1)
+        }
+        purged = {
+            id_of(one.event_nid, slot): one for one in gone if one.received_ms is None for slot in range(EDITS_MAX + 1)
+        }
+        unknown = list(purged)
         if unknown:
             await self._refresh()
         for at in range(0, len(unknown), _FORGOTTEN_AT_ONCE):
@@ -394,25 +421,23 @@ class ElasticIndex:
             found = await self._client.search(
                 index=self._names.pattern, query=ids, size=_FORGOTTEN_AT_ONCE, source=False, sort="_doc"
             )
-            places.update((int(hit["_id"]), hit["_index"]) for hit in found["hits"]["hits"])
+            places.update((hit["_id"], (hit["_index"], purged[hit["_id"]])) for hit in found["hits"]["hits"])
         return places
 
     def _lines(
-        self, documents: Sequence[Document], gone: Sequence[Gone], places: Mapping[int, str]
+        self, documents: Sequence[Document], gone: Sequence[Gone], places: Mapping[str, tuple[str, Gone]]
     ) -> list[list[bytes]]:
         """The bodies of the requests that write these."""
-        made = [
-            (self._index_of(document), document.event_nid, document.version, stored(document)) for document in documents
-        ]
-        made += [
-            (places[one.event_nid], one.event_nid, one.version, tombstone(one))
-            for one in gone
-            if one.event_nid in places
-        ]
+        made: list[tuple[str, str, int, Json]] = []
+        for document in documents:
+            name = id_of(document.event_nid, document.slot)
+            made.append((self._index_of(document), name, document.version, stored(document)))
+        made += [(index, name, one.version, tombstone(one.event_nid)) for name, (index, one) in places.items()]
+        made += [(index, name, version, tombstone(nid)) for index, name, version, nid in self._slots_left(documents)]
         bodies: list[list[bytes]] = []
         room = 0
-        for index, nid, version, fields in made:
-            action = {"_index": index, "_id": str(nid), "version": version, "version_type": "external_gte"}
+        for index, name, version, fields in made:
+            action = {"_index": index, "_id": name, "version": version, "version_type": "external_gte"}
             lines = [orjson.dumps({"index": action}), orjson.dumps(fields)]
             size = sum(map(len, lines))
             if not bodies or size > room or len(bodies[-1]) >= 2 * BULK_DOCUMENTS_MAX:
@@ -421,6 +446,18 @@ class ElasticIndex:
             bodies[-1] += lines
             room -= size
         return bodies
+
+    def _slots_left(self, documents: Sequence[Document]) -> Iterator[tuple[str, str, int, int]]:
+        """What these events may have had beside these documents: index, id, version and event."""
+        taken: dict[int, set[int]] = {}
+        for document in documents:
+            if document.slots:
+                taken.setdefault(document.event_nid, set()).add(document.slot)
+        for document in documents:
+            if slots := taken.pop(document.event_nid, None):
+                for slot in set(range(document.slots + 1)) - slots:
+                    name = id_of(document.event_nid, slot)
+                    yield self._index_of(document), name, document.version, document.event_nid
 
     async def _bulk(self, lines: Any) -> list[Refused]:
         """What the cluster won't take, by the number of the event."""
@@ -473,19 +510,22 @@ class ElasticIndex:
         """What is seen of what was looked for first; None where that isn't all."""
         if any(len(one["hits"]["hits"]) < one["hits"]["total"]["value"] for one in answers):
             return None
-        seen = [
-            _hit(hit, by_rank=question.by_rank)
-            for answer in answers
-            for hit in answer["hits"]["hits"]
-            if queries.is_seen(hit["fields"], parts[hit["fields"]["room"][0]])
-        ]
-        page = [hit for hit in seen if question.after is None or hit.cursor < question.after]
-        page.sort(key=lambda hit: hit.cursor, reverse=True)
-        return Findings(page[: question.limit], len(seen), any(map(_is_partial, answers)))
+        seen = [hit for answer in answers for hit in _seen(answer, question, parts)]
+        return _page_of(seen, question, is_partial=any(map(_is_partial, answers)))
 
     def _findings(self, answer: Json, question: Question) -> Findings:
         hits = [_hit(hit, by_rank=question.by_rank) for hit in answer["hits"]["hits"]]
         return Findings(hits, answer["hits"]["total"]["value"], _is_partial(answer))
+
+
+async def _together(asking: Sequence[Coroutine[Any, Any, list[Findings]]]) -> list[Findings]:
+    """The answers to all; where one fails, the others end."""
+    tasks = [asyncio.create_task(one) for one in asking]
+    try:
+        return [one for found in await asyncio.gather(*tasks) for one in found]
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def merged(found: Sequence[Findings], limit: int) -> Findings:
@@ -494,9 +534,25 @@ def merged(found: Sequence[Findings], limit: int) -> Findings:
     return Findings(hits[:limit], sum(one.count for one in found), any(one.is_partial for one in found))
 
 
+def _seen(answer: Json, question: Question, parts: Mapping[int, queries.Spans]) -> list[Hit]:
+    return [
+        _hit(hit, by_rank=question.by_rank)
+        for hit in answer["hits"]["hits"]
+        if queries.is_seen(hit["fields"], parts[queries.room_of(hit["fields"])])
+    ]
+
+
+def _page_of(seen: Sequence[Hit], question: Question, *, is_partial: bool) -> Findings:
+    """Of all that is seen, the page that is asked for."""
+    page = [hit for hit in seen if question.after is None or hit.cursor < question.after]
+    page.sort(key=lambda hit: hit.cursor, reverse=True)
+    return Findings(page[: question.limit], len(seen), is_partial)
+
+
 def _hit(hit: Json, *, by_rank: bool) -> Hit:
     fields = hit["fields"]
-    nid, room, time, rank = (fields[name][0] for name in ("nid", "room", "time", "rank"))
+    nid, time, rank = (fields[name][0] for name in ("nid", "time", "rank"))
+    room = queries.room_of(fields)
     source = fields.get("source", (nid,))[0]
     return Hit(nid, source, room, float(rank), (rank if by_rank else time, nid))
 

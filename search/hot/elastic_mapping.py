@@ -12,10 +12,10 @@ from typing import Any
 
 from search.analyser import VERSION
 from search.hot.months import month_of
-from search.tiers import Document, Gone
+from search.tiers import Document
 
 # Another number means that the index is built anew.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _NUMBER = {"type": "long"}
 # What only orders, or narrows what a word or a room has found already, needs no index of its own; what only narrows by
@@ -31,6 +31,9 @@ PROPERTIES: dict[str, Any] = {
     # Only where they aren't those of the event itself: what was edited has them.
     "source": _COLUMN,
     "source_place": _NUMBER,
+    # What an event said before it was edited isn't found by its room as what it says now; with its later edits' places.
+    "old_room": _NUMBER,
+    "later": _COLUMN,
     "rank": {"type": "byte", "index": False},
     **dict.fromkeys(("room_id", "sender", "type", "key", "has", "host", "mention", "thread"), _WORD),
     "tokens": {"type": "text", "analyzer": "whitespace", "norms": False, "index_options": "positions"},
@@ -98,10 +101,11 @@ def stored(document: Document) -> dict[str, Any]:
     is_edited = document.source_nid != document.event_nid
     fields: dict[str, Any] = {
         "nid": document.event_nid,
-        "room": document.room_nid,
+        "old_room" if document.later else "room": document.room_nid,
         "place": document.place,
-        "source": document.source_nid if is_edited else None,
+        "source": document.source_nid if is_edited or document.later else None,
         "source_place": document.source_place,
+        "later": list(document.later),
         "said": document.origin_server_ts,
         "time": document.time_ms,
         "rank": document.rank,
@@ -120,9 +124,14 @@ def stored(document: Document) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, "", [])}
 
 
-def tombstone(gone: Gone) -> dict[str, Any]:
+def id_of(event_nid: int, slot: int) -> str:
+    """The id of an event's document: of what it says now, the event's number."""
+    return f"{event_nid}.{slot}" if slot else str(event_nid)
+
+
+def tombstone(event_nid: int) -> dict[str, Any]:
     """What is left of a document says that it is gone, so that nothing older comes back. No room has the number 0.
 
     (A deletion's version is forgotten after a minute.)
     """
-    return {"nid": gone.event_nid, "room": 0}
+    return {"nid": event_nid, "room": 0}

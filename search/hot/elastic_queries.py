@@ -42,8 +42,12 @@ VALUES_MAX = 60_000
 CLAUSES_AT_ONCE = 100
 # So much of what is found near the ends of intervals is looked through here.
 LOOKED_THROUGH_MAX = 2_000
-_FIELDS = ["nid", "source", "room", "time", "rank"]
+# So many pages of that are gone through of what was said before it was edited; what is found beyond makes an answer
+# partial.
+PAGES_MAX = 25
+_FIELDS = ["nid", "source", "room", "old_room", "time", "rank"]
 _PLACES = ["place", "source_place"]
+_LATER = "later"
 _NOTHING: Json = {"match_none": {}}
 EDITED: Json = {"exists": {"field": "source_place"}}
 UNEDITED: Json = {"bool": {"must_not": [EDITED]}}
@@ -103,8 +107,8 @@ def _seen(own: Mapping[int, Spans], edits: Mapping[int, Spans], *, is_edited: bo
     return all_of([of_place, any_of([*([] if is_edited else [UNEDITED]), *of_edits])])
 
 
-def in_rooms(nids: Sequence[int]) -> Json:
-    return {"terms": {"room": list(nids)}}
+def in_rooms(nids: Sequence[int], field: str = "room") -> Json:
+    return {"terms": {field: list(nids)}}
 
 
 def asked(question: Question) -> list[Json]:
@@ -134,13 +138,36 @@ def looked_through(question: Question, filters: Sequence[Json], *, timeout_ms: i
     """The body of a search for all, whatever the page, with the places that say who sees it."""
     first = replace(question, after=None)
     body = search(first, filters, size=LOOKED_THROUGH_MAX, timeout_ms=timeout_ms)
-    return body | {"docvalue_fields": [*_FIELDS, *_PLACES]}
+    return body | {"docvalue_fields": [*_FIELDS, *_PLACES, _LATER]}
+
+
+def before_edits(question: Question, nids: Sequence[int], *, timeout_ms: int) -> Json:
+    """The same for what was said in these rooms before it was edited: an event may have several, each its source."""
+    body = looked_through(question, [in_rooms(nids, "old_room"), *asked(question)], timeout_ms=timeout_ms)
+    return body | {"sort": [*body["sort"], {"source": "desc"}]}
+
+
+def following(searched: Json, answer: Json) -> Json:
+    """The same search for what comes behind an answer's hits."""
+    return searched | {"search_after": answer["hits"]["hits"][-1]["sort"]}
 
 
 def is_seen(fields: Json, spans: Spans) -> bool:
     """Whether a hit with its places lies in these intervals."""
     asked = [fields[name][0] for name in _PLACES if name in fields]
-    return all(any(first <= place <= last for first, last in spans) for place in asked)
+    return all(_is_within(spans, place) for place in asked) and not any(
+        _is_within(spans, place) for place in fields.get(_LATER, ())
+    )
+
+
+def room_of(fields: Json) -> int:
+    """Of a hit."""
+    room: int = fields["room" if "room" in fields else "old_room"][0]
+    return room
+
+
+def _is_within(spans: Spans, place: int) -> bool:
+    return any(first <= place <= last for first, last in spans)
 
 
 def _order(question: Question) -> Json:

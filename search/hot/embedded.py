@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import structlog
 import tantivy
 
+from homeserver.storage.relations import EDITS_MAX
 from search.analyser import VERSION
 from search.hot.months import month_of
 from search.tiers import (
@@ -50,7 +51,7 @@ from search.upkeep.counting import Census, Held, Tally
 
 log = structlog.get_logger()
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Rooms of which parts are seen: up to so many are asked for by their intervals. Of more, what was found in them is gone
 # through, unless it is more than so much.
 ROOMS_BY_INTERVAL_MAX = 8
@@ -61,6 +62,10 @@ _RANK_SHIFT = 48  # the order by rank is one number: rank, then event
 # The least that the engine takes: each write of a few hundred events is a commit, which costs by this size.
 WRITER_BYTES = 15_000_000
 _MARK = "filled"
+# What a document of what an event said before `has`, beside what others have: no operator asks for it.
+_OLD = "old"
+# The places of an event's later edits: columns have one value.
+_LATER = tuple(f"later{number}" for number in range(1, EDITS_MAX + 1))
 _NUMBER = tantivy.FieldType.Integer
 _MUST, _SHOULD, _NOT = tantivy.Occur.Must, tantivy.Occur.Should, tantivy.Occur.MustNot
 T = TypeVar("T")
@@ -81,12 +86,15 @@ def _schema() -> tantivy.Schema:
         "said",
         "time",
         "ranked",
-        "room",
+        "within",
         "received",
         "check",
+        *_LATER,
     ):
-        is_key = name in ("nid", "room")
-        builder.add_integer_field(name, indexed=is_key, fast=True)
+        builder.add_integer_field(name, indexed=name in ("nid", "source"), fast=True)
+    # What an event said before it was edited isn't found by its room as what it says now.
+    for name in ("room", "old_room", "latest"):
+        builder.add_integer_field(name, indexed=True, fast=False)
     for name in ("room_id", "sender", "type", "key", "has", "mention"):
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("tokens", tokenizer_name="whitespace", index_option="position")
@@ -149,17 +157,17 @@ class EmbeddedIndex:
 
     async def forget_rooms(self, room_nids: Sequence[int]) -> None:
         async with self._writing:
-            await self._to_the_end(lambda: self._remove("room", room_nids))
+            await self._to_the_end(lambda: self._remove(("room", "old_room"), room_nids))
 
     async def let_go(self, documents: Sequence[Gone]) -> None:
-        """Removes these without a trace. Raises IndexBroken."""
+        """Removes what these say now without a trace. Raises IndexBroken."""
         if documents:
             async with self._writing:
-                await self._to_the_end(lambda: self._remove("nid", [one.event_nid for one in documents]))
+                await self._to_the_end(lambda: self._remove(("latest",), [one.event_nid for one in documents]))
 
     async def count(self) -> int:
         """How many events it finds."""
-        return await self._in_thread(lambda: _count(self._searcher(), self._exists()))
+        return await self._in_thread(lambda: _count(self._searcher(), self._latest()))
 
     async def size(self) -> int:
         """Bytes on the disk."""
@@ -240,17 +248,21 @@ class EmbeddedIndex:
     def _exists(self) -> tantivy.Query:
         return _must_not(tantivy.Query.term_query(self._schema, "room", 0))
 
+    def _latest(self) -> tantivy.Query:
+        has_old = tantivy.Query.term_query(self._schema, "has", _OLD)
+        return _all([self._exists(), _must_not(has_old)])
+
     def _write(self, documents: Sequence[Document], gone: Sequence[Gone]) -> None:
         index, writer = self._opened()
         nids = [document.event_nid for document in documents] + [one.event_nid for one in gone]
         versions = self._versions(nids)
         try:
-            for document in documents:
-                if document.version >= versions.get(document.event_nid, 0):
-                    if document.event_nid in versions:
-                        writer.delete_documents_by_term("nid", document.event_nid)
-                    writer.add_document(_stored(document))
-                    versions[document.event_nid] = document.version
+            taken = [one for one in documents if one.version >= versions.get(one.event_nid, 0)]
+            for nid in {one.event_nid for one in taken} & versions.keys():
+                writer.delete_documents_by_term("nid", nid)
+            for document in taken:
+                writer.add_document(_stored(document))
+                versions[document.event_nid] = document.version
             for one in gone:
                 if one.version >= versions.get(one.event_nid, 0):
                     writer.delete_documents_by_term("nid", one.event_nid)
@@ -276,10 +288,11 @@ class EmbeddedIndex:
         )
         return {int(nid or 0): int(version or 0) for nid, version in found}
 
-    def _remove(self, field: str, numbers: Sequence[int]) -> None:
+    def _remove(self, fields: Sequence[str], numbers: Sequence[int]) -> None:
         index, writer = self._opened()
         for number in numbers:
-            writer.delete_documents_by_term(field, number)
+            for field in fields:
+                writer.delete_documents_by_term(field, number)
         writer.commit()
         index.reload()
 
@@ -291,7 +304,7 @@ class EmbeddedIndex:
         return tallies
 
     def _held(self, month: str, room_nid: int) -> Sequence[Held]:
-        found = self._columns(tantivy.Query.term_query(self._schema, "room", room_nid))
+        found = self._columns(_any([_term(self._schema, name, room_nid) for name in ("room", "old_room")]))
         return [Held(nid, "", check) for received, _, nid, check in found if month_of(received) == month]
 
     def _columns(self, query: tantivy.Query) -> Iterator[tuple[int, int, int, int]]:
@@ -299,7 +312,7 @@ class EmbeddedIndex:
         searcher = self._searcher()
         if count := _count(searcher, query):
             places = [place for _, place in searcher.search(query, limit=count, count=False).hits]
-            columns = [_column(searcher, name, places) for name in ("received", "room", "nid", "check")]
+            columns = [_column(searcher, name, places) for name in ("received", "within", "nid", "check")]
             yield from zip(*columns, strict=True)
 
     def _find(self, question: Question) -> Findings:
@@ -354,7 +367,7 @@ def _search(
 
 
 def _hits(searcher: tantivy.Searcher, places: list[tantivy.DocAddress], *, by_rank: bool) -> list[Hit]:
-    names = ("nid", "source", "room", "time", "ranked")
+    names = ("nid", "source", "within", "time", "ranked")
     columns = [_column(searcher, name, places) for name in names]
     hits = [
         Hit(nid, source, room, float(ranked >> _RANK_SHIFT), (ranked >> _RANK_SHIFT if by_rank else time, nid))
@@ -382,14 +395,20 @@ def _stored(document: Document) -> tantivy.Document:
     number("said", document.origin_server_ts)
     number("time", document.time_ms)
     number("ranked", rank << _RANK_SHIFT | document.event_nid)
-    number("room", document.room_nid)
+    number("within", document.room_nid)
+    number("room" if not document.later else "old_room", document.room_nid)
+    if not document.later:
+        number("latest", document.event_nid)
+    for name, place in zip(_LATER, document.later, strict=False):
+        number(name, place)
     number("received", document.received_ms)
     number("check", document.checksum)
     text("room_id", document.room_id)
     text("sender", document.sender)
     text("type", document.type)
     text("key", document.key)
-    for kind in (*document.has, *(("thread",) if document.thread_root is not None else ())):
+    marks = (*(("thread",) if document.thread_root is not None else ()), *((_OLD,) if document.later else ()))
+    for kind in (*document.has, *marks):
         made.add_text("has", kind)
     for user_id in document.mentions:
         made.add_text("mention", user_id)
@@ -403,35 +422,60 @@ def _scope(schema: tantivy.Schema, searcher: tantivy.Searcher, scope: Scope, ask
     """Rooms that are seen whole as one set; of others, their intervals.
 
     Intervals of many rooms cost an engine more than what is found in them: then this is gone through by itself, and the
-    events that may be seen are the scope.
+    events that may be seen are the scope. So is what was said before it was edited.
     """
     whole = [nid for nid, spans in scope.items() if any(a <= FIRST_PLACE and b >= LAST_PLACE for a, b in spans)]
     taken = set(whole)
     parted = {nid: spans for nid, spans in scope.items() if nid not in taken and spans}
     parts = [tantivy.Query.term_set_query(schema, "room", whole)] if whole else []
+    if not parted:
+        return _any(parts)
+    in_old = _gone_through(schema, searcher, parted, asked, "old_room")
+    if in_old is None:
+        parts += [_intervals(schema, "old_room", room_nid, spans) for room_nid, spans in parted.items()]
+    in_latest = None
     if len(parted) > ROOMS_BY_INTERVAL_MAX:
-        within = _all([tantivy.Query.term_set_query(schema, "room", list(parted)), asked])
-        places, count = _search(searcher, within, GONE_THROUGH_MAX, "nid")
-        if count <= GONE_THROUGH_MAX:
-            columns = [_column(searcher, name, places) for name in ("nid", "room", "place", "source_place")]
-            seen = [
-                nid
-                for nid, room, place, source in zip(*columns, strict=True)
-                if _is_within(parted[room], place) and (source == place or _is_within(parted[room], source))
-            ]
-            return _any([*parts, *([tantivy.Query.term_set_query(schema, "nid", seen)] if seen else [])])
-    return _any([*parts, *(_intervals(schema, room_nid, spans) for room_nid, spans in parted.items())])
+        in_latest = _gone_through(schema, searcher, parted, asked, "room")
+    if in_latest is None:
+        parts += [_intervals(schema, "room", room_nid, spans) for room_nid, spans in parted.items()]
+    seen = [*(in_old or ()), *(in_latest or ())]
+    return _any([*parts, *([tantivy.Query.term_set_query(schema, "source", seen)] if seen else [])])
+
+
+def _gone_through(
+    schema: tantivy.Schema, searcher: tantivy.Searcher, parted: Scope, asked: tantivy.Query, field: str
+) -> list[int] | None:
+    """What says that which may be seen in these rooms; None where that is too much to go through."""
+    within = _all([tantivy.Query.term_set_query(schema, field, list(parted)), asked])
+    places, count = _search(searcher, within, GONE_THROUGH_MAX, "nid")
+    if count > GONE_THROUGH_MAX:
+        return None
+    if not places:
+        return []
+    later = _LATER if field == "old_room" else ()
+    names = ("source", "within", "place", "source_place")
+    sources, rooms, own, said = (_column(searcher, name, places) for name in names)
+    edits = [searcher.fast_field_values(name, places) for name in later]
+    return [
+        source
+        for source, room, place, edit, *after in zip(sources, rooms, own, said, *edits, strict=True)
+        if _is_within(parted[room], place)
+        and (edit == place or _is_within(parted[room], edit))
+        and not any(_is_within(parted[room], int(one)) for one in after if one is not None)
+    ]
 
 
 def _is_within(spans: Sequence[tuple[int, int]], place: int) -> bool:
     return any(first <= place <= last for first, last in spans)
 
 
-def _intervals(schema: tantivy.Schema, room_nid: int, spans: Sequence[tuple[int, int]]) -> tantivy.Query:
+def _intervals(schema: tantivy.Schema, field: str, room_nid: int, spans: Sequence[tuple[int, int]]) -> tantivy.Query:
+    later = _LATER if field == "old_room" else ()
     return _all(
         [
-            tantivy.Query.term_query(schema, "room", room_nid),
+            _term(schema, field, room_nid),
             *(_any([_range(schema, name, *span) for span in spans]) for name in ("place", "source_place")),
+            *(_must_not(_any([_range(schema, name, *span) for span in spans])) for name in later),
         ]
     )
 
@@ -477,6 +521,10 @@ def _has(schema: tantivy.Schema, query: Query) -> tantivy.Query:
             return tantivy.Query.term_query(schema, "mention", user_id)
         case _:
             raise TypeError(type(query))
+
+
+def _term(schema: tantivy.Schema, field: str, value: int) -> tantivy.Query:
+    return tantivy.Query.term_query(schema, field, value)
 
 
 def _range(schema: tantivy.Schema, field: str, first: int | None, last: int | None) -> tantivy.Query:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from homeserver.runtime.clock import Clock
 from homeserver.storage import journal_cursors
@@ -18,7 +19,7 @@ from search.reading import concerned_by, read_events
 from search.storage import after
 from search.tiers import Document
 from search.upkeep import storage
-from search.upkeep.counting import Census, CountedTier, Tally
+from search.upkeep.counting import Census, CountedTier, Held, Tally
 from search.upkeep.rebuilding import Engine
 from search.upkeep.storage import Repair
 
@@ -27,6 +28,7 @@ LOOKS = 3
 LOOK_S = 1.0
 LETTERS_MAX = 100_000
 Seen = Callable[[int, int], None]
+Kept = TypeVar("Kept", Held, Document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +128,11 @@ class Verification:
         try:
             is_there = await tier.open()
             for month, room in sorted(suspects):
-                held = {one.event_nid: one for one in await tier.held(month, room)} if is_there else {}
-                wanted = {one.event_nid: one async for one in self._of_group(month, room, refused)}
-                # What came after the comparison began is on its way.
-                held = {nid: one for nid, one in held.items() if nid <= upto}
-                wanted = {nid: one for nid, one in wanted.items() if nid <= upto}
-                missing = [one for nid, one in wanted.items() if nid not in held]
-                wrong = [one for nid, one in wanted.items() if nid in held and held[nid].checksum != one.checksum]
-                surplus = [one for nid, one in held.items() if nid not in wanted]
+                held = _by_event(await tier.held(month, room) if is_there else (), upto)
+                wanted = _by_event([one async for one in self._of_group(month, room, refused)], upto)
+                missing = [ones[0] for nid, ones in wanted.items() if nid not in held]
+                wrong = [ones[0] for nid, ones in wanted.items() if nid in held and _differ(held[nid], ones)]
+                surplus = [ones[0] for nid, ones in held.items() if nid not in wanted]
                 if missing or wrong or surplus:
                     damages.append(Damage(month, rooms.get(room, ""), len(missing), len(wrong), len(surplus)))
                 repairs += [Repair(one.event_nid, room, one.event_id, False) for one in (*missing, *wrong)]
@@ -156,3 +155,16 @@ class Verification:
         if self._without_archived is not None:
             documents = await self._without_archived(documents)
         return [one for one in documents if one.event_id not in refused]
+
+
+def _by_event(kept: Sequence[Kept], upto: int) -> dict[int, list[Kept]]:
+    """Each event's. What came after the comparison began is on its way."""
+    found: dict[int, list[Kept]] = {}
+    for one in kept:
+        if one.event_nid <= upto:
+            found.setdefault(one.event_nid, []).append(one)
+    return found
+
+
+def _differ(held: Sequence[Held], wanted: Sequence[Document]) -> bool:
+    return sorted(one.checksum for one in held) != sorted(one.checksum for one in wanted)

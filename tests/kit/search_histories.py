@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from homeserver.core.errors import MatrixError, RuleBroken
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.storage.events import StoredEvent
+from homeserver.storage.relations import EDITS_MAX
 from tests.kit.server import Client, RunningServer
 
 VISIBILITIES = ("world_readable", "shared", "invited", "joined")
@@ -26,12 +27,32 @@ def text_of(chance: random.Random) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One message as it is said now; `source` is the event that says it: itself, or its latest edit."""
+    """One message as it is said now; `source` is the event that says it: itself, or its latest edit.
+
+    `edits` are those that weren't redacted, as (time, event, text), from the newest on; `first` is what it said itself.
+    """
 
     sender: UserId
     text: str
     room_id: RoomId
     source: EventId
+    first: tuple[EventId, str]
+    edits: tuple[tuple[int, EventId, str], ...] = ()
+
+    def edited(self, edits: Iterable[tuple[int, EventId, str]]) -> Said:
+        """With these edits and no others."""
+        newest = tuple(sorted(edits, reverse=True))
+        source, text = newest[0][1:] if newest else self.first
+        return replace(self, text=text, source=source, edits=newest)
+
+    def seen(self, visible: Container[EventId]) -> Said | None:
+        """As it is for somebody who sees these events; None where its own isn't one of them.
+
+        Of its edits the newest EDITS_MAX are looked at.
+        """
+        if self.first[0] not in visible:
+            return None
+        return self.edited(one for one in self.edits[:EDITS_MAX] if one[1] in visible)
 
 
 @dataclass(slots=True)
@@ -108,6 +129,8 @@ class Players:
                 await self._send(history, "m.room.history_visibility", user, self._visibility(chance), "")
             case 9 if history.newest:
                 await self._redact(history, user, chance.choice(history.newest))
+            case 14 if edited := [one for one in history.newest if history.said[one].edits]:
+                await self._redact_edit(history, user, chance.choice(edited))
             case 10 | 11 if history.newest:
                 await self._edit(history, chance.choice(history.newest), text_of(chance))
             case 12 if chance.random() < 0.3:
@@ -118,7 +141,8 @@ class Players:
             case _:
                 text = text_of(chance)
                 event = await self._send(history, "m.room.message", user, {"msgtype": "m.text", "body": text})
-                history.said[event.event_id] = Said(user, text, history.room, event.event_id)
+                first = event.event_id, text
+                history.said[event.event_id] = Said(user, text, history.room, event.event_id, first)
 
     async def _send(
         self, history: History, kind: str, sender: UserId, content: dict[str, Any], state_key: str | None = None
@@ -132,6 +156,14 @@ class Players:
         await submission.send(history.room, draft)
         history.said.pop(event_id)
 
+    async def _redact_edit(self, history: History, user: UserId, event_id: EventId) -> None:
+        """Its newest, so that what it said before counts again."""
+        said = history.said[event_id]
+        submission = self.server.hansa.rooms.submission
+        draft = submission.draft("m.room.redaction", user, {}, redacts=said.source)
+        await submission.send(history.room, draft)
+        history.said[event_id] = said.edited(said.edits[1:])
+
     async def _edit(self, history: History, event_id: EventId, text: str) -> None:
         said = history.said[event_id]
         content = {
@@ -141,7 +173,7 @@ class Players:
             "m.relates_to": {"rel_type": "m.replace", "event_id": event_id},
         }
         event = await self._send(history, "m.room.message", said.sender, content)
-        history.said[event_id] = replace(said, text=text, source=event.event_id)
+        history.said[event_id] = said.edited([*said.edits, (event.origin_server_ts, event.event_id, text)])
 
     async def _upgrade(self, history: History) -> None:
         """What was said before is edited and redacted no more."""
@@ -170,11 +202,11 @@ class Players:
 def expected(
     players: Players, user: UserId, histories: Sequence[History], seen: Mapping[RoomId, Sequence[StoredEvent]]
 ) -> dict[EventId, Said]:
-    """What the user must find, and nothing else: what they see, as it is said now, where they see that."""
+    """What the user must find, and nothing else: what they see, by the newest text that they see of it."""
     visible = {one.event.event_id for shown in seen.values() for one in shown}
     return {
-        event_id: said
+        event_id: shown
         for history in histories
         for event_id, said in history.said.items()
-        if event_id in visible and said.source in visible and said.sender not in players.ignored[user]
+        if (shown := said.seen(visible)) is not None and said.sender not in players.ignored[user]
     }

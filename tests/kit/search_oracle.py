@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -136,7 +137,11 @@ def find(documents: Iterable[Document], question: Question) -> Findings:
 def _in_scope(document: Document, question: Question) -> bool:
     intervals = question.scope.get(document.room_nid, ())
     places = (document.place, document.source_place if document.source_place is not None else document.place)
-    return all(any(first <= place <= last for first, last in intervals) for place in places)
+
+    def is_seen(place: int) -> bool:
+        return any(first <= place <= last for first, last in intervals)
+
+    return all(map(is_seen, places)) and not any(map(is_seen, document.later))
 
 
 def words() -> st.SearchStrategy[str]:
@@ -178,34 +183,39 @@ def _phrases(text: str) -> st.SearchStrategy[Query]:
 
 @st.composite
 def documents(draw: st.DrawFn, *, count: int = 12) -> Sequence[Document]:
-    """Documents of `count` events at most, each of its own; some were edited."""
+    """Documents of `count` events at most; some were edited: what they said before are documents too."""
     made = []
     for nid in range(1, draw(st.integers(0, count)) + 1):
         room = draw(st.integers(0, len(ROOMS) - 1))
         analysed = analyse(draw(st.sampled_from(TEXTS)))
-        is_edited = draw(st.booleans())
-        made.append(
-            Document(
-                event_nid=nid,
-                room_nid=room + 1,
-                place=nid,
-                source_nid=nid + 100 if is_edited else nid,
-                source_place=nid + 100 if is_edited else None,
-                version=nid + 100,
-                received_ms=draw(st.integers(20, 60)),
-                origin_server_ts=draw(st.integers(0, 60)),
-                event_id=f"$event{nid}",
-                room_id=ROOMS[room],
-                sender=draw(st.sampled_from(USERS)),
-                type=draw(st.sampled_from(TYPES)),
-                key=draw(st.sampled_from(KEYS)),
-                tokens=analysed.tokens,
-                extras=analysed.extras,
-                has=draw(st.frozensets(st.sampled_from(KINDS))),
-                mentions=draw(st.lists(st.sampled_from(USERS), max_size=2, unique=True)),
-                thread_root=draw(st.none() | st.just("$root")),
-            )
+        edits = [nid + 100 * number for number in range(draw(st.sampled_from((0, 0, 1, 2, 5))), 0, -1)]
+        latest = Document(
+            event_nid=nid,
+            room_nid=room + 1,
+            place=nid,
+            source_nid=edits[0] if edits else nid,
+            source_place=edits[0] if edits else None,
+            version=nid + 100,
+            received_ms=draw(st.integers(20, 60)),
+            origin_server_ts=draw(st.integers(0, 60)),
+            event_id=f"$event{nid}",
+            room_id=ROOMS[room],
+            sender=draw(st.sampled_from(USERS)),
+            type=draw(st.sampled_from(TYPES)),
+            key=draw(st.sampled_from(KEYS)),
+            tokens=analysed.tokens,
+            extras=analysed.extras,
+            has=draw(st.frozensets(st.sampled_from(KINDS))),
+            mentions=draw(st.lists(st.sampled_from(USERS), max_size=2, unique=True)),
+            thread_root=draw(st.none() | st.just("$root")),
+            slots=len(edits),
         )
+        made.append(latest)
+        for slot, source in enumerate([*edits[1:], nid] if edits else (), 1):
+            before = analyse(draw(st.sampled_from(TEXTS)))
+            old = replace(latest, source_nid=source, source_place=source if source != nid else None)
+            old = replace(old, later=edits[:slot], slot=slot, tokens=before.tokens, extras=before.extras)
+            made.append(old)
     return made
 
 
@@ -214,7 +224,7 @@ def questions(draw: st.DrawFn) -> Question:
     """What anybody might ask of such documents: scopes of one interval, of several, of whole rooms."""
     scope: dict[int, list[tuple[int, int]]] = {}
     for room_nid in draw(st.frozensets(st.integers(1, len(ROOMS)))):
-        ends = sorted(draw(st.frozensets(st.integers(0, 120), min_size=2, max_size=6)))
+        ends = sorted(draw(st.frozensets(st.integers(0, 520), min_size=2, max_size=6)))
         intervals = list(zip(ends[::2], ends[1::2], strict=False))
         scope[room_nid] = draw(st.sampled_from((intervals, [(-(2**62), 2**62)])))
     return Question(

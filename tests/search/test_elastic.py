@@ -110,6 +110,7 @@ def test_it_finds_what_the_others_find(
         patch.setattr(elastic_queries, "VALUES_MAX", values)
         patch.setattr(elastic_queries, "CLAUSES_AT_ONCE", at_once)
         patch.setattr(elastic_queries, "LOOKED_THROUGH_MAX", looked_through)
+        patch.setattr(elastic_queries, "PAGES_MAX", 100)
         patch.setattr(elastic_grid, "CELLS", cells)
         patch.setattr(elastic_grid, "CELLS_FINER", 2 * cells)
         asyncio.run(scene(tmp_path_factory.mktemp("index")))

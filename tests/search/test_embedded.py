@@ -34,6 +34,7 @@ ANY = Question(
     is_reversed=st.booleans(),
     by_interval=st.sampled_from((0, 100)),
     ties=st.sampled_from((0, embedded.TIES)),
+    through=st.sampled_from((1, embedded.GONE_THROUGH_MAX)),
 )
 def test_it_finds_what_the_oracle_finds(
     tmp_path: Path,
@@ -42,6 +43,7 @@ def test_it_finds_what_the_oracle_finds(
     is_reversed: bool,
     by_interval: int,
     ties: int,
+    through: int,
 ) -> None:
     """T-G8: page by page, in the order that all tiers share, with exact counts; whichever way it takes."""
 
@@ -61,6 +63,7 @@ def test_it_finds_what_the_oracle_finds(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embedded, "ROOMS_BY_INTERVAL_MAX", by_interval)
         patch.setattr(embedded, "TIES", ties)
+        patch.setattr(embedded, "GONE_THROUGH_MAX", through)
         asyncio.run(scene())
 
 

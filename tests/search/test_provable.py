@@ -82,6 +82,9 @@ async def hold(players: Players, histories: Sequence[History]) -> int:
             order = ("recent", "rank")[number % 2]
             found = await everything(searching, user, request(term, order), seen)
             ids = [one.stored.event.event_id for one in found]
+            assert {one.stored.event.event_id: one.source.event.event_id for one in found} == {
+                event_id: said.source for event_id, said in wanted.items()
+            }
             assert sorted(ids) == sorted(wanted), (term, set(ids) ^ set(wanted))
             found_in_all += len(ids)
             if number < 2:
