@@ -3,24 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from homeserver.appservices.registration import Registration
 from homeserver.core.identifiers import RoomId, ServerName, UserId
+from homeserver.journal.event_log import EventLog
 from homeserver.journal.journal import Entry
 from homeserver.rooms.residents import Room, Rooms
-from homeserver.storage import room_aliases
+from homeserver.storage import appservices, room_aliases
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 
 ROOMS_MAX = 20_000
 # A room with more is looked through beside the event loop: about 2 ms of work.
 INLINE_MEMBERS = 2_000
+# Comings and goings that are remembered for a service that is slow; of those before, the room as it is now decides.
+TURNS_MAX = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A user of the service came into a room, left it or was invited: `was_joined` before this position."""
+
+    position: int
+    user_id: UserId
+    was_joined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Which users of the service were in a room when: who never moved, who is in it now, and the turns between."""
+
+    has_others: bool
+    joined: Collection[UserId]
+    turns: Sequence[Turn]
+
+    def is_concerned(self, position: int) -> bool:
+        if self.has_others:
+            return True
+        then: dict[UserId, bool] = {}
+        for turn in self.turns:
+            if turn.position > position:
+                then.setdefault(turn.user_id, turn.was_joined)
+        return any(then.values()) or any(user_id not in then for user_id in self.joined)
 
 
 class Interest:
-    """What concerns one application service: remembered by room, and looked at again when members come or go."""
+    """What concerns one application service: remembered by room, and looked at again when members come or go.
+
+    An event is judged by who was in its room when it was sent, as the service may hear of it much later.
+    """
 
     def __init__(self, service: Registration, db: Database, rooms: Rooms, server_name: ServerName) -> None:
         self._service = service
@@ -30,6 +64,8 @@ class Interest:
         self._users: OrderedDict[str, bool] = OrderedDict()
         self._concerned: OrderedDict[RoomId, bool] = OrderedDict()
         self._generation = 0
+        self._turns: defaultdict[RoomId, list[Turn]] = defaultdict(list)  # ascending
+        self._turns_held = 0
 
     def has_user(self, user_id: str) -> bool:
         """Whether this is a user of the service: of this server and of its namespace."""
@@ -45,7 +81,59 @@ class Interest:
         direct = {stored.nid for stored in found if self._is_direct(stored)}
         asked = {stored.event.room_id for stored in found if stored.nid not in direct}
         rooms = await self.rooms(asked)
-        return [stored for stored in found if stored.nid in direct or stored.event.room_id in rooms]
+        pasts = await self._pasts([room_id for room_id in asked if room_id in self._turns])
+
+        def is_told(stored: StoredEvent) -> bool:
+            past = pasts.get(stored.event.room_id)
+            if past is not None:
+                return past.is_concerned(stored.ordering or stored.nid)
+            return stored.event.room_id in rooms
+
+        return [stored for stored in found if stored.nid in direct or is_told(stored)]
+
+    async def _pasts(self, room_ids: Sequence[RoomId]) -> dict[RoomId, Past]:
+        """Of rooms where users of the service came or went lately."""
+        if not room_ids:
+            return {}
+        named = await self._named(room_ids)
+        pasts: dict[RoomId, Past] = {}
+        for room_id, room in (await self._rooms.get_many([one for one in room_ids if one not in named])).items():
+            turns = list(self._turns.get(room_id, ()))
+            turned = {turn.user_id for turn in turns}
+            has_others = (
+                await asyncio.to_thread(self._has_members, room, turned)
+                if len(room.members) > INLINE_MEMBERS
+                else self._has_members(room, turned)
+            )
+            pasts[room_id] = Past(has_others, {one for one in turned if room.membership(one) == "join"}, turns)
+        return pasts
+
+    async def start(self, position: int, event_log: EventLog) -> None:
+        """Takes up who came and went after a position, before an earlier run ended. Two queries."""
+        found = await appservices.member_events(self._db, position, self._server_name, TURNS_MAX)
+        own = [moved for moved in found if self.has_user(moved.user_id)]
+        before = await event_log.events({moved.replaces for moved in own if moved.replaces is not None})
+        for moved in own:
+            earlier = before.get(moved.replaces) if moved.replaces is not None else None
+            was_joined = earlier is not None and earlier.event.membership == "join"
+            self.remember(moved.room_id, [Turn(moved.position, moved.user_id, was_joined)])
+
+    def remember(self, room_id: RoomId, turns: Iterable[Turn]) -> None:
+        """Takes up comings and goings, the oldest first; past the cap those that were remembered first go."""
+        before = len(self._turns[room_id])
+        self._turns[room_id].extend(turns)
+        self._turns_held += len(self._turns[room_id]) - before
+        while self._turns_held > TURNS_MAX:
+            self._turns_held -= len(self._turns.pop(next(iter(self._turns))))
+
+    def forget_turns(self, upto: int) -> None:
+        """Told when everything up to a position was judged."""
+        if not self._turns:
+            return
+        kept = {room_id: [turn for turn in turns if turn.position > upto] for room_id, turns in self._turns.items()}
+        self._turns.clear()
+        self._turns.update((room_id, turns) for room_id, turns in kept.items() if turns)
+        self._turns_held = sum(map(len, self._turns.values()))
 
     async def rooms(self, room_ids: Collection[RoomId]) -> set[RoomId]:
         """Those of these rooms that the service is interested in as a whole."""
@@ -65,12 +153,17 @@ class Interest:
         else:
             found = {}
         concerned = {room_id for room_id in room_ids if found.get(room_id) or self._concerned.get(room_id, False)}
-        if self._service.aliases and (others := set(room_ids) - concerned):
+        return concerned | await self._named(set(room_ids) - concerned)
+
+    async def _named(self, room_ids: Collection[RoomId]) -> set[RoomId]:
+        """Those that are of interest by their id or alias, whoever is in them."""
+        named = {room_id for room_id in room_ids if self._service.has_room(room_id)}
+        if self._service.aliases and room_ids:
             # Aliases come and go without a word in the journal: asked for each time.
-            for room_id, aliases in (await room_aliases.of_rooms(self._db, others)).items():
+            for room_id, aliases in (await room_aliases.of_rooms(self._db, set(room_ids))).items():
                 if any(map(self._service.has_alias, aliases)):
-                    concerned.add(room_id)
-        return concerned
+                    named.add(room_id)
+        return named
 
     def hear(self, entries: Sequence[Entry]) -> None:
         """A journal listener: a room whose members changed is looked at again, where that may matter."""
@@ -79,16 +172,22 @@ class Interest:
                 event = entry.payload.event
                 if event.type == "m.room.member" and event.state_key is not None and self.has_user(event.state_key):
                     self._generation += 1
+                    was_joined = entry.payload.membership_before == "join"
+                    self.remember(entry.room_id, [Turn(entry.position, UserId(event.state_key), was_joined)])
                     if event.membership == "join":
                         self._concerned[entry.room_id] = True
                     else:
                         self._concerned.pop(entry.room_id, None)
 
     def _concerns(self, room: Room) -> bool:
-        if self._service.has_room(room.room_id):
-            return True
+        return self._service.has_room(room.room_id) or self._has_members(room, ())
+
+    def _has_members(self, room: Room, but: Collection[UserId]) -> bool:
         is_own, name = self._service.may_be, self._server_name
-        return any(membership == "join" and is_own(user_id, name) for user_id, membership in room.members.items())
+        return any(
+            membership == "join" and user_id not in but and is_own(user_id, name)
+            for user_id, membership in room.members.items()
+        )
 
     def _is_direct(self, stored: StoredEvent) -> bool:
         event = stored.event

@@ -81,6 +81,7 @@ class Queue:
             row = QueueRow(position=self._tools.event_log.upto)
             await self._save(row)
         self._row = row
+        await self._interest.start(row.position, self._tools.event_log)
         await self._beside.start()
 
     def hear(self, entries: Sequence[Entry]) -> None:
@@ -127,6 +128,7 @@ class Queue:
             found, upto = await self._tools.event_log.after(self._row.position, EVENTS_MAX)
             events = await self._interest.of_interest(found) if found else []
             told = await self._beside.take(self._tools.event_log.upto) if self._beside.has_any else Told()
+            self._interest.forget_turns(self._row.position)
             if not (events or told.parts):
                 self._row = replace(self._row, position=max(self._row.position, upto))
                 return False

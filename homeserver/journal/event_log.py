@@ -52,6 +52,10 @@ class EventLog:
         next_position = max(placed.values()) if len(placed) == limit else upto
         return [found[nid] for nid in placed if nid in found and found[nid].is_for_people], next_position
 
+    async def events(self, nids: Collection[int]) -> Mapping[int, StoredEvent]:
+        """Events by number, as they are now."""
+        return await self._fetch(nids) if nids else {}
+
     async def wait_beyond(self, position: int) -> None:
         """Returns once something has happened after this position."""
         while self.upto <= position:

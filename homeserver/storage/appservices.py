@@ -77,6 +77,13 @@ _JOINED = """
     SELECT m.user_id, r.room_id FROM memberships m JOIN rooms r USING (room_nid)
     WHERE m.user_id = ANY($1::text[]) AND m.membership = 'join'
 """
+_MEMBER_EVENTS = """
+    SELECT e.ordering, e.replaces, k.state_key, r.room_id
+    FROM events e JOIN state_keys k USING (key_nid) JOIN rooms r USING (room_nid)
+    WHERE e.event_nid > $1 AND e.ordering > $1 AND e.flags = 0 AND k.type = 'm.room.member'
+        AND right(k.state_key, length($2)) = $2
+    ORDER BY e.event_nid LIMIT $3
+"""
 _WAITING_USERS = "SELECT DISTINCT user_id FROM to_device_messages"
 
 
@@ -100,6 +107,24 @@ def _queue(row: Row) -> QueueRow:
         failures=row["failures"],
         retry_ts=row["retry_ts"],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A member event of a user of this server. `replaces` is the number of their member event before."""
+
+    room_id: RoomId
+    user_id: UserId
+    position: int
+    replaces: int | None
+
+
+async def member_events(db: Reader, after: int, server_name: str, limit: int) -> list[Moved]:
+    """Those of this server's users after a position, oldest first."""
+    return [
+        Moved(RoomId(row["room_id"]), UserId(row["state_key"]), row["ordering"], row["replaces"])
+        for row in await db.fetch(_MEMBER_EVENTS, after, ":" + server_name, limit)
+    ]
 
 
 async def put_queue(db: Tx | Database, appservice_id: str, row: QueueRow) -> None:

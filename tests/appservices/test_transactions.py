@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.appservices.conftest import World, bridge_client, ghost
 from tests.kit.clock import passing
 from tests.kit.until import SOON_S, until
@@ -88,6 +90,45 @@ async def test_what_happens_while_the_server_is_down_for_a_bridge_is_caught_up(w
     world.bridge.status = 200
     async with world.running() as server, passing(world.clock, 1):
         assert [event["event_id"] for event in await world.bridge.events(120)] == sent
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_slow_bridge_hears_what_its_users_were_in_the_room_for(world: World, restarts: bool) -> None:
+    """T-J8: who was in the room when an event was sent decides, not who is when the bridge is told."""
+    async with world.running() as server:
+        alice = await server.user("alice")
+        user_id = await ghost(server, "_irc_bob")
+        world.bridge.status = 500
+        await alice.create_room(preset="public_chat", invite=[user_id])
+        await world.bridge.next()
+        room_id = await alice.create_room(preset="public_chat")
+        await alice.send(room_id, "before the join")
+        for step, said in (("join", "while in the room"), ("leave", "after the leave"), ("join", "back")):
+            path = f"/rooms/{room_id}/{step}"
+            (await bridge_client(server).request("POST", path, body={}, query={"user_id": user_id})).ok()
+            await alice.send(room_id, said)
+        if not restarts:
+            world.bridge.status = 200
+            await told_what_it_may_hear(world, room_id)
+    if restarts:
+        world.bridge.status = 200
+        async with world.running():
+            await told_what_it_may_hear(world, room_id)
+
+
+async def told_what_it_may_hear(world: World, room_id: str) -> None:
+    """Fails the test unless the bridge hears the messages of while its user was in the room, and no others."""
+    found: list[dict[str, Any]] = []
+    async with passing(world.clock, 1):
+        while "back" not in [event["content"].get("body") for event in found]:
+            found += [event for event in (await world.bridge.next())["events"] if event["room_id"] == room_id]
+    assert [event["content"].get("body") or event["content"]["membership"] for event in found] == [
+        "join",
+        "while in the room",
+        "leave",
+        "join",
+        "back",
+    ]
 
 
 async def test_a_silent_bridge_delays_nobody(world: World) -> None:
