@@ -63,6 +63,7 @@ SCHEMA: Mapping[str, Mapping[str, Any]] = {
         "guest": False,
         "past_actions": 0,
         "joined_s": 0,
+        "shared_rooms": 0,
         "name": "a",
         "address": "",
     },
@@ -72,6 +73,7 @@ SCHEMA: Mapping[str, Mapping[str, Any]] = {
         "encrypted": False,
         "public": False,
         "version": "12",
+        "age_s": 0,
         "joins_1m": 0,
     },
     "rates": {

@@ -19,7 +19,7 @@ import structlog
 from admin.spam import storage
 from admin.spam.book import RuleBook
 from admin.spam.brakes import BUDGET_S, Brakes
-from admin.spam.facts import Happening, Rates, Reading
+from admin.spam.facts import SHARED, Happening, Rates, Reading, invited_by
 from admin.spam.plugins import Plugins
 from admin.spam.rules import DENYING, Action, Fault, Found, Rule
 from admin.spam.storage import NewDecision
@@ -122,7 +122,7 @@ class SpamEngine:
         banned = self.bans.why(what) if self.bans is not None else None
         if banned is None and not self.has(what.hook):
             return Verdict()
-        sender = await self.around.sender(what.sender, room)
+        sender = await self.around.sender(what.sender, room, self._invited(what))
         if sender.admin or self._is_protected(what.sender):
             return Verdict()
         if banned is not None:
@@ -134,6 +134,12 @@ class SpamEngine:
         if verdict.denial is None and self.plugins is not None and what.hook in self.plugins.hooks:
             await self._ask_plugins(self.plugins, reading, verdict)
         return verdict
+
+    def _invited(self, what: Happening) -> str | None:
+        """Whom this is for, where something asks for what they share with the sender: it costs a query."""
+        hook = what.hook
+        asks = self.book.force.asks(hook, SHARED) or (self.plugins is not None and hook in self.plugins.hooks)
+        return invited_by(what.type, what.sender, what.state_key) if asks else None
 
     async def _ask_plugins(self, plugins: Plugins, reading: Reading, verdict: Verdict) -> None:
         what = reading.what

@@ -52,19 +52,26 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     guest: bool = False
     past_actions: int = 0
     joined_s: int = LONG_AGO_S
+    shared_rooms: int = 0  # with whom an invite is for, where a rule asks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What is known of the room."""
+    """What is known of the room. `created_s` as its create event says, None where that isn't known."""
 
     members: int = 0
     encrypted: bool = False
     public: bool = False
     version: str = ""
+    created_s: int | None = None
+
+    def age_s(self, at_s: float) -> int:
+        """How old it was then; what isn't known counts as old."""
+        return max(0, int(at_s) - self.created_s) if self.created_s is not None else LONG_AGO_S
 
 
 NOWHERE = Place()
+SHARED = ("sender", "shared_rooms")
 Values = dict[str, dict[str, Any]]
 
 
@@ -112,6 +119,11 @@ class Rates:
                 return self._joins_1m.add(what.room_id, now) if kind in ("join", "remote_join") else 0
             case _:
                 return self._recent.add(fingerprint(reading.text), now)
+
+
+def invited_by(type: str, sender: str, state_key: str | None) -> str | None:
+    """Whom a membership is about, where that is somebody else than its sender."""
+    return state_key if type == "m.room.member" and state_key and state_key != sender else None
 
 
 class made_once(Generic[Made]):
@@ -163,9 +175,14 @@ class Reading:
         if group == "event":
             return _EVENT[name](self)
         if group == "room":
-            return self.what.room_id if name == "id" else getattr(self.place, name)
+            return self._of_room(name)
         made = _SENDER.get(name)
         return made(self) if made is not None else getattr(self.sender, name)
+
+    def _of_room(self, name: str) -> Any:
+        if name == "id":
+            return self.what.room_id
+        return self.place.age_s(self.what.at_s) if name == "age_s" else getattr(self.place, name)
 
     def count(self, name: str) -> int:
         """How many with this one, within the time that the name ends with."""

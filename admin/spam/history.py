@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 import msgspec
+import orjson
 
 from admin.jobs import Job, Jobs
 from admin.spam import storage
 from admin.spam.book import RuleBook
-from admin.spam.facts import Place
+from admin.spam.facts import SHARED, Place, invited_by
 from admin.spam.replay import InProcess, InThread, Line, Replaying
 from admin.spam.rules import Rule, check_rule
 from admin.spam.surroundings import Surroundings, place_of, power_of
@@ -58,16 +59,18 @@ class HistoryTrials:
         rule = msgspec.convert(job.arguments["rule"], Rule)
         others = [one for one in self._book.force.rules.values() if one.id != rule.id]
         upto = await storage.history_end(self._db)
+        fields = await asyncio.to_thread(lambda: check_rule(rule).fields)
+        asks_shared = SHARED in fields or any(SHARED in self._book.force.fields_of(one) for one in others)
         is_long = await storage.is_history_long(self._db, LONG)
         replaying: Replaying = (InProcess if is_long else InThread)(rule, await self._book.lists(), others)
         try:
-            await self._go_through(job, replaying, upto)
+            await self._go_through(job, replaying, upto, asks_shared=asks_shared)
         finally:
             await replaying.close()
 
-    async def _go_through(self, job: Job, replaying: Replaying, upto: int) -> None:
+    async def _go_through(self, job: Job, replaying: Replaying, upto: int, *, asks_shared: bool) -> None:
         since_ms = self._clock.now_ms() - int(job.arguments["days"]) * DAY_MS
-        known = _Known(self._db, self._around)
+        known = _Known(self._db, self._around, asks_shared=asks_shared)
         found, noted_ms, after = await replaying.take([], {}), self._clock.now_ms(), 0
         rows = await storage.history(self._db, after, upto, since_ms, CHUNK)
         while rows:
@@ -89,9 +92,10 @@ class HistoryTrials:
 class _Known:
     """What is known of the senders and rooms of a history, as far as memory goes."""
 
-    def __init__(self, db: Database, around: Surroundings) -> None:
+    def __init__(self, db: Database, around: Surroundings, *, asks_shared: bool) -> None:
         self._db = db
         self._around = around
+        self._asks_shared = asks_shared
         self._since: dict[str, int | None] = {}
         self._powers: dict[tuple[str, str], int] = {}
         self._places: dict[str, Place] = {}
@@ -100,9 +104,17 @@ class _Known:
         """These events with what is known of who and where."""
         await self._find_senders(list({row["sender"] for row in rows}))
         await self._find_rooms(rows)
-        return await asyncio.to_thread(self._made, rows)
+        shared = await self._shared(rows) if self._asks_shared else {}
+        return await asyncio.to_thread(self._made, rows, shared)
 
-    def _made(self, rows: Sequence[bodies.Line]) -> tuple[list[Line], Mapping[str, Place]]:
+    async def _shared(self, rows: Sequence[bodies.Line]) -> dict[str, int]:
+        """By event, for memberships that are about somebody else than their sender."""
+        found = await asyncio.to_thread(lambda: [(row["event_id"], _pair(row)) for row in rows])
+        asked = {pair for _, pair in found if pair is not None}
+        counts = await storage.rooms_shared(self._db, sorted(asked)) if asked else {}
+        return {event_id: counts[pair] for event_id, pair in found if pair is not None}
+
+    def _made(self, rows: Sequence[bodies.Line], shared: Mapping[str, int]) -> tuple[list[Line], Mapping[str, Place]]:
         since, powers, is_local = self._since, self._powers, self._around.is_local
         lines = []
         for row in rows:
@@ -117,6 +129,7 @@ class _Known:
                     is_local(sender),
                     since[sender],
                     powers[room_id, sender],
+                    shared.get(row["event_id"], 0),
                 )
             )
         places = self._places
@@ -142,3 +155,12 @@ class _Known:
             self._powers[room_id, sender] = power_of(room, sender)
             if room_id not in self._places:
                 self._places[room_id] = place_of(room)
+
+
+def _pair(row: bodies.Line) -> tuple[str, str, str] | None:
+    """Room, sender and whom it is about; None for what is no such membership."""
+    if b'"m.room.member"' not in row["json"]:
+        return None
+    event = orjson.loads(row["json"])
+    invited = invited_by(event["type"], row["sender"], event.get("state_key"))
+    return (row["room_id"], row["sender"], invited) if invited is not None else None

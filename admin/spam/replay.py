@@ -33,6 +33,7 @@ class Line(NamedTuple):
     is_local: bool
     known_ms: int | None
     power: int
+    shared: int = 0
 
 
 class Replay:
@@ -46,7 +47,7 @@ class Replay:
         """What was found until now, as JSON."""
         wanted, take = self._trial.wanted, self._trial.take
         # By name once: this is gone through ten million times.
-        for room_id, event_id, user_id, sent_ms, json, is_local, known_ms, power in lines:
+        for room_id, event_id, user_id, sent_ms, json, is_local, known_ms, power, shared in lines:
             event: dict[str, Any] = orjson.loads(json)
             type, content, state_key = event["type"], event["content"], event.get("state_key")
             hook = hook_of(type, user_id, state_key, content)
@@ -65,7 +66,11 @@ class Replay:
                 event_id=event_id,
             )
             age_s = max(0, sent_ms - known_ms) // 1_000 if known_ms is not None else LONG_AGO_S
-            take(what, Sender(local=is_local, age_s=age_s, power=power), places.get(room_id, NOWHERE))
+            take(
+                what,
+                Sender(local=is_local, age_s=age_s, power=power, shared_rooms=shared),
+                places.get(room_id, NOWHERE),
+            )
         return self._trial.tally.shown()
 
 

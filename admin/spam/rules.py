@@ -278,8 +278,8 @@ class _Index:
         self._patterns = {path: _pattern_set(found) for path, found in patterns.items()}
         self._above = {path: _steps(sorted(steps)) for path, steps in above.items()}
         self._below = {path: _steps(sorted((-bound, n) for bound, n in steps)) for path, steps in below.items()}
-        fields = {field for _, condition in rules for field in condition.fields}
-        self.counted = sorted(field for field in fields if is_counted(*field))
+        self.fields = frozenset(field for _, condition in rules for field in condition.fields)
+        self.counted = sorted(field for field in self.fields if is_counted(*field))
 
     def _add(
         self,
@@ -361,6 +361,10 @@ class RuleSet:
     def has(self, hook: str) -> bool:
         """Whether any rule looks at this."""
         return bool(self._indexes[hook].rules)
+
+    def asks(self, hook: str, field: tuple[str, str]) -> bool:
+        """Whether a rule of this hook names the field."""
+        return field in self._indexes[hook].fields
 
     def fields_of(self, rule: Rule) -> Sequence[tuple[str, str]]:
         """What a rule's condition names."""

@@ -280,6 +280,26 @@ async def is_history_long(db: Reader, than: int) -> bool:
     return bool(await db.fetchval(_IS_LONG, than))
 
 
+# Counted up to the limit: what matters is whether there are any.
+_ROOMS_SHARED = """
+    SELECT asked.n, few.shared FROM unnest($1::text[], $2::text[], $3::text[])
+        WITH ORDINALITY AS asked(room_id, sender, target, n)
+    CROSS JOIN LATERAL (SELECT count(*) AS shared FROM (
+        SELECT FROM memberships mine
+        JOIN memberships theirs ON theirs.room_nid = mine.room_nid AND theirs.user_id = asked.target
+            AND theirs.membership = 'join'
+        JOIN rooms ON rooms.room_nid = mine.room_nid AND rooms.room_id <> asked.room_id
+        WHERE mine.user_id = asked.sender AND mine.membership = 'join' LIMIT 100
+    ) AS found) AS few
+"""
+
+
+async def rooms_shared(db: Reader, asked: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], int]:
+    """For each (room, user, other user): in how many other rooms both are, at most 100. One query."""
+    columns = [list(column) for column in zip(*asked, strict=True)] or [[], [], []]
+    return {asked[row["n"] - 1]: row["shared"] for row in await db.fetch(_ROOMS_SHARED, *columns)}
+
+
 async def known_since(db: Reader, user_ids: Sequence[str]) -> dict[str, int]:
     """Since when users are known here, in milliseconds."""
     return {row["user_id"]: row["since_ts"] for row in await db.fetch(_SINCE, list(user_ids))}

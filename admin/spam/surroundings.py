@@ -65,11 +65,15 @@ class Surroundings:
         """Those that this server knows. A query for each kind of thing, for however many."""
         return await self._rooms.get_many(room_ids)
 
-    async def sender(self, user_id: str, room: Room | None) -> Sender:
-        """What is known of somebody, in a room where there is one."""
+    async def sender(self, user_id: str, room: Room | None, invited: str | None = None) -> Sender:
+        """What is known of somebody, in a room where there is one; with `invited`, how many others they share."""
         account = await self._account(user_id)
         now_ms = self._clock.now_ms()
         joined_ms = self._joined_ms.get((room.room_id, user_id)) if room is not None else None
+        shared = 0
+        if invited is not None:
+            pair = (room.room_id if room is not None else "", user_id, invited)
+            shared = (await storage.rooms_shared(self._db, [pair])).get(pair, 0)
         return Sender(
             local=self.is_local(user_id),
             age_s=max(0, now_ms - account.since_ms) // 1_000,
@@ -78,6 +82,7 @@ class Surroundings:
             guest=account.is_guest,
             past_actions=account.past_actions,
             joined_s=(now_ms - joined_ms) // 1_000 if joined_ms is not None else LONG_AGO_S,
+            shared_rooms=shared,
         )
 
     def acted_on(self, user_id: str) -> None:
@@ -118,9 +123,11 @@ def place_of(room: Room | None) -> Place:
     """What is known of a room that is in memory."""
     if room is None:
         return NOWHERE
+    create = room.known_state("m.room.create")
     return Place(
         members=room.joined,
         encrypted=room.known_state("m.room.encryption") is not None,
         public=room.known_text("m.room.join_rules", "join_rule") == "public",
         version=room.version.id,
+        created_s=create.origin_server_ts // 1_000 if create is not None else None,
     )

@@ -37,6 +37,8 @@ class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address: str = ""
     past_actions: int = 0
     joined_s: int = 31_536_000
+    shared_rooms: int = 0
+    room_age_s: int = 31_536_000
 
 
 @dataclass(slots=True)
@@ -143,6 +145,12 @@ def _parts_of(sample: Sample) -> tuple[Happening, Sender, Place]:
         power=sample.power,
         past_actions=sample.past_actions,
         joined_s=sample.joined_s,
+        shared_rooms=sample.shared_rooms,
     )
-    place = Place(members=sample.members, encrypted=sample.encrypted, public=sample.public)
+    place = Place(
+        members=sample.members,
+        encrypted=sample.encrypted,
+        public=sample.public,
+        created_s=int(sample.at_s) - sample.room_age_s,
+    )
     return what, sender, place

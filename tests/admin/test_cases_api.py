@@ -127,7 +127,7 @@ async def appealed(crew: Crew, text: str) -> dict[str, Any]:
 
 
 async def test_a_wrong_number_is_told_as_what_it_is(server: RunningServer, crew: Crew) -> None:
-    """T-J10: of a decision, not of a case."""
+    """Of a decision, not of a case."""
     body = {"accepted": True, "reason": "it was wrong"}
     for number, words in (("x", "there is no such decision"), ("999", "there is no such appeal")):
         told = (await crew.moderator.post(APPEALS + "/{}", number, body=body)).refused(404, "M_NOT_FOUND")

@@ -17,7 +17,7 @@ USERS = "/_synapse/admin/v3/users"
 
 @pytest.mark.slow
 async def test_pages_by_each_order_are_the_whole_list(server: RunningServer, crew: Crew) -> None:
-    """T-J10: nobody is told twice or left out, also where an order has two parts."""
+    """Nobody is told twice or left out, also where an order has two parts."""
     for name in ("ann", "ben", "cat"):
         await server.user(name)
     owner, target = crew.owner, "/_synapse/admin/v2/users/{}"

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.admin.people import Crew
+from tests.admin.people import Crew, crew_of
 from tests.admin.spam.test_rules_over_http import RULE, latest, put, rule, say
-from tests.kit.server import RunningServer
+from tests.kit.clock import FakeClock
+from tests.kit.server import RunningServer, running_server
 from tests.kit.until import until
 
 TEXTS = ["hello", "Buy pills", "see http://a.example/x", "buy  PILLS now", "http://b.a.example/y", "bye", "hello"]
@@ -90,12 +91,37 @@ _MANY = """
         FROM events JOIN rooms USING (room_nid) WHERE room_id = $1 ORDER BY event_nid DESC LIMIT 1
     ) AS base
 """
-_AT_ONCE = 500_000
+_AT_ONCE = 100_000  # a statement has half a minute
 
 
 async def say_many(server: RunningServer, room_id: str) -> None:
     for start in range(0, MANY, _AT_ONCE):
         await server.db.execute(_MANY, room_id, min(_AT_ONCE, MANY - start))
+
+
+async def test_what_people_share_and_how_old_rooms_are(database_dsn: str) -> None:
+    """Of invites, without the room that they are for; live and replayed."""
+    clock = FakeClock()
+    async with running_server(database_dsn, clock=clock) as server:
+        crew = await crew_of(server)
+        conditions = {
+            "strangers": "sender.shared_rooms == 0",
+            "friends": "sender.shared_rooms == 1",
+            "new-room": "room.age_s < 60",
+        }
+        for name, condition in conditions.items():
+            await put(crew, name, rule(condition, {"kind": "tag"}, stage="shadow", when=("invite",)))
+        user, friend, stranger = crew.user, await server.user("friend"), await server.user("stranger")
+        common = await user.create_room(preset="public_chat")
+        await friend.join(common)
+        room_id = await user.create_room()
+        (await user.post("/rooms/{}/invite", room_id, body={"user_id": friend.user_id})).ok()
+        clock.advance(90)
+        (await user.post("/rooms/{}/invite", room_id, body={"user_id": stranger.user_id})).ok()
+        live = [one["rule_id"] for one in await latest(crew, sender=user.user_id)]
+        assert sorted(live) == ["friends", "new-room", "strangers"]
+        for name in conditions:
+            assert (await tried(server, crew, name))["hits"] == 1, name
 
 
 @pytest.mark.slow
