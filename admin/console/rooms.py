@@ -78,7 +78,13 @@ class RoomPages:
         async def fetch(limit: int) -> list[Shown]:
             return await console_reads.members(self._db, room_id, wanted, after, limit)
 
-        values, columns = {"membership": wanted, "memberships": _MEMBERSHIPS, "room": found}, ("user_id", "membership")
+        values = {
+            "membership": wanted,
+            "memberships": _MEMBERSHIPS,
+            "acts": ("unban",) if wanted == "ban" else ("kick", "ban"),
+            "room": found,
+        }
+        columns = ("user_id", "membership")
         return await self.desk.listing(
             visit, "members", columns, fetch, values, template="room_members", more="user_id"
         )

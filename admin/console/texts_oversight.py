@@ -8,6 +8,16 @@ from typing import Final
 # key → English, Chinese
 OVERSIGHT: Final[Mapping[str, tuple[str, str]]] = {
     "tick": ("Tick", "勾选"),
+    "take_back": ("Take it back", "撤回"),
+    "can_be_taken_back": ("It can be taken back.", "此操作可以撤回。"),
+    "cannot_be_taken_back": ("It can't be taken back.", "此操作无法撤回。"),
+    "do_kick": ("Kick", "移出"),
+    "do_ban": ("Ban", "封禁"),
+    "do_unban": ("Take the ban back", "解除封禁"),
+    "do_redact": ("Redact", "撤下消息"),
+    "done_kick": ("Kicked.", "已移出。"),
+    "done_unban": ("The bans are taken back.", "已解除封禁。"),
+    "done_redact": ("Redacted.", "消息已撤下。"),
     "with_ticked": ("With what is ticked", "对勾选项"),
     "in_part": ("Done with {done} of {count}", "已完成 {done} / {count}"),
     "blur_text": ("Pictures are blurred until you click them.", "图片默认模糊，点击后显示。"),

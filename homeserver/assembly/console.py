@@ -22,6 +22,7 @@ from admin.console.notices import NoticePages
 from admin.console.overview import iso, size
 from admin.console.registration_tokens import RegistrationTokenPages
 from admin.console.reports import ReportPages
+from admin.console.room_acts import RoomActPages
 from admin.console.rooms import RoomPages
 from admin.console.sessions import ConsoleDoor, ConsoleSessions
 from admin.console.texts import say
@@ -79,6 +80,7 @@ def console_endpoints(base: Base, desk: Desk, parts: RoomParts, acts: ConsoleAct
         EntryPages(desk, base.server_name),
         UserPages(desk, db, acts.users),
         RoomPages(desk, db, acts.rooms.actions, acts.rooms.deletion, acts.oversight.media),
+        RoomActPages(desk, db, acts.rooms.actions, acts.rooms.hand),
         JobPages(desk, db, acts.rooms.jobs),
         ReportPages(desk, db, acts.oversight.reports),
         MediaPages(desk, db, acts.oversight.media, acts.oversight.repository),
