@@ -67,6 +67,14 @@ _HAS_NAME = """u.user_id IN (
     SELECT s.user_id FROM users s WHERE strpos(lower(split_part(s.user_id, ':', 1)), lower(${n})) > 0
     UNION SELECT p.user_id FROM profiles p
     WHERE p.field = 'displayname' AND strpos(lower(convert_from(p.value, 'UTF8')), lower(${n})) > 0)"""
+# The same by the pairs of characters that names are indexed by. Of one character there is no pair.
+_HAS_ID_BY_PAIRS = f"u.user_id IN (SELECT users_with_pairs(${{n}})) AND {_HAS_ID}"
+_HAS_NAME_BY_PAIRS = """u.user_id IN (
+    SELECT s.user_id FROM users_with_pairs(${n}) AS s(user_id)
+    WHERE strpos(lower(split_part(s.user_id, ':', 1)), lower(${n})) > 0
+    UNION SELECT p.user_id FROM profiles p
+    WHERE p.user_id IN (SELECT profiles_with_pairs(${n})) AND p.field = 'displayname'
+        AND strpos(lower(convert_from(p.value, 'UTF8')), lower(${n})) > 0)"""
 _NO_TYPE_OF = "coalesce(u.user_type, '') <> ALL(${n}::text[])"
 _USERS = "FROM users u"
 _NAMED = "FROM profiles p JOIN users u USING (user_id)"
@@ -91,8 +99,7 @@ _HOW_MANY = "SELECT count(*) {narrowed}"
 _BY_IDS = f"SELECT {_COLUMNS} {_FROM} WHERE u.user_id = ANY($1::text[])"
 _ONE = f"SELECT {_COLUMNS} {_FROM} WHERE u.user_id = $1"
 _BY_TERM = f"""
-    SELECT {_COLUMNS} {_FROM} WHERE u.is_deactivated = false AND strpos(lower(u.user_id), lower($1)) > 0
-    ORDER BY u.user_id LIMIT $2
+    SELECT {_COLUMNS} {_FROM} WHERE u.is_deactivated = false AND {{narrowed}} ORDER BY u.user_id LIMIT $2
 """
 _MARKS = """
     SELECT is_locked AS locked, is_suspended AS suspended, is_shadow_banned AS shadow_banned FROM users
@@ -158,7 +165,8 @@ def _parts(order: str, backwards: bool) -> list[_Part]:
 def _conditions(wanted: AccountFilter) -> tuple[list[str], list[Any]]:
     """What narrows the list, and the values in it."""
     found, values = list[str](), list[Any]()
-    for piece, value in ((_HAS_ID, wanted.user_id), (_HAS_NAME, wanted.name), (_NO_TYPE_OF, list(wanted.not_types))):
+    has_id, has_name = _has_id(wanted.user_id), _HAS_NAME_BY_PAIRS if _has_pairs(wanted.name) else _HAS_NAME
+    for piece, value in ((has_id, wanted.user_id), (has_name, wanted.name), (_NO_TYPE_OF, list(wanted.not_types))):
         if value:
             values.append(value)
             found.append(piece.format(n=len(values)))
@@ -170,6 +178,14 @@ def _conditions(wanted: AccountFilter) -> tuple[list[str], list[Any]]:
         if wish is not None:
             found.append(mark if wish else f"NOT {mark}")
     return found, values
+
+
+def _has_pairs(term: str | None) -> bool:
+    return term is not None and len(term) > 1
+
+
+def _has_id(term: str | None) -> str:
+    return _HAS_ID_BY_PAIRS if _has_pairs(term) else _HAS_ID
 
 
 async def count(db: Reader, wanted: AccountFilter) -> int:
@@ -216,7 +232,7 @@ async def marks(tx: Tx, user_id: UserId) -> dict[str, bool]:
 
 async def by_term(db: Reader, term: str, limit: int) -> list[AccountRow]:
     """Accounts in use whose id holds this text."""
-    return [_account(row) for row in await db.fetch(_BY_TERM, term, limit)]
+    return [_account(row) for row in await db.fetch(_BY_TERM.format(narrowed=_has_id(term).format(n=1)), term, limit)]
 
 
 async def external_ids(db: Reader, user_id: UserId) -> list[tuple[str, str]]:

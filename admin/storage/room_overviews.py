@@ -93,6 +93,12 @@ LARGEST_FIRST = frozenset({"joined_members", "size", "joined_local_members", "ve
 _TERM = """o.room_nid IN (
     SELECT t.room_nid FROM room_overviews t
     WHERE t.room_id = $2 OR strpos(lower(t.name), $1) > 0 OR strpos(lower(t.canonical_alias), $1) > 0 OFFSET 0)"""
+# The same by the pairs of characters that names are indexed by. Of one character there is no pair.
+_TERM_BY_PAIRS = """o.room_nid IN (
+    SELECT t.room_nid FROM room_overviews t WHERE t.room_id = $2
+    UNION ALL SELECT t.room_nid FROM room_overviews t
+    WHERE t.room_nid IN (SELECT rooms_with_pairs($1))
+        AND (strpos(lower(t.name), $1) > 0 OR strpos(lower(t.canonical_alias), $1) > 0) OFFSET 0)"""
 _PUBLISHED = "o.room_nid IN (SELECT p.room_nid FROM rooms p WHERE p.is_published OFFSET 0)"
 _OVERVIEWS = "FROM room_overviews o JOIN rooms r USING (room_nid)"
 # Filled in from the pieces above alone; what is asked for is a value.
@@ -144,7 +150,8 @@ def _where(wanted: RoomFilter) -> tuple[str, list[Any]]:
     """What narrows the list, and the values in it: what isn't asked for isn't in the query."""
     found, values = list[str](), list[Any]()
     if wanted.term is not None:
-        found, values = [_TERM], [wanted.term.lower(), wanted.term]
+        piece = _TERM_BY_PAIRS if len(wanted.term) > 1 else _TERM
+        found, values = [piece], [wanted.term.lower(), wanted.term]
     if wanted.is_public is not None:
         found.append(_PUBLISHED if wanted.is_public else "NOT r.is_published")
     if wanted.is_empty is not None:

@@ -51,7 +51,7 @@ class ServerProcess:
         async with asyncio.timeout(READY_S), aiohttp.ClientSession() as session:
             while True:
                 code = self._process.returncode if self._process else None
-                assert code is None or code < 0, (self.folder / "hansa.log").read_text()[-2000:]
+                assert code is None or code < 0, (self.folder / "hansa.log").read_text()[-9000:]
                 try:
                     async with session.get(self.base_url + "/_matrix/client/versions") as answer:
                         if answer.status == 200:
