@@ -58,6 +58,9 @@ class RoomHead:
 
     `known` maps a key to its state event, or to None where it is known that there is none; a key that isn't in it has
     not been looked up. `room_id` is None until the create event gives it (version 12).
+
+    `cited` is how many of the heads, from the last, the state is that of: the next event cites these and no others, so
+    that whoever gets it finds the state that it was made on. The others wait (`is_gathered`).
     """
 
     version: RoomVersion
@@ -65,21 +68,29 @@ class RoomHead:
     heads: tuple[Head, ...]
     depth: int
     known: Known
+    cited: int = PREV_EVENTS_MAX
 
     @property
     def cited_heads(self) -> tuple[Head, ...]:
-        """What the next event cites: all forward extremities, or the newest where they are too many."""
-        return self.heads[-PREV_EVENTS_MAX:]
+        """What the next event cites: all forward extremities, or some where they are too many."""
+        return self.heads[-self.cited :]
+
+    @property
+    def is_gathered(self) -> bool:
+        """Whether the next event cites as many heads as it may."""
+        return len(self.cited_heads) == min(len(self.heads), PREV_EVENTS_MAX)
 
     def with_event(self, event: Event) -> RoomHead:
         """The room once this event has taken the place of the forward extremities that it cites."""
         known = self.known.set(event.key, event) if event.is_state else self.known
+        left = self.heads[: -self.cited]
         return RoomHead(
             version=self.version,
             room_id=event.room_id,
-            heads=(*self.heads[:-PREV_EVENTS_MAX], Head.of(event)),
+            heads=(*left, Head.of(event)),
             depth=max(self.depth, event.depth),
             known=known,
+            cited=1 if left else PREV_EVENTS_MAX,
         )
 
     def knowing(self, found: Iterable[tuple[StateKey, Event | None]]) -> RoomHead:

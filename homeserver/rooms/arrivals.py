@@ -24,7 +24,7 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.forks import Forks, Meetings, Pending
 from homeserver.rooms.residents import USUAL_KEYS, Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
-from homeserver.rooms.tips import Accepted, Tip, in_order, joined_tips
+from homeserver.rooms.tips import Accepted, Tip, cited_states, in_order, joined_tips
 from homeserver.runtime.tasks import others_turn
 from homeserver.storage import forks as fork_tables
 from homeserver.storage.database import Database
@@ -45,10 +45,11 @@ WORK_EACH_TURN = 3_000
 INLINE_MAX = 10
 
 
-def positions_for(arrival: Arrival) -> int:
-    """How many numbers it may take: across a gap also one for each state that other servers told of."""
-    told = arrival.states_before
-    return POSITIONS_EACH + (GAP_PLACES + len(told) if told is not None else 0)
+def positions_for(room: Room, arrivals: Sequence[Arrival]) -> int:
+    """How many numbers they may take: across a gap also one for each state that other servers told of."""
+    told = [arrival.states_before for arrival in arrivals if arrival.states_before is not None]
+    gathering = 0 if room.head.is_gathered else POSITIONS_EACH
+    return gathering + POSITIONS_EACH * len(arrivals) + sum(GAP_PLACES + len(states) for states in told)
 
 
 class Fate(Enum):
@@ -105,7 +106,7 @@ class Arrivals:
     async def take(self, room: Room, arrivals: Sequence[Arrival], first: int) -> Intake:
         """The fates of these events, in their order, each on top of those before.
 
-        `first` is the first of `positions_for` numbers for each. Cost where the graph goes straight on: no query beyond
+        `first` is the first of `positions_for` numbers. Cost where the graph goes straight on: no query beyond
         what isn't in memory. Where branches meet: a resolution; after much of that the other events are put off, so
         that the room's other writes have their turn.
         """
@@ -172,7 +173,7 @@ class Work:
     @classmethod
     async def begin(cls, reads: ArrivalReads, room: Room, arrivals: Sequence[Arrival], first: int) -> Work:
         """Looks up what all of them will ask for: a query for the events, one for the numbers, one for the gaps."""
-        work = cls(reads, room, range(first, first + sum(map(positions_for, arrivals))))
+        work = cls(reads, room, range(first, first + positions_for(room, arrivals)))
         events = [arrival.event for arrival in arrivals]
         wanted = {head.event_id for head in room.head.heads}
         for event in events:
@@ -184,10 +185,9 @@ class Work:
         await reads.numbers.find(list(keys))
         work._key_nids = await reads.numbers.give([event.key for event in events if event.is_state])
         for head in room.head.heads:
-            stored = work._events[head.event_id]
-            state_nid = stored.state_after
-            assert state_nid is not None
-            work._tips[head.event_id] = Tip(head, stored.nid, stored.event.depth, state_nid)
+            work._tips[head.event_id] = Tip.of(head, work._events[head.event_id])
+        if not room.head.is_gathered:
+            work._is_behind, work._last = True, Accepted(work._number(), 0, None)
         if any(set(event.prev_event_ids) != set(work._tips) for event in events):
             work._gaps = await fork_tables.gaps_among(reads.db, room.nid, [event.event_id for event in events])
         return work
@@ -435,14 +435,12 @@ class Work:
         if relation is not None:
             self._batch.relations.append(relation)
         self._newest = max(self._newest, position)
-        state_nid = stored.state_after
-        assert state_nid is not None
         if event.event_id in self._gaps:
             self._arrived.filled.append(event.event_id)
         else:
             for cited in joined_tips(event, self._events):
                 self._tips.pop(cited, None)
-            self._tips[event.event_id] = Tip(Head.of(event), stored.nid, event.depth, state_nid)
+            self._tips[event.event_id] = Tip.of(Head.of(event), stored)
         is_straight = before.nid == self._line.nid and not self._is_behind
         if is_straight and len(self._tips) == 1 and event.event_id in self._tips:
             self._step(stored, after)
@@ -484,7 +482,7 @@ class Work:
         if not self._is_behind or self._last is None:
             return
         self._is_behind = False
-        line = await self._met({tip.state_nid for tip in self._tips.values()})
+        line = await self._met(cited_states(self._tips.values()))
         before, self._line = self._line, line
         if before.nid == line.nid:
             return

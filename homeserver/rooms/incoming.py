@@ -98,6 +98,10 @@ class Incoming:
                 arrivals = [replace(one, unwelcome=why) for one, why in zip(arrivals, reasons, strict=True)]
         return await self._parts.writer.exclusively(room_id, lambda: self._take(room_id, arrivals))
 
+    async def gather(self, room_id: RoomId) -> None:
+        """Lets as many of a room's ends as one event may cite have their say in its state. Raises as `take`."""
+        await self._parts.writer.exclusively(room_id, lambda: self._take(room_id, ()))
+
     async def keep(self, room_id: RoomId, events: Sequence[Event]) -> int:
         """Keeps events that others cite, outside of the timeline: those whose auth events are here or among them.
 
@@ -155,7 +159,7 @@ class Incoming:
         if room is None:
             raise NotFound("this server doesn't know the room")
         journal = self._parts.journal
-        first = await journal.open(sum(map(positions_for, arrivals)))
+        first = await journal.open(positions_for(room, arrivals))
         entries: Sequence[Entry] = ()
         try:
             intake = await self._parts.arrivals.take(room, arrivals, first)

@@ -17,7 +17,7 @@ from immutables import Map
 
 from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
 from homeserver.core.errors import Forbidden, Unavailable
-from homeserver.core.events import Event, StateKey
+from homeserver.core.events import PREV_EVENTS_MAX, Event, StateKey
 from homeserver.core.identifiers import EventId, RoomId, UserId, domain_of
 from homeserver.core.room import Head, RoomHead
 from homeserver.core.room_versions import RoomVersion
@@ -462,6 +462,8 @@ def _assemble(
 ) -> Room:
     ends = [stored.event for stored in heads] or [newest.event]
     known: Map[StateKey, Event | None] = Map(dict.fromkeys(USUAL_KEYS))
+    # The last end alone, where the state is that after it; else it is that of as many as one event may cite.
+    is_of_last = len(heads) > PREV_EVENTS_MAX and heads[-1].state_after == line.nid
     return Room(
         nid=row.nid,
         head=RoomHead(
@@ -470,6 +472,7 @@ def _assemble(
             heads=tuple(Head.of(event) for event in ends),
             depth=max(event.depth for event in ends),
             known=known.update({key: stored.event for key, stored in usual.items()}),
+            cited=1 if is_of_last else PREV_EVENTS_MAX,
         ),
         line=line,
         nids=Map({key: stored.nid for key, stored in usual.items()}),

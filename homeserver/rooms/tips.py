@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from homeserver.core.events import PREV_EVENTS_MAX, Event
-from homeserver.core.identifiers import EventId
+from homeserver.core.identifiers import EventId, domain_of
 from homeserver.core.room import Head
 from homeserver.storage.events import StoredEvent
 
@@ -21,6 +22,13 @@ class Tip:
     nid: int
     depth: int
     state_nid: int
+    server: str = ""  # its sender's
+
+    @classmethod
+    def of(cls, head: Head, stored: StoredEvent) -> Tip:
+        state_nid = stored.state_after
+        assert state_nid is not None
+        return cls(head, stored.nid, stored.event.depth, state_nid, domain_of(stored.event.sender))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +41,31 @@ class Accepted:
 
 
 def in_order(tips: Iterable[Tip]) -> list[Tip]:
-    """Oldest first; where they are more than one event may cite, one of each state comes last, so that it is cited.
+    """Oldest first; where they are more than one event may cite, those that are cited come last.
 
-    What an event cites is all that others have to find the state before it; that must be what it was made on.
+    These are one of each state, and of those the newest of each server before a second of any: whoever makes more ends
+    than others can cite crowds out its own, not theirs.
     """
     ordered = sorted(tips, key=lambda tip: tip.nid)
     if len(ordered) <= PREV_EVENTS_MAX:
         return ordered
     newest = {tip.state_nid: tip for tip in ordered}
-    return sorted(ordered, key=lambda tip: newest[tip.state_nid] is tip)
+    ranks, seen = dict[EventId, int](), Counter[str]()
+    for tip in reversed(ordered):
+        if newest[tip.state_nid] is tip:
+            ranks[tip.head.event_id] = -seen[tip.server]
+            seen[tip.server] += 1
+    last = -len(ordered)
+    return sorted(ordered, key=lambda tip: ranks.get(tip.head.event_id, last))
+
+
+def cited_states(tips: Iterable[Tip]) -> set[int]:
+    """The states of which the room's current state is made: of those ends that the next event cites.
+
+    What it cites is all that others have to find the state before it; that must be what it was made on. The states of
+    the other ends have their say when an event of somebody's has joined these: each resolution is one of few states.
+    """
+    return {tip.state_nid for tip in in_order(tips)[-PREV_EVENTS_MAX:]}
 
 
 def joined_tips(event: Event, events: Mapping[EventId, StoredEvent]) -> list[EventId]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from homeserver.core.identifiers import RoomId, UserId
-from homeserver.core.room import KNOT
+from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.core.room import KNOT, Head
 from homeserver.core.state_resolution import resolve
 from homeserver.rooms.arrivals import WORK_EACH_TURN, Arrival, Fate
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.forks import Forks, Meetings
 from homeserver.rooms.ties import HEADS_MAX
+from homeserver.rooms.tips import Tip, cited_states, in_order
 from tests.federation.test_hostile_peers import joined
 from tests.kit.authority import Authority
 from tests.kit.fork_flood import branches, changing_names, flood, heads_of, two_in_turn
@@ -88,6 +89,54 @@ async def test_loose_ends_are_tied_and_nobody_sees_it(here: RunningServer, peer:
     assert KNOT not in str(shown) and len(shown["chunk"]) >= 45
     for row in knots:
         assert (await alice.get("/rooms/{}/event/{}", room.room_id, row["event_id"])).status == 404
+
+
+async def test_what_is_made_on_too_many_ends_is_made_on_what_it_cites(here: RunningServer, peer: Peer) -> None:
+    """T-E10: of more states than an event may cite, those have a say that it cites, so others find the same; when all
+    ends are tied, all have had it."""
+    alice, room = await joined(here, peer)
+    incoming, rooms = here.hansa.rooms.incoming, here.hansa.rooms
+    await incoming.gather(RoomId(room.room_id))  # which changes nothing here
+    before = list(room.heads)
+    branches = [room.make("x.state", {"n": number}, f"{number}", prev=before) for number in range(65)]
+    assert await take(here, room, branches) == [Fate.ACCEPTED] * 65
+    known = await rooms.rooms.get(RoomId(room.room_id))
+    assert known is not None and len(known.head.cited_heads) <= 20
+    await alice.send(room.room_id, "between the ends")
+    rooms.rooms.drop(RoomId(room.room_id))  # as a restart does
+
+    async def is_tied() -> bool:
+        now = await rooms.rooms.get(RoomId(room.room_id))
+        return now is not None and len(now.head.heads) <= HEADS_MAX
+
+    await until(is_tied, within_s=60)
+    await alice.send(room.room_id, "after all")
+    made = [
+        stored
+        for row in await here.db.fetch("SELECT event_id FROM events WHERE sender = $1", alice.user_id)
+        if (stored := await rooms.store.by_id(row["event_id"])) is not None and len(stored.event.prev_event_ids) > 1
+    ]
+    assert sum(len(stored.event.prev_event_ids) > 15 for stored in made) >= 3
+    for stored in made:
+        beside = room.make("m.room.message", {"body": "beside"}, prev=list(stored.event.prev_event_ids))
+        assert await take(here, room, [beside]) == [Fate.ACCEPTED]
+        found = await rooms.store.by_id(beside.event_id)
+        assert found is not None and found.state_nid is not None and stored.state_nid is not None
+        maps = await rooms.rooms.maps([found.state_nid, stored.state_nid])
+        assert dict(maps[found.state_nid]) == dict(maps[stored.state_nid])
+    now = await rooms.rooms.get(RoomId(room.room_id))
+    assert now is not None
+    state = {stored.event.key for stored in await rooms.rooms.full_state(now)}
+    assert state >= {("x.state", f"{number}") for number in range(65)}
+
+
+def test_whoever_makes_too_many_ends_crowds_out_its_own() -> None:
+    """T-E10: of each server the newest end is cited before a second of any."""
+    mine = [Tip(Head(EventId(f"$mine{n}")), n, 1, n, "mine.test") for n in range(3)]
+    flood = [Tip(Head(EventId(f"$flood{n}")), n, 1, n, "flood.test") for n in range(10, 200)]
+    cited = in_order([*mine, *flood])[-20:]
+    assert {tip.nid for tip in cited} == {0, 1, 2, *range(183, 200)}
+    assert len(cited_states([*mine, *flood])) == 20
 
 
 async def test_a_ban_on_one_branch_counts_on_another_at_once(here: RunningServer, peer: Peer) -> None:
