@@ -8,6 +8,9 @@ from homeserver.core.errors import InvalidParam
 from homeserver.sync.service import SyncService, SyncWish
 from homeserver.web.endpoint import Access, Answer, Caller, endpoint
 
+# Clients from before v1.16 read the answer under the name that they asked by.
+_UNSTABLE = "org.matrix.msc4222.state_after"
+
 
 class SyncQuery(msgspec.Struct, frozen=True):
     since: str | None = None
@@ -45,6 +48,6 @@ class SyncEndpoint:
             full_state=query.full_state,
             set_presence=query.set_presence,
             timeout_ms=query.timeout,
-            state_after=query.use_state_after or query.unstable_state_after,
+            state_after="state_after" if query.use_state_after else _UNSTABLE if query.unstable_state_after else "",
         )
         return Answer(await self._service.sync(caller.user_id, caller.device_id, wish))

@@ -39,14 +39,14 @@ STRIPPED_TYPES = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Whom a sync is for, from where to where, and how it is wanted."""
+    """Whom a sync is for, from where to where, and how it is wanted; `state_after` as in SyncWish."""
 
     viewer: Viewer
     since: int
     upto: int
     wanted: Filter
     full_state: bool = False
-    state_after: bool = False
+    state_after: str = ""
 
     @property
     def is_initial(self) -> bool:
@@ -90,7 +90,7 @@ class RoomSections:
             [*plans.joined, *plans.left],
             span.wanted.room,
             device=device,
-            state_after=span.state_after,
+            state_after=bool(span.state_after),
         )
         _without_ignored(told, ignored)
         joined, left = told[: len(plans.joined)], told[len(plans.joined) :]
@@ -183,7 +183,7 @@ class RoomSections:
         members = await self._memberships(span, told)
         rendered = await render(flat, span.viewer, with_room_id=False, membership=members)
         rendered = as_wanted(rendered, flat, span.wanted)
-        state_name = "state_after" if span.state_after else "state"
+        state_name = span.state_after or "state"
         found, at = {}, 0
         for room in told:
             middle, end = at + len(room.events), at + len(room.events) + len(room.state)

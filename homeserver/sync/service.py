@@ -35,14 +35,14 @@ _WRONG_DATA = (ValueError, LookupError, TypeError, AttributeError, AssertionErro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncWish:
-    """The request's parameters."""
+    """The request's parameters. `state_after`: under which name the state after the timeline is told, if it is."""
 
     since: str | None = None
     filter: str | None = None
     full_state: bool = False
     set_presence: str = "online"
     timeout_ms: int = 0
-    state_after: bool = False
+    state_after: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,10 +45,16 @@ async def test_state_that_the_timeline_leaves_out_is_told_as_state(server: Runni
     await topic(alice, room_id, "second")
     await alice.send(room_id, "after")
     await topic(alice, room_id, "third")
-    for wish in ({}, {"use_state_after": "true"}):
+    unstable = "org.matrix.msc4222."
+    for name, wish in (
+        ("state", {}),
+        ("state_after", {"use_state_after": "true"}),
+        (unstable + "state_after", {unstable + "use_state_after": "true"}),
+        ("state_after", {"use_state_after": "true", unstable + "use_state_after": "true"}),
+    ):
         room = rooms(await bob.sync(filter=messages, since=first["next_batch"], **wish))[room_id]
         assert not room["timeline"]["limited"] and len(room["timeline"]["events"]) == 1
-        assert contents(room["state_after" if wish else "state"]["events"]) == [{"topic": "third"}]
+        assert contents(room[name]["events"]) == [{"topic": "third"}]
 
 
 async def test_state_shown_in_the_timeline_is_not_told_twice(server: RunningServer) -> None:

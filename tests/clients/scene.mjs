@@ -1,6 +1,7 @@
 // Two people with matrix-js-sdk and its Rust crypto. Commands come as JSON lines on standard input; each is answered by one line.
 import { createInterface } from "node:readline";
 import * as sdk from "matrix-js-sdk";
+import { VerificationPhase } from "matrix-js-sdk/lib/crypto-api/verification.js";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 
 logger.disableAll?.();
@@ -9,6 +10,7 @@ for (const name of ["log", "info", "debug", "warn", "error", "trace"]) console[n
 
 const [, , baseUrl] = process.argv;
 const people = new Map();
+const comparing = new Map();
 
 async function begin(account) {
     const client = sdk.createClient({
@@ -32,6 +34,14 @@ async function until(condition, ms = 60000) {
         if (Date.now() > end) throw new Error("waited in vain: " + condition);
         await new Promise((resolve) => setTimeout(resolve, 50));
     }
+}
+
+async function compare(name, request, verifier) {
+    const done = verifier.verify();
+    done.catch(() => {});
+    const sas = await until(() => verifier.getShowSasCallbacks());
+    comparing.set(name, { request, sas, done });
+    return sas.sas.emoji.map(([picture]) => picture);
 }
 
 const commands = {
@@ -69,6 +79,10 @@ const commands = {
         await people.get(name).joinRoom(room_id);
         return {};
     },
+    async waitInvited({ name, room_id }) {
+        await until(() => people.get(name).getRoom(room_id)?.getMyMembership() === "invite");
+        return {};
+    },
     async waitMembers({ name, room_id, count }) {
         const client = people.get(name);
         await until(async () => {
@@ -92,6 +106,38 @@ const commands = {
         const client = people.get(name);
         const answer = await client.createMessagesRequest(room_id, null, 100, sdk.Direction.Backward);
         return { event_ids: answer.chunk.map((event) => event.event_id), types: answer.chunk.map((event) => event.type) };
+    },
+    async waitDevice({ name, user_id }) {
+        const crypto = people.get(name).getCrypto();
+        const devices = await until(async () => {
+            const found = (await crypto.getUserDeviceInfo([user_id], true)).get(user_id);
+            return found?.size ? found : null;
+        });
+        return { device_ids: [...devices.keys()] };
+    },
+    // Both compare the same pictures; they are shown to the test, which is the people who look.
+    async verify({ name, user_id, device_id }) {
+        const request = await people.get(name).getCrypto().requestDeviceVerification(user_id, device_id);
+        await until(() => request.phase === VerificationPhase.Ready);
+        const verifier = await request.startVerification("m.sas.v1");
+        return { pictures: await compare(name, request, verifier) };
+    },
+    async acceptVerification({ name, user_id }) {
+        const crypto = people.get(name).getCrypto();
+        const request = await until(() =>
+            crypto.getVerificationRequestsToDeviceInProgress(user_id).find((one) => one.phase === VerificationPhase.Requested),
+        );
+        await request.accept();
+        const verifier = await until(() => request.verifier);
+        return { pictures: await compare(name, request, verifier) };
+    },
+    async confirmPictures({ name, user_id, device_id }) {
+        const { request, sas, done } = comparing.get(name);
+        await sas.confirm();
+        await done;
+        await until(() => request.phase === VerificationPhase.Done);
+        const status = await people.get(name).getCrypto().getDeviceVerificationStatus(user_id, device_id);
+        return { verified: status?.isVerified() ?? false };
     },
     async stop({ name }) {
         people.get(name).stopClient();
