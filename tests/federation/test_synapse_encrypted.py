@@ -48,4 +48,4 @@ async def test_encrypted_talk_and_verified_devices(here: RunningServer, authorit
             ends = await asyncio.gather(
                 asking("confirmPictures", name=one, **told), asked("confirmPictures", name=other, **back)
             )
-            assert ends == [{"verified": True}, {"verified": True}]
+            assert list(ends) == [{"verified": True}, {"verified": True}]
