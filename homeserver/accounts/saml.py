@@ -18,6 +18,9 @@ from xml.sax.saxutils import quoteattr
 
 import structlog
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from lxml import etree
 
 from homeserver.accounts.saml_answers import ASSERTION, PROTOCOL, Expected, Refused, Subject, read_answer
@@ -33,6 +36,7 @@ PATH = "/_hansa/sso/saml"
 METADATA_TYPE = "application/samlmetadata+xml"
 ARRIVED_S = 120.0
 ARRIVED_MAX = 1_000
+KEY_BITS_MIN = 2_048
 METADATA_BYTES_MAX = 4 * 1024 * 1024
 _METADATA = "urn:oasis:names:tc:SAML:2.0:metadata"
 _REDIRECT = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
@@ -53,10 +57,21 @@ class Provider:
     certificates: tuple[x509.Certificate, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opener:
+    """What opens assertions that are encrypted for us, and what providers encrypt them with."""
+
+    key: RSAPrivateKey
+    certificate: x509.Certificate
+
+
 class SamlProvider:
     """Implements `homeserver.accounts.sso.SignInService`."""
 
-    def __init__(self, config: SamlService, provider: Provider, clock: Clock, *, base_url: str) -> None:
+    def __init__(
+        self, config: SamlService, provider: Provider, clock: Clock, *, base_url: str, opener: Opener | None = None
+    ) -> None:
+        self._opener = opener
         self.id, self.name, self.brand = config.id, config.name, config.brand
         self._config = config
         self._provider = provider
@@ -88,6 +103,7 @@ class SamlProvider:
             recipient=self._answers_to,
             request_id=_id(begun),
             now=self._now(),
+            key=self._opener.key if self._opener is not None else None,
         )
         try:
             subject = await asyncio.to_thread(read_answer, encoded, expected)
@@ -119,6 +135,7 @@ class SamlProvider:
             f"entityID={quoteattr(self.entity_id)}>\n"
             f'  <md:SPSSODescriptor AuthnRequestsSigned="false" WantAssertionsSigned="true" '
             f'protocolSupportEnumeration="{PROTOCOL}">\n'
+            f"{_encryption_key(self._opener.certificate) if self._opener is not None else ''}"
             f'    <md:AssertionConsumerService index="0" isDefault="true" Binding="{_POST}" '
             f"Location={quoteattr(self._answers_to)}/>\n"
             "  </md:SPSSODescriptor>\n</md:EntityDescriptor>\n"
@@ -162,6 +179,37 @@ def read_metadata(path: Path) -> Provider:
             f"{path} lacks an entityID, a SingleSignOnService for HTTP-Redirect, or a signing certificate"
         )
     return Provider(entity_id=entity_id, url=places[0], certificates=certificates)
+
+
+def read_opener(path: Path) -> Opener:
+    """The key and its certificate, from a PEM file with both. Raises BadMetadata."""
+    try:
+        data = path.read_bytes()
+        key = serialization.load_pem_private_key(data, password=None)
+        certificate = x509.load_pem_x509_certificate(data)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadMetadata(f"{path} can't be read: {type(error).__name__}") from None
+    if not isinstance(key, RSAPrivateKey) or key.key_size < KEY_BITS_MIN:
+        raise BadMetadata(f"{path} holds no RSA key of {KEY_BITS_MIN} bits or more")
+    if certificate.public_key() != key.public_key():
+        raise BadMetadata(f"{path} holds the certificate of another key")
+    return Opener(key=key, certificate=certificate)
+
+
+def _encryption_key(certificate: x509.Certificate) -> str:
+    text = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
+    methods = "".join(
+        f'<md:EncryptionMethod Algorithm="{one}"/>'
+        for one in (
+            "http://www.w3.org/2009/xmlenc11#aes256-gcm",
+            "http://www.w3.org/2009/xmlenc11#aes128-gcm",
+            "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p",
+        )
+    )
+    return (
+        f'    <md:KeyDescriptor use="encryption"><d:KeyInfo xmlns:d="{_NAMES["d"]}"><d:X509Data><d:X509Certificate>'
+        f"{text}</d:X509Certificate></d:X509Data></d:KeyInfo>{methods}</md:KeyDescriptor>\n"
+    )
 
 
 def _id(begun: Begun) -> str:

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography.exceptions import InvalidSignature as WrongKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.x509 import Certificate
 from lxml import etree
 from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.exceptions import SignXMLException
 from signxml.verifier import SignatureConfiguration, VerifyResult, XMLVerifier
+
+from homeserver.accounts.saml_encryption import NotDecrypted, decrypt
 
 ASSERTION = "urn:oasis:names:tc:SAML:2.0:assertion"
 PROTOCOL = "urn:oasis:names:tc:SAML:2.0:protocol"
@@ -67,6 +70,8 @@ class Expected:
     recipient: str
     request_id: str
     now: datetime
+    # Opens assertions that are encrypted for us.
+    key: RSAPrivateKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +85,10 @@ class Subject:
 def read_answer(encoded: str, expected: Expected) -> Subject:
     """Raises Refused. Takes some milliseconds."""
     root = _parsed(encoded)
-    assertion = _signed_assertion(root, expected.certificates)
+    if root.find("a:EncryptedAssertion", _NAMES) is not None:
+        assertion = _encrypted_assertion(root, expected)
+    else:
+        assertion = _signed_assertion(root, expected.certificates)
     _check_envelope(root, expected)
     if _text(assertion.find("a:Issuer", _NAMES)) != expected.issuer:
         raise Refused("another provider issued it")
@@ -110,6 +118,11 @@ def _parsed(encoded: str) -> etree._Element:
         raise Refused("it is no base64 of UTF-8 text") from None
     if not 0 < len(data) <= ANSWER_BYTES_MAX:
         raise Refused("it is empty, or too long")
+    return _read(data, text, f"{{{PROTOCOL}}}Response")
+
+
+def _read(data: bytes, text: str, tag: str) -> etree._Element:
+    """The element that XML holds, read in the one way there is to read it. Raises Refused."""
     # No document type, entity, comment or CDATA: SAML needs none, and each lets two readers read two things.
     if "<!" in text:
         raise Refused("it has a document type, a comment or CDATA")
@@ -121,8 +134,8 @@ def _parsed(encoded: str) -> etree._Element:
     elements = list(root.iter())
     if len(elements) > ELEMENTS_MAX or not all(isinstance(one.tag, str) for one in elements):
         raise Refused("it has too many elements, or a processing instruction")
-    if root.tag != f"{{{PROTOCOL}}}Response" or root.getroottree().docinfo.internalDTD is not None:
-        raise Refused("it is no Response")
+    if root.tag != tag or root.getroottree().docinfo.internalDTD is not None:
+        raise Refused("it is another element than it must be")
     ids = [value for one in elements for name, value in one.attrib.items() if name.lower().endswith("id") and value]
     named = [one.get("ID") for one in elements if one.get("ID") is not None]
     if len(set(named)) != len(named) or any(ids.count(name) > 1 for name in named if name):
@@ -144,6 +157,30 @@ def _signed_assertion(root: etree._Element, certificates: Sequence[Certificate])
     if found is None:
         raise Refused("the signature covers no assertion")
     return found
+
+
+def _encrypted_assertion(root: etree._Element, expected: Expected) -> etree._Element:
+    """The one assertion, decrypted: signed itself, or within a Response that is."""
+    if expected.key is None:
+        raise Refused("it is encrypted, and there is no key for that")
+    if len(list(root.iter(f"{{{ASSERTION}}}EncryptedAssertion"))) != 1 or list(root.iter(f"{{{ASSERTION}}}Assertion")):
+        raise Refused("it holds several assertions")
+    places = [one.getparent() for one in root.iter(f"{{{SIGNATURES}}}Signature")]
+    if places not in ([], [root]):
+        raise Refused("something else in it is signed")
+    signed = _verified(root, root, expected.certificates) if places else root
+    encrypted = signed.find("a:EncryptedAssertion", _NAMES)
+    if encrypted is None:
+        raise Refused("the signature covers no assertion")
+    try:
+        data = decrypt(encrypted, expected.key, is_signed=bool(places))
+        assertion = _read(data, data.decode("utf-8"), f"{{{ASSERTION}}}Assertion")
+    except (NotDecrypted, UnicodeDecodeError):
+        raise Refused("it can't be decrypted") from None
+    own = [one.getparent() for one in assertion.iter(f"{{{SIGNATURES}}}Signature")]
+    if own not in ([], [assertion]) or not (own or places):
+        raise Refused("it is not signed, or something else in it is")
+    return _verified(assertion, assertion, expected.certificates) if own else assertion
 
 
 def _verified(root: etree._Element, place: etree._Element, certificates: Sequence[Certificate]) -> etree._Element:

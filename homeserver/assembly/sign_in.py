@@ -19,7 +19,7 @@ from homeserver.accounts.oauth.tokens import OAuthTokens
 from homeserver.accounts.openid_provider import OpenIdProvider
 from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.registration import Registration
-from homeserver.accounts.saml import BadMetadata, SamlProvider, read_metadata
+from homeserver.accounts.saml import BadMetadata, SamlProvider, read_metadata, read_opener
 from homeserver.accounts.sso import SignInService, SingleSignOn
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
@@ -91,9 +91,17 @@ def _saml(config: SamlService, clock: Clock, base_url: str) -> SamlProvider:
     assert config.metadata_path is not None
     try:
         provider = read_metadata(config.metadata_path)
+        opener = read_opener(config.encryption_path) if config.encryption_path is not None else None
     except BadMetadata as error:
-        raise ConfigError([Problem(str(error), "put the identity provider's metadata there anew")]) from None
-    return SamlProvider(config, provider, clock, base_url=base_url)
+        raise ConfigError(
+            [
+                Problem(
+                    str(error),
+                    "put the file there anew: the identity provider's metadata, or our key for what it encrypts",
+                )
+            ]
+        ) from None
+    return SamlProvider(config, provider, clock, base_url=base_url, opener=opener)
 
 
 def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tools: SignInTools) -> list[object]:

@@ -108,6 +108,11 @@ class SamlService:
     metadata_path: Path | None = option(
         None, "File with its metadata (XML): its entity id, address and keys. People's accounts hang on the entity id."
     )
+    encryption_path: Path | None = option(
+        None,
+        "File (PEM) with a private RSA key and its certificate, for assertions that the provider encrypts; without it "
+        "these are refused.",
+    )
     entity_id: str | None = option(
         None, "What this server is called there.", default_text="the address of its metadata for this service"
     )

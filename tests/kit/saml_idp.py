@@ -114,7 +114,7 @@ class Answer:
     def encoded(self) -> str:
         text = self.before(self._text())
         if self.signs:
-            text = self._signed(text)
+            text = self.signed(text)
         return base64.b64encode(self.after(text).encode()).decode()
 
     def _text(self) -> str:
@@ -140,7 +140,7 @@ class Answer:
         }
         return _TEMPLATE.format_map(values)
 
-    def _signed(self, text: str) -> str:
+    def signed(self, text: str) -> str:
         root: Any = etree.fromstring(text.encode())
         signer = XMLSigner(
             method=SignatureConstructionMethod.enveloped,
