@@ -191,7 +191,13 @@ class RoomIntake:
         """Takes events in the order given; before one with a gap, what fills it. Ends where a turn is over."""
         fates: dict[EventId, Fate] = {}
         run: list[Arrival] = []
-        here = await self._placed({name for one in staged for name in (one.event.event_id, *one.event.prev_event_ids)})
+        known = await self._events.by_ids(
+            {name for one in staged for name in (one.event.event_id, *one.event.prev_event_ids)}
+        )
+        here = {event_id for event_id, stored in known.items() if stored.has_place}
+        lost = [one.event for one in staged if (stored := known.get(one.event.event_id)) is not None and stored.is_lost]
+        if lost:
+            await self._events.regain(lost)
         auth = await self._events.by_ids({name for one in staged for name in one.event.auth_event_ids})
         known_auth = set(auth)
         for one in staged:

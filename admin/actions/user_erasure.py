@@ -21,7 +21,7 @@ from admin.storage import personal, user_erasures
 from admin.storage.user_erasures import ErasureRow, Said
 from homeserver.accounts.deactivation import Deactivation
 from homeserver.core import canonical_json
-from homeserver.core.errors import InvalidParam, MatrixError, NotFound
+from homeserver.core.errors import InvalidParam, MatrixError, NotFound, Unavailable
 from homeserver.core.identifiers import RoomId, UserId, domain_of
 from homeserver.core.operators import Permission, Role
 from homeserver.core.redaction import redact
@@ -82,7 +82,7 @@ class UserErasure:
         """The wish, begun or waiting. With `room_names`, also what the user called rooms that others are still in.
 
         Of a user of another server, what is kept here. Raises Forbidden, InvalidParam, NotFound for one of ours who
-        isn't there; MatrixError (409) where one is open.
+        isn't there; MatrixError (409) where one is open and its job goes on.
         """
         by.check(Permission.END_USERS)
         if not reason.strip() or len(reason) > REASON_CHARS_MAX or "\x00" in reason:
@@ -103,12 +103,16 @@ class UserErasure:
             receipt=None,
         )
         async with accounts.db.transaction() as tx:
+            erasure_id: str | None = row.erasure_id
             if not await user_erasures.insert(tx, row):
+                # One that failed, or was cancelled, goes on when it is asked for again.
+                erasure_id = await user_erasures.back(tx, user_id, KIND)
+            if erasure_id is None:
                 raise MatrixError("this user is being erased already", status=409)
-            after = {"erasure": row.erasure_id, "room_names": room_names}
+            after = {"erasure": erasure_id, "room_names": room_names}
             await accounts.audit.record(tx, entry_of(by, "user.erase", user_id, reason=reason, after=after))
         await self.begin_ready()
-        return await self.one(row.erasure_id)
+        return await self.one(erasure_id)
 
     async def one(self, erasure_id: str) -> ErasureRow:
         """Raises NotFound."""
@@ -164,6 +168,11 @@ class UserErasure:
             count = await keeper.forget(user_id)
             kept[name] = "done" if count is None else kept.get(name, 0) + count
             await job.note()
+        if done.get("unreadable"):
+            raise Unavailable(
+                f"all is erased but what {done['unreadable']} events said, which is in objects of the archive that can't "
+                "be read: bring these back, type `hansa archive verify`, and ask again"
+            )
         receipt = self._receipt(row, job)
         async with self._accounts.db.transaction() as tx:
             await user_erasures.end(tx, row.erasure_id, orjson.dumps(receipt).decode())
@@ -175,9 +184,11 @@ class UserErasure:
         done, last = job.progress, await user_erasures.last_event(self._accounts.db)
         done.setdefault("events", 0)
         while True:
-            found, upto = await user_erasures.said(self._accounts.db, user_id, int(done.get("after", 0)), _ROWS_AT_ONCE)
+            after = int(done.get("after", 0))
+            found, upto, lost = await user_erasures.said(self._accounts.db, user_id, after, _ROWS_AT_ONCE)
             if upto is None:
                 return
+            done["unreadable"] = done.get("unreadable", 0) + lost
             for start in range(0, len(found), _ERASED_AT_ONCE):
                 await self._some(found[start : start + _ERASED_AT_ONCE], job, user_id)
             done.update(after=upto, of=max(last, upto))

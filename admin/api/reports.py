@@ -54,7 +54,7 @@ class ReportEndpoints:
         answer = as_json(row)
         stored = await self._events.by_id(EventId(row.target))
         if may(operator.role, Permission.READ_CONTENT):
-            answer["event_json"] = dict(stored.event.pdu) if stored is not None else {}
+            answer["event_json"] = dict(stored.event.pdu) if stored is not None and not stored.is_lost else {}
         return Answer(orjson.dumps(answer))
 
     @endpoint("DELETE", _EVENTS + "/{report_id}", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)

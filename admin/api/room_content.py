@@ -100,7 +100,7 @@ class RoomContent:
     )
     async def fetch_event(self, operator: Operator, event_id: EventId) -> Answer:
         stored = await self._events.by_id(event_id)
-        if stored is None:
+        if stored is None or stored.is_lost:
             raise NotFound("Event not found")
         (rendered,) = await self._views.events([stored], Viewer(operator.user_id))
         # With what it says to other servers: who asks for one event wants to see all of it.

@@ -58,7 +58,13 @@ _READY = f"""
     ORDER BY asked_ts LIMIT $1
 """
 _BEGIN = "UPDATE user_erasures SET state = 'begun', job_id = $2 WHERE erasure_id = $1 AND state = 'waiting'"
-_BACK = "UPDATE user_erasures SET state = 'waiting', job_id = NULL WHERE erasure_id = $1 AND state = 'begun'"
+_BACK = """
+    UPDATE user_erasures SET state = 'waiting', job_id = NULL
+    WHERE user_id = $1 AND state = 'begun' AND NOT EXISTS (
+        SELECT FROM admin_jobs j WHERE j.kind = $2 AND j.target = $1 AND j.state IN ('scheduled', 'active')
+    )
+    RETURNING erasure_id
+"""
 _END = "UPDATE user_erasures SET state = 'done', receipt = $2 WHERE erasure_id = $1"
 
 _UPTO = """
@@ -127,9 +133,10 @@ async def begin(tx: Tx, erasure_id: str, job_id: str) -> None:
     await tx.execute(_BEGIN, erasure_id, job_id)
 
 
-async def back(tx: Tx, erasure_id: str) -> None:
-    """It waits again."""
-    await tx.execute(_BACK, erasure_id)
+async def back(tx: Tx, user_id: UserId, job_kind: str) -> str | None:
+    """One whose job has ended, and not well, waits again: which."""
+    erasure_id: str | None = await tx.fetchval(_BACK, user_id, job_kind)
+    return erasure_id
 
 
 async def end(tx: Tx, erasure_id: str, receipt: str) -> None:
@@ -146,12 +153,16 @@ async def page_end(db: Reader, after: int, rows: int) -> int | None:
     return upto
 
 
-async def said(db: Reader, user_id: UserId, after: int, rows: int) -> tuple[list[Said], int | None]:
-    """What of the next so many events is the user's, and up to where they reach; None: there are no more."""
+async def said(db: Reader, user_id: UserId, after: int, rows: int) -> tuple[list[Said], int | None, int]:
+    """What of the next so many events is the user's, up to where they reach (None: there are no more), and how many
+    more of the user's have bodies that can't be read now.
+    """
     upto = await page_end(db, after, rows)
     if upto is None:
-        return [], None
-    return [Said(**row) for row in await whole(db, await db.fetch(_SAID, after, upto, user_id))], upto
+        return [], None, 0
+    read = await db.fetch(_SAID, after, upto, user_id)
+    found = [Said(**row) for row in await whole(db, read)]
+    return found, upto, len(read) - len(found)
 
 
 async def erase(tx: Tx, left: Mapping[int, bytes]) -> None:

@@ -160,7 +160,7 @@ class FederatedEvents:
 
     async def _event_of(self, room: Room, event_id: EventId) -> StoredEvent:
         stored = (await self._reads.by_ids([event_id])).get(event_id)
-        if stored is None or stored.room_nid != room.nid:
+        if stored is None or stored.room_nid != room.nid or stored.is_lost:
             raise NotFound("there is no such event in this room")
         if stored.flags:
             raise Forbidden("this server didn't accept that event")

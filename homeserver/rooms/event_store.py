@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
+from homeserver.core.events import Event, is_content_intact
 from homeserver.core.identifiers import EventId
-from homeserver.storage import events
+from homeserver.storage import bodies, events
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 
@@ -28,7 +29,10 @@ class EventStore:
         self._redactions = 0
 
     async def by_nids(self, nids: Collection[int]) -> dict[int, StoredEvent]:
-        """These events by number; those that don't exist are left out. At most one query."""
+        """These events by number; those that don't exist are left out. At most one query.
+
+        Where bodies can't be read, what stands for the events (`StoredEvent.is_lost`), by one query more.
+        """
         found: dict[int, StoredEvent] = {}
         missing: list[int] = []
         for nid in nids:
@@ -40,13 +44,13 @@ class EventStore:
                 found[nid] = stored
         if missing:
             before = self._redactions
-            read = await events.by_nids(self._db, missing)
+            read = await events.known_by_nids(self._db, missing)
             found.update((stored.nid, stored) for stored in read)
             self._keep(read, before)
         return found
 
     async def by_ids(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
-        """These events by id; those that don't exist are left out. At most one query."""
+        """The same by id."""
         found: dict[EventId, StoredEvent] = {}
         missing: list[EventId] = []
         for event_id in event_ids:
@@ -57,13 +61,20 @@ class EventStore:
                 found[event_id] = self._by_nid[nid]
         if missing:
             before = self._redactions
-            read = await events.by_ids(self._db, missing)
+            read = await events.known_by_ids(self._db, missing)
             found.update((stored.event.event_id, stored) for stored in read)
             self._keep(read, before)
         return found
 
     async def by_id(self, event_id: EventId) -> StoredEvent | None:
         return (await self.by_ids([event_id])).get(event_id)
+
+    async def regain(self, told: Sequence[Event]) -> None:
+        """Takes the bodies of lost events from who tells them once more: events that were checked against their ids."""
+        found = {event.event_id: event.canonical for event in told if is_content_intact(event.version, event.pdu)}
+        if found:
+            async with self._db.transaction() as tx:
+                await bodies.put_back(tx, found)
 
     def put(self, written: Iterable[StoredEvent]) -> None:
         """Takes in what was just committed."""
@@ -88,7 +99,8 @@ class EventStore:
     def _keep(self, read: Iterable[StoredEvent], redactions_before: int) -> None:
         if redactions_before == self._redactions:
             for stored in read:
-                self._add(stored)
+                if not stored.is_lost:  # it may be read the next time
+                    self._add(stored)
 
     def _add(self, stored: StoredEvent) -> None:
         if stored.nid in self._by_nid:

@@ -205,6 +205,8 @@ class Expiry:
         stored = (await tools.events.by_nids([one.event_nid])).get(one.event_nid)
         if stored is None:
             return True
+        if stored.is_lost:
+            return False
         newest = await events.newest_positions(tools.db, [stored.room_nid])
         if stored.ordering is not None and stored.ordering >= newest.get(stored.room_nid, 0):
             return False

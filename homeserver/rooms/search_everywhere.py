@@ -38,7 +38,10 @@ class EverywhereSearch:
         shown = [
             FoundEvent(stored[hit.nid], hit.rank, hit.cursor, stored[hit.source_nid])
             for hit in found.hits
-            if hit.nid in stored and hit.source_nid in stored and stored[hit.nid].redacted_by is None
+            if hit.nid in stored
+            and hit.source_nid in stored
+            and stored[hit.nid].redacted_by is None
+            and not (stored[hit.nid].is_lost or stored[hit.source_nid].is_lost)
         ]
         upto = place.upto if request.place is not None else found.upto
         page = SearchPage(shown[: request.limit], found.count, upto, found.words, is_partial=found.is_partial)

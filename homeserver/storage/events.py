@@ -18,12 +18,14 @@ from homeserver.core.room import KNOT
 from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.storage import bodies
 from homeserver.storage.bodies import Line
-from homeserver.storage.database import Reader, Tx
+from homeserver.storage.database import Reader, Row, Tx
 
 log = structlog.get_logger()
 
 REJECTED = 1
 SOFT_FAILED = 2
+# In no row: what stands for an event whose body can't be read.
+LOST = 1 << 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,14 @@ class StoredEvent:
         return self.flags == 0 and self.ordering is not None
 
     @property
+    def is_lost(self) -> bool:
+        """Whether this stands for an event whose body can't be read now: its place, sender and time are right, no more.
+
+        It is never shown, and nothing may be made of its content.
+        """
+        return bool(self.flags & LOST)
+
+    @property
     def is_for_people(self) -> bool:
         """Whether clients may: not what only servers have a use for."""
         return self.is_shown and self.event.type != KNOT
@@ -112,6 +122,12 @@ _COLUMNS = """
 _BY_NIDS = f"SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_nid) WHERE e.event_nid = ANY($1::bigint[])"
 
 _BY_IDS = f"SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_nid) WHERE e.event_id = ANY($1::text[])"
+
+_ROWS_ALONE = """
+    SELECT e.event_nid, e.room_nid, e.ordering, e.state_nid, e.replaces, e.redacted_by, e.flags, e.event_id, e.device_id,
+        e.txn_id, r.version, r.room_id, e.sender, e.depth, e.origin_server_ts
+    FROM events e JOIN rooms r USING (room_nid) WHERE e.event_id = ANY($1::text[])
+"""
 
 _AS_SENT = "SELECT event_nid, event_id, json FROM events WHERE event_nid = ANY($1::bigint[])"
 
@@ -275,6 +291,25 @@ async def by_nids(db: Reader, nids: Collection[int]) -> list[StoredEvent]:
 
 async def by_ids(db: Reader, event_ids: Collection[EventId]) -> list[StoredEvent]:
     return _readable(await bodies.whole(db, await db.fetch(_BY_IDS, list(event_ids))))
+
+
+async def known_by_nids(db: Reader, nids: Collection[int]) -> list[StoredEvent]:
+    """As `by_nids`; for those whose bodies can't be read, what stands for them (`StoredEvent.is_lost`)."""
+    return await _known(db, await db.fetch(_BY_NIDS, list(nids)))
+
+
+async def known_by_ids(db: Reader, event_ids: Collection[EventId]) -> list[StoredEvent]:
+    return await _known(db, await db.fetch(_BY_IDS, list(event_ids)))
+
+
+async def _known(db: Reader, rows: Sequence[Row]) -> list[StoredEvent]:
+    had = await bodies.whole(db, rows)
+    found = _readable(had)
+    if len(had) < len(rows):
+        here = {row["event_id"] for row in had}
+        lost = [row["event_id"] for row in rows if row["event_id"] not in here]
+        found += [_alone(row) for row in await db.fetch(_ROWS_ALONE, lost)]
+    return found
 
 
 async def as_sent(db: Reader, nids: Collection[int]) -> list[tuple[int, dict[str, Any]]]:
@@ -441,4 +476,33 @@ def _stored(row: Line) -> StoredEvent:
         device_id=row["device_id"],
         txn_id=row["txn_id"],
         size_bytes=len(json),
+    )
+
+
+def _alone(row: Row) -> StoredEvent:
+    """What stands for an event of which only the row is here."""
+    pdu = {
+        "type": "m.room.message",
+        "room_id": row["room_id"],
+        "sender": row["sender"],
+        "content": {},
+        "depth": row["depth"],
+        "origin_server_ts": row["origin_server_ts"],
+        "prev_events": [],
+        "auth_events": [],
+        "hashes": {},
+        "signatures": {},
+    }
+    return StoredEvent(
+        nid=row["event_nid"],
+        room_nid=row["room_nid"],
+        ordering=row["ordering"],
+        event=Event(ROOM_VERSIONS[row["version"]], pdu, EventId(row["event_id"])),
+        state_nid=row["state_nid"],
+        replaces=row["replaces"],
+        redacted_by=row["redacted_by"],
+        flags=row["flags"] | LOST,
+        device_id=row["device_id"],
+        txn_id=row["txn_id"],
+        size_bytes=0,
     )

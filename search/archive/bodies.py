@@ -19,7 +19,7 @@ from pyroaring import BitMap64
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import MatrixError, Unavailable
-from homeserver.core.events import event_id_of
+from homeserver.core.events import event_id_of, is_content_intact
 from homeserver.core.identifiers import EventId
 from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.runtime.progress import Progress
@@ -214,8 +214,11 @@ class _Group:
 
 
 def _checked(one: Moved, json: bytes) -> bytes:
+    version = ROOM_VERSIONS[one.version]
     try:
-        is_right = event_id_of(ROOM_VERSIONS[one.version], canonical_json.decode(json)) == one.event_id
+        pdu = canonical_json.decode(json)
+        # The id is over the redacted form: what was said is in the content's hash.
+        is_right = event_id_of(version, pdu) == one.event_id and is_content_intact(version, pdu)
     except (MatrixError, LookupError, TypeError, ValueError):
         is_right = False
     if not is_right:
