@@ -44,7 +44,7 @@ class MediaActions:
 
     async def of_room(self, room_id: RoomId) -> list[Named]:
         """What the newest events of a room show."""
-        return sorted(await admin_media.shown_in_room(self._db, room_id, EVENTS_MAX))
+        return sorted(await admin_media.shown_in_room(self._db, room_id, EVENTS_MAX, self.server_name))
 
     async def changes(self, after: int, limit: int) -> list[Change]:
         """What was quarantined and let out, the oldest first."""

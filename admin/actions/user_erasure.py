@@ -163,16 +163,16 @@ class UserErasure:
         await self._media(job, user_id)
         async with self._accounts.db.transaction() as tx:
             await personal.delete(tx, user_id)
+        if done.get("unreadable"):
+            raise Unavailable(
+                f"what {done['unreadable']} events said is in objects of the archive that can't be read: bring these back, "
+                "type `hansa archive verify`, and ask again; the rest goes on then"
+            )
         kept = done.setdefault("keepers", {})
         for name, keeper in self._tools.keepers.items():
             count = await keeper.forget(user_id)
             kept[name] = "done" if count is None else kept.get(name, 0) + count
             await job.note()
-        if done.get("unreadable"):
-            raise Unavailable(
-                f"all is erased but what {done['unreadable']} events said, which is in objects of the archive that can't "
-                "be read: bring these back, type `hansa archive verify`, and ask again"
-            )
         receipt = self._receipt(row, job)
         async with self._accounts.db.transaction() as tx:
             await user_erasures.end(tx, row.erasure_id, orjson.dumps(receipt).decode())

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from homeserver.core.identifiers import RoomId, UserId
+from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.storage import bodies
 from homeserver.storage.database import Reader, Row, Tx
 from homeserver.storage.media import HELD
+
+_BODIES_AT_ONCE = 1_000
+_NAMED = re.compile(r"mxc://([A-Za-z0-9.:-]{1,255})/([0-9A-Za-z_-]{1,255})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,15 @@ _SHOWN_IN_ROOM = """
     regexp_matches(convert_from(json, 'UTF8'), 'mxc://([A-Za-z0-9.:-]{1,255})/([0-9A-Za-z_-]{1,255})', 'g') AS found
     WHERE position('mxc://'::bytea IN json) > 0
 """
+# Those among them that say it in the archive.
+_ELSEWHERE_IN_ROOM = """
+    SELECT event_nid, event_id FROM (
+        SELECT event_nid, event_id, json FROM events
+        WHERE room_nid = (SELECT room_nid FROM rooms WHERE room_id = $1)
+            AND ordering IS NOT NULL ORDER BY ordering DESC LIMIT $2
+    ) AS newest WHERE json = ''
+"""
+_LINKED = "SELECT DISTINCT media_id FROM media_links WHERE event_nid = ANY($1::bigint[])"
 _DIGESTS = """
     SELECT digest, $1::text AS origin, media_id FROM media
     WHERE media_id = ANY($2::text[]) AND digest IS NOT NULL AND NOT (is_protected AND $3)
@@ -149,10 +163,23 @@ async def old(db: Reader, before_ms: int, larger_than: int, *, keep_profiles: bo
     return [row["media_id"] for row in rows]
 
 
-async def shown_in_room(db: Reader, room_id: RoomId, events_max: int) -> list[tuple[str, str]]:
-    """(server, id) of what the newest events of a room show. Reads up to `events_max` events."""
-    rows = await db.fetch(_SHOWN_IN_ROOM, room_id, events_max)
-    return [(row["origin"], row["media_id"]) for row in rows]
+async def shown_in_room(db: Reader, room_id: RoomId, events_max: int, own: str) -> list[tuple[str, str]]:
+    """(server, id) of what the newest events of a room show. Reads up to `events_max` events.
+
+    Of those whose bodies can't be read: files of this server, `own`, alone. Raises Unavailable where the archive is
+    away.
+    """
+    found = {(row["origin"], row["media_id"]) for row in await db.fetch(_SHOWN_IN_ROOM, room_id, events_max)}
+    moved = await db.fetch(_ELSEWHERE_IN_ROOM, room_id, events_max)
+    lost: list[int] = []
+    for at in range(0, len(moved), _BODIES_AT_ONCE):
+        some = {EventId(row["event_id"]): row["event_nid"] for row in moved[at : at + _BODIES_AT_ONCE]}
+        had = await bodies.of(db, some)
+        found.update(one for json in had.values() for one in _NAMED.findall(json.decode("utf-8", "replace")))
+        lost += [nid for event_id, nid in some.items() if event_id not in had]
+    if lost:
+        found.update((own, row["media_id"]) for row in await db.fetch(_LINKED, lost))
+    return list(found)
 
 
 async def set_quarantined(

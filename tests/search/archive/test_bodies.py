@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.runtime.clock import Clock
 from search.archive import bodies as moved
 from search.archive import catalog
 from search.archive.erasing import ArchiveEraser
@@ -25,15 +26,16 @@ WITH_CANARY = "SELECT count(*) FROM events WHERE position('canarybird'::bytea IN
 class Place:
     """A server that is started again and again on the same database and archive."""
 
-    def __init__(self, dsn: str, folder: Path, toml: str = "") -> None:
+    def __init__(self, dsn: str, folder: Path, toml: str = "", store: str = "") -> None:
         self._dsn = dsn
         self.folder = folder
-        self._toml = f'{toml}\n[archive]\nbodies_after_days = 0\nstore_path = "{folder}/archive"\n'
+        store = store or f'store_path = "{folder}/archive"'
+        self._toml = f"{toml}\n[archive]\nbodies_after_days = 0\n{store}\n"
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[RunningServer]:
+    async def running(self, clock: Clock | None = None) -> AsyncIterator[RunningServer]:
         """With nothing in memory from before."""
-        async with running_server(self._dsn, toml=self._toml) as server:
+        async with running_server(self._dsn, toml=self._toml, clock=clock) as server:
             yield server
 
     async def said(self, count: int = 6) -> tuple[str, list[str]]:
