@@ -165,8 +165,8 @@ class UserErasure:
             await personal.delete(tx, user_id)
         if done.get("unreadable"):
             raise Unavailable(
-                f"what {done['unreadable']} events said is in objects of the archive that can't be read: bring these back, "
-                "type `hansa archive verify`, and ask again; the rest goes on then"
+                f"what {done['unreadable']} events said is in objects of the archive that can't be read: bring these "
+                "back, type `hansa archive verify`, and ask again; the rest goes on then"
             )
         kept = done.setdefault("keepers", {})
         for name, keeper in self._tools.keepers.items():

@@ -25,7 +25,10 @@ class ArchiveEraser:
         """
         while not await self._indexer.flushed():
             await self._clock.sleep(_LOOK_S)
-        return await self.keeper.compact(is_forced=True)
+        count = await self.keeper.compact(is_forced=True)
+        # Those that were replaced a moment ago, and of work that was cut short, have it as well.
+        await self.keeper.delete_leftovers(is_forced=True)
+        return count
 
     async def scrub(self) -> None:
         """Rewrites the files in which anything is hidden, and deletes what is left over."""

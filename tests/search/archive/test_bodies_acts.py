@@ -289,6 +289,7 @@ async def _scene(place: Place, damage: Any) -> None:
         assert (await job(server, "verify"))["lost"] == []
         assert await read(alice, room) == texts(6)
         (await alice.put("/rooms/{}/redact/{}/t1", room, ids[1])).ok()
+        assert len(await bodies(alice, "harbour")) == 5
         assert (await job(server, "compact"))["files"] == 1
         month = await server.db.fetchval("SELECT month FROM archive_files")
         assert (await job(server, "restore", month))["messages"] == 5
@@ -298,8 +299,9 @@ async def _scene(place: Place, damage: Any) -> None:
         assert await read(alice, room) == ["harbour 0", "", *texts(6)[2:]]
 
 
-def _flip(path: Path) -> Any:
+def _flip(path: Path, *others: Path) -> Any:
     """Turns every bit over; what is given back turns them back."""
+    assert not others, others
 
     def turn() -> None:
         path.write_bytes(bytes(one ^ 0xFF for one in path.read_bytes()))
@@ -314,7 +316,7 @@ async def test_bodies_in_s3(database_dsn: str, tmp_path: Path) -> None:
     async with s3_store() as store:
         toml = f'store = "s3"\n[archive.s3]\nbucket = "{BUCKET}"\nendpoint = "{store.endpoint}"\n'
         toml += f'access_key_id = "{ACCESS}"\nsecret_access_key = "{SECRET}"\n'
-        await _scene(Place(database_dsn, tmp_path, store=toml), lambda name: _flip(store.folder / name))
+        await _scene(Place(database_dsn, tmp_path, store=toml), lambda name: _flip(*store.folder.rglob(name)))
 
 
 @pytest.mark.programs("hdfs")
