@@ -124,8 +124,8 @@ _BY_NIDS = f"SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_nid) WHERE
 _BY_IDS = f"SELECT {_COLUMNS} FROM events e JOIN rooms r USING (room_nid) WHERE e.event_id = ANY($1::text[])"
 
 _ROWS_ALONE = """
-    SELECT e.event_nid, e.room_nid, e.ordering, e.state_nid, e.replaces, e.redacted_by, e.flags, e.event_id, e.device_id,
-        e.txn_id, r.version, r.room_id, e.sender, e.depth, e.origin_server_ts
+    SELECT e.event_nid, e.room_nid, e.ordering, e.state_nid, e.replaces, e.redacted_by, e.flags, e.event_id,
+        e.device_id, e.txn_id, r.version, r.room_id, e.sender, e.depth, e.origin_server_ts
     FROM events e JOIN rooms r USING (room_nid) WHERE e.event_id = ANY($1::text[])
 """
 
