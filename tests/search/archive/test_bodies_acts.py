@@ -93,8 +93,8 @@ async def test_purged_history_goes(place: Place) -> None:
         alice = await server.login("alice")
         assert await read(alice, room) == texts(6)[3:]
         assert await bodies(alice, "harbour") == texts(6)[:2:-1]
-        (path,) = objects(place.folder, ".parquet")
-        assert ids[1].encode() not in path.read_bytes()
+        (left,) = objects(place.folder, ".parquet")
+        assert ids[1].encode() not in left.read_bytes()
         owner = await server.login("owner")
         (await owner.delete("/_synapse/admin/v1/rooms/{}", room, body={"purge": True})).ok()
 
