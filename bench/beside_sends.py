@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import statistics
 import tempfile
@@ -31,7 +32,7 @@ from tests.kit.postgres import PostgresForTests, running_postgres
 from tests.kit.push_gateway import PushGateway
 from tests.kit.server import RunningServer, config_for_tests, running_server
 
-ROUNDS, BEST, SENDS, ALONE, AFTER_S = 24, 3, 20, 4, 0.06
+ROUNDS, BEST, SENDS, ALONE, AFTER_S = 24, 6, 20, 4, 0.06
 MESSAGE = b'{"msgtype":"m.text","body":"a message as people write them, more or less"}'
 
 
@@ -142,6 +143,9 @@ def running_service() -> Iterator[int]:
 
 
 async def _measure(cpu: Cpu, undecided: Variant, plain: Variant, pushed: Variant, told: Variant) -> None:
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     unread = undecided.server.hansa.live.unread
     undecided.server.hansa.rooms.journal.unlisten(unread.hear)
     variants = (undecided, plain, pushed, told)
@@ -151,7 +155,7 @@ async def _measure(cpu: Cpu, undecided: Variant, plain: Variant, pushed: Variant
         report(f"a send, {named}", SENDS, min(plain for _, plain, _, _ in costs), "ms")
         _report(f"deciding whom to notify adds, {named}", [(pushed, bare) for bare, _, pushed, _ in costs])
         _report(f"an application service adds, {named}", [(told, plain) for _, plain, _, told in costs])
-    alone = [(await told.send_alone_ms(cpu), await plain.send_alone_ms(cpu)) for _ in range(ROUNDS // 2)]
+    alone = [(await told.send_alone_ms(cpu), await plain.send_alone_ms(cpu)) for _ in range(ROUNDS // 3)]
     _report("a transaction for each message adds", alone)
 
 

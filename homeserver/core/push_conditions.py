@@ -24,6 +24,9 @@ _MENTIONS: Path = ("content", "m.mentions")
 _DEFAULT_NOTIFICATION_LEVEL = 50
 
 
+_UNSEEN: Any = object()
+
+
 class EventView:
     """An event as push rules see it. Make one per event and use it for every user: it remembers what it worked out."""
 
@@ -57,16 +60,18 @@ class EventView:
 
     def value(self, path: Path) -> Any:
         """What stands at this path, or ABSENT."""
-        if path not in self._seen:
-            self._seen[path] = value_at(self._properties, path)
-        return self._seen[path]
+        seen = self._seen.get(path, _UNSEEN)
+        if seen is _UNSEEN:
+            seen = self._seen[path] = value_at(self._properties, path)
+        return seen
 
     def folded(self, path: Path) -> str | None:
         """The string at this path, folded for comparison; None where there is no string."""
-        if path not in self._folded:
+        folded: str | None = self._folded.get(path, _UNSEEN)
+        if folded is _UNSEEN:
             value = self.value(path)
-            self._folded[path] = fold(value) if isinstance(value, str) else None
-        return self._folded[path]
+            folded = self._folded[path] = fold(value) if isinstance(value, str) else None
+        return folded
 
     def strings(self, path: Path) -> frozenset[str]:
         """The strings in the list at this path; empty where there is no list."""

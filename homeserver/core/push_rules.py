@@ -370,7 +370,15 @@ class _Shared:
     __slots__ = ("asked",)
 
     def __init__(self, asked: tuple[_Asked, ...]) -> None:
-        self.asked = asked
+        # Each with what it asks of the event alone, then what depends on who it is.
+        self.asked = tuple(
+            (
+                tuple(condition for condition in conditions if condition.of_event_alone),
+                tuple(condition for condition in conditions if not condition.of_event_alone),
+                actions,
+            )
+            for conditions, actions in asked
+        )
 
 
 def _ask(rules: Iterable[Rule]) -> tuple[_Asked, ...]:
@@ -401,9 +409,11 @@ def _settle(event: EventView, shared: _Shared) -> tuple[_Asked, ...]:
     known: tuple[_Asked, ...] | None = event.settled.get(shared)
     if known is None:
         left: list[_Asked] = []
-        for conditions, actions in shared.asked:
-            if all(condition.holds(event, _NOBODY) for condition in conditions if condition.of_event_alone):
-                remaining = tuple(condition for condition in conditions if not condition.of_event_alone)
+        for of_event, remaining, actions in shared.asked:
+            for condition in of_event:
+                if not condition.holds(event, _NOBODY):
+                    break
+            else:
                 left.append((remaining, actions))
                 if not remaining:
                     break

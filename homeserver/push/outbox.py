@@ -90,6 +90,7 @@ class Outbox:
         self._readers: set[UserId] = set()  # whose badge may be another
         self._boxes: OrderedDict[PusherKey, Mailbox] = OrderedDict()
         self._keys: defaultdict[UserId, set[PusherKey]] = defaultdict(set)
+        self._complete: set[UserId] = set()  # whose pushers all have a mailbox that knows its row
         self._unsaved: dict[tuple[PusherKey, int], None] = {}
         self._done: dict[tuple[PusherKey, int], None] = {}
         self._saving: tuple[list[tuple[PusherKey, int]], list[tuple[PusherKey, int]]] = ([], [])
@@ -147,6 +148,7 @@ class Outbox:
         """Has the pushers of these users read again before anything more is sent to them."""
         self._generation += 1
         for user_id in user_ids:
+            self._complete.discard(user_id)
             for key in self._keys.get(user_id, ()):
                 self._boxes[key].row = None
 
@@ -341,13 +343,29 @@ class Outbox:
         return found
 
     async def _rows_of(self, user_ids: Iterable[UserId]) -> list[tuple[PusherRow, bool]]:
-        """The pushers of these users, and whether nothing has changed since they were read. Forgets who has none."""
-        asked, generation = set(user_ids), self._generation
-        rows = await pushers.of_users(self._db, asked)
-        is_fresh = generation == self._generation
-        if is_fresh:
-            self._owners -= asked - {row.user_id for row in rows}
-        return [(row, is_fresh) for row in rows]
+        """The pushers of these users, and whether nothing has changed since they were read. Forgets who has none.
+
+        No query for those whose pushers are known.
+        """
+        asked = set(user_ids)
+        known = asked & self._complete
+        boxes = [self._boxes[key] for user_id in known for key in self._keys.get(user_id, ())]
+        found = [(box.row, True) for box in boxes if box.row is not None]
+        if missing := asked - known:
+            generation = self._generation
+            rows = await pushers.of_users(self._db, missing)
+            is_fresh = generation == self._generation
+            if is_fresh:
+                owners = {row.user_id for row in rows}
+                self._owners -= missing - owners
+                for row in rows:
+                    self._refresh(self._box(_key(row)), row)
+                self._complete |= owners
+            else:
+                # Of the others too: what was found of them may be what has changed.
+                found = [(row, False) for row, _ in found]
+            found.extend((row, is_fresh) for row in rows)
+        return found
 
     def _box(self, key: PusherKey) -> Mailbox:
         box = self._boxes.get(key)
@@ -358,9 +376,9 @@ class Outbox:
         return box
 
     def _refresh(self, box: Mailbox, row: PusherRow | None) -> None:
-        box.row = row
-        if row is not None:
+        if row is not None and row is not box.row:
             box.retry_ts = row.retry_ts
+        box.row = row
 
     def _put(self, box: Mailbox, push: Push) -> None:
         box.waiting[push.event_nid] = push
@@ -370,6 +388,7 @@ class Outbox:
 
     def _drop(self, box: Mailbox) -> None:
         self._boxes.pop(box.key, None)
+        self._complete.discard(box.key.user_id)
         self._ready.pop(box.key, None)
         self._resting.pop(box.key, None)
         keys = self._keys.get(box.key.user_id)
