@@ -330,3 +330,32 @@ async def test_nothing_is_pushed_after_logout(world: World) -> None:
         await world.pass_time(3)
         assert world.gateway.told.empty()
         assert await server.db.fetchval("SELECT count(*) FROM pushers") == 0
+
+
+async def test_who_gets_changes_or_loses_a_pusher_is_told_accordingly(world: World) -> None:
+    """What is known of pushers from the message before is not taken for what they are now."""
+    async with world.running() as server:
+        alice, bob, room_id = await pair(server)
+        second = {**world.gateway.pusher("second"), "append": True}
+        steps: list[tuple[dict[str, Any], set[str]]] = [
+            (world.gateway.pusher(), {"key"}),
+            (second, {"key", "second"}),
+            ({**second, "data": {"url": world.gateway.url, "format": "event_id_only"}}, {"key", "second"}),
+            ({**world.gateway.pusher(), "kind": None}, {"second"}),
+        ]
+        for number, (change, keys) in enumerate(steps):
+            (await bob.post("/pushers/set", body=change)).ok()
+            event_id = await alice.send(room_id, f"message {number}")
+            told: dict[str, Any] = {}
+            while told.keys() != keys:
+                notification = await world.gateway.next()
+                if notification.get("event_id") == event_id:
+                    told[notification["devices"][0]["pushkey"]] = notification
+            if "second" in told:
+                assert ("content" in told["second"]) == (number == 1)
+        (await alice.post("/pushers/set", body=world.gateway.pusher("second"))).ok()
+        (await bob.post("/pushers/set", body=world.gateway.pusher("third"))).ok()
+        event_id = await alice.send(room_id, "last")
+        while (notification := await world.gateway.next()).get("event_id") != event_id:
+            continue
+        assert [device["pushkey"] for device in notification["devices"]] == ["third"]
