@@ -73,29 +73,38 @@ def search_reindex(ctx: click.Context) -> None:
 @search_group.command(
     "verify",
     epilog="JSON: {groups, events, damages, left}; damages is a list of {month, room_id, missing, wrong, surplus}, "
-    "left what --repair left of them. Exit 1 if anything is wrong at the end."
+    "left what --repair left of them; archive, where there is one and with --repair, what `hansa archive verify` says. "
+    "Exit 1 if anything is wrong at the end."
     "\n\n" + examples("hansa search verify --repair"),
 )
 @click.option("--repair", is_flag=True, help="Let the server put right what is wrong.")
 @json_option
 @click.pass_context
 def search_verify(ctx: click.Context, repair: bool, as_data: bool) -> int:
-    """Compare the index with the database, room by room and month by month."""
+    """Compare the index with the database, room by room and month by month; with --repair, the archive too."""
     from homeserver.operator.search import NoServer, verify
     from homeserver.runtime.clock import SystemClock
     from search.tiers import TierFault
 
     try:
-        found, again = wait(verify(config_of(ctx), SystemClock(), show_progress, repairs=repair))
+        verified = wait(verify(config_of(ctx), SystemClock(), show_progress, repairs=repair))
     except NoServer:
         raise _NO_SERVER from None
     except TierFault as fault:
         raise Failed(f"the index can't be read: {fault}", "type `hansa search status`") from None
-    left = found.damages if again is None else again.damages
+    found, archived = verified.found, verified.archive
+    left = found.damages if verified.left is None else verified.left.damages
+    if archived is not None and "error" in archived:
+        raise Failed(f"the archive can't be read: {archived['error']}", "type `hansa archive status`")
     if as_data:
         shown = [[asdict(damage) for damage in some] for some in (found.damages, left)]
-        print_data({"groups": found.groups, "events": found.events, "damages": shown[0], "left": shown[1]})
-        return int(bool(left))
+        told = {"groups": found.groups, "events": found.events, "damages": shown[0], "left": shown[1]}
+        print_data(told if archived is None else {**told, "archive": archived})
+        return int(bool(left) or bool(archived and archived["lost"]))
+    if archived is not None:
+        click.echo(f"archive: {len(archived['repaired'])} of {archived['files']} files made anew", err=True)
+        if archived["lost"]:
+            raise Failed(f"{len(archived['lost'])} files of the archive are lost", "type `hansa archive verify`")
     for damage in found.damages:
         click.echo(
             f"{damage.month} {damage.room_id or 'a room that is gone'}: "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from homeserver.assembly.archive import archive_reader
 from homeserver.assembly.search import engine_of, readers_of
 from homeserver.config import Config
+from homeserver.operator import archive
 from homeserver.operator.database import connected
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.progress import Progress
@@ -60,8 +63,31 @@ async def verification(config: Config, clock: Clock) -> AsyncIterator[Verificati
         yield Verification(db, engine_of(config), clock, readers_of(config), cold.without_kept)
 
 
-async def verify(config: Config, clock: Clock, progress: Progress, *, repairs: bool) -> tuple[Verdict, Verdict | None]:
-    """What is wrong; with `repairs`, what is still wrong after the server put it right. Raises NoServer, TierFault."""
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was wrong in the index; what still is after it was put right (None: nothing had to be); and of the archive
+    what `hansa archive verify` says, where there is one and it was asked."""
+
+    found: Verdict
+    left: Verdict | None
+    archive: Mapping[str, Any] | None
+
+
+async def verify(config: Config, clock: Clock, progress: Progress, *, repairs: bool) -> Verified:
+    """Compares; with `repairs`, the server puts right what is wrong, the archive first. Raises NoServer, TierFault."""
+    archived: Mapping[str, Any] | None = None
+    if repairs and await archive.status(config, clock):
+        try:
+            archived = (await archive.do(config, clock, progress, "verify")).result
+        except archive.NobodyWorks:
+            raise NoServer from None
+    found, left = await _compared(config, clock, progress, repairs=repairs)
+    return Verified(found, left, archived)
+
+
+async def _compared(
+    config: Config, clock: Clock, progress: Progress, *, repairs: bool
+) -> tuple[Verdict, Verdict | None]:
     async with verification(config, clock) as comparing:
         found = await comparing.compare(lambda done, total: progress("comparing", done, max(total, 1)))
         if not repairs or not found.repairs:

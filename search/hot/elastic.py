@@ -34,6 +34,8 @@ WRITE_TIMEOUT_S = 60.0
 SEARCHES_AT_ONCE = 20
 _FORGOTTEN_AT_ONCE = 5_000
 _CONFLICT, _NOT_FOUND = 409, 404
+# All but what only says that something is gone.
+_THERE: Mapping[str, Any] = {"bool": {"must_not": [{"term": {"room": 0}}]}}
 _ROOMS = ("room", "old_room")
 Json = dict[str, Any]
 
@@ -242,14 +244,32 @@ class ElasticIndex:
                     await self._client.indices.refresh(index=self._names.pattern)
 
     async def let_go(self, documents: Sequence[Gone]) -> None:
-        """Removes what these say now without a trace. Raises TierFault."""
+        """Removes what these say now without a trace, and a month's index where nothing is left. Raises TierFault."""
         async with self._changing, _faults():
-            await self._opened()
+            months = await self._opened()
             places = await self._places(documents)
-            ids = [{"delete": {"_index": index, "_id": name}} for name, (index, _) in places.items() if "." not in name]
-            if ids:
+            # As of a version: else a deletion counts as newer than what is written again a moment later.
+            gone = [
+                {"_index": index, "_id": name, "version": one.version, "version_type": "external_gte"}
+                for name, (index, one) in places.items()
+                if "." not in name and index in months
+            ]
+            if gone:
                 self._is_refreshed = False
-                await self._bulk([orjson.dumps(one) for one in ids])
+                await self._bulk([orjson.dumps({"delete": one}) for one in gone])
+                for index in sorted({str(one["_index"]) for one in gone}):
+                    await self._drop_empty(index)
+
+    async def _drop_empty(self, index: str) -> None:
+        """An index costs the cluster something, whatever is in it; one is made again when something comes for it."""
+        await self._client.indices.refresh(index=index)
+        found = await self._client.search(index=index, body={"size": 0, "terminate_after": 1, "query": _THERE})
+        if not found["hits"]["total"]["value"]:
+            months = (self._months or set()) - {index}
+            # In this order: what is listed and isn't there counts as lost.
+            await self._define(months)
+            self._months = months
+            await self._client.options(ignore_status=_NOT_FOUND).indices.delete(index=index)
 
     async def count(self) -> int:
         """How many events it finds. Raises TierFault."""
@@ -291,6 +311,8 @@ class ElasticIndex:
         found: list[Held] = []
         async with _faults():
             await self._refresh()
+            if f"{self._names.stem}-{month}" not in (self._months or ()):
+                return found
             body: Json = {
                 "size": _FORGOTTEN_AT_ONCE,
                 "_source": False,
@@ -310,7 +332,7 @@ class ElasticIndex:
         rooms: Json = {"size": 5_000, "sources": [{"room": {"terms": {"field": field}}}]}
         body: Json = {
             "size": 0,
-            "query": {"bool": {"must_not": [{"term": {"room": 0}}]}},
+            "query": _THERE,
             "aggs": {"rooms": {"composite": rooms, "aggs": {"checksums": {"sum": {"field": "check"}}}}},
         }
         while True:
