@@ -261,12 +261,16 @@ class Hansa:
         for end_waits in self._endings:
             end_waits()
         await asyncio.gather(*(server.stop() for server in self._servers))
-        await self.appservices.stop()
+        made = vars(self)  # a start that failed has made some of its parts, and what it failed of is to be told
+        if "appservices" in made:
+            await self.appservices.stop()
         await self.tasks.stop()
         await self.outgoing.close()
-        await self.calls.close()
+        if "calls" in made:
+            await self.calls.close()
         self.passwords.close()
-        await self.media.close()
+        if "media" in made:
+            await self.media.close()
 
     def reload(self) -> None:
         """Reads the registrations of application services again."""

@@ -92,9 +92,11 @@ async def clear_log(db: Database) -> None:
     try:
         for _ in range(_LOG_TURNS_MAX):
             await db.maintain("CHECKPOINT")
+            # The last of the kept files is written over too: its end would stay as it was while it is in use.
+            is_last = not await db.fetchval(_OLD_LOG)
             await db.fetchval("SELECT pg_switch_wal()::text")
             await db.execute("SELECT pg_logical_emit_message(false, 'hansa', 'scrubbed')")
-            if not await db.fetchval(_OLD_LOG):
+            if is_last:
                 break
         await db.maintain("CHECKPOINT")
     finally:

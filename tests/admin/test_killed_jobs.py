@@ -16,6 +16,7 @@ import pytest
 
 from tests.admin.people import PASSWORD
 from tests.admin.spam.test_rules_over_http import rule
+from tests.admin.test_user_erasure import CANARY, ERASURES, files_with
 from tests.kit.ports import free_port
 from tests.kit.process import ServerProcess
 from tests.kit.server import Client
@@ -90,6 +91,15 @@ async def talk(client: Client, room_id: str, count: int) -> list[str]:
     return [await client.send(room_id, f"message {number}") for number in range(count)]
 
 
+async def end_abruptly(killed: Killed, seed: int) -> None:
+    """Again and again, wherever it is."""
+    chance = random.Random(seed)
+    for _ in range(KILLS):
+        await killed.server.run_for(chance.random() * 0.4)
+        await killed.server.kill()
+        await killed.server.start()
+
+
 async def test_jobs_of_every_kind_survive_being_killed(killed: Killed) -> None:
     """T-J15, T-O6: redaction, purge, deletion with a new room, trial, export, preview and the list of rooms."""
     owner, alice = killed.owner, await killed.person("alice")
@@ -117,11 +127,7 @@ async def test_jobs_of_every_kind_survive_being_killed(killed: Killed) -> None:
     }  # fmt: skip
     started = await owner.post(f"{V1}/background_updates/start_job", body={"job_name": "populate_stats_process_rooms"})
     assert started.status == 200, started.body
-    chance = random.Random(7)
-    for _ in range(KILLS):
-        await killed.server.run_for(chance.random() * 0.4)
-        await killed.server.kill()
-        await killed.server.start()
+    await end_abruptly(killed, 7)
     jobs = {name: await killed.ended(job_id) for name, job_id in begun.items()}
     assert {name: job["state"] for name, job in jobs.items()} == dict.fromkeys(begun, "complete"), jobs
     await check_redactions(owner, rooms[0], said[0])
@@ -142,3 +148,40 @@ async def check_redactions(owner: Client, room_id: str, said: list[str]) -> None
     redacted = [one.get("redacts") or one["content"].get("redacts") for one in redactions]
     assert {*said} <= {*redacted}
     assert len(redacted) == len({*redacted}), len(redacted)
+
+
+async def test_an_erasure_and_a_scrubbing_survive_being_killed(killed: Killed, folder: Path) -> None:
+    """T-I24, T-J15, T-O6: all is erased once, with one receipt, and no byte of it is left; others' words stay."""
+    owner, leaving, other = killed.owner, await killed.person("leaving"), await killed.person("other")
+    rooms = [await other.create_room(name=f"Room {number}", preset="public_chat") for number in range(2)]
+    for room_id in rooms:
+        await leaving.join(room_id)
+        for number in range(MESSAGES):
+            await leaving.send(room_id, f"{CANARY} {number}")
+    kept = [await other.send(room_id, "of another") for room_id in rooms]
+    (await leaving.put("/profile/{}/displayname", leaving.user_id, body={"displayname": CANARY})).ok()
+    (await leaving.put("/user/{}/account_data/org.example.own", leaving.user_id, body={"text": CANARY})).ok()
+    for number in range(20):
+        body = f"{CANARY} {number}".encode()
+        (await leaving.request("POST", "/_matrix/media/v3/upload", data=body)).ok()
+    asked = (await owner.post(ERASURES, body={"user_id": leaving.user_id, "reason": "asked for it"})).ok()
+    await end_abruptly(killed, 11)
+
+    async def is_done() -> bool:
+        return bool((await owner.get(ERASURES + "/{}", asked["id"])).ok()["state"] == "done")
+
+    await until(is_done, within_s=ENDED_S)
+    job_id = (await owner.post(f"{OWN}/scrub")).ok()["job_id"]
+    await end_abruptly(killed, 12)
+    scrub = await killed.ended(job_id)
+    assert (scrub["state"], scrub["progress"]["log"]) == ("complete", "cleared"), scrub
+    assert files_with(folder / "data", CANARY) == []
+    for room_id, event_id in zip(rooms, kept, strict=True):
+        page = (await other.get("/rooms/{}/messages", room_id, dir="b", limit=500)).ok()["chunk"]
+        said = [one for one in page if one["type"] == "m.room.message"]
+        assert len(said) == MESSAGES + 1
+        assert [one["event_id"] for one in said if one["content"]] == [event_id]
+    entries = (await owner.get(f"{OWN}/audit", target=leaving.user_id, action="user.erased")).ok()["entries"]
+    assert len(entries) == 1
+    receipt = (await owner.get(ERASURES + "/{}/receipt", asked["id"])).ok()
+    assert receipt["counts"]["media"] <= 20 and receipt["counts"]["rows"]["account_data"] == 1
