@@ -1,7 +1,8 @@
 """What users set for a room, taken over for the room that replaces it: push rules and tags.
 
-Whoever of this server joins a room that names a predecessor gets copies, once; what they set for the new room already
-stays. spec: client-server-api/#room-upgrades
+Whoever of this server joins a room that replaces another gets copies, once; what they set for the new room already
+stays. A room replaces another where both say so: its create event names a predecessor, whose tombstone names it. Who
+joined before the tombstone came gets them then. spec: client-server-api/#room-upgrades
 
 Cost: one look at a room's create event for each join; two transactions where it names a predecessor.
 """
@@ -10,21 +11,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import structlog
 
 from homeserver.accounts.account_data import TAGS, AccountData
-from homeserver.core.auth_rules import CREATE
 from homeserver.core.errors import MatrixError, NotFound
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of, is_room_id
 from homeserver.journal.journal import Entry
 from homeserver.rooms.building import Written
+from homeserver.rooms.families import predecessor_of
+from homeserver.rooms.residents import Room, Rooms
 
 log = structlog.get_logger()
 
+TOMBSTONE = ("m.room.tombstone", "")
+
 # Joins that wait to be looked after; the oldest give way, as their users can set everything themselves.
 WAITING_MAX = 10_000
+# So many who were there before the tombstone are looked after.
+EARLY_MAX = 1_000
 
 
 class RoomRules(Protocol):
@@ -36,40 +43,59 @@ class RoomRules(Protocol):
 class RoomSuccessors:
     """Takes settings over. Give it the journal's entries by `hear`."""
 
-    def __init__(self, rules: RoomRules, account_data: AccountData, server_name: ServerName) -> None:
+    def __init__(self, rooms: Rooms, rules: RoomRules, account_data: AccountData, server_name: ServerName) -> None:
+        self._rooms = rooms
         self._rules = rules
         self._account_data = account_data
         self._server_name = server_name
-        self._waiting: asyncio.Queue[tuple[UserId, RoomId, RoomId]] = asyncio.Queue(WAITING_MAX)
+        # Who joined (None: whoever is there), the old room, the new one.
+        self._waiting: asyncio.Queue[tuple[UserId | None, RoomId, RoomId]] = asyncio.Queue(WAITING_MAX)
 
     def hear(self, entries: Sequence[Entry]) -> None:
-        """A journal listener: notes who joined the successor of a room."""
+        """A journal listener: notes who joined a room that names a predecessor, and tombstones."""
         for entry in entries:
             if isinstance(entry.payload, Written):
                 self._hear_event(entry.payload)
 
     def _hear_event(self, written: Written) -> None:
         event = written.event
+        if (event.type, event.state_key) == TOMBSTONE:
+            new = event.content.get("replacement_room")
+            if is_room_id(new) and new != event.room_id:
+                self._wait(None, event.room_id, RoomId(str(new)))
+            return
         if event.type != "m.room.member" or event.membership != "join" or written.membership_before == "join":
             return
         user_id = UserId(event.state_key or "")
-        create = written.room.known_state(*CREATE)
-        predecessor = create.content.get("predecessor") if create is not None else None
-        old = predecessor.get("room_id") if isinstance(predecessor, dict) else None
-        if not is_room_id(old) or old == event.room_id or domain_of(user_id) != self._server_name:
+        old = predecessor_of(written.room)
+        if old is None or old == event.room_id or domain_of(user_id) != self._server_name:
             return
+        self._wait(user_id, old, event.room_id)
+
+    def _wait(self, user_id: UserId | None, old: RoomId, new: RoomId) -> None:
         if self._waiting.full():
             self._waiting.get_nowait()
-        self._waiting.put_nowait((user_id, RoomId(str(old)), event.room_id))
+        self._waiting.put_nowait((user_id, old, new))
 
     async def run(self) -> None:
-        """One round of a background task: waits for a join, and copies what its user had set."""
+        """One round of a background task: waits for a join or a tombstone, and copies what users had set."""
         user_id, old, new = await self._waiting.get()
-        try:
-            await self._rules.copy_room_rules(user_id, old, new)
-            await self._copy_tags(user_id, old, new)
-        except MatrixError as refusal:
-            log.info("room_settings_not_copied", error=refusal.code)
+        rooms = await self._rooms.get_many([old, new])
+        if len(rooms) < 2 or rooms[old].known_text(TOMBSTONE[0], "replacement_room") != new:
+            return
+        if predecessor_of(rooms[new]) != old:
+            return
+        for one in self._joined(rooms[new]) if user_id is None else [user_id]:
+            try:
+                await self._rules.copy_room_rules(one, old, new)
+                await self._copy_tags(one, old, new)
+            except MatrixError as refusal:
+                log.info("room_settings_not_copied", error=refusal.code)
+
+    def _joined(self, room: Room) -> list[UserId]:
+        members = room.members.items()
+        ours = (one for one, how in members if how == "join" and domain_of(one) == self._server_name)
+        return list(islice(ours, EARLY_MAX))
 
     async def _copy_tags(self, user_id: UserId, old: RoomId, new: RoomId) -> None:
         try:

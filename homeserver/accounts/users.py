@@ -70,15 +70,11 @@ class Users:
 
     def new_user_id(self, localpart: str, reserved: Collection[str] = ()) -> UserId:
         """The id of an account to be made. Raises InvalidUsername, or MatrixError (M_EXCLUSIVE) for a reserved name."""
-        if not is_new_localpart(localpart) or localpart.startswith("_"):
-            raise InvalidUsername("a user name consists of a-z, 0-9 and . _ = - / +, and doesn't begin with _")
-        user_id = f"@{localpart}:{self.server_name}"
-        if len(user_id) > ID_BYTES_MAX or not is_user_id(user_id):
-            raise InvalidUsername(f"a user id may have {ID_BYTES_MAX} characters")
+        user_id = id_of_new(localpart, self.server_name)
         if localpart in reserved:
             raise MatrixError("this name is reserved", errcode="M_EXCLUSIVE")
-        self.check_reserved(UserId(user_id))
-        return UserId(user_id)
+        self.check_reserved(user_id)
+        return user_id
 
     async def check_free(self, user_id: UserId) -> None:
         """Raises UserInUse. Names of deactivated accounts stay taken."""
@@ -234,3 +230,13 @@ async def _check_owner_stays(tx: Tx, user_id: UserId) -> None:
     await operator_roles.lock(tx)
     if await operator_roles.of(tx, user_id) is Role.OWNER and not await operator_roles.has_other_owner(tx, user_id):
         raise Forbidden("this is the last administrator: make somebody else one first")
+
+
+def id_of_new(localpart: str, server_name: str) -> UserId:
+    """The user id of an account with this name. Raises InvalidUsername for a name that no new account may have."""
+    if not is_new_localpart(localpart) or localpart.startswith("_"):
+        raise InvalidUsername("a user name consists of a-z, 0-9 and . _ = - / +, and doesn't begin with _")
+    user_id = f"@{localpart}:{server_name}"
+    if len(user_id) > ID_BYTES_MAX or not is_user_id(user_id):
+        raise InvalidUsername(f"a user id may have {ID_BYTES_MAX} characters")
+    return UserId(user_id)

@@ -75,6 +75,6 @@ def _delegated(base: Base, sessions: Sessions, outgoing: Outgoing) -> DelegatedS
 
 def follow_successors(base: Base, accounts: AccountParts, parts: RoomParts, rules: RoomRules) -> None:
     """From now on, what users set for a room goes over to the one that replaces it."""
-    successors = RoomSuccessors(rules, accounts.account_data, base.server_name)
+    successors = RoomSuccessors(parts.rooms, rules, accounts.account_data, base.server_name)
     parts.journal.listen(successors.hear)
     base.tasks.forever(successors.run, name="room_successors")

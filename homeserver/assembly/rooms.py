@@ -102,6 +102,8 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     sticky = StickyEvents(db, journal, rooms, store, world.clock)
     journal.listen(sticky.hear)
     incoming = Incoming(writes, rooms, store, numbers)
+    lost = base.metrics.counter("hansa_power_levels_lost_total", "Rooms whose power levels state resolution took away.")
+    incoming.power_lost = lost.inc
     return RoomParts(
         journal=journal,
         store=store,

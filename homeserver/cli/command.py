@@ -6,6 +6,8 @@ import asyncio
 import difflib
 import json
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import asdict
@@ -77,6 +79,21 @@ def examples(*lines: str) -> str:
 def hansa(ctx: click.Context, file: Path | None) -> None:
     """Hansa, a Matrix homeserver with memory."""
     ctx.obj = file
+
+
+def typed_again(ctx: click.Context) -> str:
+    """What to type for `hansa` so that the next command means this server: the program as it was called, where the
+    shell wouldn't find it by its name, and the configuration file that was named."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        words = [sys.executable, "-m", "homeserver"]
+    else:
+        found = shutil.which("hansa")
+        is_found = found is not None and called.exists() and Path(found).resolve() == called.resolve()
+        words = ["hansa" if is_found or called.name != "hansa" else str(called)]
+    if ctx.obj is not None:
+        words += ["--config", str(ctx.obj)]
+    return shlex.join(words)
 
 
 def loaded_config(ctx: click.Context) -> Loaded:

@@ -13,6 +13,7 @@ from homeserver.cli.command import (
     json_option,
     print_findings,
     show_progress,
+    typed_again,
 )
 
 
@@ -42,7 +43,7 @@ def run(ctx: click.Context) -> None:
     configure_logging(format=config.log.format, level=config.log.level, value_chars_max=config.log.value_chars_max)
 
     def ready(first_start: bool) -> None:
-        click.echo(welcome(config, first_start=first_start), err=True)
+        click.echo(welcome(config, first_start=first_start, command=typed_again(ctx)), err=True)
 
     try:
         uvloop.run(app.run(config, ready=ready, progress=show_progress))

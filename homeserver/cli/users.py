@@ -47,10 +47,16 @@ def _password(from_stdin: bool) -> str:
 @click.pass_context
 def user_create(ctx: click.Context, name: str, admin: bool, password_stdin: bool) -> None:
     """Make the account NAME (the part before the colon) and print its user id."""
-    from homeserver.operator.users import operator_users
+    from homeserver.core.errors import MatrixError
+    from homeserver.operator.users import check_new_name, operator_users
     from homeserver.runtime.clock import SystemClock
 
-    config, password = config_of(ctx), _password(password_stdin)
+    config = config_of(ctx)
+    try:
+        check_new_name(config, name)
+    except MatrixError as error:
+        raise Failed(error.message, "type the command again with another name") from None
+    password = _password(password_stdin)
 
     async def create() -> str:
         async with operator_users(config, SystemClock()) as users:

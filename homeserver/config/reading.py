@@ -218,7 +218,9 @@ def _nearest(kind: type, name: str, last: str) -> str:
     everywhere = {trail[-1]: ".".join(trail) for trail in _walk(Config, ())}
     if near := difflib.get_close_matches(last, sorted(everywhere), n=1, cutoff=0.7):
         return f"did you mean `{everywhere[near[0]]}`?"
-    return "`hansa config docs` lists every option"
+    prefix = name[: len(name) - len(last)]
+    near = difflib.get_close_matches(last, sorted(here), n=3, cutoff=0.0)
+    return f"nearest are {', '.join(f'`{prefix}{one}`' for one in near)}; `hansa config docs` lists every option"
 
 
 def _walk(kind: type, trail: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from admin.audit import AuditEntry, AuditLog
 from admin.storage import console_sessions
 from homeserver.accounts.passwords import passwords_of
-from homeserver.accounts.users import Users
+from homeserver.accounts.users import Users, id_of_new
 from homeserver.config import Config
 from homeserver.core.identifiers import ServerName, UserId
 from homeserver.journal.journal import Journal
@@ -34,6 +34,11 @@ async def operator_users(config: Config, clock: Clock) -> AsyncIterator[Users]:
             yield Users(db, clock, passwords, Journal(db), ServerName(config.server_name))
     finally:
         passwords.close()
+
+
+def check_new_name(config: Config, name: str) -> None:
+    """Raises InvalidUsername for a name that no new account may have; asks no database."""
+    id_of_new(name, config.server_name)
 
 
 async def all_users(users: Users) -> AsyncIterator[UserRow]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from homeserver.core.identifiers import RoomId, UserId
+from homeserver.core.identifiers import RoomId, UserId, is_room_id
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.space_tree import SpaceTree
 
@@ -28,7 +28,7 @@ class RoomFamilies:
         found = dict.fromkeys(list(room_ids)[:ROOMS_MAX])
         newer = await self._rooms.get_many(list(found))
         for _ in range(UPGRADES_MAX):
-            claimed = {room_id: old for room_id, room in newer.items() if (old := _predecessor(room)) is not None}
+            claimed = {room_id: old for room_id, room in newer.items() if (old := predecessor_of(room)) is not None}
             older = await self._rooms.get_many([old for old in claimed.values() if old not in found])
             newer = {
                 old: older[old]
@@ -51,8 +51,9 @@ class RoomFamilies:
         return found
 
 
-def _predecessor(room: Room) -> RoomId | None:
+def predecessor_of(room: Room) -> RoomId | None:
+    """The room that this one says it replaces."""
     create = room.known_state("m.room.create")
     said = create.content.get("predecessor") if create is not None else None
     old = said.get("room_id") if isinstance(said, dict) else None
-    return RoomId(old) if isinstance(old, str) else None
+    return RoomId(str(old)) if is_room_id(old) else None

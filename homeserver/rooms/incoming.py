@@ -6,9 +6,11 @@ Whoever calls has checked form, hash and signatures. Each of these takes its tur
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import structlog
 
 from homeserver.core.auth_rules import check_auth, check_auth_events
 from homeserver.core.errors import Forbidden, MissingEvents, NotFound, RuleBroken
@@ -37,8 +39,10 @@ from homeserver.storage.relations import row_of
 from homeserver.storage.rooms import RoomRow
 from homeserver.storage.states import first_line
 
+log = structlog.get_logger()
+
 CHUNK = 500
-ACL = ("m.room.server_acl", "")
+ACL, POWER_LEVELS = ("m.room.server_acl", ""), ("m.room.power_levels", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +79,10 @@ class Judged:
 
 
 class Incoming:
-    """Writes what other servers made."""
+    """Writes what other servers made. `power_lost` is called when resolution takes a room's power levels away."""
 
     screen: RemoteScreen | None = None
+    power_lost: Callable[[], None] | None = None
 
     def __init__(self, parts: WriteParts, rooms: Rooms, event_store: EventStore, numbers: StateNumbers) -> None:
         self._parts = parts
@@ -166,7 +171,19 @@ class Incoming:
             entries = await self._commit(room, intake.built)
         finally:
             journal.close(first, entries)
+        self._watch_power(room, intake.built.room)
         return intake.fates
+
+    def _watch_power(self, before: Room, after: Room) -> None:
+        """Tells the operator of a room whose power levels were there and are gone.
+
+        No event can do that: state resolution did, as on every other server, in rooms before version 12.
+        """
+        if before.known_state(*POWER_LEVELS) is None or after.known_state(*POWER_LEVELS) is not None:
+            return
+        log.warning("power_levels_lost", room_id=after.room_id, room_version=after.version.id)
+        if self.power_lost is not None:
+            self.power_lost()
 
     async def _commit(self, room: Room, built: Built) -> list[Entry]:
         try:

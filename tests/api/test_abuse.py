@@ -196,6 +196,32 @@ async def test_settings_go_over_to_the_room_that_replaces_another(server: Runnin
         assert tags == {tag: {"order": 0.5}} and {old, new} <= rules
 
 
+async def test_settings_follow_links_of_both_rooms_alone(server: RunningServer) -> None:
+    """T-C27, T-C26: neither a room that names a predecessor nor a tombstone alone takes aliases or settings along; who
+    joined before the second link was there gets them with it."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    old = await alice.create_room(preset="public_chat", room_version="11", room_alias_name="hof")
+    await bob.join(old)
+    (await bob.put("/pushrules/global/room/{}", old, body={"actions": []})).ok()
+    (await bob.put("/user/{}/rooms/{}/tags/m.favourite", bob.user_id, old, body={"order": 0.5})).ok()
+    since = (await bob.sync())["next_batch"]
+    claim = {"predecessor": {"room_id": old, "event_id": "$x"}}
+    mallory = await server.user("mallory")
+    forged, claims = [
+        await client.create_room(preset="public_chat", creation_content=claim) for client in (mallory, alice)
+    ]
+    named = await alice.create_room(preset="public_chat")
+    (await alice.put("/rooms/{}/state/m.room.tombstone", old, body={"replacement_room": named})).ok()
+    for room_id in (forged, claims, named):
+        await bob.join(room_id)
+    assert (await alice.get("/directory/room/{}", "#hof:hansa.test")).ok()["room_id"] == old
+    (await alice.put("/rooms/{}/state/m.room.tombstone", old, body={"replacement_room": claims})).ok()
+    tags, rules = await _until_copied(bob, claims, since)
+    assert tags == {"m.favourite": {"order": 0.5}} and rules == {old, claims}
+    for room_id in (forged, named):
+        assert (await bob.get("/user/{}/rooms/{}/tags", bob.user_id, room_id)).ok() == {"tags": {}}
+
+
 async def _until_copied(client: Client, room_id: str, since: str) -> tuple[Any, set[str]]:
     async with asyncio.timeout(SOON_S):
         while True:

@@ -6,6 +6,7 @@ import asyncio
 import re
 from typing import Any
 
+import argon2
 import pytest
 
 from homeserver.storage.database import Database
@@ -137,6 +138,28 @@ async def test_one_of_many_gets_the_name(server: RunningServer) -> None:
     assert all(answer.json["errcode"] == "M_USER_IN_USE" for answer in answers if answer.status == 400)
     again = await server.anonymous().post("/register", body={**body, "password": "somebody else's"})
     again.refused(400, "M_USER_IN_USE")
+
+
+async def test_who_is_unknown_costs_as_much_as_who_is_known(
+    server: RunningServer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-I15: one hash of the same cost is checked for a user, for nobody, and for an account without a password."""
+    await server.user("alice")
+    await server.user("bridged")
+    await database.execute("UPDATE users SET password_hash = NULL WHERE user_id = $1", "@bridged:hansa.test")
+    costs: list[argon2.Parameters] = []
+    verify = argon2.PasswordHasher.verify
+
+    def noted(self: argon2.PasswordHasher, hash: str, password: str) -> Any:
+        costs.append(argon2.extract_parameters(hash))
+        return verify(self, hash, password)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", noted)
+    for name in ("alice", "nobody", "bridged"):
+        identifier = {"type": "m.id.user", "user": name}
+        login = {"type": "m.login.password", "identifier": identifier, "password": "wrong"}
+        (await server.anonymous().post("/login", body=login)).refused(403, "M_FORBIDDEN")
+    assert len(costs) == 3 and costs[0] == costs[1] == costs[2]
 
 
 async def test_passwords_cannot_be_tried(database_dsn: str) -> None:

@@ -156,6 +156,13 @@ async def test_profile_fields_are_bounded(server: RunningServer) -> None:
     large.refused(400, "M_PROFILE_TOO_LARGE")
     (await alice.put(path, alice.user_id, "org.x", body={"org.x": {"a": [1]}})).ok()
     assert (await alice.get(path, alice.user_id, "org.x")).ok() == {"org.x": {"a": [1]}}
+    statuses = [
+        (await alice.put(path, alice.user_id, f"org.{number}", body={f"org.{number}": "a" * 8_000})).status
+        for number in range(10)
+    ]
+    assert statuses == [200] * 8 + [400] * 2, "many small fields are one large profile"
+    (await alice.request("DELETE", f"/profile/{alice.user_id}/org.0")).ok()
+    (await alice.put(path, alice.user_id, "org.9", body={"org.9": "a" * 8_000})).ok()
 
 
 async def test_account_data_is_ones_own(server: RunningServer) -> None:

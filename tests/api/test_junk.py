@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
+from homeserver.core.events import parse_pdu, signed_form
+from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.web.endpoint import Endpoint
 from tests.kit.server import Client, RunningServer
 
@@ -137,3 +139,20 @@ async def test_a_large_body_is_refused(server: RunningServer) -> None:
     body = b'{"a":"' + b"x" * 3_000_000 + b'"}'
     answer = await alice.request("POST", "/createRoom", data=body, headers={"Content-Type": "multipart/form-data"})
     answer.refused(413, "M_TOO_LARGE")
+
+
+async def test_a_name_that_comes_twice_has_one_meaning(server: RunningServer) -> None:
+    """T-B14: what is hashed and signed, kept and shown is the same one value, whichever it is."""
+    alice = await server.user("alice")
+    room_id = await alice.create_room(room_version="11")
+    path = f"/rooms/{quote(room_id)}/state/m.room.topic"
+    (await alice.request("PUT", path, data=b'{"topic":"first","x":{"y":1,"y":2},"topic":"second"}')).ok()
+    kept = (await alice.get("/rooms/{}/state/m.room.topic", room_id)).ok()
+    assert kept == {"topic": "second", "x": {"y": 2}}
+    wanted = json.dumps({"event_format": "federation"})
+    timeline = (await alice.sync(filter=wanted))["rooms"]["join"][room_id]["timeline"]["events"]
+    pdu = {key: value for key, value in timeline[-1].items() if key != "unsigned"}
+    event = parse_pdu(ROOM_VERSIONS["11"], pdu)
+    assert event.content == kept, "the hash is that of what is shown"
+    verify = server.hansa.signer
+    assert pdu["signatures"] == {verify.server_name: {verify.key_id: verify.signature(signed_form(event.version, pdu))}}

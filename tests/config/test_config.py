@@ -44,6 +44,7 @@ def test_nothing_needs_to_be_set() -> None:
     [
         ("server_nme = 'x'", 1, "`server_nme` is not an option", "did you mean `server_name`?"),
         ("[federation]\nrequest_timeout = 3", 2, "`federation.request_timeout`", "`federation.request_timeout_s`"),
+        ("[registration]\nopne = true", 2, "`registration.opne` is not", "nearest are `registration."),
         ("pool_size_max = 3", 1, "`pool_size_max` is not an option", "did you mean `database.pool_size_max`?"),
         ("[[listeners]]\nport = 1\n\n[[listeners]]\nprot = 2", 5, "`listeners[1].prot`", "`listeners[1].port`"),
         ("[registration]\nmode = 'opn'", 2, "one of `open`, `token`, `off`, not `opn`", "`mode ="),

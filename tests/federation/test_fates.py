@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId
 from homeserver.rooms.arrivals import Arrival, Fate
 from homeserver.rooms.residents import Room
+from homeserver.runtime.logging import configure_logging
 from tests.kit.dag import make_event
 from tests.kit.server import Client, RunningServer
 
@@ -174,6 +177,29 @@ async def test_a_false_state_at_a_gap_takes_nothing_away(stage: Stage) -> None:
     assert set(members) == {stage.alice.user_id, EVE}
     await stage.alice.send(stage.room_id, "still here")
     assert "still here" in await stage.texts()
+
+
+async def test_power_levels_that_are_lost_are_told_of(stage: Stage) -> None:
+    """T-C30: a state without them, from across a gap, while who set them has left: they are gone here as on every other
+    server, nothing is mended, and the operator hears of it."""
+    bob = await stage.server.user("bob")
+    await bob.join(stage.room_id)
+    (await stage.alice.post("/rooms/{}/leave", stage.room_id)).ok()
+    room, hansa = await stage.room(), stage.server.hansa
+    levels = (await hansa.rooms.numbers.find([("m.room.power_levels", "")])).popitem()[1]
+    without = (await hansa.rooms.rooms.state_map(room)).delete(levels)
+    metric = "hansa_power_levels_lost_total"
+    assert hansa.metrics.value(metric) == 0
+    lines = io.StringIO()
+    configure_logging(format="json", level="info", value_chars_max=2000, stream=lines)
+    gap = await stage.event("m.room.message", text("from nowhere"), None, ["$" + "x" * 43])
+    assert await stage.take(gap, states_before=[without]) is Fate.ACCEPTED
+    assert (await bob.get("/rooms/{}/state/m.room.power_levels", stage.room_id)).status == 404
+    assert hansa.metrics.value(metric) == 1
+    (said,) = [line for line in map(json.loads, lines.getvalue().splitlines()) if line["event"] == "power_levels_lost"]
+    assert (said["level"], said["room_id"], said["room_version"]) == ("warning", stage.room_id, "11")
+    await bob.send(stage.room_id, "still here")
+    assert hansa.metrics.value(metric) == 1
 
 
 async def test_an_event_across_many_gaps_takes_no_numbers_of_others(stage: Stage) -> None:

@@ -7,14 +7,16 @@ import io
 import json
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from homeserver.cli import run_command
-from homeserver.cli.command import hansa, show_progress
+from homeserver.cli.command import hansa, show_progress, typed_again
 from homeserver.config.pages import reference_page
 from tests.kit.postgres import PostgresForTests
 
@@ -100,6 +102,54 @@ def test_config_docs_is_the_reference(run: Run) -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_can_complete(run: Run, shell: str) -> None:
     assert "_HANSA_COMPLETE" in run("completion", shell)[1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["us"], {"user"}),
+        (["user", "cr"], {"create"}),
+        (["user", "create", "--"], {"--admin", "--password-stdin", "--help"}),
+        (["completion", ""], {"bash", "zsh", "fish"}),
+    ],
+)
+def test_what_a_shell_is_offered(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, typed: list[str], offered: set[str]
+) -> None:
+    """As the printed script asks the program."""
+    monkeypatch.setenv("_HANSA_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", " ".join(["hansa", *typed]))
+    monkeypatch.setenv("COMP_CWORD", str(len(typed)))
+    with pytest.raises(SystemExit, match="0"):
+        run_command([])
+    assert {line.partition(",")[2] for line in capsys.readouterr().out.splitlines()} == offered
+
+
+@pytest.mark.parametrize(
+    ("called", "on_path", "file", "expected"),
+    [
+        ("hansa", True, None, "hansa"),
+        ("hansa", False, None, "{folder}/hansa"),
+        ("hansa", False, "my conf.toml", "{folder}/hansa --config 'my conf.toml'"),
+        ("__main__.py", False, None, f"{sys.executable} -m homeserver"),
+    ],
+)
+def test_the_next_command_means_the_same_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, called: str, on_path: bool, file: str | None, expected: str
+) -> None:
+    program = tmp_path / called
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.argv", [str(program), "run"])
+    monkeypatch.setenv("PATH", str(tmp_path) if on_path else "/nowhere")
+    context = click.Context(hansa, obj=None if file is None else Path(file))
+    assert typed_again(context) == expected.format(folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Bad Name", "_admin", "a" * 300])
+def test_a_name_is_looked_at_before_a_password_is_asked_for(run: Run, name: str) -> None:
+    code, out, err = run("user", "create", name)
+    assert (code, out) == (1, "") and "Password" not in err and "error: a user " in err
 
 
 @pytest.mark.slow

@@ -147,3 +147,7 @@ def test_the_first_message_says_how_to_begin() -> None:
     ):
         assert said in text
     assert "First steps" not in welcome(load_config(None, {}), first_start=False)
+    closed = load_config(None, {"HANSA_REGISTRATION__MODE": "off"})
+    elsewhere = welcome(closed, first_start=True, command="bin/hansa --config x.toml")
+    for said in ("user create --admin NAME", "user create NAME", "doctor"):
+        assert f"bin/hansa --config x.toml {said}\n" in elsewhere

@@ -168,6 +168,19 @@ async def test_a_slow_body_is_given_up(database_dsn: str) -> None:
         assert (await wire.head()).startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.parametrize("kind", [b"application/json", b"multipart/form-data; boundary=x", b"MultiPart/Form-DATA"])
+async def test_a_body_of_unknown_length_is_given_up(database_dsn: str, kind: bytes) -> None:
+    """T-M6, T-M9: counted while it comes, whatever it says it is; the answer doesn't wait for its end."""
+    head = b"POST /_matrix/client/v3/login HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Type: "
+    chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+    async with (
+        server_with(database_dsn, "[limits]\nbody_bytes_max = 65536\n") as server,
+        wire_to(server.base_url) as wire,
+    ):
+        await wire.send(head + kind + b"\r\n\r\n" + chunk * 2 + b"1\r\nx\r\n")
+        assert (await wire.head()).startswith(b"HTTP/1.1 413")
+
+
 async def test_requests_are_limited_in_all(database_dsn: str) -> None:
     """T-H12, T-I16: by user, and by address where nobody is named or a token is wrong."""
     limits = """

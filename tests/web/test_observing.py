@@ -27,6 +27,39 @@ async def test_a_request_has_an_id_in_the_log(server: RunningServer) -> None:
     assert len({number.partition("-")[0] for number in ids}) == 1, "they begin with what names the process"
 
 
+async def test_what_people_say_and_what_lets_them_in_is_in_no_line(server: RunningServer) -> None:
+    """T-O10: a canary in each place where secrets and content come by, at the most talkative level."""
+    lines = io.StringIO()
+    configure_logging(format="json", level="debug", value_chars_max=100_000, stream=lines)
+    canary = "Canary7Bird"
+    alice = await server.user("alice", canary + "password")
+    other = await server.login("alice", canary + "password", initial_device_display_name=canary)
+    await server.anonymous().post(
+        "/login", body={"type": "m.login.password", "user": "alice", "password": canary + "wrong"}
+    )
+    room_id = await alice.create_room(name=canary, topic=canary, room_version="11")
+    event_id = await alice.send(room_id, canary)
+    (await alice.put("/rooms/{}/redact/{}/1", room_id, event_id, body={"reason": canary})).ok()
+    (await alice.put("/rooms/{}/state/org.x/{}", room_id, "k", body={"x": canary})).ok()
+    (await alice.put("/user/{}/account_data/org.x", alice.user_id, body={"x": canary})).ok()
+    (await alice.put("/profile/{}/displayname", alice.user_id, body={"displayname": canary})).ok()
+    messages = {alice.user_id: {other.device_id: {"x": canary}}}
+    (await alice.put("/sendToDevice/org.x/1", body={"messages": messages})).ok()
+    stored = {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": {"public_key": canary}}
+    (await alice.post("/room_keys/version", body=stored)).ok()
+    (await alice.post("/search", body={"search_categories": {"room_events": {"search_term": canary}}})).ok()
+    await alice.get("/account/whoami", access_token=canary)
+    await alice.post("/user_directory/search", body={"search_term": canary})
+    await alice.request("POST", "/_matrix/media/v3/upload", data=canary.encode(), query={"filename": canary})
+    await alice.request("PUT", f"/user/{alice.user_id}/account_data/org.x", data=canary.encode())
+    await alice.sync()
+    text = lines.getvalue()
+    assert text.count("request_handled") > 15
+    secrets = [canary, alice.token or "", other.token or ""]
+    assert all(len(secret) > 8 for secret in secrets)
+    assert [line for line in text.splitlines() if any(secret in line for secret in secrets)] == []
+
+
 async def test_failures_of_tasks_are_counted(server: RunningServer) -> None:
     """T-O19: a task that dies is seen, and one that runs for ever begins again."""
     begun = asyncio.Event()
