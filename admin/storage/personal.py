@@ -64,6 +64,7 @@ OWN: Mapping[str, str] = {
     "rate_limit_overrides": "FROM rate_limit_overrides WHERE user_id = $1",
     "receipts": "FROM receipts WHERE user_id = $1",
     "refresh_tokens": "FROM refresh_tokens WHERE user_id = $1",
+    "spent_refresh_tokens": "FROM spent_refresh_tokens WHERE user_id = $1",
     "remote_device_lists": "FROM remote_device_lists WHERE user_id = $1",
     "reports": "FROM reports WHERE reporter = $1",
     "saved_searches": "FROM saved_searches WHERE user_id = $1",

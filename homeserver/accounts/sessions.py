@@ -118,15 +118,21 @@ class Sessions:
     async def refresh(self, refresh_token: str) -> dict[str, Any]:
         """New tokens for a refresh token, which stays good until one of the new ones is used.
 
-        Raises UnknownToken for one that isn't, or is no longer, good.
+        Raises UnknownToken for one that isn't, or is no longer, good. One that was replaced by others in use is in two
+        hands: the session's tokens all end, and its owner logs in again; the device stays, with its keys.
         """
-        now = self._clock.now_ms()
+        now, digest = self._clock.now_ms(), _digest(refresh_token)
         async with self._db.transaction() as tx:
-            row = await tokens.refresh(tx, _digest(refresh_token))
-            if row is None or (row.expires_ts is not None and row.expires_ts <= now):
-                raise UnknownToken("this refresh token is not, or no longer, good", extra={"soft_logout": True})
-            await tokens.mark_used(tx, row.token_nid, now)
-            return await self._issue(tx, row.user_id, row.device_id, refreshable=True)
+            row = await tokens.refresh(tx, digest)
+            if row is not None and (row.expires_ts is None or row.expires_ts > now):
+                await tokens.mark_used(tx, row.token_nid, now)
+                return await self._issue(tx, row.user_id, row.device_id, refreshable=True)
+            stolen = await tokens.spent(tx, digest) if row is None else None
+            if stolen is not None:
+                await tokens.delete_of_devices(tx, stolen[0], [stolen[1]])
+        if stolen is not None:
+            self._forget(stolen[0], [stolen[1]])
+        raise UnknownToken("this refresh token is not, or no longer, good", extra={"soft_logout": True})
 
     async def _issue(self, tx: Tx, user_id: UserId, device_id: DeviceId, *, refreshable: bool) -> dict[str, Any]:
         now, times = self._clock.now_ms(), self._times

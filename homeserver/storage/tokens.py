@@ -1,4 +1,4 @@
-"""The tables `access_tokens` and `refresh_tokens`. Only digests are kept."""
+"""The tables `access_tokens`, `refresh_tokens` and `spent_refresh_tokens`. Only digests are kept."""
 
 from __future__ import annotations
 
@@ -61,6 +61,23 @@ _REFRESH_OWNER = "SELECT user_id, device_id FROM refresh_tokens WHERE digest = $
 _USED = "UPDATE refresh_tokens SET used_ts = $2 WHERE token_nid = $1"
 _DELETE_OLD_ACCESS = "DELETE FROM access_tokens WHERE user_id = $1 AND device_id = $2 AND refresh_nid < $3"
 _DELETE_OLD_REFRESH = "DELETE FROM refresh_tokens WHERE user_id = $1 AND device_id = $2 AND token_nid < $3"
+_SPEND_OLD_REFRESH = """
+    INSERT INTO spent_refresh_tokens (digest, user_id, device_id)
+    SELECT digest, user_id, device_id FROM refresh_tokens
+    WHERE user_id = $1 AND device_id = $2 AND token_nid < $3 ORDER BY token_nid
+    ON CONFLICT DO NOTHING
+"""
+_TRIM_SPENT = """
+    DELETE FROM spent_refresh_tokens WHERE user_id = $1 AND device_id = $2 AND spent_nid IN (
+        SELECT spent_nid FROM spent_refresh_tokens WHERE user_id = $1 AND device_id = $2
+        ORDER BY spent_nid DESC OFFSET $3
+    )
+"""
+_SPENT = "SELECT user_id, device_id FROM spent_refresh_tokens WHERE digest = $1"
+_DELETE_SPENT_OF_DEVICES = "DELETE FROM spent_refresh_tokens WHERE user_id = $1 AND device_id = ANY($2::text[])"
+_DELETE_ALL_SPENT = "DELETE FROM spent_refresh_tokens WHERE user_id = $1"
+# So many of a device's are remembered.
+SPENT_KEPT = 50
 
 
 async def insert_access(
@@ -92,11 +109,13 @@ async def delete_of_devices(tx: Tx, user_id: UserId, device_ids: Collection[Devi
     """Ends the sessions of these devices."""
     await tx.execute(_DELETE_OF_DEVICES, user_id, list(device_ids))
     await tx.execute(_DELETE_REFRESH_OF_DEVICES, user_id, list(device_ids))
+    await tx.execute(_DELETE_SPENT_OF_DEVICES, user_id, list(device_ids))
 
 
 async def delete_all(tx: Tx, user_id: UserId) -> None:
     await tx.execute(_DELETE_ALL, user_id)
     await tx.execute(_DELETE_ALL_REFRESH, user_id)
+    await tx.execute(_DELETE_ALL_SPENT, user_id)
 
 
 async def insert_refresh(tx: Tx, digest: bytes, user_id: UserId, device_id: DeviceId, expires_ts: int | None) -> int:
@@ -125,6 +144,14 @@ async def mark_used(tx: Tx, token_nid: int, now_ms: int) -> None:
 
 
 async def delete_older(tx: Tx, user_id: UserId, device_id: DeviceId, refresh_nid: int) -> None:
-    """Ends what was given out before this refresh token, and the access token that came with it."""
+    """Ends what was given out before this refresh token and the access token that came with it; `spent` knows it."""
     await tx.execute(_DELETE_OLD_ACCESS, user_id, device_id, refresh_nid)
+    await tx.execute(_SPEND_OLD_REFRESH, user_id, device_id, refresh_nid)
+    await tx.execute(_TRIM_SPENT, user_id, device_id, SPENT_KEPT)
     await tx.execute(_DELETE_OLD_REFRESH, user_id, device_id, refresh_nid)
+
+
+async def spent(db: Reader, digest: bytes) -> tuple[UserId, DeviceId] | None:
+    """Whose refresh token this is the digest of that was replaced, while the session goes on."""
+    row = await db.fetchrow(_SPENT, digest)
+    return (UserId(row["user_id"]), DeviceId(row["device_id"])) if row else None

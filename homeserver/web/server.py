@@ -66,7 +66,8 @@ STALL_S = 60.0
 # What is read of a body before its handler asks for it: large files come in few pieces.
 _READ_AHEAD_BYTES = 256 * 1024
 # Which program this is, not which version of which library.
-_ALWAYS = {**CORS, "Server": "Hansa"}
+_SERVER = {"Server": "Hansa"}
+_ALWAYS = {**CORS, **_SERVER}
 _JSON_HEADERS = {**_ALWAYS, "Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
@@ -460,7 +461,7 @@ def _query(raw: web.BaseRequest) -> Mapping[str, str]:
 async def _respond(raw: web.BaseRequest, answer: Any) -> web.StreamResponse:
     if isinstance(answer, Answer):
         # What says that it is for its own site is read by no other one's scripts: pages of the console.
-        always = {} if "Cross-Origin-Resource-Policy" in answer.headers else _ALWAYS
+        always = _SERVER if "Cross-Origin-Resource-Policy" in answer.headers else _ALWAYS
         headers = {**always, "Content-Type": answer.content_type, **answer.headers}
         if isinstance(answer.body, bytes):
             return web.Response(body=answer.body, status=answer.status, headers=headers)

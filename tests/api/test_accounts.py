@@ -55,6 +55,38 @@ async def test_wrong_passwords_and_unknown_users_look_alike(server: RunningServe
     assert (wrong.status, wrong.json) == (unknown.status, unknown.json) == (403, wrong.json)
 
 
+async def test_a_refresh_token_in_two_hands_ends_the_session(server: RunningServer) -> None:
+    """T-I17: an answer that was lost can be asked for again; who comes with a token that others replaced has stolen it,
+    or it was stolen from them. All tokens end; the device and its keys stay."""
+    alice = await server.user("alice")
+    nobody = server.anonymous()
+
+    async def refreshed(token: str) -> dict[str, Any]:
+        found: dict[str, Any] = (await nobody.post("/refresh", body={"refresh_token": token})).ok()
+        return found
+
+    async def status(tokens: dict[str, Any]) -> int:
+        client = server.anonymous()
+        client.token = tokens["access_token"]
+        return (await client.get("/account/whoami")).status
+
+    first = (await nobody.post("/login", body=by_password("alice", refresh_token=True))).ok()
+    await refreshed(first["refresh_token"])  # the answer is lost
+    second = await refreshed(first["refresh_token"])
+    assert await status(second) == 200
+    third = await refreshed(second["refresh_token"])
+    assert await status(third) == 200
+    again = await nobody.post("/refresh", body={"refresh_token": first["refresh_token"]})
+    assert again.refused(401, "M_UNKNOWN_TOKEN")["soft_logout"] is True
+    assert await status(third) == 401
+    (await nobody.post("/refresh", body={"refresh_token": third["refresh_token"]})).refused(401, "M_UNKNOWN_TOKEN")
+    assert (await alice.get("/account/whoami")).status == 200, "other sessions go on"
+    kept = [device["device_id"] for device in (await alice.get("/devices")).ok()["devices"]]
+    assert set(kept) == {alice.device_id, first["device_id"]}
+    back = (await nobody.post("/login", body=by_password("alice", device_id=first["device_id"]))).ok()
+    assert (back["device_id"], await status(back)) == (first["device_id"], 200)
+
+
 async def test_logout_ends_the_session_and_its_device(server: RunningServer) -> None:
     """T-I23: the token is good for nothing from then on."""
     alice = await server.user("alice")
