@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.kit.server import SHARED_SECRET, Client, RunningServer
+from tests.kit.until import SOON_S
 
 PASSWORD = "correct horse battery"
 
@@ -53,6 +55,18 @@ async def test_wrong_passwords_and_unknown_users_look_alike(server: RunningServe
     wrong = await nobody.post("/login", body=by_password("alice", "wrong"))
     unknown = await nobody.post("/login", body=by_password("nobody", "wrong"))
     assert (wrong.status, wrong.json) == (unknown.status, unknown.json) == (403, wrong.json)
+
+
+async def test_who_waits_is_sent_away_when_the_session_ends(server: RunningServer) -> None:
+    """T-I23: a /sync that waits for a minute isn't a minute of somebody else's messages."""
+    alice = await server.user("alice")
+    other = await server.login("alice")
+    since = (await other.sync())["next_batch"]
+    waiting = asyncio.create_task(other.get("/sync", since=since, timeout=60_000))
+    await alice.delete(f"/devices/{other.device_id}", body={"auth": by_password("alice")})
+    async with asyncio.timeout(SOON_S):
+        assert (await waiting).status in (200, 401)
+        (await other.get("/sync", since=since, timeout=60_000)).refused(401, "M_UNKNOWN_TOKEN")
 
 
 async def test_a_refresh_token_in_two_hands_ends_the_session(server: RunningServer) -> None:
