@@ -78,7 +78,7 @@ async def _read(db: Reader, ids: Collection[EventId]) -> tuple[list[StoredEvent]
 async def concerned_by(db: Reader, nids: Sequence[int]) -> list[EventId]:
     """The events whose words these events change: themselves, those that they edit, those that they redact."""
     stored = await events.by_nids(db, nids)
-    targets = [target for one in stored if (target := one.event.redacts) is not None]
+    targets = [target for one in stored if (target := one.event.redacted_id) is not None]
     wanted = [one.nid for one in stored if key_of(one.event) is not None]
     ids = await storage.concerned(db, wanted, targets) if wanted or targets else []
     return [EventId(event_id) for event_id in dict.fromkeys(ids)]

@@ -138,6 +138,8 @@ def _check_field(field: str, value: Any) -> None:
     if _KEY.fullmatch(field) is None:
         raise InvalidParam("a field's name consists of a-z, 0-9, _ - and dots")
     canonical_json.check_values(value)
+    if field in ("displayname", "avatar_url") and isinstance(value, str) and "\x00" in value:
+        raise InvalidParam(f"{field} must not hold NUL")
     if field == "displayname" and not (isinstance(value, str) and len(value) <= NAME_CHARS_MAX):
         raise InvalidParam(f"displayname must be a string of at most {NAME_CHARS_MAX} characters")
     if field == "avatar_url":

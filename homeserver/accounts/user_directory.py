@@ -191,7 +191,8 @@ class UserDirectory:
         shown = []
         for user_id in existing:
             said = {field: orjson.loads(value) for field, value in fields.get(user_id, {}).items()}
-            shown.append(Found(user_id, said.get("displayname") or None, said.get("avatar_url") or None))
+            name, avatar = (_shown_text(said.get(field)) for field in ("displayname", "avatar_url"))
+            shown.append(Found(user_id, name, avatar))
         return shown, [user_id for user_id in own if user_id not in existing]
 
     async def _take_in_members(self, opened: set[int]) -> None:
@@ -226,6 +227,11 @@ def _sighting(content: Mapping[str, Any], room_nid: int) -> _Sighting:
         return None if any("\ud800" <= char <= "\udfff" for char in value) else value
 
     return _Sighting(room_nid, text("displayname", NAME_CHARS_MAX), text("avatar_url", AVATAR_CHARS_MAX))
+
+
+def _shown_text(value: object) -> str | None:
+    """What a profile says, without what no table takes: names that are kept from earlier may hold it."""
+    return (value.replace("\x00", "") or None) if isinstance(value, str) else None
 
 
 def _remote(sightings: Mapping[UserId, _Sighting | None], opened: set[int]) -> list[Found]:

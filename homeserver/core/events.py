@@ -114,6 +114,12 @@ class Event:
         return value if isinstance(value, str) else None
 
     @property
+    def redacted_id(self) -> EventId | None:
+        """The same as an id that an event can have: what else stands there names none, and can't be asked for."""
+        value = self.redacts
+        return EventId(str(value)) if is_event_id(value) else None
+
+    @property
     def canonical(self) -> bytes:
         """The PDU as it is stored and sent to peers: canonical JSON, signatures included. Encoded once."""
         if self._canonical is None:

@@ -7,6 +7,7 @@ encrypted rooms are never seen to be shown, and so never deleted by this.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ LINKS_PER_EVENT_MAX = 50
 CURSOR_EVENTS = 1_000
 CANDIDATES_AT_ONCE = 200
 _FLUSH_S = 0.5
+_MEDIA_ID = re.compile(r"[0-9A-Za-z_-]{1,255}", re.ASCII)
 _VALUES_MAX = 2_000
 
 
@@ -114,7 +116,9 @@ class MediaLinks:
         if pdu["type"] == "m.room.encrypted":
             return []
         length = len(self._prefix)
-        found = {text[length:] for text in _texts(pdu["content"]) if text.startswith(self._prefix)}
+        named = {text[length:] for text in _texts(pdu["content"]) if text.startswith(self._prefix)}
+        # What isn't in the grammar of media ids names no file of ours, and might not even fit into a table.
+        found = {media_id for media_id in named if _MEDIA_ID.fullmatch(media_id)}
         return [Link(nid, UserId(pdu["sender"]), media_id) for media_id in sorted(found)[:LINKS_PER_EVENT_MAX]]
 
 

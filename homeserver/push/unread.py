@@ -437,7 +437,7 @@ class Unread:
         rooms = await self._rooms.get_many({one.event.room_id for one in stored})
         replaced = await events.by_nids(self._db, [one.replaces for one in stored if one.replaces])
         before = {one.nid: one.event.membership for one in replaced}
-        targets = [EventId(target) for one in stored if (target := one.event.redacts)]
+        targets = [target for one in stored if (target := one.event.redacted_id) is not None]
         redacted = {one.redacted_by: one for one in await events.by_ids(self._db, targets)} if targets else {}
         for one in sorted(stored, key=_place):
             room = rooms.get(one.event.room_id)

@@ -178,8 +178,8 @@ class Work:
         wanted = {head.event_id for head in room.head.heads}
         for event in events:
             wanted.update((event.event_id, *event.prev_event_ids, *event.auth_event_ids))
-            if event.type == "m.room.redaction" and event.redacts:
-                wanted.add(EventId(event.redacts))
+            if event.type == "m.room.redaction" and (named := event.redacted_id) is not None:
+                wanted.add(named)
         work._events = await reads.event_store.by_ids(wanted)
         keys = {key for event in events for key in keys_for_check(event)} | set(USUAL_KEYS)
         await reads.numbers.find(list(keys))
@@ -531,7 +531,7 @@ class Work:
 
     async def _redact(self, event: Event, nid: int) -> StoredEvent | None:
         """Marks the target where the redaction applies. spec: rooms/v3/#handling-redactions"""
-        target = self._events.get(EventId(event.redacts or ""))
+        target = self._events.get(event.redacted_id or EventId(""))
         if target is None or target.room_nid != self._room.nid or target.redacted_by is not None:
             return None
         if not may_redact(self._known, event.sender, target.event):

@@ -11,7 +11,7 @@ from immutables import Map
 from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
 from homeserver.core.errors import Forbidden, InvalidEvent, MatrixError, RuleBroken, TooLarge
 from homeserver.core.events import Draft, Event, StateKey
-from homeserver.core.identifiers import DeviceId, EventId, RoomId, UserId
+from homeserver.core.identifiers import DeviceId, EventId, RoomId, UserId, is_event_id
 from homeserver.core.room import RoomHead, Unchanged, empty_room, extend, wanted_keys
 from homeserver.core.room_versions import RoomVersion
 from homeserver.core.signing import Signer
@@ -289,7 +289,7 @@ class _Rows:
 
     def _redact(self, event: Event, nid: int, targets: Mapping[EventId, StoredEvent]) -> StoredEvent | None:
         """Marks the target where the redaction applies. spec: rooms/v3/#handling-redactions"""
-        target = targets.get(EventId(event.redacts or ""))
+        target = targets.get(event.redacted_id or EventId(""))
         if target is None or target.room_nid != self._room_nid or target.redacted_by is not None:
             return None
         if not may_redact(self._known, event.sender, target.event):
@@ -321,7 +321,7 @@ def _redacts(draft: Draft) -> EventId | None:
     if draft.redacts is not None:
         return draft.redacts
     named = draft.content.get("redacts")
-    return EventId(named) if isinstance(named, str) else None
+    return EventId(str(named)) if is_event_id(named) else None
 
 
 def _trimmed(room: Room) -> Room:

@@ -290,7 +290,9 @@ async def by_nids(db: Reader, nids: Collection[int]) -> list[StoredEvent]:
 
 
 async def by_ids(db: Reader, event_ids: Collection[EventId]) -> list[StoredEvent]:
-    return _readable(await bodies.whole(db, await db.fetch(_BY_IDS, list(event_ids))))
+    """These events, in no order. What no event can be called, as events of others may cite it, is left out."""
+    wanted = [event_id for event_id in event_ids if "\x00" not in event_id]
+    return _readable(await bodies.whole(db, await db.fetch(_BY_IDS, wanted)))
 
 
 async def known_by_nids(db: Reader, nids: Collection[int]) -> list[StoredEvent]:
