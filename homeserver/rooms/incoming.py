@@ -10,8 +10,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import structlog
-
 from homeserver.core.auth_rules import check_auth, check_auth_events
 from homeserver.core.errors import Forbidden, MissingEvents, NotFound, RuleBroken
 from homeserver.core.events import Event, StateKey
@@ -24,6 +22,7 @@ from homeserver.rooms.arrivals import GAP_PLACES, Arrival, Arrivals, Fate, posit
 from homeserver.rooms.building import PAST, Built, Past, Written
 from homeserver.rooms.committer import Arrived, Batch, Committer
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.power_loss import watch_power
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.writer import RoomWriter
@@ -39,10 +38,8 @@ from homeserver.storage.relations import row_of
 from homeserver.storage.rooms import RoomRow
 from homeserver.storage.states import first_line
 
-log = structlog.get_logger()
-
 CHUNK = 500
-ACL, POWER_LEVELS = ("m.room.server_acl", ""), ("m.room.power_levels", "")
+ACL = ("m.room.server_acl", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,19 +168,8 @@ class Incoming:
             entries = await self._commit(room, intake.built)
         finally:
             journal.close(first, entries)
-        self._watch_power(room, intake.built.room)
+        watch_power(room, intake.built.room, self.power_lost)
         return intake.fates
-
-    def _watch_power(self, before: Room, after: Room) -> None:
-        """Tells the operator of a room whose power levels were there and are gone.
-
-        No event can do that: state resolution did, as on every other server, in rooms before version 12.
-        """
-        if before.known_state(*POWER_LEVELS) is None or after.known_state(*POWER_LEVELS) is not None:
-            return
-        log.warning("power_levels_lost", room_id=after.room_id, room_version=after.version.id)
-        if self.power_lost is not None:
-            self.power_lost()
 
     async def _commit(self, room: Room, built: Built) -> list[Entry]:
         try:
