@@ -119,7 +119,7 @@ async def start_upkeep(base: Base, parts: RoomParts, commands: CommandParts) -> 
     bans = BanRedactions(base.world.db, parts.journal, parts.rooms, parts.store, base.world.clock)
     await bans.start()
     base.tasks.forever(bans.run, name="ban_redactions")
-    ties = Ties(parts.rooms, parts.writer, parts.incoming, base.world.clock, base.server_name)
+    ties = Ties(parts.rooms, parts.writer, base.world.clock, base.server_name)
     parts.journal.listen(ties.hear)
     base.tasks.forever(ties.run, name="room_ends")
     await commands.delayed.start()

@@ -86,6 +86,7 @@ class Incoming:
         self._rooms = rooms
         self._events = event_store
         self._numbers = numbers
+        parts.writer.gather = lambda room_id: self._take(room_id, ())
 
     async def take(self, room_id: RoomId, arrivals: Sequence[Arrival]) -> list[Fate]:
         """Takes events into a room, in this order, and says what became of each. Durable when it returns.
@@ -99,10 +100,6 @@ class Incoming:
             if any(reasons):
                 arrivals = [replace(one, unwelcome=why) for one, why in zip(arrivals, reasons, strict=True)]
         return await self._parts.writer.exclusively(room_id, lambda: self._take(room_id, arrivals))
-
-    async def gather(self, room_id: RoomId) -> None:
-        """Lets as many of a room's ends as one event may cite have their say in its state. Raises as `take`."""
-        await self._parts.writer.exclusively(room_id, lambda: self._take(room_id, ()))
 
     async def keep(self, room_id: RoomId, events: Sequence[Event]) -> int:
         """Keeps events that others cite, outside of the timeline: those whose auth events are here or among them.

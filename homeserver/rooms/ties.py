@@ -18,7 +18,6 @@ from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.core.room import KNOT
 from homeserver.journal.journal import Entry
 from homeserver.rooms.building import Written
-from homeserver.rooms.incoming import Incoming
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.writer import RoomWriter
 from homeserver.runtime.clock import Clock
@@ -33,11 +32,8 @@ EVERY_S = 0.25
 class Ties:
     """A background task: `run` does one round."""
 
-    def __init__(
-        self, rooms: Rooms, writer: RoomWriter, incoming: Incoming, clock: Clock, server_name: ServerName
-    ) -> None:
+    def __init__(self, rooms: Rooms, writer: RoomWriter, clock: Clock, server_name: ServerName) -> None:
         self._rooms = rooms
-        self._incoming = incoming
         self._writer = writer
         self._clock = clock
         self._server_name = server_name
@@ -69,8 +65,6 @@ class Ties:
             if sender is None:
                 log.info("room_ends_left_loose", room_id=room_id, reason="none of our users may tie them")
                 return
-            if not room.head.is_gathered:
-                await self._incoming.gather(room_id)
             draft = Draft(type=KNOT, sender=sender, content={}, origin_server_ts=self._clock.now_ms())
             try:
                 await self._writer.send(room_id, draft)

@@ -84,7 +84,13 @@ class _Command:
 
 
 class RoomWriter:
-    """Extends rooms with drafts, durably."""
+    """Extends rooms with drafts, durably.
+
+    `gather` is asked to let as many of a room's ends as one event may cite have their say in its state, where they
+    haven't: what is made then cites them. It is called in the room's turn.
+    """
+
+    gather: Callable[[RoomId], Awaitable[object]] | None = None
 
     def __init__(self, rooms: Rooms, steps: WriteSteps, committer: Committer, journal: Journal, tasks: Tasks) -> None:
         self._rooms = rooms
@@ -226,6 +232,9 @@ class RoomWriter:
 
     async def _write_batch(self, room_id: RoomId, taken: list[_Command]) -> None:
         room = await self._rooms.get(room_id)
+        if room is not None and not room.head.is_gathered and self.gather is not None:
+            await self.gather(room_id)
+            room = await self._rooms.get(room_id)
         if room is None:
             raise NotFound("this server doesn't know the room")
         fresh = await self._answer_repeats(taken)
