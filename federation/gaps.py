@@ -14,7 +14,7 @@ from immutables import Map
 
 from federation.budgets import Budget
 from federation.client import FederationError, Unreachable
-from federation.pdu_checks import PduChecks
+from federation.pdu_checks import PduChecks, Uncheckable
 from federation.peers import Peers
 from federation.room_access import joined_servers
 from homeserver.core.events import Event
@@ -39,7 +39,16 @@ STATE_EVENTS_MAX = 200_000
 
 
 class NotAllHad(Exception):
-    """A state was told whose events can't all be had."""
+    """A state was told whose events can't all be had, or not be checked just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What of the events that were told isn't kept: how many can't be believed, with those that rest on such; how many
+    of these only because a key can't be had just now."""
+
+    refused: int = 0
+    uncheckable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +116,12 @@ class Gaps:
         found.pop(event.event_id, None)
         return list(found.values())
 
-    async def states_after(self, room: Room, prev_ids: Sequence[EventId], origin: ServerName) -> list[StateMap]:
+    async def states_after(
+        self, room: Room, prev_ids: Sequence[EventId], origin: ServerName, *, is_patient: bool
+    ) -> list[StateMap]:
         """The states after events that aren't here, as their server tells them: key number → event number each.
+
+        What can't be believed is left out of them; what can't be checked just now only where nobody `is_patient`.
 
         What they name and isn't here is fetched and kept outside of the timeline. Empty where nobody tells one; raises
         NotAllHad where one is told, but not all that it consists of.
@@ -118,7 +131,7 @@ class Gaps:
             is_told = False
             for server in self._askable(room, origin):
                 try:
-                    state = await self._state_after(room, prev_id, server)
+                    state = await self._state_after(room, prev_id, server, is_patient=is_patient)
                 except NotAllHad:
                     is_told = True
                     continue
@@ -136,7 +149,9 @@ class Gaps:
         others = [server for server in joined_servers(room) if server not in (origin, self._server_name)]
         return [origin, *others[:OTHERS_ASKED_MAX]]
 
-    async def _state_after(self, room: Room, prev_id: EventId, origin: ServerName) -> StateMap | None:
+    async def _state_after(
+        self, room: Room, prev_id: EventId, origin: ServerName, *, is_patient: bool
+    ) -> StateMap | None:
         try:
             self._spend(room, origin)
             state_ids, chain_ids = await self.tools.peers.state_ids(origin, room.room_id, prev_id)
@@ -146,14 +161,15 @@ class Gaps:
             log.info("state_not_had", server=origin, reason=str(fault))
             return None
         try:
-            refused = await self._obtain(room, prev_id, [*chain_ids, *state_ids], origin)
+            left = await self._obtain(room, prev_id, [*chain_ids, *state_ids], origin)
             if not await self._has_come(room, prev_id, origin):
                 return None
         except (Unreachable, FederationError) as fault:
             log.info("state_not_all_had", server=origin, reason=str(fault))
             raise NotAllHad from fault
         # What can't be believed is left out, with what rests on it. What wasn't told others may tell.
-        if len(await self._missing(state_ids)) > refused:
+        missing = await self._missing(state_ids)
+        if len(missing) > left.refused or (missing and left.uncheckable and is_patient):
             log.info("state_not_all_told", server=origin, room_id=room.room_id)
             raise NotAllHad
         stored = await self.tools.event_store.by_ids({*state_ids, prev_id})
@@ -192,20 +208,20 @@ class Gaps:
             if missing:
                 await self._one_by_one(room, sorted(missing), origin)
 
-    async def _obtain(self, room: Room, event_id: EventId, wanted: Sequence[EventId], origin: ServerName) -> int:
+    async def _obtain(self, room: Room, event_id: EventId, wanted: Sequence[EventId], origin: ServerName) -> Left:
         """Fetches those of a state and its auth chain that aren't here: singly where they are few and it works.
 
-        How much of what was told last can't be believed.
+        What isn't kept of what was told last.
         """
-        refused = 0
+        left = Left()
         missing = await self._missing(wanted)
         if 0 < len(missing) <= SINGLE_MAX:
-            refused = await self._one_by_one(room, sorted(missing), origin)
+            left = await self._one_by_one(room, sorted(missing), origin)
             missing = await self._missing(wanted)
         if missing:
             self._spend(room, origin)
-            refused = await self._keep(room, await self.tools.peers.state(origin, room.room_id, event_id))
-        return refused
+            left = await self._keep(room, await self.tools.peers.state(origin, room.room_id, event_id))
+        return left
 
     def _spend(self, room: Room, server: ServerName) -> None:
         """Raises Unreachable for a server that was asked about a room too often just now."""
@@ -215,7 +231,7 @@ class Gaps:
     async def _missing(self, event_ids: Collection[EventId]) -> set[EventId]:
         return set(event_ids) - (await self.tools.event_store.by_ids(set(event_ids))).keys()
 
-    async def _one_by_one(self, room: Room, event_ids: Sequence[EventId], origin: ServerName) -> int:
+    async def _one_by_one(self, room: Room, event_ids: Sequence[EventId], origin: ServerName) -> Left:
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(event_id: EventId) -> object:
@@ -229,14 +245,15 @@ class Gaps:
         pdus = await asyncio.gather(*(one(event_id) for event_id in event_ids))
         return await self._keep(room, [pdu for pdu in pdus if pdu is not None])
 
-    async def _keep(self, room: Room, pdus: Sequence[object]) -> int:
-        """Keeps those that are events of the room. How many can't be believed, with those that rest on such."""
+    async def _keep(self, room: Room, pdus: Sequence[object]) -> Left:
+        """Keeps those that are events of the room."""
         checked = await self.tools.checks.check(room.version, pdus)
         events = {one.event_id: one for one in checked if isinstance(one, Event)}
         mine = [one for one in events.values() if one.room_id == room.room_id and one.is_state]
         unknown = await self.tools.incoming.keep(room.room_id, mine)
         refused = sum(1 for one in checked if not isinstance(one, Event))
-        return refused + unknown if refused else 0
+        uncheckable = sum(1 for one in checked if isinstance(one, Uncheckable))
+        return Left(refused + unknown if refused else 0, uncheckable)
 
     async def _numbered(self, room: Room, stored: Mapping[EventId, StoredEvent]) -> StateMap:
         state = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -39,6 +39,8 @@ RETRY_EVERY_S = 2.0
 RETRY_FIRST_MS = 5_000
 RETRY_LONGEST_MS = 12 * 3_600_000
 TRIES_MAX = 14
+# So often it waits for the keys of what its past consists of (ten minutes); then what can't be checked is left out.
+PATIENT_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class _Staged:
     origin: ServerName
     nid: int | None
     tries: int = 0
+    is_kept: bool = False  # so that it is tried again
 
 
 class Relay(Protocol):
@@ -157,7 +160,11 @@ class RoomIntake:
         if room is not None:
             events = [
                 _Staged(
-                    Event(room.version, canonical_json.decode(pdu.json), pdu.event_id), pdu.origin, pdu.nid, pdu.tries
+                    Event(room.version, canonical_json.decode(pdu.json), pdu.event_id),
+                    pdu.origin,
+                    pdu.nid,
+                    pdu.tries,
+                    is_kept=True,
                 )
                 for pdu in staged
             ]
@@ -246,34 +253,36 @@ class RoomIntake:
             placed = await self._placed({one.event_id for one in between})
             for older in leading_to(event, between, placed):
                 try:
-                    fates |= await self._bridged(room, older, origin, None)
+                    fates |= await self._bridged(room, replace(staged, event=older, nid=None))
                 except NotAllHad:
                     # What comes after stands on the same past. Only if that doesn't come is it asked for more closely.
                     if staged.tries == 0:
                         return fates | {event.event_id: self._unconnected(room, event, origin)}
                     self._unconnected(room, older, origin)
         try:
-            return fates | await self._bridged(room, event, origin, staged.nid)
+            return fates | await self._bridged(room, staged)
         except NotAllHad:
             return fates | {event.event_id: self._unconnected(room, event, origin)}
 
-    async def _bridged(self, room: Room, event: Event, origin: ServerName, nid: int | None) -> dict[EventId, Fate]:
+    async def _bridged(self, room: Room, staged: _Staged) -> dict[EventId, Fate]:
         """One event; where its past isn't here still, on the state that its server tells.
 
         Raises NotAllHad where what it cites can't be had either: it isn't rejected for that, others may have it.
         """
+        event, origin = staged.event, staged.origin
         missing = set(event.prev_event_ids) - await self._placed(set(event.prev_event_ids))
         states = None
         if missing:
             with self._timed("state_at_gap"):
-                states = await self._gaps.states_after(room, sorted(missing), origin)
+                is_patient = staged.is_kept and staged.tries < PATIENT_TRIES
+                states = await self._gaps.states_after(room, sorted(missing), origin, is_patient=is_patient)
             if not states:
                 return {event.event_id: self._unconnected(room, event, origin)}
         with self._timed("auth_events"):
             await self._gaps.auth_events(room, [event], origin)
             if set(event.auth_event_ids) - (await self._events.by_ids(set(event.auth_event_ids))).keys():
                 raise NotAllHad
-        return await self._flush(room, [Arrival(event=event, states_before=states, staged_nid=nid)])
+        return await self._flush(room, [Arrival(event=event, states_before=states, staged_nid=staged.nid)])
 
     def _unconnected(self, room: Room, event: Event, origin: ServerName) -> Fate:
         if self.figures is not None:

@@ -23,6 +23,10 @@ Checked = Event | str
 """The event, or why it is none."""
 
 
+class Uncheckable(str):
+    """Why it can't be said whether it is one: its key can't be had just now, though it may be another time."""
+
+
 class PduChecks:
     """Turns PDUs into events that their senders' servers really signed."""
 
@@ -41,7 +45,8 @@ class PduChecks:
         verdicts = await self._keys.verify(wanted) if wanted else []
         for index, signed, verdict in zip(owners, wanted, verdicts, strict=True):
             if verdict is not Verdict.VALID and isinstance(parsed[index], Event):
-                parsed[index] = f"the signature of {signed.server_name} is {verdict.value}"
+                why = f"the signature of {signed.server_name} is {verdict.value}"
+                parsed[index] = Uncheckable(why) if verdict is Verdict.KEY_UNKNOWN else why
         return parsed
 
     async def check_one(self, version: RoomVersion, pdu: Any) -> Checked:
