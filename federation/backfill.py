@@ -51,8 +51,7 @@ class Backfill:
         gap = await self._reads.last_gap(room, floor, place)
         if gap is None or self._has_failed(room.room_id, gap[1]):
             return False
-        servers = [server for server in joined_servers(room) if server != self._server_name][:SERVERS_TRIED_MAX]
-        for server in servers:
+        for server in self._likely(room):
             if await self._from(server, room, gap, EVENTS_MAX):
                 return True
         self._remember(room.room_id, gap[1])
@@ -63,7 +62,7 @@ class Backfill:
         room = await self._reads.room(room_id)
         if room is None or not self._is_shared(room):
             return None
-        for server in [name for name in joined_servers(room) if name != self._server_name][:SERVERS_TRIED_MAX]:
+        for server in self._likely(room):
             try:
                 found = await self._tools.peers.timestamp_to_event(server, room_id, timestamp_ms, later=later)
             except (Unreachable, FederationError) as fault:
@@ -76,6 +75,11 @@ class Backfill:
                 if not await self.reach_back(room_id, LAST_PLACE, -LAST_PLACE):
                     break
         return None
+
+    def _likely(self, room: Room) -> list[ServerName]:
+        """Whom to ask, whoever is down last."""
+        others = [server for server in joined_servers(room) if server != self._server_name]
+        return self._tools.peers.by_hope(others)[:SERVERS_TRIED_MAX]
 
     async def _from(self, server: ServerName, room: Room, gap: tuple[EventId, EventId], limit: int) -> bool:
         edge, missing = gap

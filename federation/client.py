@@ -111,6 +111,10 @@ class FederationClient:
         self._signer = signer
         self._settings = settings or ClientSettings()
 
+    def is_failing(self, server: ServerName) -> bool:
+        """Whether it could not be reached last, however long ago."""
+        return self._reachability.is_failing(server)
+
     @property
     def server_name(self) -> ServerName:
         """Whose requests these are."""
@@ -168,22 +172,26 @@ class FederationClient:
     ) -> AsyncIterator[OutgoingStream]:
         """A GET whose answer comes in pieces (media). Reading them raises OutgoingError."""
         self._check(destination, also_when_down=False)
-        target = path
-        place = (await self._places(destination))[0]
-        try:
-            async with self._outgoing.stream(
-                "GET",
-                f"https://{place.host_header}{target}",
-                headers=self._headers("GET", destination, target, place, None),
-                timeout_s=timeout_s,
-                response_bytes_max=response_bytes_max,
-                connect_to=(place.host, place.port),
-                server_hostname=place.certificate_name,
-            ) as answer:
-                self._reachability.reached(destination)
-                yield answer
-        except OutgoingError as error:
-            raise self._unreachable(destination, error) from None
+        places = (await self._places(destination))[:_SERVICES_TRIED_MAX]
+        for place in places:
+            begun = False
+            try:
+                async with self._outgoing.stream(
+                    "GET",
+                    f"https://{place.host_header}{path}",
+                    headers=self._headers("GET", destination, path, place, None),
+                    timeout_s=timeout_s,
+                    response_bytes_max=response_bytes_max,
+                    connect_to=(place.host, place.port),
+                    server_hostname=place.certificate_name,
+                ) as answer:
+                    self._reachability.reached(destination)
+                    begun = True
+                    yield answer
+                return
+            except OutgoingError as error:
+                if begun or error.reason != "unreachable" or place is places[-1]:
+                    raise self._unreachable(destination, error) from None
 
     async def _call(
         self,

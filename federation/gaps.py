@@ -147,7 +147,7 @@ class Gaps:
     def _askable(self, room: Room, origin: ServerName) -> list[ServerName]:
         """Who may know what is missing: whoever sent the event that cites it, then others in the room."""
         others = [server for server in joined_servers(room) if server not in (origin, self._server_name)]
-        return [origin, *others[:OTHERS_ASKED_MAX]]
+        return [origin, *self.tools.peers.by_hope(others)[:OTHERS_ASKED_MAX]]
 
     async def _state_after(
         self, room: Room, prev_id: EventId, origin: ServerName, *, is_patient: bool

@@ -19,6 +19,10 @@ class Peers:
     def __init__(self, client: FederationClient) -> None:
         self._client = client
 
+    def by_hope(self, servers: Sequence[ServerName]) -> list[ServerName]:
+        """The same, those that could not be reached last at the end."""
+        return sorted(servers, key=self._client.is_failing)
+
     async def make_membership(
         self, verb: str, server: ServerName, room_id: RoomId, user_id: UserId, versions: Sequence[str] = ()
     ) -> Json:

@@ -199,7 +199,10 @@ class FederatedRooms:
         return self._own.signer.server_name
 
     async def _candidates(self, room_id: RoomId, via: Sequence[ServerName], user_id: UserId) -> list[ServerName]:
-        """Servers that may know the room, the likeliest first; never ourselves. Who names some means these."""
+        """Servers that may know the room, the likeliest first, those that are down last; never ourselves.
+
+        Who names some means these.
+        """
         found = list(via)
         member = await self._side.rooms.outside_member(room_id, user_id)
         if member is not None:
@@ -209,7 +212,8 @@ class FederatedRooms:
             found += joined_servers(room)
         if ":" in room_id and not found:
             found.append(domain_of(room_id))
-        return [server for server in dict.fromkeys(found) if server != self._me][:SERVERS_TRIED_MAX]
+        others = [server for server in dict.fromkeys(found) if server != self._me]
+        return self._peers.by_hope(others)[:SERVERS_TRIED_MAX]
 
     async def _through_one(self, servers: Sequence[ServerName], work: Callable[[ServerName], Awaitable[T]]) -> T:
         """What `work` gives with the first server that it succeeds with; else what the most telling refusal says."""

@@ -88,7 +88,7 @@ class Resync:
         room = await self._rooms.get(room_id)
         if room is None or room.partial is None:
             return True
-        servers = [server for server in joined_servers(room) if server != self.server_name]
+        servers = self._tools.peers.by_hope([name for name in joined_servers(room) if name != self.server_name])
         for server in servers[:SERVERS_EACH_ROUND]:
             try:
                 await self._from(server, room)

@@ -38,8 +38,11 @@ class KeyFetcher:
         self._notaries = notaries
         self._slots = asyncio.Semaphore(AT_ONCE_MAX)
 
-    async def direct(self, server: ServerName) -> KeyDocument | None:
-        """The document from the server itself; None where there is none that can be believed."""
+    async def direct(self, server: ServerName, *, also_when_down: bool = False) -> KeyDocument | None:
+        """The document from the server itself; None where there is none that can be believed.
+
+        `also_when_down`: although it failed a short time ago, as it asks something itself now.
+        """
         async with self._slots:
             try:
                 answer = await self._client.get(
@@ -47,6 +50,7 @@ class KeyFetcher:
                     "/_matrix/key/v2/server",
                     timeout_s=FETCH_TIMEOUT_S,
                     response_bytes_max=DOCUMENT_BYTES_MAX,
+                    also_when_down=also_when_down,
                 )
                 return parse_document(answer, server, self._clock.now_ms())
             except (Unreachable, FederationError, BadKeys) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -171,9 +171,16 @@ class Keys:
                 ids[key_id] = max(ids.get(key_id, 0), request.valid_at_ms or 0)
         wanted.pop(self._server_name, None)
         if wanted:
-            await self._fetch(list(wanted), wanted)
+            # Who signs a request is up, whatever was thought of it.
+            up = {request.server_name for request in lacking if request.is_request}
+            await self._fetch(list(wanted), wanted, up)
 
-    async def _fetch(self, servers: Iterable[ServerName], wanted: Mapping[ServerName, Mapping[str, int]]) -> None:
+    async def _fetch(
+        self,
+        servers: Iterable[ServerName],
+        wanted: Mapping[ServerName, Mapping[str, int]],
+        up: Collection[ServerName] = (),
+    ) -> None:
         """Fetches those that aren't to wait; joins fetches that are under way. Never raises for a server's fault."""
         now_ms = self._clock.now_ms()
         fresh = [
@@ -183,7 +190,7 @@ class Keys:
         ]
         under_way = {self._fetching[server] for server in servers if server in self._fetching}
         if fresh:
-            task = asyncio.get_running_loop().create_task(self._fetch_all({s: wanted[s] for s in fresh}))
+            task = asyncio.get_running_loop().create_task(self._fetch_all({s: wanted[s] for s in fresh}, up))
             for server in fresh:
                 self._fetching[server] = task
             under_way.add(task)
@@ -191,9 +198,10 @@ class Keys:
             # One who gives up (a request's time-out) doesn't end it for the others.
             await asyncio.gather(*(asyncio.shield(task) for task in under_way))
 
-    async def _fetch_all(self, wanted: Mapping[ServerName, Mapping[str, int]]) -> None:
+    async def _fetch_all(self, wanted: Mapping[ServerName, Mapping[str, int]], up: Collection[ServerName]) -> None:
         try:
-            direct = await asyncio.gather(*(self._fetcher.direct(server) for server in wanted))
+            asked = (self._fetcher.direct(server, also_when_down=server in up) for server in wanted)
+            direct = await asyncio.gather(*asked)
             documents = [document for document in direct if document is not None]
             helped = {document.server_name for document in documents if _has(document, wanted[document.server_name])}
             if left := {server: ids for server, ids in wanted.items() if server not in helped}:

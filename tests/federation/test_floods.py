@@ -26,6 +26,7 @@ from tests.kit.federation import federated_server
 from tests.kit.foreign_members import join_foreign
 from tests.kit.peer import Peer, running_peer
 from tests.kit.peer_room import V1, V2, PeerRoom
+from tests.kit.ports import free_port
 from tests.kit.postgres import PostgresForTests
 from tests.kit.server import RunningServer, running_server
 from tests.kit.until import until
@@ -78,6 +79,43 @@ async def test_transactions_are_bounded_and_counted_once(here: RunningServer, pe
 
     await until(heard)
     assert await texts(alice, room.room_id) == ["once", "last"]
+
+
+@pytest.mark.slow
+async def test_a_transaction_is_the_same_after_a_restart(database_dsn: str, authority: Authority, peer: Peer) -> None:
+    """T-E12: whose answer was lost with us sends it again, gets the same answer, and nothing is there twice."""
+    port = free_port()
+    async with federated_server(database_dsn, authority, port=port) as server:
+        alice, room = await joined(server, peer)
+        message = {"sender": room.eve, "type": "m.test", "message_id": "m1", "messages": {alice.user_id: {"*": {}}}}
+        sent = room.text("once")
+        edus = [{"edu_type": "m.direct_to_device", "content": message}]
+        first = await room.send(name_of(server), sent, txn_id="t1", edus=edus)
+        assert first == {sent.event_id: {}}
+
+        async def heard() -> bool:
+            return texts_are(await texts(alice, room.room_id), "once")
+
+        await until(heard)
+    async with federated_server(database_dsn, authority, port=port) as server:
+        again = server.anonymous()
+        again.token, again.user_id, again.device_id = alice.token, alice.user_id, alice.device_id
+        assert await room.send(name_of(server), sent, txn_id="t1", edus=edus) == first
+        last = room.text("last")
+        await room.send(name_of(server), last)
+
+        async def all_heard() -> bool:
+            return texts_are(await texts(again, room.room_id), "once", "last")
+
+        await until(all_heard)
+        told = (await again.sync()).get("to_device", {}).get("events", [])
+        assert [event["type"] for event in told] == ["m.test"]
+
+
+def texts_are(found: list[str], *wanted: str) -> bool:
+    """As these, none of them twice."""
+    assert len(found) <= len(wanted), found
+    return found == list(wanted)
 
 
 async def test_questions_are_answered_in_bounds(here: RunningServer, peer: Peer) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from federation.request_signing import authorization_header
 from homeserver.core.events import sign_event
 from tests.federation.test_hostile_peers import joined, name_of, texts
 from tests.kit.authority import Authority
@@ -145,6 +146,30 @@ async def test_any_answer_is_survived(here: RunningServer, peer: Peer) -> None:
             await alice.post("/keys/query", body={"device_keys": {room.eve: []}}),
         ]
         assert all(answer.status in (200, 400, 403, 404, 502) for answer in found), [one.status for one in found]
+
+
+@pytest.mark.slow
+async def test_any_header_is_answered(here: RunningServer, peer: Peer) -> None:
+    """T-A15, T-O1: what a request says of its signature, mutated; and keys that are something else."""
+    right = authorization_header(peer.signer, name_of(here), "GET", V1 + "/query/profile?user_id=@x:y", None)
+    chance = random.Random(11)
+    letters = [chr(code) for code in range(32, 127)] + ["ä", "\t", '""', ",", "=", "X-Matrix "]
+    for _ in range(150):
+        header = list(right)
+        for _ in range(chance.randint(1, 6)):
+            at = chance.randrange(len(header))
+            header[at : at + chance.randint(0, 4)] = [chance.choice(letters)] * chance.randint(0, 3)
+        answer = await here.anonymous().request(
+            "GET", V1 + "/query/profile?user_id=@x:y", headers={"Authorization": "".join(header) or "x"}
+        )
+        assert answer.status in (400, 401, 403, 404), (answer.status, "".join(header))
+    document = dict(peer.keys)
+    for number in range(60):
+        peer.keys = mutated(document, chance)
+        assert here.hansa.federation is not None
+        found = await here.hansa.federation.keys.documents({peer.name: number})
+        assert all(one["server_name"] == peer.name for one in found)
+        assert (await here.anonymous().get("/_matrix/key/v2/query/{}", peer.name)).status == 200
 
 
 @pytest.mark.slow

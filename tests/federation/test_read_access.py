@@ -136,6 +136,32 @@ async def test_who_left_reads_no_more(here: RunningServer, there: RunningServer)
     assert await refusal(asker.get("/event/{}", secret)) == 403
 
 
+async def test_who_is_shut_out_is_refused_everywhere(here: RunningServer, there: RunningServer) -> None:
+    """T-C24: by the room's ACL, at each endpoint that names the room; and its events and EDUs in transactions."""
+    alice, eve, _, shared = await two_rooms(here, there)
+    last = await alice.send(shared, "before")
+    acl = {"allow": ["*"], "deny": ["localhost"]}
+    (await alice.put("/rooms/{}/state/m.room.server_acl", shared, body=acl)).ok()
+    asker = Asker(here, there)
+    for name, ask in asker.questions(shared, last).items():
+        assert await refusal(ask()) == 403, name
+    for verb in ("join", "leave", "knock"):
+        assert await refusal(asker.get(f"/make_{verb}/{{}}/{{}}", shared, eve.user_id, ver="12")) == 403, verb
+    assert there.hansa.federation is not None
+    put, to = there.hansa.federation.client.put, here.hansa.signer.server_name
+    pdu = {"room_id": shared, "type": "m.room.member", "sender": eve.user_id, "state_key": eve.user_id, "content": {}}
+    for verb in ("join", "leave", "knock"):
+        version = "v1" if verb == "knock" else "v2"
+        path = path_of(f"/_matrix/federation/{version}/send_{verb}/{{}}/{{}}", shared, last)
+        assert await refusal(put(to, path, pdu)) in (400, 403), verb
+    (await eve.put("/rooms/{}/typing/{}", shared, eve.user_id, body={"typing": True, "timeout": 60_000})).ok()
+    typing = {"room_id": shared, "user_id": eve.user_id, "typing": True}
+    body: Json = {"origin_server_ts": 1, "pdus": [], "edus": [{"edu_type": "m.typing", "content": typing}]}
+    assert await put(to, V1 + "/send/shut_out", body) == {"pdus": {}}
+    told = (await alice.sync())["rooms"]["join"][shared]["ephemeral"]["events"]
+    assert [event for event in told if event["type"] == "m.typing" and event["content"]["user_ids"]] == []
+
+
 async def test_only_who_may_join_is_told_how(here: RunningServer, there: RunningServer) -> None:
     """T-D16: make_join looks at the join rules first; nothing of a private room goes out by it."""
     _, eve, private, shared = await two_rooms(here, there)

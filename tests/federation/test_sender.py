@@ -125,21 +125,6 @@ async def test_what_was_not_sent_before_a_restart_is_sent_after_it(database_dsn:
         assert [pdu["content"]["body"] for pdu in peer.pdus[-3:]] == [f"number {number}" for number in range(3)]
 
 
-async def test_a_thousand_dead_servers_hold_up_nobody(here: RunningServer, peer: Peer) -> None:
-    """They cost the live one nothing, few connections, and one row each."""
-    dead = [f"dead{number}.invalid:1" for number in range(1000)]
-    alice, room_id = await room_with(here, *dead, peer.name)
-    assert here.hansa.federation is not None and here.hansa.outbound is not None
-    here.hansa.federation.reachability.reached(peer.name)
-    for number in range(20):
-        await alice.send(room_id, f"number {number}")
-    await peer.until(lambda: len(peer.pdus) == 20)
-    await here.hansa.outbound.sender.flush()
-    assert await here.db.fetchval("SELECT count(*) FROM lagging_servers") <= 1001
-    deliveries = here.hansa.outbound.deliveries
-    assert deliveries.queued() <= 1000 * 20
-
-
 async def test_a_busy_room_missed_for_long_is_told_by_its_newest_event(database_dsn: str, authority: Authority) -> None:
     """T-E15: the work for whoever comes back is bounded by its rooms; what waits for it is a place in the log."""
     port, peer_port = free_port(), free_port()

@@ -83,6 +83,13 @@ async def test_nothing_connects_to_a_denied_address(guarded: OutgoingClient, hos
         assert server.heard == []
 
 
+@pytest.mark.parametrize("port", [22, 25, 6379, 6667])
+async def test_ports_of_other_protocols_are_refused(client: OutgoingClient, port: int) -> None:
+    """T-E17, T-L1: mail servers and the like get no bytes from us, also where a name's SRV record leads there."""
+    assert await reason(client, f"http://127.0.0.1:{port}/") == "refused_address"
+    assert await reason(client, "http://a.test/", connect_to=("127.0.0.1", port)) == "refused_address"
+
+
 async def test_the_address_that_is_connected_to_is_the_one_checked(
     guarded: OutgoingClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
