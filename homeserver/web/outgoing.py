@@ -30,16 +30,15 @@ _CONNECT_S = 10.0
 _KEPT_OPEN_S = 60.0
 _DNS_CACHED_S = 10
 _PIECE_BYTES = 65_536
-# What speaks another protocol there (mail, printers, shells) might take what it gets for orders: the ports that browsers
-# refuse as well, and Redis. fetch.spec.whatwg.org/#port-blocking
-PORTS_REFUSED = frozenset(
-    map(
-        int,
-        "0 1 7 9 11 13 15 17 19 20 21 22 23 25 37 42 43 53 69 77 79 87 95 101 102 103 104 109 110 111 113 115 117 119 123 "
-        "135 137 139 143 161 179 389 427 465 512 513 514 515 526 530 531 532 540 548 554 556 563 587 601 636 989 990 993 "
-        "995 1719 1720 1723 2049 3659 4045 4190 5060 5061 6000 6379 6566 6665 6666 6667 6668 6669 6679 6697 10080".split(),
-    )
+# What speaks another protocol there (mail, shells) might take what it gets for orders: the ports that browsers
+# refuse as well, and that of Redis.
+_OTHERS_PORTS = (
+    "0 1 7 9 11 13 15 17 19 20 21 22 23 25 37 42 43 53 69 77 79 87 95 101 102 103 104 109 110 "
+    "111 113 115 117 119 123 135 137 139 143 161 179 389 427 465 512 513 514 515 526 530 531 "
+    "532 540 548 554 556 563 587 601 636 989 990 993 995 1719 1720 1723 2049 3659 4045 4190 "
+    "5060 5061 6000 6379 6566 6665 6666 6667 6668 6669 6679 6697 10080 "
 )
+PORTS_REFUSED = frozenset(map(int, _OTHERS_PORTS.split()))
 _REDIRECTS = (301, 302, 303, 307, 308)
 # Meant for the one server that was asked, and for nobody it points at.
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
