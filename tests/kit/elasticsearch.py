@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
+import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -18,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from search.hot.elastic import Cluster
+from tests.kit.authority import Authority
 from tests.kit.ports import free_port
 from tests.kit.programs import program
 
@@ -29,19 +34,58 @@ _SETTINGS = """
 cluster.name: hansa-tests
 node.name: one
 discovery.type: single-node
-xpack.security.enabled: false
 cluster.routing.allocation.disk.threshold_enabled: false
 http.host: 127.0.0.1
 transport.host: 127.0.0.1
 """
 
 
-class ElasticsearchServer:
-    """One node. Its data lives in `folder` until the end of the test, so that it may stop and start."""
+_OPEN = "xpack.security.enabled: false\n"
+_GUARDED = """
+xpack.security.enabled: true
+xpack.security.enrollment.enabled: false
+xpack.security.authc.api_key.enabled: true
+xpack.security.http.ssl.enabled: true
+xpack.security.http.ssl.certificate: node.crt
+xpack.security.http.ssl.key: node.key
+"""
+OPERATOR, PASSWORD = "operator", "correct horse battery"
+# Users of a guarded node, each with the privileges that docs/operating/search-index.md asks for, on indices of its own.
+# (Its API keys would be in an index that this distribution of Elasticsearch lacks an analyser for.)
+OURS, OTHERS = "hansa", "others"
+ROLES = {
+    user: {
+        "cluster": ["manage_index_templates", "monitor"],
+        "indices": [
+            {
+                "names": [f"{user}-*"],
+                "privileges": [
+                    "create_index",
+                    "delete_index",
+                    "index",
+                    "delete",
+                    "read",
+                    "monitor",
+                    "maintenance",
+                    "manage",
+                ],
+            }
+        ],
+    }
+    for user in (OURS, OTHERS)
+}
 
-    def __init__(self, folder: Path, *, heap: str = HEAP) -> None:
+
+class ElasticsearchServer:
+    """One node. Its data lives in `folder` until the end of the test, so that it may stop and start.
+
+    With an authority it is guarded: TLS, and whoever has no name of it is turned away.
+    """
+
+    def __init__(self, folder: Path, *, heap: str = HEAP, authority: Authority | None = None) -> None:
         self._folder = folder
         self._heap = heap
+        self._authority = authority
         self._process: subprocess.Popen[bytes] | None = None
         self.port, transport_port = free_port(), free_port()
         self._command = _reachable(Path(program("elasticsearch")), folder)
@@ -49,7 +93,10 @@ class ElasticsearchServer:
         shutil.copytree(home / "config", folder / "config")
         paths = f"path.data: {folder}/data\npath.logs: {folder}/logs\n"
         ports = f"http.port: {self.port}\ntransport.port: {transport_port}\n"
-        (folder / "config" / "elasticsearch.yml").write_text(_SETTINGS + paths + ports)
+        guard = _OPEN if authority is None else _GUARDED
+        (folder / "config" / "elasticsearch.yml").write_text(_SETTINGS + guard + paths + ports)
+        if authority is not None:
+            self._guard(authority)
         for name in ("data", "logs", "tmp"):
             (folder / name).mkdir()
         if os.geteuid() == 0:
@@ -59,7 +106,7 @@ class ElasticsearchServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self._authority is None else 'https'}://127.0.0.1:{self.port}"
 
     @property
     def data(self) -> Path:
@@ -118,24 +165,47 @@ class ElasticsearchServer:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(
-                f"{self.url}/_cluster/health?wait_for_status=yellow&timeout=1s", timeout=5
-            ) as it:
-                return bool(it.status == 200)
+            return bool(self._asked("/_cluster/health?wait_for_status=yellow&timeout=1s"))
         except (OSError, urllib.error.HTTPError):
             return False
 
-    def _said(self) -> str:
-        return (self._folder / "output").read_text(errors="replace")[-4_000:]
+    def _asked(self, path: str) -> bytes:
+        """As the operator of a guarded node, as anybody of another."""
+        request = urllib.request.Request(f"{self.url}{path}")
+        context = None
+        if self._authority is not None:
+            name = base64.b64encode(f"{OPERATOR}:{PASSWORD}".encode()).decode()
+            request.add_header("Authorization", f"Basic {name}")
+            context = ssl.create_default_context(cafile=str(self._authority.ca_path))
+        with urllib.request.urlopen(request, timeout=5, context=context) as answer:
+            found: bytes = answer.read()
+            return found
+
+    def _guard(self, authority: Authority) -> None:
+        """Its certificate, and the users that it knows by itself."""
+        config = self._folder / "config"
+        certificate, key = authority.server_files("127.0.0.1")
+        shutil.copy(certificate, config / "node.crt")
+        shutil.copy(key, config / "node.key")
+        names = {OPERATOR: "superuser", **{user: user for user in ROLES}}
+        (config / "users").write_text("".join(f"{name}:{_hashed(PASSWORD)}\n" for name in names))
+        (config / "users_roles").write_text("".join(f"{role}:{name}\n" for name, role in names.items()))
+        (config / "roles.yml").write_text(json.dumps(ROLES))
+
+
+def _hashed(password: str) -> str:
+    salt = os.urandom(32)
+    made = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 10_000, dklen=32)
+    return "{PBKDF2}10000$" + "$".join(base64.b64encode(part).decode() for part in (salt, made))
 
 
 @contextmanager
-def running_elasticsearch(*, heap: str = HEAP) -> Iterator[ElasticsearchServer]:
+def running_elasticsearch(*, heap: str = HEAP, authority: Authority | None = None) -> Iterator[ElasticsearchServer]:
     """A node that is gone afterwards, with its data."""
     with tempfile.TemporaryDirectory(prefix="hansa-elasticsearch-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        server = ElasticsearchServer(folder, heap=heap)
+        server = ElasticsearchServer(folder, heap=heap, authority=authority)
         server.start()
         try:
             yield server
