@@ -106,7 +106,7 @@ async def test_a_month_leaves_elasticsearch_and_comes_back(place: Place) -> None
         (await alice.put("/rooms/{}/redact/{}/t2", room, ids[12])).ok()
         kept = [text for text in texts if text not in ("harbour 2", "harbour 12")]
         assert await bodies(alice, "harbour") == kept
-        assert (await job(server, "compact"))["files"] == 1
+        await job(server, "compact")
         assert await bodies(alice, "harbour") == kept
     async with place.running() as server:
         alice = await server.login("alice")
