@@ -108,3 +108,16 @@ async def test_one_bad_event_costs_no_other(here: RunningServer, peer: Peer) -> 
 
     await until(all_said)
     assert await texts(alice, room.room_id) == [f"message {number}" for number in range(49)]
+
+
+async def test_a_redaction_of_nothing_stops_no_room(here: RunningServer, peer: Peer) -> None:
+    """T-B17, T-O1, T-G4: what names no event it can name is said and redacts nothing; the room goes on."""
+    alice, room = await joined(here, peer, "10")
+    for odd in ("\x00", "$a\x00b", "$" + "x" * 9_000, "", "not an id"):
+        room.add("m.room.redaction", {"reason": odd}, redacts=odd)
+        await room.send(name_of(here), room.events[room.heads[0]])
+        room.text("x", redacts=odd)
+        await room.send(name_of(here), room.events[room.heads[0]])
+    await heard(here, alice, room)
+    assert await texts(alice, room.room_id) == ["x"] * 5 + ["the last word"]
+    (await alice.get("/sync")).ok()
