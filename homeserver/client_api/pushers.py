@@ -10,7 +10,7 @@ from homeserver.push.pushers import Pushers, parse_pusher
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 
-class PusherBody(msgspec.Struct, frozen=True):
+class PusherBody(msgspec.Struct, frozen=True, rename={"enabled": "org.matrix.msc3881.enabled"}):
     """`kind` has to be there: null means to delete."""
 
     pushkey: str
@@ -22,6 +22,7 @@ class PusherBody(msgspec.Struct, frozen=True):
     lang: str | None = None
     data: dict[str, Any] | None = None
     append: bool = False
+    enabled: bool | None = None
 
 
 class PusherEndpoints:
@@ -36,7 +37,7 @@ class PusherEndpoints:
         spec="client-server-api/#get_matrixclientv3pushers",
     )
     async def pushers(self, caller: Caller) -> Json:
-        return {"pushers": [pusher.as_json() for pusher in await self._pushers.of_user(caller.user_id)]}
+        return {"pushers": [pusher.shown() for pusher in await self._pushers.of_user(caller.user_id)]}
 
     @endpoint(
         "POST",
@@ -61,5 +62,5 @@ class PusherEndpoints:
             data=body.data,
             profile_tag=body.profile_tag,
         )
-        await self._pushers.set(caller.user_id, caller.device_id, pusher, append=body.append)
+        await self._pushers.set(caller.user_id, caller.device_id, pusher, append=body.append, enabled=body.enabled)
         return {}

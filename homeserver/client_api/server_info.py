@@ -36,6 +36,7 @@ UNSTABLE_FEATURES: Mapping[str, bool | str] = {
     "org.matrix.msc3827.stable": True,
     "org.matrix.msc3856.stable": "/_matrix/client/v1/rooms/{}/threads",
     "org.matrix.msc3874": True,
+    "org.matrix.msc3881": True,
     "org.matrix.msc3882": "/_matrix/client/v1/login/get_token",
     "org.matrix.msc3890": True,
     "org.matrix.msc3916.stable": True,

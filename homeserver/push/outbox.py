@@ -353,7 +353,7 @@ class Outbox:
         found = [(box.row, True) for box in boxes if box.row is not None]
         if missing := asked - known:
             generation = self._generation
-            rows = await pushers.of_users(self._db, missing)
+            rows = await pushers.enabled_of_users(self._db, missing)
             is_fresh = generation == self._generation
             if is_fresh:
                 owners = {row.user_id for row in rows}

@@ -25,6 +25,7 @@ PUSHKEY_BYTES_MAX = 512
 APP_ID_CHARS_MAX = 64
 TEXT_BYTES_MAX = 512
 DATA_BYTES_MAX = 8_192
+_MSC3881 = "org.matrix.msc3881"
 GATEWAY_PATH = "/_matrix/push/v1/notify"
 
 
@@ -40,9 +41,17 @@ class Pusher:
     lang: str
     data: dict[str, Any]
     profile_tag: str | None = None
+    # As it is shown: whether it is pushed to, and which device has set it (MSC3881).
+    is_enabled: bool = True
+    device_id: DeviceId | None = None
+
+    def shown(self) -> dict[str, Any]:
+        """As GET /pushers gives it."""
+        device = {f"{_MSC3881}.device_id": self.device_id} if self.device_id is not None else {}
+        return {**self.as_json(), f"{_MSC3881}.enabled": self.is_enabled, **device}
 
     def as_json(self) -> dict[str, Any]:
-        """The spec's form of it, as GET /pushers gives it."""
+        """The spec's form of it."""
         body: dict[str, Any] = {
             "app_id": self.app_id,
             "pushkey": self.pushkey,
@@ -91,7 +100,16 @@ def parse_pusher(
         raise InvalidParam(f"the app_id of an e-mail pusher is {APP_ID}")
     if len(orjson.dumps(data)) > DATA_BYTES_MAX:
         raise InvalidParam(f"data may have {DATA_BYTES_MAX} bytes")
-    return Pusher(app_id=app_id, pushkey=pushkey, kind=kind, data=data, profile_tag=profile_tag, **texts)
+    return Pusher(
+        app_id=app_id,
+        pushkey=pushkey,
+        kind=kind,
+        data=data,
+        profile_tag=profile_tag,
+        app_display_name=app_display_name,
+        device_display_name=device_display_name,
+        lang=lang,
+    )
 
 
 def check_key(app_id: str, pushkey: str) -> None:
@@ -132,8 +150,12 @@ class Pushers:
     async def of_user(self, user_id: UserId) -> list[Pusher]:
         return [_pusher(row) for row in await table.of_user(self._db, user_id)]
 
-    async def set(self, user_id: UserId, device_id: DeviceId | None, pusher: Pusher, *, append: bool) -> None:
+    async def set(
+        self, user_id: UserId, device_id: DeviceId | None, pusher: Pusher, *, append: bool, enabled: bool | None = None
+    ) -> None:
         """Adds or changes a pusher; unless `append`, the same app id and key are taken from other users.
+
+        Whoever says whether it is `enabled` may be another device than the one that it tells: it stays that one's.
 
         Raises InvalidParam when the user has too many.
         """
@@ -148,6 +170,7 @@ class Pushers:
             device_id=device_id,
             description=orjson.dumps(description),
             changed_ts=self._clock.now_ms(),
+            is_enabled=enabled is not False,
         )
         async with self._journal.write() as write:
             await table.lock(write.tx, user_id)
@@ -157,6 +180,9 @@ class Pushers:
             taken: list[UserId] = []
             if not append:
                 taken = await table.delete_of_others(write.tx, user_id, pusher.app_id, pusher.pushkey)
+            if enabled is not None:
+                owner = await table.device_of(write.tx, user_id, pusher.app_id, pusher.pushkey)
+                row = replace(row, device_id=owner or device_id)
             await table.upsert(write.tx, row)
             write.publish("pushers", user_ids=[user_id, *taken])
 
@@ -178,8 +204,8 @@ class Pushers:
             write.publish("pushers", user_ids=[user_id])
 
     async def row(self, key: PusherKey) -> PusherRow | None:
-        """One pusher as it is stored now."""
-        rows = await table.of_user(self._db, key.user_id)
+        """One pusher as it is stored now, if it is to be told anything."""
+        rows = await table.enabled_of_users(self._db, [key.user_id])
         return next((row for row in rows if (row.app_id, row.pushkey) == (key.app_id, key.pushkey)), None)
 
     async def set_health(self, row: PusherRow, failures: int, retry_ts: int) -> PusherRow:
@@ -195,4 +221,5 @@ class Pushers:
 
 def _pusher(row: PusherRow) -> Pusher:
     described: dict[str, Any] = orjson.loads(row.description)
-    return Pusher(app_id=row.app_id, pushkey=row.pushkey, **described)
+    own = {"app_id": row.app_id, "pushkey": row.pushkey, "is_enabled": row.is_enabled, "device_id": row.device_id}
+    return Pusher(**{**described, **own})

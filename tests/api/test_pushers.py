@@ -22,6 +22,10 @@ PUSHER = {
     "data": {"url": URL, "format": "event_id_only", "custom": 1},
 }
 
+ENABLED = "org.matrix.msc3881.enabled"
+# What every pusher says beside: the live parts know each user by one device.
+OWN = {ENABLED: True, "org.matrix.msc3881.device_id": "D"}
+
 
 @pytest.fixture
 async def live(database_dsn: str) -> AsyncIterator[Live]:
@@ -31,13 +35,30 @@ async def live(database_dsn: str) -> AsyncIterator[Live]:
 
 async def test_pushers_are_set_changed_and_deleted(live: Live) -> None:
     await live.ok(ALICE, "POST", "/pushers/set", PUSHER)
-    assert await live.ok(ALICE, "GET", "/pushers") == {"pushers": [PUSHER]}
+    assert await live.ok(ALICE, "GET", "/pushers") == {"pushers": [{**PUSHER, **OWN}]}
     changed = {**PUSHER, "lang": "de"}
     await live.ok(ALICE, "POST", "/pushers/set", changed)
-    assert await live.ok(ALICE, "GET", "/pushers") == {"pushers": [changed]}
+    assert await live.ok(ALICE, "GET", "/pushers") == {"pushers": [{**changed, **OWN}]}
     assert [entry.user_ids for entry in live.heard] == [(ALICE,), (ALICE,)]
     await live.ok(ALICE, "POST", "/pushers/set", {"kind": None, "app_id": "org.example.app", "pushkey": "key"})
     assert await live.ok(ALICE, "GET", "/pushers") == {"pushers": []}
+
+
+async def test_another_device_switches_one_off(database_dsn: str) -> None:
+    """MSC3881: it stays the device's that made it, and goes with that."""
+    async with running_server(database_dsn) as server:
+        phone = await server.user("alice")
+        desk = await server.login("alice")
+        (await phone.post("/pushers/set", body=PUSHER)).ok()
+        for is_on in (False, True, False):
+            (await desk.post("/pushers/set", body={**PUSHER, ENABLED: is_on})).ok()
+            [shown] = (await desk.get("/pushers")).ok()["pushers"]
+            assert shown == {**PUSHER, ENABLED: is_on, "org.matrix.msc3881.device_id": phone.device_id}
+        (await desk.post("/pushers/set", body={**PUSHER, ENABLED: "no"})).refused(400, "M_BAD_JSON")
+        # Who sets it anew without a word has it on, and for itself.
+        (await desk.post("/pushers/set", body=PUSHER)).ok()
+        [shown] = (await phone.get("/pushers")).ok()["pushers"]
+        assert shown == {**PUSHER, ENABLED: True, "org.matrix.msc3881.device_id": desk.device_id}
 
 
 @pytest.mark.parametrize(("append", "left"), [(False, 0), (True, 1)])

@@ -359,3 +359,20 @@ async def test_who_gets_changes_or_loses_a_pusher_is_told_accordingly(world: Wor
         while (notification := await world.gateway.next()).get("event_id") != event_id:
             continue
         assert [device["pushkey"] for device in notification["devices"]] == ["third"]
+
+
+async def test_what_is_switched_off_is_told_nothing(world: World) -> None:
+    """MSC3881: nor what happened meanwhile, once it is on again."""
+    async with world.running() as server:
+        alice, bob, room_id = await pair(server)
+        await set_pusher(bob, world)
+        pusher = world.gateway.pusher()
+        (await bob.post("/pushers/set", body={**pusher, "org.matrix.msc3881.enabled": False})).ok()
+        await set_pusher(bob, world, pushkey="another")
+        await alice.send(room_id, "while it is off")
+        assert (await world.gateway.next())["devices"][0]["pushkey"] == "another"
+        (await bob.post("/pushers/set", body={**pusher, "org.matrix.msc3881.enabled": True})).ok()
+        (await bob.post("/pushers/set", body={"kind": None, "app_id": pusher["app_id"], "pushkey": "another"})).ok()
+        event_id = await alice.send(room_id, "now it is on")
+        told = await world.gateway.next()
+        assert (told["event_id"], told["devices"][0]["pushkey"]) == (event_id, pusher["pushkey"])
