@@ -181,6 +181,9 @@ class ElasticsearchServer:
             found: bytes = answer.read()
             return found
 
+    def _said(self) -> str:
+        return (self._folder / "output").read_text(errors="replace")[-4_000:]
+
     def _guard(self, authority: Authority) -> None:
         """Its certificate, and the users that it knows by itself."""
         config = self._folder / "config"
