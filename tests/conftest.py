@@ -76,12 +76,14 @@ class SecondTries:
 
     def __init__(self, at_most: int) -> None:
         self._at_most = at_most
-        self._tests: list[pytest.TestReport] = []
+        self._tests: dict[str, pytest.TestReport] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Notes a test whose first try failed."""
+        """Notes a test whose first try failed, but not one that fails again: that is told of as a failure."""
         if str(report.outcome) == "rerun":
-            self._tests.append(report)
+            self._tests[report.nodeid] = report
+        elif report.failed:
+            self._tests.pop(report.nodeid, None)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Too many of them are a failure."""
@@ -90,7 +92,7 @@ class SecondTries:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Names them, with what went wrong at first."""
-        for report in self._tests:
+        for report in self._tests.values():
             terminalreporter.write_sep("-", f"needed a second try (at most {self._at_most} may): {report.nodeid}")
             terminalreporter.write_line(report.longreprtext)
 

@@ -67,9 +67,10 @@ _PARAMETER = re.compile(r"\{[a-z_]+\}")
 class ServerInfo:
     """GET /versions, /capabilities and /.well-known/matrix/…"""
 
-    # What an operator switched on or off for one user. Set by the assembly.
+    # Both are set by the assembly.
     # Where people sign in, if not here: its address and its page for accounts.
     sign_in: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
+    # What an operator switched on or off for one user.
     features_of: Callable[[UserId], Awaitable[Mapping[str, bool]]] | None = None
 
     def __init__(self, config: Config, served: Collection[str], transports: Sequence[Mapping[str, Any]] = ()) -> None:

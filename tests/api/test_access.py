@@ -26,7 +26,8 @@ OPEN = tuple(
     /_matrix/client/versions /_matrix/client/v3/login /_matrix/client/v3/register /_matrix/client/v1/register
     /_matrix/client/unstable/org.hansa.tus/uploads /_matrix/client/v1/room_summary/
     /_matrix/client/v3/refresh /_matrix/client/v3/auth/ /_matrix/client/v3/directory/ /_matrix/client/v3/publicRooms
-    /_matrix/client/v3/profile/ /_matrix/client/v3/account/password /_matrix/client/v3/account/deactivate
+    /_matrix/client/v3/profile/ /_matrix/client/v3/password_policy
+    /_matrix/client/v3/account/password /_matrix/client/v3/account/deactivate
     /_matrix/client/v3/account/3pid /_matrix/client/v1/auth_metadata /_matrix/client/v1/rendezvous
     /_matrix/client/unstable/org.matrix.msc2965/ /_matrix/client/unstable/org.matrix.msc4108/
     /_matrix/client/unstable/org.matrix.msc4140/ /_matrix/static/ /_hansa/ /_synapse/client/ /admin
