@@ -90,6 +90,8 @@ class Load:
         self._anybody = Caller(server, session)
         self._kinds = list(kinds)
         self._over = asyncio.Event()
+        self._may_step = asyncio.Event()
+        self._may_step.set()
         self._tasks: list[asyncio.Task[None]] = []
         self.steps = [0] * len(self._kinds)
 
@@ -100,6 +102,7 @@ class Load:
 
     async def _work(self, index: int) -> None:
         while not self._over.is_set():
+            await self._may_step.wait()
             await self._kinds[index].step(self.steps[index])
             self.steps[index] += 1
 
@@ -107,8 +110,11 @@ class Load:
         for task in self._tasks:
             if task.done():
                 task.result()
+        # Nothing new begins meanwhile: what is checked would grow faster than it can be read.
+        self._may_step.clear()
         for kind in self._kinds:
             await kind.check()
+        self._may_step.set()
 
     async def end(self) -> None:
         """Lets each finish its step, then checks all."""
