@@ -384,7 +384,9 @@ async def _played(loop: VirtualLoop, plan: Plan, databases: Sequence[OpenDatabas
         outcome.problem = str(broken)
     finally:
         for server in servers:
-            if hasattr(server, "db") and not server.db.is_dead:
+            if not hasattr(server, "db"):
+                continue  # what went wrong came before its start
+            if not server.db.is_dead:
                 outcome.events += await server.db.fetchval("SELECT count(*) FROM events")
             await server.stop()
     outcome.fingerprint, outcome.trace = network.fingerprint, network.trace
