@@ -31,7 +31,9 @@ class StateNumbers:
     async def find(self, keys: Collection[StateKey]) -> dict[StateKey, int]:
         """The numbers of those keys that have one. At most one query."""
         found = {key: nid for key in keys if (nid := self._by_key.get(key)) is not None}
-        missing = [key for key in keys if key not in found and key not in self._absent]
+        # No key of an event that was taken holds a NUL, which the database could not even be asked for.
+        possible = [key for key in keys if "\x00" not in key[0] and "\x00" not in key[1]]
+        missing = [key for key in possible if key not in found and key not in self._absent]
         if missing:
             for key, nid in (await state_keys.by_keys(self._db, missing)).items():
                 self._remember(key, nid)

@@ -94,3 +94,14 @@ async def test_no_string_stops_the_server(database_dsn: str) -> None:
         alice, bob = await server.login("alice"), await server.login("bob")
         await alice.send(room_id, "after")
         await all_goes_on(server, alice, bob, room_id)
+
+
+async def test_a_token_with_a_nul_names_no_promise(database_dsn: str) -> None:
+    """T-B17: what no key of a room's state can be is not looked for, and no state event gets such a key."""
+    async with running_server(database_dsn) as server:
+        alice, bob = await server.user("alice"), await server.user("bob")
+        room_id = await alice.create_room(preset="public_chat")
+        signed = {"sender": alice.user_id, "mxid": bob.user_id, "token": "\x00", "signatures": {}}
+        (await bob.post("/join/{}", room_id, body={"third_party_signed": signed})).refused(403, "M_FORBIDDEN")
+        odd = [{"type": "m.example", "state_key": "\x00", "content": {}}]
+        assert (await alice.post("/createRoom", body={"initial_state": odd})).status == 400
