@@ -12,7 +12,7 @@ import pytest
 
 from tests.kit.clock import FakeClock
 from tests.kit.oauth import Browser
-from tests.kit.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdService, openid_service
+from tests.kit.openid_provider import OpenIdService, arrive, openid_service, settings_of
 from tests.kit.server import Client, RunningServer, running_server
 
 _REDIRECT = "/_matrix/client/v3/login/sso/redirect"
@@ -32,19 +32,8 @@ async def service(clock: FakeClock) -> AsyncIterator[OpenIdService]:
 
 @pytest.fixture
 async def server(database_dsn: str, clock: FakeClock, service: OpenIdService) -> AsyncIterator[RunningServer]:
-    toml = (
-        f'[[sso]]\nid = "work"\nname = "Work"\nissuer = "{service.issuer}"\nclient_id = "{CLIENT_ID}"\n'
-        f'client_secret = "{CLIENT_SECRET}"\n[federation]\nallow_ip_ranges = ["127.0.0.0/8"]\n'
-    )
-    async with running_server(database_dsn, toml=toml, clock=clock) as running:
+    async with running_server(database_dsn, toml=settings_of(service), clock=clock) as running:
         yield running
-
-
-async def arrive(service: OpenIdService, browser: Browser, path: str) -> None:
-    """Follows the redirect, signs in there, and comes back."""
-    sent = await browser.open(path)
-    assert sent.status == 303, sent.body
-    await browser.open("/_hansa/sso/callback?" + urlencode(service.sign_in(sent.headers["Location"])))
 
 
 async def person(server: RunningServer, service: OpenIdService) -> Client:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qs, quote_plus, urlsplit
+from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -15,6 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from tests.kit.listening import listening
+from tests.kit.oauth import Browser
 
 CLIENT_ID, CLIENT_SECRET = "hansa", "known to both"
 
@@ -106,3 +107,19 @@ async def openid_service(now_s: int) -> AsyncIterator[OpenIdService]:
     app.router.add_post("/token", service.token)
     async with listening(app) as service.port:
         yield service
+
+
+def settings_of(service: OpenIdService) -> str:
+    """What a server's configuration needs, so that people sign in there."""
+    return (
+        f'[[sso]]\nid = "work"\nname = "Work"\nissuer = "{service.issuer}"\nclient_id = "{CLIENT_ID}"\n'
+        f'client_secret = "{CLIENT_SECRET}"\n[federation]\nallow_ip_ranges = ["127.0.0.0/8"]\n'
+    )
+
+
+async def arrive(service: OpenIdService, browser: Browser, path: str, **changes: str) -> None:
+    """Follows the redirect, signs in there, and comes back."""
+    sent = await browser.open(path)
+    assert sent.status == 303, sent.body
+    back = {**service.sign_in(sent.headers["Location"]), **changes}
+    await browser.open("/_hansa/sso/callback?" + urlencode(back))
