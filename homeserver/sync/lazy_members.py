@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from homeserver.core.events import StateKey
 from homeserver.core.filters import RoomFilter
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.state_numbers import StateNumbers
+from homeserver.sync.plans import Told
 from homeserver.sync.summaries import has_name, heroes_of
-
-if TYPE_CHECKING:
-    from homeserver.sync.timelines import Told
 
 DEVICES_MAX = 5_000
 SENT_PER_DEVICE_MAX = 20_000

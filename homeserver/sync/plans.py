@@ -1,4 +1,4 @@
-"""Which rooms a sync tells of, and from where to where."""
+"""Which rooms a sync tells of, from where to where, and what it tells of each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.rooms.residents import Room
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import UserRoom
 
 IN, OUT = "join", frozenset({"leave", "ban"})
@@ -37,6 +38,27 @@ class Plans:
     invited: list[tuple[Room | None, int]]
     knocked: list[tuple[Room | None, int]]
     turned_away: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Told:
+    """What a sync tells of one room."""
+
+    plan: Plan
+    events: list[StoredEvent] = field(default_factory=list)
+    is_limited: bool = False
+    has_state: bool = False  # among all that happened, also what the timeline's filter leaves out
+    start: int = 0  # the place that the timeline begins at
+    state: list[StoredEvent] = field(default_factory=list)
+    # State that lies within the timeline, but that the timeline's filter leaves out.
+    left_out: list[StoredEvent] = field(default_factory=list)
+
+    @property
+    def has_members(self) -> bool:
+        """Whether who is in the room may have changed for the client."""
+        return self.plan.is_full or any(
+            stored.event.type == "m.room.member" and stored.event.is_state for stored in (*self.events, *self.state)
+        )
 
 
 def memberships_at(history: Iterable[tuple[int, int, int, str | None]], since: int) -> dict[int, str | None]:

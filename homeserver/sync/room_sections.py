@@ -27,10 +27,10 @@ from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
 from homeserver.sync.kept_out import Unwanted
 from homeserver.sync.lazy_members import loads_lazily
-from homeserver.sync.plans import Plans, make_plans, memberships_at
+from homeserver.sync.plans import Plans, Told, make_plans, memberships_at
 from homeserver.sync.sources import Datum, Sources
 from homeserver.sync.summaries import summary_of
-from homeserver.sync.timelines import RoomReads, Timelines, Told
+from homeserver.sync.timelines import RoomReads, Timelines
 
 STRIPPED_TYPES = tuple(
     "m.room." + name for name in "create name avatar topic join_rules canonical_alias encryption".split()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from homeserver.core.filters import EventLike, RoomFilter, compile_event_filter
 from homeserver.core.identifiers import UserId
@@ -20,7 +20,7 @@ from homeserver.storage.events import StoredEvent
 from homeserver.storage.states import StateMap
 from homeserver.sync.hub import SyncHub
 from homeserver.sync.lazy_members import LazyMembers
-from homeserver.sync.plans import Plan
+from homeserver.sync.plans import Plan, Told
 
 # With a filter some events are left out, so more are read; a timeline so found may be marked limited needlessly.
 FILTERED_READ_MAX = 500
@@ -38,27 +38,6 @@ class RoomReads:
     numbers: StateNumbers
     gate: ReadGate
     client_events: ClientEvents
-
-
-@dataclass(slots=True)
-class Told:
-    """What a sync tells of one room."""
-
-    plan: Plan
-    events: list[StoredEvent] = field(default_factory=list)
-    is_limited: bool = False
-    has_state: bool = False  # among all that happened, also what the timeline's filter leaves out
-    start: int = 0  # the place that the timeline begins at
-    state: list[StoredEvent] = field(default_factory=list)
-    # State that lies within the timeline, but that the timeline's filter leaves out.
-    left_out: list[StoredEvent] = field(default_factory=list)
-
-    @property
-    def has_members(self) -> bool:
-        """Whether who is in the room may have changed for the client."""
-        return self.plan.is_full or any(
-            stored.event.type == "m.room.member" and stored.event.is_state for stored in (*self.events, *self.state)
-        )
 
 
 class Timelines:
