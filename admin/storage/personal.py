@@ -92,6 +92,7 @@ OWN: Mapping[str, str] = {
     ),
     "unread_marks": "FROM unread_marks WHERE user_id = $1",
     "unread_pages": "FROM unread_pages WHERE user_id = $1",
+    "upstream_sessions": "FROM upstream_sessions WHERE user_id = $1",
     "webhooks": "FROM webhooks WHERE owner = $1",
 }
 _COUNTS = "SELECT " + ", ".join("(SELECT count(*) " + rows + ") AS " + table for table, rows in OWN.items())

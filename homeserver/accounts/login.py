@@ -71,17 +71,33 @@ class Login:
     ) -> dict[str, Any]:
         """A session for a token of `login/get_token`, which is used up. Raises Forbidden, LimitExceeded."""
         self._limiter.check("login_address", address)
-        user_id = await self._tokens.take(token)
-        return await self.open(user_id, device_id=device_id, display_name=display_name, refreshable=refreshable)
+        user_id, upstream = await self._tokens.take(token)
+        return await self.open(
+            user_id, device_id=device_id, display_name=display_name, refreshable=refreshable, upstream=upstream
+        )
 
     async def open(
-        self, user_id: UserId, *, device_id: str | None, display_name: str | None, refreshable: bool
+        self,
+        user_id: UserId,
+        *,
+        device_id: str | None,
+        display_name: str | None,
+        refreshable: bool,
+        upstream: int | None = None,
     ) -> dict[str, Any]:
-        """A session for somebody who was proved to be this user, by whatever means. Raises MatrixError."""
+        """A session for somebody who was proved to be this user, by whatever means. Raises MatrixError.
+
+        `upstream` is the sign-in elsewhere with which it ends.
+        """
         await self.check_usable(user_id)
         async with self._db.transaction() as tx:
             opened = await self._sessions.open(
-                tx, user_id, device_id=device_id, display_name=display_name, refreshable=refreshable
+                tx,
+                user_id,
+                device_id=device_id,
+                display_name=display_name,
+                refreshable=refreshable,
+                upstream=upstream,
             )
         self._sessions.account_changed(user_id)
         return {"user_id": user_id, "home_server": self._users.server_name, **opened}

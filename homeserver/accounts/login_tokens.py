@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 
 from homeserver.core.errors import Forbidden
-from homeserver.core.identifiers import UserId
+from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
-from homeserver.storage import login_tokens
+from homeserver.storage import login_tokens, upstream_sessions
 from homeserver.storage.database import Database
 
 TOKEN_CHARS_MAX = 255
@@ -23,24 +23,31 @@ class LoginTokens:
         self._randomness = randomness
         self._lifetime_s = lifetime_s
 
-    async def give(self, user_id: UserId) -> tuple[str, int]:
-        """A token, and the milliseconds for which it is good. An earlier one of this user ends."""
+    async def upstream_of(self, user_id: UserId, device_id: DeviceId | None) -> int | None:
+        """The sign-in elsewhere that a device came of."""
+        return await upstream_sessions.of_device(self._db, user_id, device_id) if device_id is not None else None
+
+    async def give(self, user_id: UserId, upstream: int | None = None) -> tuple[str, int]:
+        """A token, and the milliseconds for which it is good. An earlier one of this user ends.
+
+        `upstream` is the sign-in elsewhere with which all ends that comes of this token.
+        """
         token = f"hsl_{self._randomness.token(32)}"
         now = self._clock.now_ms()
         async with self._db.transaction() as tx:
             await login_tokens.end(tx, user_id)
-            await login_tokens.insert(tx, _digest(token), user_id, now + self._lifetime_s * 1000, now)
+            await login_tokens.insert(tx, _digest(token), user_id, now + self._lifetime_s * 1000, upstream, now)
         return token, self._lifetime_s * 1000
 
-    async def take(self, token: str) -> UserId:
-        """Whose it is; it is used up. Raises Forbidden."""
+    async def take(self, token: str) -> tuple[UserId, int | None]:
+        """Whose it is, and the sign-in elsewhere that it came of; it is used up. Raises Forbidden."""
         if len(token) > TOKEN_CHARS_MAX:
             raise Forbidden("this login token is not good")
         async with self._db.transaction() as tx:
-            user_id = await login_tokens.take(tx, _digest(token), self._clock.now_ms())
-        if user_id is None:
+            taken = await login_tokens.take(tx, _digest(token), self._clock.now_ms())
+        if taken is None:
             raise Forbidden("this login token is not, or no longer, good")
-        return user_id
+        return taken
 
     async def end(self, user_id: UserId) -> bool:
         """The account has ended: what led into it is forgotten."""

@@ -10,14 +10,17 @@ from collections.abc import Callable
 from homeserver.accounts.users import NewUser, Users
 from homeserver.core.errors import Forbidden, InvalidUsername, MatrixError, UserInUse
 from homeserver.core.identifiers import UserId
-from homeserver.storage import login_tokens, users
+from homeserver.storage import login_tokens, upstream_sessions, users
 from homeserver.storage.database import Database, UniqueViolation
+from homeserver.storage.upstream_sessions import UpstreamSession
 
 # Told of a new account.
 Welcome = Callable[[UserId], None]
 
 SUFFIXES_MAX = 20
 SUBJECT_CHARS_MAX = 255
+# What is on its way to an app lives minutes.
+FORGOTTEN_AFTER_MS = 3_600_000
 _NAME_CHARS_MAX = 256
 
 
@@ -54,6 +57,11 @@ class Newcomers:
             self._welcome(user_id)
             return user_id
         raise Forbidden("there is no free name for this account: ask the administrators")
+
+    async def arrived(self, session: UpstreamSession) -> int:
+        """The number of a sign-in, by which what it opens is known to have come of it."""
+        async with self._db.transaction() as tx:
+            return await upstream_sessions.insert(tx, session, session.opened_ts - FORGOTTEN_AFTER_MS)
 
     async def known(self, provider: str, subject: str) -> UserId | None:
         """The account linked to this identity, if there is one."""

@@ -25,12 +25,14 @@ log = structlog.get_logger()
 
 METADATA_LIFETIME_S = 3_600.0
 LEEWAY_S = 120
+KEYS_AGAIN_S = 60.0
+KEYS_MAX = 100
 TIMEOUT_S = 15.0
 ANSWER_BYTES_MAX = 1_000_000
 CODE_CHARS_MAX = 4_000
 TOKEN_CHARS_MAX = 16_000
 # Signatures that anybody can check by the provider's published keys, or that need none of ours: never `none` or HS.
-_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
 
 class OpenIdProvider:
@@ -38,12 +40,14 @@ class OpenIdProvider:
 
     def __init__(self, config: SsoProvider, outgoing: Outgoing, clock: Clock) -> None:
         self.id, self.name, self.brand = config.id, config.name, config.brand
-        self._config = config
+        self.config = config
         self.provider = config.issuer
         self._outgoing = outgoing
         self._clock = clock
         self._metadata: tuple[float, dict[str, Any]] | None = None
         self._loading = asyncio.Lock()
+        self._keys_read: tuple[float, dict[str, Any]] | None = None
+        self._reading_keys = asyncio.Lock()
 
     async def url(self, begun: Begun, state: str, callback: str) -> str:
         metadata = await self._known()
@@ -51,8 +55,8 @@ class OpenIdProvider:
         endpoint = str(metadata["authorization_endpoint"])
         query = {
             "response_type": "code",
-            "client_id": self._config.client_id,
-            "scope": " ".join(self._config.scopes),
+            "client_id": self.config.client_id,
+            "scope": " ".join(self.config.scopes),
             "code_challenge_method": "S256",
             "redirect_uri": callback,
             "state": state,
@@ -68,12 +72,14 @@ class OpenIdProvider:
         if "iss" in query and query["iss"] != str((await self._known())["issuer"]):
             raise Forbidden("another service answered than the one that was asked")
         claims = await self._claims(code, begun, callback)
-        wanted, name = claims.get(self._config.localpart_claim), claims.get("name")
+        wanted, name = claims.get(self.config.localpart_claim), claims.get("name")
+        session = claims.get("sid")
         return Identity(
             provider=self.provider,
             subject=str(claims["sub"]),
             wanted=wanted if isinstance(wanted, str) else None,
             display_name=name if isinstance(name, str) else None,
+            session=session if isinstance(session, str) else None,
         )
 
     async def _claims(self, code: str, begun: Begun, redirect_uri: str) -> dict[str, Any]:
@@ -83,34 +89,34 @@ class OpenIdProvider:
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": redirect_uri,
-            "client_id": self._config.client_id,
+            "client_id": self.config.client_id,
             "code_verifier": begun.verifier,
         }
         headers: dict[str, str] = {}
-        if self._config.client_secret is not None:
-            secret = self._config.client_secret.reveal()
+        if self.config.client_secret is not None:
+            secret = self.config.client_secret.reveal()
             if _takes_secret_in_form(metadata):
                 form["client_secret"] = secret
             else:
-                headers["Authorization"] = _basic(self._config.client_id, secret)
+                headers["Authorization"] = _basic(self.config.client_id, secret)
         answer = await self._ask("POST", str(metadata["token_endpoint"]), urlencode(form).encode(), headers)
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise SsoFailed("the sign-in service gave no identity")
-        keys = await self._ask("GET", str(metadata["jwks_uri"]))
+        keys = await self._keys()
         try:
-            decoded = jwt.decode(token, KeySet.import_key_set(keys), algorithms=_ALGORITHMS)  # type: ignore[arg-type]
+            decoded = jwt.decode(token, _key_set(keys), algorithms=ALGORITHMS)
             jwt.JWTClaimsRegistry(
                 now=self._clock.now_ms() // 1000,
                 leeway=LEEWAY_S,
                 iss={"essential": True, "value": metadata["issuer"]},
-                aud={"essential": True, "value": self._config.client_id},
+                aud={"essential": True, "value": self.config.client_id},
                 exp={"essential": True},
                 sub={"essential": True},
                 nonce={"essential": True, "value": begun.nonce},
             ).validate(decoded.claims)
         except (JoseError, ValueError, TypeError, KeyError) as error:
-            log.warning("identity_refused", provider=self._config.id, error=type(error).__name__)
+            log.warning("identity_refused", provider=self.config.id, error=type(error).__name__)
             raise Forbidden("the sign-in service's answer is not good") from None
         return await self._completed(dict(decoded.claims), metadata, answer.get("access_token"))
 
@@ -120,22 +126,47 @@ class OpenIdProvider:
         Raises SsoFailed, Forbidden. spec: OpenID Connect Core, section 5.3
         """
         place = metadata.get("userinfo_endpoint")
-        if self._config.localpart_claim in claims or not isinstance(place, str) or not isinstance(token, str):
+        if self.config.localpart_claim in claims or not isinstance(place, str) or not isinstance(token, str):
             return claims
         if not 0 < len(token) <= TOKEN_CHARS_MAX or not token.isascii() or not token.isprintable():
             raise SsoFailed("the sign-in service gave a token that is none")
         said = await self._ask("GET", place, headers={"Authorization": f"Bearer {token}"})
         if said.get("sub") != claims["sub"]:
-            log.warning("identity_refused", provider=self._config.id, error="OtherSubject")
+            log.warning("identity_refused", provider=self.config.id, error="OtherSubject")
             raise Forbidden("the sign-in service's answer is not good")
         return {**said, **claims}
+
+    async def signed(self, token: str, key_id: str | None) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
+        """The issuer's name; header and claims of a token that the service signed. Nothing else of it is checked.
+
+        By keys that were read lately: whoever sends tokens has us ask for them once in a while, not each time.
+        Raises JoseError, ValueError, TypeError, KeyError for a token that isn't; SsoFailed.
+        """
+        metadata = await self._known()
+        async with self._reading_keys:
+            age_s = self._clock.monotonic_s() - self._keys_read[0] if self._keys_read is not None else None
+            keys = self._keys_read[1] if self._keys_read is not None else {}
+            is_old = age_s is None or age_s > METADATA_LIFETIME_S
+            if is_old or (age_s is not None and age_s > KEYS_AGAIN_S and not _has_key(keys, key_id)):
+                keys = await self._keys()
+        decoded = jwt.decode(token, _key_set(keys), algorithms=ALGORITHMS)
+        return str(metadata["issuer"]), decoded.header, decoded.claims
+
+    async def _keys(self) -> dict[str, Any]:
+        """The keys that the service signs with, as it says now. Raises SsoFailed."""
+        keys = await self._ask("GET", str((await self._known())["jwks_uri"]))
+        found = keys.get("keys")
+        if not isinstance(found, list) or len(found) > KEYS_MAX:
+            raise SsoFailed("the sign-in service's keys can't be used")
+        self._keys_read = (self._clock.monotonic_s(), keys)
+        return keys
 
     async def _known(self) -> dict[str, Any]:
         async with self._loading:
             now = self._clock.monotonic_s()
             if self._metadata is not None and now - self._metadata[0] < METADATA_LIFETIME_S:
                 return self._metadata[1]
-            issuer = self._config.issuer.rstrip("/")
+            issuer = self.config.issuer.rstrip("/")
             found = await self._ask("GET", f"{issuer}/.well-known/openid-configuration")
             needed = ("authorization_endpoint", "token_endpoint", "jwks_uri", "issuer")
             if not all(isinstance(found.get(key), str) for key in needed) or found["issuer"].rstrip("/") != issuer:
@@ -155,11 +186,20 @@ class OpenIdProvider:
             )
             said = orjson.loads(answer.body)
         except (OutgoingError, orjson.JSONDecodeError) as error:
-            log.warning("sign_in_service_failed", provider=self._config.id, error=type(error).__name__)
+            log.warning("sign_in_service_failed", provider=self.config.id, error=type(error).__name__)
             raise SsoFailed("the sign-in service gives no answer") from None
         if answer.status != 200 or not isinstance(said, dict):
             raise SsoFailed("the sign-in service refused")
         return said
+
+
+def _key_set(keys: Mapping[str, Any]) -> KeySet:
+    """Raises JoseError, ValueError, TypeError, KeyError."""
+    return KeySet.import_key_set(dict(keys))  # type: ignore[arg-type]
+
+
+def _has_key(keys: Mapping[str, Any], key_id: str | None) -> bool:
+    return key_id is None or any(isinstance(key, dict) and key.get("kid") == key_id for key in keys.get("keys", ()))
 
 
 def _takes_secret_in_form(metadata: Mapping[str, Any]) -> bool:

@@ -93,10 +93,12 @@ class Sessions:
         device_id: str | None = None,
         display_name: str | None = None,
         refreshable: bool = False,
+        upstream: int | None = None,
     ) -> dict[str, Any]:
         """A new session: access_token, device_id and, where it can be refreshed, refresh_token and expires_in_ms.
 
-        An existing device is taken over: its earlier tokens end. Raises InvalidParam, LimitExceeded.
+        An existing device is taken over: its earlier tokens end. `upstream` is the sign-in elsewhere with which the
+        device ends. Raises InvalidParam, LimitExceeded; Forbidden where that has ended already.
         """
         chosen = self._device_id(device_id)
         if device_id is not None:
@@ -105,7 +107,8 @@ class Sessions:
         elif await devices.count(tx, user_id) >= self._times.devices_max:
             raise LimitExceeded("too many devices: log out of some", retry_after_ms=60_000)
         name = display_name[:DISPLAY_NAME_CHARS_MAX].replace("\x00", "") if display_name else None
-        await devices.upsert(tx, user_id, chosen, name)
+        if not await devices.open_device(tx, user_id, chosen, name, upstream):
+            raise Forbidden("the sign-in that this came of has ended")
         issued = await self._issue(tx, user_id, chosen, refreshable=refreshable)
         return {**issued, "device_id": chosen}
 

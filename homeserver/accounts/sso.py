@@ -18,6 +18,7 @@ from homeserver.core.errors import Forbidden, MatrixError, NotFound
 from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
+from homeserver.storage.upstream_sessions import UpstreamSession
 
 CALLBACK_PATH = "/_hansa/sso/callback"
 BEGUN_MAX = 10_000
@@ -48,12 +49,28 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who somebody is at a service: `subject` for ever; a new account is called as they are `wanted` to be."""
+    """Who somebody is at a service: `subject` for ever; a new account is called as they are `wanted` to be.
+
+    `session` is what the service calls this sign-in, `name` what it calls the person in it where that isn't `subject`:
+    so it says later that it has ended. `details` is JSON, of what it must be told to end it there.
+    """
 
     provider: str
     subject: str
     wanted: str | None
     display_name: str | None
+    session: str | None = None
+    name: str | None = None
+    details: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """Somebody who came back. `upstream` is the number of this sign-in, unless it only confirms something."""
+
+    user_id: UserId
+    begun: Begun
+    upstream: int | None = None
 
 
 class SignInService(Protocol):
@@ -90,6 +107,7 @@ class SingleSignOn:
     ) -> None:
         self.providers = {provider.id: provider for provider in providers}
         self._newcomers = newcomers
+        self._clock = clock
         self._randomness = randomness
         self._callback = base_url + CALLBACK_PATH
         self._begun = ShortLived[Begun](clock, lifetime_s=BEGUN_LIFETIME_S, most=BEGUN_MAX)
@@ -136,7 +154,7 @@ class SingleSignOn:
         begun = self._begun.get(state)
         return begun if begun is not None and begun.provider_id == provider_id else None
 
-    async def finish(self, query: Mapping[str, str], cookie: str) -> tuple[UserId, Begun]:
+    async def finish(self, query: Mapping[str, str], cookie: str) -> Arrived:
         """Who has signed in, and for what. Each state counts once. Raises Forbidden, SsoFailed."""
         state = query.get("state", "")
         begun = self._begun.take(state)
@@ -150,8 +168,18 @@ class SingleSignOn:
             known = await self._newcomers.known(found.provider, found.subject)
             if known is None:
                 raise Forbidden("nobody here is known by this identity")
-            return known, begun
+            return Arrived(user_id=known, begun=begun)
         user_id = await self._newcomers.by_subject(
             found.provider, found.subject, wanted=found.wanted, display_name=found.display_name
         )
-        return user_id, begun
+        upstream = await self._newcomers.arrived(
+            UpstreamSession(
+                provider=found.provider,
+                name_digest=digest_of(found.name or found.subject),
+                session_digest=digest_of(found.session) if found.session else None,
+                user_id=user_id,
+                opened_ts=self._clock.now_ms(),
+                details=found.details,
+            )
+        )
+        return Arrived(user_id=user_id, begun=begun, upstream=upstream)

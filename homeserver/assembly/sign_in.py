@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from homeserver.accounts.cas import CasProvider
@@ -16,11 +16,13 @@ from homeserver.accounts.oauth.browser import BrowserSessions, CrossSigningReset
 from homeserver.accounts.oauth.clients import OAuthClients
 from homeserver.accounts.oauth.grants import Grants
 from homeserver.accounts.oauth.tokens import OAuthTokens
+from homeserver.accounts.openid_logout import OpenIdLogout
 from homeserver.accounts.openid_provider import OpenIdProvider
 from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.registration import Registration
 from homeserver.accounts.saml import BadMetadata, SamlProvider, read_metadata, read_opener
 from homeserver.accounts.sso import SignInService, SingleSignOn
+from homeserver.accounts.upstream_sessions import UpstreamSessions
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
@@ -29,6 +31,7 @@ from homeserver.client_api.consent_pages import ConsentPages
 from homeserver.client_api.oauth import OAuthEndpoints
 from homeserver.client_api.saml_pages import SamlEndpoints
 from homeserver.client_api.sign_in_pages import SignInForms, SignInPages
+from homeserver.client_api.sign_out import OpenIdSignOut
 from homeserver.client_api.sso_pages import SsoPages
 from homeserver.client_api.sso_stage import SsoStagePages
 from homeserver.client_api.visits import Visits
@@ -58,6 +61,7 @@ class Ways:
     tokens: LoginTokens
     jwt: JwtLogin | None
     sso: SingleSignOn
+    openid: Sequence[OpenIdProvider]
     saml: Mapping[str, SamlProvider]
 
     def shown(self) -> list[dict[str, str]]:
@@ -73,8 +77,9 @@ def build_ways(base: Base, accounts: AccountParts, tokens: LoginTokens, welcome:
     newcomers = Newcomers(db, accounts.users, welcome)
     has_jwt = config.jwt.secret is not None or config.jwt.public_key_path is not None
     saml = {one.id: _saml(one, clock, config.base_url) for one in config.saml}
+    openid = [OpenIdProvider(one, base.outgoing, clock) for one in config.sso]
     providers: list[SignInService] = [
-        *(OpenIdProvider(one, base.outgoing, clock) for one in config.sso),
+        *openid,
         *(CasProvider(one, base.outgoing) for one in config.cas),
         *saml.values(),
     ]
@@ -82,6 +87,7 @@ def build_ways(base: Base, accounts: AccountParts, tokens: LoginTokens, welcome:
         tokens=tokens,
         jwt=JwtLogin(config.jwt, newcomers, clock) if has_jwt else None,
         sso=SingleSignOn(providers, newcomers, clock, randomness, base_url=config.base_url),
+        openid=openid,
         saml=saml,
     )
 
@@ -125,7 +131,17 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
         SignInPages(forms, tools.login, tools.registration, base.limiter),
         SsoPages(visits, tools.ways.sso, browser, tools.ways.tokens, accounts.uia),
         SsoStagePages(visits, tools.ways.sso, accounts.uia),
+        *_sign_out(base, accounts, parts, tools.ways),
         *([SamlEndpoints(tools.ways.saml, tools.ways.sso)] if tools.ways.saml else []),
         ConsentPages(visits, grants, base.limiter),
         AccountPages(visits, devices, work, tools.passkeys, base.limiter),
     ]
+
+
+def _sign_out(base: Base, accounts: AccountParts, parts: RoomParts, ways: Ways) -> list[object]:
+    """Where services say that somebody has signed out there: those whose configuration allows that."""
+    clock = base.world.clock
+    upstream = UpstreamSessions(parts.journal, accounts.sessions, clock)
+    if not any(one.config.backchannel_logout_enabled for one in ways.openid):
+        return []
+    return [OpenIdSignOut(OpenIdLogout(ways.openid, upstream, clock))]

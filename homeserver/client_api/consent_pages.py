@@ -52,7 +52,7 @@ class ConsentPages:
                 raise Refused("access_denied", "the user denied it", back)
         except (BadRedirect, Refused) as error:
             return self._refused(visit, error)
-        code = await self._grants.allow(asked, visit.user_id)
+        code = await self._grants.allow(asked, visit.user_id, visit.upstream)
         return self._visits.go(_back(*back, {"code": code}))
 
     @endpoint("GET", _LINK, access=Access.NONE, limit="page", spec="")
@@ -74,7 +74,9 @@ class ConsentPages:
             return await self._device(visit, code)
         self._limiter.check("oauth_user_code", visit.user_id)
         found = await self._grants.waiting_device(code)
-        if found is None or not await self._grants.decide_device(found[0], visit.user_id, is_denied=decision == "deny"):
+        if found is None or not await self._grants.decide_device(
+            found[0], visit.user_id, is_denied=decision == "deny", upstream=visit.upstream
+        ):
             return self._visits.page(visit, "link", {"device": None, "error": "wrong_code"}, status=400)
         return self._visits.page(visit, "message", {"message": "linked" if decision == "allow" else "not_linked"})
 

@@ -35,5 +35,7 @@ class LoginTokenEndpoint:
     )
     async def give(self, caller: Caller, body: TokenBody) -> Json:
         await self._uia.require_owner("login/get_token", body.auth, caller.user_id)
-        token, lifetime_ms = await self._tokens.give(caller.user_id)
+        token, lifetime_ms = await self._tokens.give(
+            caller.user_id, await self._tokens.upstream_of(caller.user_id, caller.device_id)
+        )
         return {"login_token": token, "expires_in_ms": lifetime_ms}

@@ -70,7 +70,8 @@ class SsoPages:
     async def callback(self, request: Request) -> Answer:
         visit = await self._visits.look(request)
         try:
-            user_id, begun = await self._sso.finish(request.raw_query, visit.cookie)
+            arrived = await self._sso.finish(request.raw_query, visit.cookie)
+            user_id, begun = arrived.user_id, arrived.begun
             if begun.stage_of is not None:
                 self._uia.pass_elsewhere(begun.stage_of, SSO, user_id)
                 values = {"title": "stage_done_title", "text": "stage_done_text"}
@@ -78,9 +79,9 @@ class SsoPages:
         except MatrixError as error:
             return self._visits.page(visit, "message", {"message": "sso_failed"}, status=error.http_status)
         if begun.redirect_url is None:
-            return self._visits.go(begun.onward, cookie=await self._browser.open(user_id))
+            return self._visits.go(begun.onward, cookie=await self._browser.open(user_id, arrived.upstream))
         # Shown before it goes anywhere: whoever sent the reader here chose where to.
-        token, _ = await self._login_tokens.give(user_id)
+        token, _ = await self._login_tokens.give(user_id, arrived.upstream)
         url = begun.redirect_url
         onward = f"{url}{'&' if '?' in url else '?'}{urlencode({'loginToken': token})}"
         parts = urlsplit(url)

@@ -19,11 +19,12 @@ _NEXT_CHARS_MAX = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Somebody who looks at a page. `user_id` is None before they sign in."""
+    """Somebody who looks at a page. `user_id` is None before they sign in; `upstream` is how they did, if elsewhere."""
 
     visitor: Visitor
     user_id: UserId | None
     language: str
+    upstream: int | None = None
 
     @property
     def cookie(self) -> str:
@@ -41,8 +42,9 @@ class Visits:
     async def look(self, request: Request) -> Visit:
         """Who asks for a page."""
         visitor = self._visitors.look(request, self._browser.visitor)
-        user_id = None if visitor.is_new else await self._browser.user(visitor.cookie)
-        return Visit(visitor, user_id, language_of(request.headers))
+        known = None if visitor.is_new else await self._browser.user(visitor.cookie)
+        user_id, upstream = known or (None, None)
+        return Visit(visitor, user_id, language_of(request.headers), upstream)
 
     async def form(self, request: Request) -> tuple[Visit, dict[str, str]]:
         """Who sends a form, and its fields. Raises Forbidden for one that isn't ours, InvalidParam."""

@@ -306,6 +306,7 @@ class RateLimits:
     console_code: RateLimit = _limit(0.02, 5, "Codes of the second factor that are typed, by user.")
     oauth_client: RateLimit = _limit(0.05, 20, "Registrations of OAuth clients, by address.")
     oauth_token: RateLimit = _limit(2, 60, "Requests for tokens, by address.")
+    sign_out: RateLimit = _limit(20, 500, "Orders of sign-in services to end sessions, by address.")
     oauth_user_code: RateLimit = _limit(0.02, 10, "Codes of devices that are typed, by user.")
     login_token: RateLimit = _limit(0.02, 5, "Tokens for other devices to log in with, by user.")
     login_address: RateLimit = _limit(0.2, 10, "Logins, by address.")

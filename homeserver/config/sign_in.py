@@ -81,6 +81,12 @@ class SsoProvider:
     client_secret: Secret | None = option(None, "The secret that it gave this server.")
     scopes: tuple[str, ...] = option(("openid", "profile"), "What it is asked for.")
     localpart_claim: str = option("preferred_username", "What a new account is named after.")
+    backchannel_logout_enabled: bool = option(
+        False, "Whether it may end the sessions that were opened by it (OpenID Connect Back-Channel Logout)."
+    )
+    backchannel_logout_ignore_sub: bool = option(
+        False, "Whether it may call people otherwise (`sub`) then than when they signed in; it must name the session."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

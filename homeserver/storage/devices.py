@@ -33,6 +33,13 @@ _UPSERT = """
     INSERT INTO devices (user_id, device_id, display_name) VALUES ($1, $2, $3)
     ON CONFLICT (user_id, device_id) DO UPDATE SET display_name = coalesce(devices.display_name, excluded.display_name)
 """
+# Nothing where the sign-in elsewhere, by which somebody comes, has ended meanwhile.
+_OPEN = """
+    INSERT INTO devices (user_id, device_id, display_name, upstream_nid) SELECT $1, $2, $3, $4::bigint
+    WHERE $4::bigint IS NULL OR EXISTS (SELECT FROM upstream_sessions WHERE upstream_nid = $4 FOR KEY SHARE)
+    ON CONFLICT (user_id, device_id) DO UPDATE
+    SET display_name = coalesce(devices.display_name, excluded.display_name), upstream_nid = excluded.upstream_nid
+"""
 _MAKE_MANY = """
     INSERT INTO devices (user_id, device_id) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING
 """
@@ -62,6 +69,13 @@ _SEEN = """
 async def upsert(tx: Tx, user_id: UserId, device_id: DeviceId, display_name: str | None) -> None:
     """Makes the device, or finds it; a name that it has stays."""
     await tx.execute(_UPSERT, user_id, device_id, display_name)
+
+
+async def open_device(
+    tx: Tx, user_id: UserId, device_id: DeviceId, display_name: str | None, upstream: int | None
+) -> bool:
+    """As `upsert`, for somebody who logs in, by a sign-in elsewhere or not; False where that has ended meanwhile."""
+    return (await tx.execute(_OPEN, user_id, device_id, display_name, upstream)) == "INSERT 0 1"
 
 
 async def make_many(tx: Tx, user_id: UserId, device_ids: Collection[DeviceId]) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from homeserver.core.identifiers import UserId
 from homeserver.storage.database import Reader, Tx
 
-_INSERT = "INSERT INTO login_tokens (digest, user_id, expires_ts) VALUES ($1, $2, $3)"
+# Nothing where the sign-in elsewhere, by which somebody comes, has ended meanwhile.
+_INSERT = """
+    INSERT INTO login_tokens (digest, user_id, expires_ts, upstream_nid) SELECT $1, $2, $3, $4::bigint
+    WHERE $4::bigint IS NULL OR EXISTS (SELECT FROM upstream_sessions WHERE upstream_nid = $4 FOR KEY SHARE)
+"""
 _END = "DELETE FROM login_tokens WHERE user_id = $1"
 _EXPIRE = "DELETE FROM login_tokens WHERE expires_ts <= $1"
-_TAKE = "DELETE FROM login_tokens WHERE digest = $1 AND expires_ts > $2 RETURNING user_id"
+_TAKE = "DELETE FROM login_tokens WHERE digest = $1 AND expires_ts > $2 RETURNING user_id, upstream_nid"
 _HOLDER = "SELECT user_id FROM external_ids WHERE provider = $1 AND subject = $2"
 _HAS_LINK = "SELECT EXISTS (SELECT FROM external_ids WHERE provider = $1 AND user_id = $2)"
 _PROVIDERS = "SELECT DISTINCT provider FROM external_ids WHERE user_id = $1"
@@ -16,9 +20,9 @@ _LINK = "INSERT INTO external_ids (provider, subject, user_id) VALUES ($1, $2, $
 _UNLINK_ALL = "DELETE FROM external_ids WHERE user_id = $1"
 
 
-async def insert(tx: Tx, digest: bytes, user_id: UserId, expires_ts: int, now_ms: int) -> None:
+async def insert(tx: Tx, digest: bytes, user_id: UserId, expires_ts: int, upstream: int | None, now_ms: int) -> None:
     await tx.execute(_EXPIRE, now_ms)
-    await tx.execute(_INSERT, digest, user_id, expires_ts)
+    await tx.execute(_INSERT, digest, user_id, expires_ts, upstream)
 
 
 async def end(tx: Tx, user_id: UserId) -> None:
@@ -26,10 +30,10 @@ async def end(tx: Tx, user_id: UserId) -> None:
     await tx.execute(_END, user_id)
 
 
-async def take(tx: Tx, digest: bytes, now_ms: int) -> UserId | None:
-    """Whose token it is; it is gone with that."""
-    user_id: UserId | None = await tx.fetchval(_TAKE, digest, now_ms)
-    return user_id
+async def take(tx: Tx, digest: bytes, now_ms: int) -> tuple[UserId, int | None] | None:
+    """Whose token it is, and the sign-in elsewhere that it came of; it is gone with that."""
+    row = await tx.fetchrow(_TAKE, digest, now_ms)
+    return (row["user_id"], row["upstream_nid"]) if row else None
 
 
 async def holder(db: Reader, provider: str, subject: str) -> UserId | None:

@@ -18,6 +18,8 @@ class Code:
     device_id: DeviceId
     challenge: str
     expires_ts: int
+    # The sign-in elsewhere that they came by.
+    upstream_nid: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class DeviceCode:
     polled_ts: int = 0
     user_id: UserId | None = None
     is_denied: bool = False
+    # The sign-in elsewhere that whoever allowed it came by.
+    upstream_nid: int | None = None
 
 
 _INSERT_CLIENT = """
@@ -53,17 +57,19 @@ _SET_SESSION = """
 _SESSION = "SELECT client_id FROM oauth_sessions WHERE user_id = $1 AND device_id = $2"
 _DELETE_SESSIONS = "DELETE FROM oauth_sessions WHERE user_id = $1 AND device_id = ANY($2::text[])"
 _DELETE_SPENT = "DELETE FROM oauth_spent_tokens WHERE user_id = $1 AND device_id = ANY($2::text[])"
+# Nothing where the sign-in elsewhere, by which somebody comes, has ended meanwhile.
 _INSERT_CODE = """
-    INSERT INTO oauth_codes (digest, client_id, redirect_uri, user_id, device_id, challenge, expires_ts)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    INSERT INTO oauth_codes (digest, client_id, redirect_uri, user_id, device_id, challenge, expires_ts, upstream_nid)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8::bigint
+    WHERE $8::bigint IS NULL OR EXISTS (SELECT FROM upstream_sessions WHERE upstream_nid = $8 FOR KEY SHARE)
 """
 _TRIM_CODES = "DELETE FROM oauth_codes WHERE expires_ts < $1"
 _USE_CODE = """
     UPDATE oauth_codes SET is_used = true WHERE digest = $1 AND NOT is_used
-    RETURNING client_id, redirect_uri, user_id, device_id, challenge, expires_ts
+    RETURNING client_id, redirect_uri, user_id, device_id, challenge, expires_ts, upstream_nid
 """
 _USED_CODE = "SELECT user_id, device_id FROM oauth_codes WHERE digest = $1 AND is_used"
-_DEVICE_COLUMNS = "digest, user_code, client_id, device_id, expires_ts, polled_ts, user_id, is_denied"
+_DEVICE_COLUMNS = "digest, user_code, client_id, device_id, expires_ts, polled_ts, user_id, is_denied, upstream_nid"
 _INSERT_DEVICE = """
     INSERT INTO oauth_device_codes (digest, user_code, client_id, device_id, expires_ts) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT DO NOTHING
@@ -74,11 +80,12 @@ _POLL = """
     UPDATE oauth_device_codes d SET polled_ts = $2 FROM oauth_device_codes before
     WHERE d.digest = $1 AND before.digest = d.digest
     RETURNING before.digest, before.user_code, before.client_id, before.device_id, before.expires_ts,
-        before.polled_ts, before.user_id, before.is_denied
+        before.polled_ts, before.user_id, before.is_denied, before.upstream_nid
 """
 _DECIDE = """
-    UPDATE oauth_device_codes SET user_id = $2, is_denied = $3
+    UPDATE oauth_device_codes SET user_id = $2, is_denied = $3, upstream_nid = $5::bigint
     WHERE user_code = $1 AND user_id IS NULL AND NOT is_denied AND expires_ts > $4
+    AND ($5::bigint IS NULL OR EXISTS (SELECT FROM upstream_sessions WHERE upstream_nid = $5 FOR KEY SHARE))
 """
 _TAKE_DEVICE = "DELETE FROM oauth_device_codes WHERE digest = $1"
 _SPEND = """
@@ -140,6 +147,7 @@ async def insert_code(tx: Tx, digest: bytes, code: Code, now_ms: int) -> None:
         code.device_id,
         code.challenge,
         code.expires_ts,
+        code.upstream_nid,
     )
 
 
@@ -175,9 +183,11 @@ async def poll(tx: Tx, digest: bytes, now_ms: int) -> DeviceCode | None:
     return _device_code(row) if row else None
 
 
-async def decide(tx: Tx, user_code: str, user_id: UserId, *, is_denied: bool, now_ms: int) -> bool:
+async def decide(
+    tx: Tx, user_code: str, user_id: UserId, *, is_denied: bool, upstream: int | None, now_ms: int
+) -> bool:
     """False if somebody has decided, or it is too late."""
-    return (await tx.execute(_DECIDE, user_code, user_id, is_denied, now_ms)) == "UPDATE 1"
+    return (await tx.execute(_DECIDE, user_code, user_id, is_denied, now_ms, upstream)) == "UPDATE 1"
 
 
 async def take_device_code(tx: Tx, digest: bytes) -> bool:

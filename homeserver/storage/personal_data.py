@@ -34,7 +34,8 @@ _DELETE = """
         z AS (DELETE FROM external_ids WHERE user_id = $1),
         aa AS (DELETE FROM pushes WHERE user_id = $1),
         ab AS (DELETE FROM contact_validations WHERE user_id = $1),
-        ac AS (DELETE FROM saved_searches WHERE user_id = $1)
+        ac AS (DELETE FROM saved_searches WHERE user_id = $1),
+        ad AS (DELETE FROM upstream_sessions WHERE user_id = $1)
     SELECT
 """
 

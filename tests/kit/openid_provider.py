@@ -36,6 +36,7 @@ class OpenIdService:
         self.instead: dict[str, tuple[int, bytes]] = {}
         self.key = ECKey.generate_key("P-256")
         self._published = self.key
+        self.keys_asked = 0
         self.now_s = now_s
         self._codes: dict[str, dict[str, str]] = {}
 
@@ -70,7 +71,12 @@ class OpenIdService:
         assert request.headers["Authorization"] == "Bearer an access token"
         return web.json_response(self.told_apart)
 
+    def publish(self, key: ECKey) -> None:
+        """From now on it signs with this one, and says so."""
+        self.key = self._published = key
+
     async def keys(self, request: web.Request) -> web.Response:
+        self.keys_asked += 1
         return web.json_response({"keys": [self._published.as_dict(private=False)]})
 
     async def token(self, request: web.Request) -> web.Response:

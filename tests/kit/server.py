@@ -165,6 +165,10 @@ class RunningServer:
         login = {"type": "m.login.password", "identifier": identifier, "password": password, **body}
         return self._as((await self.anonymous().post("/login", body=login)).ok())
 
+    def holding(self, token: str) -> Client:
+        """Whoever has this access token."""
+        return Client(self._session, self.base_url, token=token)
+
     def _as(self, account: Mapping[str, str]) -> Client:
         client = Client(self._session, self.base_url, token=account["access_token"])
         client.user_id, client.device_id = account["user_id"], account["device_id"]

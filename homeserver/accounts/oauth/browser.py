@@ -30,15 +30,16 @@ class BrowserSessions:
         """The cookie of somebody who isn't signed in: only for the forms' own codes."""
         return f"v{self._randomness.token(24)}"
 
-    async def open(self, user_id: UserId) -> str:
+    async def open(self, user_id: UserId, upstream: int | None = None) -> str:
+        """A cookie's value; `upstream` is the sign-in elsewhere that somebody comes by."""
         cookie, now = f"s{self._randomness.token(32)}", self._clock.now_ms()
         async with self._db.transaction() as tx:
             await browser_sessions.trim(tx, user_id, now, SESSIONS_PER_USER_MAX - 1)
-            await browser_sessions.insert(tx, digest_of(cookie), user_id, now + LIFETIME_S * 1000)
+            await browser_sessions.insert(tx, digest_of(cookie), user_id, now + LIFETIME_S * 1000, upstream)
         return cookie
 
-    async def user(self, cookie: str | None) -> UserId | None:
-        """Who is signed in."""
+    async def user(self, cookie: str | None) -> tuple[UserId, int | None] | None:
+        """Who is signed in, and by which sign-in elsewhere, if it was one."""
         if cookie is None or not cookie.startswith("s") or len(cookie) > COOKIE_CHARS_MAX:
             return None
         return await browser_sessions.user(self._db, digest_of(cookie), self._clock.now_ms())

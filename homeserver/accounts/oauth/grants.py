@@ -109,8 +109,11 @@ class Grants:
             wants_to_register="create" in query.get("prompt", "").split(),
         )
 
-    async def allow(self, asked: Asked, user_id: UserId) -> str:
-        """A code for the client: good once, for a minute, for whoever knows the verifier."""
+    async def allow(self, asked: Asked, user_id: UserId, upstream: int | None) -> str:
+        """A code for the client: good once, for a minute, for whoever knows the verifier.
+
+        `upstream` is the sign-in elsewhere with which all ends that comes of it.
+        """
         code, now = self._randomness.token(32), self._clock.now_ms()
         kept = Code(
             client_id=asked.client_id,
@@ -119,6 +122,7 @@ class Grants:
             device_id=asked.device_id,
             challenge=asked.challenge,
             expires_ts=now + CODE_LIFETIME_S * 1000,
+            upstream_nid=upstream,
         )
         async with self._db.transaction() as tx:
             await oauth.insert_code(tx, digest_of(code), kept, now)
@@ -182,10 +186,11 @@ class Grants:
             return None
         return found, await self._clients.get(found.client_id)
 
-    async def decide_device(self, code: DeviceCode, user_id: UserId, *, is_denied: bool) -> bool:
+    async def decide_device(self, code: DeviceCode, user_id: UserId, *, is_denied: bool, upstream: int | None) -> bool:
         """False if it is too late."""
+        now = self._clock.now_ms()
         async with self._db.transaction() as tx:
-            return await oauth.decide(tx, code.user_code, user_id, is_denied=is_denied, now_ms=self._clock.now_ms())
+            return await oauth.decide(tx, code.user_code, user_id, is_denied=is_denied, upstream=upstream, now_ms=now)
 
     async def take_device(self, form: Mapping[str, str]) -> DeviceCode:
         """What was allowed to a waiting device. Raises OAuthError: authorization_pending, slow_down, …"""

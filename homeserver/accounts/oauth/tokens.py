@@ -11,7 +11,7 @@ from homeserver.accounts.oauth.errors import OAuthError
 from homeserver.accounts.oauth.grants import Grants, digest_of
 from homeserver.accounts.oauth.scopes import scope_of
 from homeserver.accounts.sessions import Sessions
-from homeserver.core.errors import LimitExceeded, UnknownToken
+from homeserver.core.errors import Forbidden, LimitExceeded, UnknownToken
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.runtime.clock import Clock
 from homeserver.storage import oauth, tokens, users
@@ -42,7 +42,7 @@ class OAuthTokens:
         if kind == DEVICE_GRANT:
             taken = await self._grants.take_device(form)
             assert taken.user_id is not None
-            return await self._open(taken.user_id, taken.device_id, client_id, client)
+            return await self._open(taken.user_id, taken.device_id, client_id, client, taken.upstream_nid)
         if kind == REFRESH_GRANT:
             return await self._by_refresh(form.get("refresh_token", ""), client_id)
         raise OAuthError("unsupported_grant_type", "no such grant type is known here")
@@ -76,7 +76,7 @@ class OAuthTokens:
             await self._sessions.end_devices(replayed[0], [replayed[1]])
             raise OAuthError("invalid_grant", "this code was used before")
         kept = await self._grants.take_code(form)
-        return await self._open(kept.user_id, kept.device_id, kept.client_id, client)
+        return await self._open(kept.user_id, kept.device_id, kept.client_id, client, kept.upstream_nid)
 
     async def _by_refresh(self, refresh_token: str, client_id: str) -> dict[str, Any]:
         digest = digest_of(refresh_token)
@@ -98,17 +98,22 @@ class OAuthTokens:
         return _shown(issued, device_id)
 
     async def _open(
-        self, user_id: UserId, device_id: DeviceId, client_id: str, client: Mapping[str, Any]
+        self,
+        user_id: UserId,
+        device_id: DeviceId,
+        client_id: str,
+        client: Mapping[str, Any],
+        upstream: int | None,
     ) -> dict[str, Any]:
         await self._check_usable(user_id)
         name = str(client.get("client_name") or client["client_uri"])
         try:
             async with self._db.transaction() as tx:
                 issued = await self._sessions.open(
-                    tx, user_id, device_id=device_id, display_name=name, refreshable=True
+                    tx, user_id, device_id=device_id, display_name=name, refreshable=True, upstream=upstream
                 )
                 await oauth.set_session(tx, user_id, device_id, client_id)
-        except LimitExceeded as error:
+        except (LimitExceeded, Forbidden) as error:
             raise OAuthError("invalid_grant", error.message) from None
         self._sessions.account_changed(user_id)
         return _shown(issued, device_id)
