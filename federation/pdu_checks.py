@@ -13,8 +13,8 @@ from federation.keys.ring import Keys, Signed, Verdict
 from homeserver.core.auth_rules import required_signers
 from homeserver.core.errors import InvalidEvent
 from homeserver.core.events import Event, parse_pdu, signed_form
-from homeserver.core.identifiers import ServerName
-from homeserver.core.room_versions import RoomVersion
+from homeserver.core.identifiers import EventId, ServerName
+from homeserver.core.room_versions import EventIdFormat, RoomVersion
 
 # More events than this are parsed in a thread: about 5 ms of work.
 _INLINE_MAX = 20
@@ -49,6 +49,10 @@ class PduChecks:
                 parsed[index] = Uncheckable(why) if verdict is Verdict.KEY_UNKNOWN else why
         return parsed
 
+    async def names(self, version: RoomVersion, pdus: Sequence[Any]) -> list[EventId | None]:
+        """The ids of PDUs, whoever signed them; None for what is not formed so that it can have one."""
+        return await asyncio.to_thread(lambda: [_name(version, pdu) for pdu in pdus])
+
     async def check_one(self, version: RoomVersion, pdu: Any) -> Checked:
         return (await self.check(version, [pdu]))[0]
 
@@ -71,6 +75,14 @@ def _parse(version: RoomVersion, pdu: Any) -> Checked:
         return parse_pdu(version, pdu)
     except InvalidEvent as error:
         return str(error)
+
+
+def _name(version: RoomVersion, pdu: Any) -> EventId | None:
+    event = _parse(version, pdu)
+    if isinstance(event, Event):
+        return event.event_id
+    says = pdu.get("event_id") if version.event_id_format is EventIdFormat.IN_EVENT else None
+    return EventId(says) if isinstance(says, str) else None
 
 
 def _signatures(event: Event) -> list[Signed]:

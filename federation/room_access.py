@@ -18,6 +18,10 @@ class RoomAccess:
         self._rooms = rooms
         self.server_name = server_name
 
+    async def known_room(self, room_id: RoomId) -> Room | None:
+        """A room that this server knows of, whoever asks."""
+        return await self._rooms.get(room_id)
+
     async def open_room(self, room_id: RoomId, origin: ServerName) -> Room:
         """A room that this server takes part in. Raises NotFound, and Forbidden where the ACL shuts the other out."""
         room = await self._rooms.get(room_id)

@@ -91,10 +91,12 @@ class Transactions:
                 self._intake.check_room(room_id)
             except NotFound as error:
                 await self._outside.take(room_id, of_room)
-                answer.update(_refused(of_room, error.message))
+                # Of which version the room is isn't known, so only events that bear their ids can be named.
+                names = [pdu.get("event_id") for pdu in of_room]
+                answer.update({name: {"error": error.message} for name in names if isinstance(name, str)})
                 continue
             except MatrixError as error:
-                answer.update(_refused(of_room, error.message))
+                answer.update(await self._refused(room_id, [(pdu, error.message) for pdu in of_room]))
                 continue
             staged += await self._check(room, of_room, origin, answer)
         await self._intake.stage(staged)
@@ -104,7 +106,7 @@ class Transactions:
         self, room: Room, pdus: Sequence[Mapping[str, Any]], origin: ServerName, answer: Json
     ) -> list[StagedPdu]:
         now_ms = self._clock.now_ms()
-        staged = []
+        staged, refused = [], []
         for pdu, checked in zip(pdus, await self._checks.check(room.version, pdus), strict=True):
             if isinstance(checked, Event):
                 answer[checked.event_id] = {}
@@ -118,11 +120,14 @@ class Transactions:
                     )
                 )
             else:
-                answer.update(_refused([pdu], checked))
+                refused.append((pdu, str(checked)))
+        answer.update(await self._refused(room.room_id, refused))
         return staged
 
-
-def _refused(pdus: Sequence[Mapping[str, Any]], reason: str) -> Json:
-    """What the answer says of events that weren't taken, as far as they have a name."""
-    names = [pdu.get("event_id") for pdu in pdus]
-    return {name: {"error": reason} for name in names if isinstance(name, str)}
+    async def _refused(self, room_id: RoomId, refused: Sequence[tuple[Mapping[str, Any], str]]) -> Json:
+        """What the answer says of events that weren't taken, with the reason of each, as far as they have a name."""
+        room = await self._access.known_room(room_id) if refused else None
+        if room is None:
+            return {}
+        names = await self._checks.names(room.version, [pdu for pdu, _ in refused])
+        return {name: {"error": reason} for name, (_, reason) in zip(names, refused, strict=True) if name is not None}

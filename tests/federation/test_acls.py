@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from federation.client import FederationError, path_of
+from homeserver.core.events import event_id_of
 from tests.federation.test_hostile_peers import joined
 from tests.federation.test_read_access import V1, Asker, Json, refusal
 from tests.federation.test_rooms import bodies, has, join, name_of
@@ -108,6 +109,20 @@ async def test_events_of_other_rooms_come_in(here: RunningServer, there: Running
     body = {"origin": name_of(there), "origin_server_ts": 1, "pdus": pdus, "edus": []}
     client = there.hansa.federation.client
     answer = await client.put(here.hansa.signer.server_name, V1 + "/send/both", body)
-    assert answer["pdus"] == {sent[opened]: {}}
+    assert answer["pdus"] == {sent[opened]: {}, sent[shut]: {"error": "your server may not take part in this room"}}
     await until(lambda: has(alice, opened, {"hello"}))
     assert await bodies(alice, shut) == []
+
+
+@pytest.mark.parametrize("version", ["1", "11"])
+async def test_an_event_that_is_refused_is_named(here: RunningServer, authority: Authority, version: str) -> None:
+    """With the reason, though its sender's server alone knows its id where that is a hash."""
+    async with running_peer(authority) as peer:
+        _, room = await joined(here, peer, version)
+        good = room.text("good")
+        forged = {**good.pdu, "content": {"body": "forged"}, "signatures": {peer.name: {"ed25519:1": "A" * 86}}}
+        event_id = event_id_of(room.version, forged)
+        body = {"origin": peer.name, "origin_server_ts": 1, "pdus": [forged], "edus": []}
+        answer = await peer.ask_json("PUT", name_of(here), V1 + "/send/forged", body)
+        assert list(answer["pdus"]) == [event_id] and "signature" in answer["pdus"][event_id]["error"]
+        assert await room.send(name_of(here), good) == {good.event_id: {}}
