@@ -18,6 +18,8 @@ log = structlog.get_logger()
 TIMEOUT_S = 15.0
 ANSWER_BYTES_MAX = 256 * 1024
 TICKET_CHARS_MAX = 1_000
+ORDER_CHARS_MAX = 16_000
+_PROTOCOL = "urn:oasis:names:tc:SAML:2.0:protocol"
 _NAMES = {"cas": "http://www.yale.edu/tp/cas"}
 
 
@@ -26,7 +28,7 @@ class CasProvider:
 
     def __init__(self, config: CasConfig, outgoing: Outgoing) -> None:
         self.id, self.name, self.brand = config.id, config.name, config.brand
-        self._config = config
+        self.config = config
         self._base = config.url.rstrip("/")
         self.provider = f"cas {self._base}"
         self._outgoing = outgoing
@@ -52,9 +54,23 @@ class CasProvider:
             raise SsoFailed("the sign-in service gives no answer") from None
         if answer.status != 200:
             raise SsoFailed("the sign-in service refused")
-        return self._read(answer.body)
+        return self._read(answer.body, ticket)
 
-    def _read(self, body: bytes) -> Identity:
+    def ended_ticket(self, order: str) -> str | None:
+        """The ticket whose session has ended, if this is an order of CAS. spec: CAS protocol 3.0, section 2.3.3"""
+        if not 0 < len(order) <= ORDER_CHARS_MAX or "<!" in order:
+            return None
+        try:
+            root = ET.fromstring(order)
+        except (ET.ParseError, ValueError, LookupError):
+            return None
+        if root.tag != f"{{{_PROTOCOL}}}LogoutRequest":
+            return None
+        found = root.findall(f"{{{_PROTOCOL}}}SessionIndex")
+        ticket = (found[0].text or "").strip() if len(found) == 1 else ""
+        return ticket if 0 < len(ticket) <= TICKET_CHARS_MAX else None
+
+    def _read(self, body: bytes, ticket: str) -> Identity:
         # Nothing that CAS says needs a document type, and nothing else does harm here.
         if b"<!" in body:
             raise SsoFailed("the sign-in service's answer can't be used")
@@ -65,12 +81,13 @@ class CasProvider:
         if success is None:
             raise Forbidden("the sign-in service let nobody in")
         user = (success.findtext("cas:user", "", _NAMES) or "").strip()
-        name = success.findtext(f"cas:attributes/cas:{self._config.display_name_attribute}", None, _NAMES)
+        name = success.findtext(f"cas:attributes/cas:{self.config.display_name_attribute}", None, _NAMES)
         return Identity(
             provider=self.provider,
             subject=user,
             wanted=user,
             display_name=name.strip() if name and name.strip() else None,
+            session=ticket,
         )
 
 

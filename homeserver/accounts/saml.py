@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlencode
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
+import msgspec
 import structlog
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,7 +22,17 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from lxml import etree
 
-from homeserver.accounts.saml_answers import ASSERTION, PROTOCOL, Expected, Refused, Subject, read_answer
+from homeserver.accounts.saml_answers import ASSERTION, PROTOCOL, Expected, Name, Refused, Subject, read_answer
+from homeserver.accounts.saml_logout import Expected as ExpectedOrder
+from homeserver.accounts.saml_logout import (
+    Order,
+    posted,
+    read_posted,
+    read_redirected,
+    redirected,
+    request_text,
+    response_text,
+)
 from homeserver.accounts.short_lived import ShortLived
 from homeserver.accounts.sso import Begun, Identity
 from homeserver.config.sign_in import SamlService
@@ -50,49 +59,80 @@ class BadMetadata(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """What a provider's metadata say of it."""
+    """What a provider's metadata say of it. `logout` is where it takes log-outs, by binding."""
 
     entity_id: str
     url: str
     certificates: tuple[x509.Certificate, ...]
+    logout: Mapping[str, Place] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a provider takes requests, and answers."""
+
+    requests: str
+    answers: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opener:
-    """What opens assertions that are encrypted for us, and what providers encrypt them with."""
+    """A key of ours and its certificate: what opens assertions that are encrypted for us, or what signs."""
 
     key: RSAPrivateKey
     certificate: x509.Certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OurKeys:
+    """What opens, and what signs."""
+
+    opener: Opener | None = None
+    signer: Opener | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onward:
+    """Where a message to a provider goes: by redirect, or as a form with these fields."""
+
+    url: str
+    fields: Mapping[str, str] | None = None
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """Of a sign-in: what a provider calls the person and the session."""
+
+    name: tuple[str, str, str, str]
+    session: str | None = None
 
 
 class SamlProvider:
     """Implements `homeserver.accounts.sso.SignInService`."""
 
     def __init__(
-        self, config: SamlService, provider: Provider, clock: Clock, *, base_url: str, opener: Opener | None = None
+        self, config: SamlService, provider: Provider, clock: Clock, *, base_url: str, keys: OurKeys | None = None
     ) -> None:
-        self._opener = opener
+        keys = keys or OurKeys()
+        self._opener, self._signer = keys.opener, keys.signer
         self.id, self.name, self.brand = config.id, config.name, config.brand
-        self._config = config
+        self.config = config
         self._provider = provider
         self.provider = f"saml {provider.entity_id}"
         self._clock = clock
         self._answers_to = f"{base_url}{PATH}/{config.id}"
+        self._logs_out_at = f"{self._answers_to}/logout"
         self.entity_id = config.entity_id or f"{self._answers_to}/metadata"
         self._arrived = ShortLived[Subject](clock, lifetime_s=ARRIVED_S, most=ARRIVED_MAX)
 
     async def url(self, begun: Begun, state: str, callback: str) -> str:
         request = (
             f'<p:AuthnRequest xmlns:p="{PROTOCOL}" xmlns:a="{ASSERTION}" ID={quoteattr(_id(begun))} Version="2.0" '
-            f"IssueInstant={quoteattr(self._now().strftime('%Y-%m-%dT%H:%M:%SZ'))} "
+            f"IssueInstant={quoteattr(self._instant())} "
             f"Destination={quoteattr(self._provider.url)} ProtocolBinding={quoteattr(_POST)} "
             f"AssertionConsumerServiceURL={quoteattr(self._answers_to)}>"
-            f"<a:Issuer>{_escaped(self.entity_id)}</a:Issuer></p:AuthnRequest>"
+            f"<a:Issuer>{escape(self.entity_id)}</a:Issuer></p:AuthnRequest>"
         )
-        # The binding wants the deflated data alone, without head and checksum.
-        deflated = zlib.compress(request.encode())[2:-4]
-        query = urlencode({"SAMLRequest": base64.b64encode(deflated).decode(), "RelayState": state})
-        return f"{self._provider.url}{'&' if '?' in self._provider.url else '?'}{query}"
+        return redirected(self._provider.url, "SAMLRequest", request, state, None)
 
     async def receive(self, encoded: str, begun: Begun, state: str) -> None:
         """Keeps what a posted answer says; an answer that says nothing good leaves no trace but a log line."""
@@ -116,7 +156,7 @@ class SamlProvider:
         found = self._arrived.take(state)
         if found is None:
             raise Forbidden("the sign-in service let nobody in")
-        config = self._config
+        config = self.config
         named = _first(found, config.subject_attribute) if config.subject_attribute else found.name_id
         if not named:
             log.warning("identity_refused", provider=self.id, error="it has no lasting name")
@@ -126,7 +166,64 @@ class SamlProvider:
             subject=named,
             wanted=_first(found, config.localpart_attribute) or named.partition("@")[0],
             display_name=_first(found, config.display_name_attribute),
+            session=found.session,
+            name=found.name.text if found.name is not None and found.name.text else None,
+            details=self._details(found),
         )
+
+    # --- log-out
+
+    async def ordered(self, query: str | None, form: Mapping[str, str]) -> tuple[Order, str]:
+        """The order in a query, or in a form, and its RelayState. Raises Refused."""
+        expected = ExpectedOrder(
+            issuer=self._provider.entity_id,
+            certificates=self._provider.certificates,
+            destination=self._logs_out_at,
+            now=self._now(),
+            key=self._opener.key if self._opener is not None else None,
+        )
+        if query is not None:
+            return await asyncio.to_thread(read_redirected, query, expected)
+        return await asyncio.to_thread(read_posted, form.get("SAMLRequest", ""), form.get("RelayState", ""), expected)
+
+    async def done(self, order: Order, relay_state: str, number: str) -> Onward | None:
+        """Where the browser carries our answer; nowhere, where the provider takes none. `number` is used once."""
+        binding = next((one for one in (_REDIRECT, _POST) if one in self._provider.logout), None)
+        if binding is None:
+            return None
+        place = self._provider.logout[binding].answers
+        text = response_text(
+            order, issuer=self.entity_id, destination=place, response_id=f"_{number}", at=self._instant()
+        )
+        if binding == _REDIRECT:
+            return Onward(url=redirected(place, "SAMLResponse", text, relay_state, self._key()))
+        fields = {"SAMLResponse": await asyncio.to_thread(posted, text, self._key())}
+        return Onward(url=place, fields={**fields, **({"RelayState": relay_state} if relay_state else {})})
+
+    def way_out(self, details: bytes, number: str) -> str | None:
+        """Where somebody signs out there too; None where that isn't wanted, or can't be asked."""
+        place = self._provider.logout.get(_REDIRECT)
+        if not self.config.logout_there or place is None or self._signer is None:
+            return None
+        kept = msgspec.json.decode(details, type=_Kept)
+        text = request_text(
+            Name(*kept.name),
+            kept.session,
+            issuer=self.entity_id,
+            destination=place.requests,
+            request_id=f"_{number}",
+            at=self._instant(),
+        )
+        return redirected(place.requests, "SAMLRequest", text, "", self._key())
+
+    def _details(self, found: Subject) -> bytes | None:
+        if not self.config.logout_there or found.name is None:
+            return None
+        name = (found.name.text, found.name.format, found.name.qualifier, found.name.sp_qualifier)
+        return msgspec.json.encode(_Kept(name=name, session=found.session))
+
+    def _key(self) -> RSAPrivateKey | None:
+        return self._signer.key if self._signer is not None else None
 
     def metadata(self) -> str:
         """What the provider must know of us."""
@@ -135,11 +232,22 @@ class SamlProvider:
             f"entityID={quoteattr(self.entity_id)}>\n"
             f'  <md:SPSSODescriptor AuthnRequestsSigned="false" WantAssertionsSigned="true" '
             f'protocolSupportEnumeration="{PROTOCOL}">\n'
-            f"{_encryption_key(self._opener.certificate) if self._opener is not None else ''}"
+            f"{_key_text('signing', self._signer.certificate) if self._signer is not None else ''}"
+            f"{_key_text('encryption', self._opener.certificate) if self._opener is not None else ''}"
+            f"{self._logout_places() if self.config.single_logout else ''}"
             f'    <md:AssertionConsumerService index="0" isDefault="true" Binding="{_POST}" '
             f"Location={quoteattr(self._answers_to)}/>\n"
             "  </md:SPSSODescriptor>\n</md:EntityDescriptor>\n"
         )
+
+    def _logout_places(self) -> str:
+        return "".join(
+            f'    <md:SingleLogoutService Binding="{binding}" Location={quoteattr(self._logs_out_at)}/>\n'
+            for binding in (_REDIRECT, _POST)
+        )
+
+    def _instant(self) -> str:
+        return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
@@ -178,7 +286,18 @@ def read_metadata(path: Path) -> Provider:
         raise BadMetadata(
             f"{path} lacks an entityID, a SingleSignOnService for HTTP-Redirect, or a signing certificate"
         )
-    return Provider(entity_id=entity_id, url=places[0], certificates=certificates)
+    return Provider(entity_id=entity_id, url=places[0], certificates=certificates, logout=_logout_of(role))
+
+
+def _logout_of(role: etree._Element) -> dict[str, Place]:
+    """Where it takes log-outs, by binding; the first place of each."""
+    found: dict[str, Place] = {}
+    for one in role.findall("m:SingleLogoutService", _NAMES):
+        binding, requests = one.get("Binding", ""), one.get("Location", "")
+        place = Place(requests, one.get("ResponseLocation", requests))
+        if all(url.startswith(("https://", "http://")) for url in (place.requests, place.answers)):
+            found.setdefault(binding, place)
+    return found
 
 
 def read_opener(path: Path) -> Opener:
@@ -196,7 +315,7 @@ def read_opener(path: Path) -> Opener:
     return Opener(key=key, certificate=certificate)
 
 
-def _encryption_key(certificate: x509.Certificate) -> str:
+def _key_text(use: str, certificate: x509.Certificate) -> str:
     text = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
     methods = "".join(
         f'<md:EncryptionMethod Algorithm="{one}"/>'
@@ -205,9 +324,10 @@ def _encryption_key(certificate: x509.Certificate) -> str:
             "http://www.w3.org/2009/xmlenc11#aes128-gcm",
             "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p",
         )
+        if use == "encryption"
     )
     return (
-        f'    <md:KeyDescriptor use="encryption"><d:KeyInfo xmlns:d="{_NAMES["d"]}"><d:X509Data><d:X509Certificate>'
+        f'    <md:KeyDescriptor use="{use}"><d:KeyInfo xmlns:d="{_NAMES["d"]}"><d:X509Data><d:X509Certificate>'
         f"{text}</d:X509Certificate></d:X509Data></d:KeyInfo>{methods}</md:KeyDescriptor>\n"
     )
 
@@ -220,7 +340,3 @@ def _id(begun: Begun) -> str:
 def _first(found: Subject, name: str) -> str | None:
     values = found.attributes.get(name, ())
     return values[0] if values and values[0] else None
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -74,23 +74,38 @@ class Expected:
     key: RSAPrivateKey | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A NameID as it was written."""
+
+    text: str
+    format: str = ""
+    qualifier: str = ""
+    sp_qualifier: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Who signed in. `name_id` is empty where it is another one each time."""
+    """Who signed in. `name_id` is empty where it is another one each time.
+
+    `name` and `session` are how the provider calls the person and this sign-in when it ends.
+    """
 
     name_id: str
     attributes: Mapping[str, Sequence[str]]
+    name: Name | None = None
+    session: str | None = None
 
 
 def read_answer(encoded: str, expected: Expected) -> Subject:
     """Raises Refused. Takes some milliseconds."""
-    root = _parsed(encoded)
+    root = parsed(encoded, f"{{{PROTOCOL}}}Response")
     if root.find("a:EncryptedAssertion", _NAMES) is not None:
         assertion = _encrypted_assertion(root, expected)
     else:
         assertion = _signed_assertion(root, expected.certificates)
     _check_envelope(root, expected)
-    if _text(assertion.find("a:Issuer", _NAMES)) != expected.issuer:
+    if text_of(assertion.find("a:Issuer", _NAMES)) != expected.issuer:
         raise Refused("another provider issued it")
     _check_conditions(assertion, expected)
     subject = assertion.find("a:Subject", _NAMES)
@@ -102,15 +117,21 @@ def read_answer(encoded: str, expected: Expected) -> Subject:
     if not statements:
         raise Refused("it does not say that anybody signed in")
     for statement in statements:
-        ends = _time(statement.get("SessionNotOnOrAfter"))
+        ends = time_of(statement.get("SessionNotOnOrAfter"))
         if ends is not None and expected.now >= ends + LEEWAY:
             raise Refused("the session there has ended")
     name_id = subject.find("a:NameID", _NAMES)
     is_lasting = name_id is not None and name_id.get("Format") != TRANSIENT
-    return Subject(name_id=_text(name_id) if is_lasting else "", attributes=_attributes(assertion))
+    return Subject(
+        name_id=text_of(name_id) if is_lasting else "",
+        attributes=_attributes(assertion),
+        name=name_of(name_id) if name_id is not None else None,
+        session=next((one.get("SessionIndex") for one in statements if one.get("SessionIndex")), None),
+    )
 
 
-def _parsed(encoded: str) -> etree._Element:
+def parsed(encoded: str, tag: str) -> etree._Element:
+    """The element that a form's field holds. Raises Refused."""
     try:
         data = base64.b64decode("".join(encoded.split()), validate=True)
         text = data.decode("utf-8")
@@ -118,10 +139,10 @@ def _parsed(encoded: str) -> etree._Element:
         raise Refused("it is no base64 of UTF-8 text") from None
     if not 0 < len(data) <= ANSWER_BYTES_MAX:
         raise Refused("it is empty, or too long")
-    return _read(data, text, f"{{{PROTOCOL}}}Response")
+    return read_xml(data, text, tag)
 
 
-def _read(data: bytes, text: str, tag: str) -> etree._Element:
+def read_xml(data: bytes, text: str, tag: str) -> etree._Element:
     """The element that XML holds, read in the one way there is to read it. Raises Refused."""
     # No document type, entity, comment or CDATA: SAML needs none, and each lets two readers read two things.
     if "<!" in text:
@@ -152,7 +173,7 @@ def _signed_assertion(root: etree._Element, certificates: Sequence[Certificate])
     places = [place for place in (root, assertions[0]) if place in signatures]
     if not places or len(places) != len(signatures):
         raise Refused("it is not signed, or something else in it is")
-    signed = [_verified(root, place, certificates) for place in places]
+    signed = [verified(root, place, certificates) for place in places]
     found = signed[-1] if places[-1] is not root else signed[-1].find("a:Assertion", _NAMES)
     if found is None:
         raise Refused("the signature covers no assertion")
@@ -168,22 +189,22 @@ def _encrypted_assertion(root: etree._Element, expected: Expected) -> etree._Ele
     places = [one.getparent() for one in root.iter(f"{{{SIGNATURES}}}Signature")]
     if places not in ([], [root]):
         raise Refused("something else in it is signed")
-    signed = _verified(root, root, expected.certificates) if places else root
+    signed = verified(root, root, expected.certificates) if places else root
     encrypted = signed.find("a:EncryptedAssertion", _NAMES)
     if encrypted is None:
         raise Refused("the signature covers no assertion")
     try:
         data = decrypt(encrypted, expected.key, is_signed=bool(places))
-        assertion = _read(data, data.decode("utf-8"), f"{{{ASSERTION}}}Assertion")
+        assertion = read_xml(data, data.decode("utf-8"), f"{{{ASSERTION}}}Assertion")
     except (NotDecrypted, UnicodeDecodeError):
         raise Refused("it can't be decrypted") from None
     own = [one.getparent() for one in assertion.iter(f"{{{SIGNATURES}}}Signature")]
     if own not in ([], [assertion]) or not (own or places):
         raise Refused("it is not signed, or something else in it is")
-    return _verified(assertion, assertion, expected.certificates) if own else assertion
+    return verified(assertion, assertion, expected.certificates) if own else assertion
 
 
-def _verified(root: etree._Element, place: etree._Element, certificates: Sequence[Certificate]) -> etree._Element:
+def verified(root: etree._Element, place: etree._Element, certificates: Sequence[Certificate]) -> etree._Element:
     """An element as its signature covers it: parsed anew from the very bytes that were signed."""
     signature = place.find("d:Signature", _NAMES)
     name = place.get("ID")
@@ -233,7 +254,7 @@ def _check_envelope(root: etree._Element, expected: Expected) -> None:
     if root.get("Destination", expected.recipient) != expected.recipient:
         raise Refused("it was meant for another address")
     issuer = root.find("a:Issuer", _NAMES)
-    if issuer is not None and _text(issuer) != expected.issuer:
+    if issuer is not None and text_of(issuer) != expected.issuer:
         raise Refused("another provider sent it")
 
 
@@ -248,7 +269,7 @@ def _check_conditions(assertion: etree._Element, expected: Expected) -> None:
         raise Refused("it is too early or too late")
     restrictions = conditions.findall("a:AudienceRestriction", _NAMES)
     if not restrictions or not all(
-        expected.audience in [_text(one) for one in restriction.findall("a:Audience", _NAMES)]
+        expected.audience in [text_of(one) for one in restriction.findall("a:Audience", _NAMES)]
         for restriction in restrictions
     ):
         raise Refused("it is for another service")
@@ -268,12 +289,12 @@ def _is_for_us(confirmation: etree._Element, expected: Expected) -> bool:
 
 
 def _is_now(element: etree._Element, now: datetime) -> bool:
-    begins, ends = _time(element.get("NotBefore")), _time(element.get("NotOnOrAfter"))
+    begins, ends = time_of(element.get("NotBefore")), time_of(element.get("NotOnOrAfter"))
     return (begins is None or begins <= now + LEEWAY) and (ends is None or now < ends + LEEWAY)
 
 
-def _time(text: str | None) -> datetime | None:
-    """Raises Refused for what is no time with a zone."""
+def time_of(text: str | None) -> datetime | None:
+    """A moment, of an attribute that may be missing. Raises Refused for what is no time with a zone."""
     if text is None:
         return None
     try:
@@ -290,14 +311,20 @@ def _attributes(assertion: etree._Element) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     friendly: dict[str, list[str]] = {}
     for attribute in assertion.findall("a:AttributeStatement/a:Attribute", _NAMES):
-        values = [_text(one) for one in attribute.findall("a:AttributeValue", _NAMES)]
+        values = [text_of(one) for one in attribute.findall("a:AttributeValue", _NAMES)]
         found.setdefault(attribute.get("Name", ""), []).extend(values)
         friendly.setdefault(attribute.get("FriendlyName", ""), []).extend(values)
     return {**friendly, **found}
 
 
-def _text(element: etree._Element | None) -> str:
-    """Raises Refused for what holds more than text."""
+def name_of(element: etree._Element) -> Name:
+    """Raises Refused for a name that holds more than text."""
+    kinds = (element.get(key, "") for key in ("Format", "NameQualifier", "SPNameQualifier"))
+    return Name(text_of(element), *kinds)
+
+
+def text_of(element: etree._Element | None) -> str:
+    """What an element says. Raises Refused for what holds more than text."""
     if element is None:
         return ""
     if len(element):

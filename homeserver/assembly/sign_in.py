@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from homeserver.accounts.cas import CasProvider
@@ -20,7 +20,7 @@ from homeserver.accounts.openid_logout import OpenIdLogout
 from homeserver.accounts.openid_provider import OpenIdProvider
 from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.registration import Registration
-from homeserver.accounts.saml import BadMetadata, SamlProvider, read_metadata, read_opener
+from homeserver.accounts.saml import BadMetadata, OurKeys, SamlProvider, read_metadata, read_opener
 from homeserver.accounts.sso import SignInService, SingleSignOn
 from homeserver.accounts.upstream_sessions import UpstreamSessions
 from homeserver.assembly.accounts import AccountParts
@@ -31,7 +31,7 @@ from homeserver.client_api.consent_pages import ConsentPages
 from homeserver.client_api.oauth import OAuthEndpoints
 from homeserver.client_api.saml_pages import SamlEndpoints
 from homeserver.client_api.sign_in_pages import SignInForms, SignInPages
-from homeserver.client_api.sign_out import OpenIdSignOut
+from homeserver.client_api.sign_out import CasSignOut, OpenIdSignOut, SamlSignOut, SignOutEverywhere
 from homeserver.client_api.sso_pages import SsoPages
 from homeserver.client_api.sso_stage import SsoStagePages
 from homeserver.client_api.visits import Visits
@@ -62,6 +62,7 @@ class Ways:
     jwt: JwtLogin | None
     sso: SingleSignOn
     openid: Sequence[OpenIdProvider]
+    cas: Sequence[CasProvider]
     saml: Mapping[str, SamlProvider]
 
     def shown(self) -> list[dict[str, str]]:
@@ -78,9 +79,10 @@ def build_ways(base: Base, accounts: AccountParts, tokens: LoginTokens, welcome:
     has_jwt = config.jwt.secret is not None or config.jwt.public_key_path is not None
     saml = {one.id: _saml(one, clock, config.base_url) for one in config.saml}
     openid = [OpenIdProvider(one, base.outgoing, clock) for one in config.sso]
+    cas = [CasProvider(one, base.outgoing) for one in config.cas]
     providers: list[SignInService] = [
         *openid,
-        *(CasProvider(one, base.outgoing) for one in config.cas),
+        *cas,
         *saml.values(),
     ]
     return Ways(
@@ -88,6 +90,7 @@ def build_ways(base: Base, accounts: AccountParts, tokens: LoginTokens, welcome:
         jwt=JwtLogin(config.jwt, newcomers, clock) if has_jwt else None,
         sso=SingleSignOn(providers, newcomers, clock, randomness, base_url=config.base_url),
         openid=openid,
+        cas=cas,
         saml=saml,
     )
 
@@ -97,7 +100,9 @@ def _saml(config: SamlService, clock: Clock, base_url: str) -> SamlProvider:
     assert config.metadata_path is not None
     try:
         provider = read_metadata(config.metadata_path)
-        opener = read_opener(config.encryption_path) if config.encryption_path is not None else None
+        opener, signer = (
+            read_opener(path) if path is not None else None for path in (config.encryption_path, config.signing_path)
+        )
     except BadMetadata as error:
         raise ConfigError(
             [
@@ -107,7 +112,7 @@ def _saml(config: SamlService, clock: Clock, base_url: str) -> SamlProvider:
                 )
             ]
         ) from None
-    return SamlProvider(config, provider, clock, base_url=base_url, opener=opener)
+    return SamlProvider(config, provider, clock, base_url=base_url, keys=OurKeys(opener=opener, signer=signer))
 
 
 def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tools: SignInTools) -> list[object]:
@@ -125,23 +130,39 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
     accounts.uia.signs_in_elsewhere = tools.ways.sso.has_service
     devices = Devices(db, parts.journal, accounts.sessions)
     forms = SignInForms(visits, browser, tools.passkeys, tools.ways.shown())
+    upstream = UpstreamSessions(db, parts.journal, accounts.sessions, clock)
     is_open = tools.registration.is_possible_on_page
     return [
         OAuthEndpoints(clients, grants, tokens, base.config.base_url, is_registration_open=is_open),
         SignInPages(forms, tools.login, tools.registration, base.limiter),
         SsoPages(visits, tools.ways.sso, browser, tools.ways.tokens, accounts.uia),
         SsoStagePages(visits, tools.ways.sso, accounts.uia),
-        *_sign_out(base, accounts, parts, tools.ways),
+        *_sign_out(base, tools, upstream),
+        SignOutEverywhere(visits, browser, accounts.sessions, upstream, _way_out(base, tools.ways)),
         *([SamlEndpoints(tools.ways.saml, tools.ways.sso)] if tools.ways.saml else []),
         ConsentPages(visits, grants, base.limiter),
         AccountPages(visits, devices, work, tools.passkeys, base.limiter),
     ]
 
 
-def _sign_out(base: Base, accounts: AccountParts, parts: RoomParts, ways: Ways) -> list[object]:
+def _sign_out(base: Base, tools: SignInTools, upstream: UpstreamSessions) -> list[object]:
     """Where services say that somebody has signed out there: those whose configuration allows that."""
-    clock = base.world.clock
-    upstream = UpstreamSessions(parts.journal, accounts.sessions, clock)
-    if not any(one.config.backchannel_logout_enabled for one in ways.openid):
-        return []
-    return [OpenIdSignOut(OpenIdLogout(ways.openid, upstream, clock))]
+    ways, found = tools.ways, list[object]()
+    if any(one.config.backchannel_logout_enabled for one in ways.openid):
+        found.append(OpenIdSignOut(OpenIdLogout(ways.openid, upstream, base.world.clock)))
+    if cas := [one for one in ways.cas if one.config.single_logout]:
+        found.append(CasSignOut(cas, upstream))
+    if any(one.config.single_logout for one in ways.saml.values()):
+        found.append(SamlSignOut(ways.saml, upstream, tools.pages, base.world.randomness))
+    return found
+
+
+def _way_out(base: Base, ways: Ways) -> Callable[[str, bytes], str | None]:
+    """Where somebody signs out at the service of their sign-in."""
+    services = {one.provider: one for one in ways.saml.values()}
+
+    def way_out(provider: str, details: bytes) -> str | None:
+        service = services.get(provider)
+        return service.way_out(details, base.world.randomness.token(32)) if service is not None else None
+
+    return way_out

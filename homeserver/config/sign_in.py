@@ -102,6 +102,7 @@ class CasService:
         check=checks.http_url,
     )
     display_name_attribute: str = option("displayName", "The attribute that a new account is called by.")
+    single_logout: bool = option(True, "Whether it may end the sessions that were opened by it.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +119,15 @@ class SamlService:
         None,
         "File (PEM) with a private RSA key and its certificate, for assertions that the provider encrypts; without it "
         "these are refused.",
+    )
+    signing_path: Path | None = option(
+        None,
+        "File (PEM) with a private RSA key and its certificate, with which requests and answers about log-out are "
+        "signed; without it answers aren't signed, and nothing is asked.",
+    )
+    single_logout: bool = option(True, "Whether it may end the sessions that were opened by it.")
+    logout_there: bool = option(
+        False, "Whether people who sign out everywhere on our pages are shown the way to sign out there too."
     )
     entity_id: str | None = option(
         None, "What this server is called there.", default_text="the address of its metadata for this service"

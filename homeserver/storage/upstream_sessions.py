@@ -31,6 +31,7 @@ _TRIM = """
     AND NOT EXISTS (SELECT FROM devices d WHERE d.upstream_nid = u.upstream_nid)
     AND NOT EXISTS (SELECT FROM browser_sessions b WHERE b.upstream_nid = u.upstream_nid)
 """
+_IS_KNOWN = "SELECT EXISTS (SELECT FROM upstream_sessions WHERE provider = $1 AND session_digest = $2)"
 _OF_DEVICE = "SELECT upstream_nid FROM devices WHERE user_id = $1 AND device_id = $2"
 _DETAILS = "SELECT provider, details FROM upstream_sessions WHERE upstream_nid = $1 AND details IS NOT NULL"
 # Waits for whoever opens something by one of them just now.
@@ -68,6 +69,11 @@ async def of_device(db: Reader, user_id: UserId, device_id: DeviceId) -> int | N
     """The sign-in that this device came of."""
     upstream: int | None = await db.fetchval(_OF_DEVICE, user_id, device_id)
     return upstream
+
+
+async def is_known(db: Reader, provider: str, session: bytes) -> bool:
+    """Whether the service has such a session here."""
+    return bool(await db.fetchval(_IS_KNOWN, provider, session))
 
 
 async def details(db: Reader, upstream: int) -> tuple[str, bytes] | None:

@@ -215,6 +215,11 @@ class Request(Protocol):
     def raw_query(self) -> Mapping[str, str]: ...
 
     @property
+    def query_string(self) -> str:
+        """The query as it was sent, percent-encoded."""
+        ...
+
+    @property
     def path(self) -> str:
         """The path as it was sent, percent-encoded."""
         ...

@@ -171,6 +171,10 @@ class HttpRequest:
         return self._raw.rel_url.query
 
     @property
+    def query_string(self) -> str:
+        return self._raw.raw_path.partition("?")[2].partition("#")[0]
+
+    @property
     def path(self) -> str:
         return self._raw.rel_url.raw_path
 

@@ -104,6 +104,23 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "passkey_second": ("One more step", "还差一步"),
     "passkey_second_text": ("Your password is right. Now use your passkey.", "密码正确。请使用您的通行密钥。"),
     "passkey_back": ("Back", "返回"),
+    "sign_out_everywhere": ("Sign out of all devices and browsers", "在所有设备和浏览器上退出登录"),
+    "sign_out_there": ("Sign out there too", "同时在该服务退出登录"),
+    "signed_out_title": ("Signed out", "已退出登录"),
+    "signed_out_text": ("What was signed in by this service is signed out.", "通过该服务登录的设备均已退出登录。"),
+    "signed_out_everywhere": (
+        "All your devices and browsers were signed out.",
+        "您的所有设备和浏览器均已退出登录。",
+    ),
+    "signed_out_there": (
+        "At the service where you signed in you may still be signed in.",
+        "您在登录所用的服务上可能仍处于登录状态。",
+    ),
+    "not_signed_out_title": ("Nothing was signed out", "未退出登录"),
+    "not_signed_out_text": (
+        "This order to sign out can't be trusted, or has been followed before.",
+        "此退出登录请求不可信，或已被处理过。",
+    ),
     "sign_out": ("Sign out of this browser", "在此浏览器退出登录"),
     "wrong_password": (
         "User name or password are wrong, or there were too many tries.",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
 from tests.kit.cas_service import CasServer, cas_server
-from tests.kit.oauth import Browser
-from tests.kit.server import RunningServer, running_server
+from tests.kit.oauth import FORM, Browser
+from tests.kit.server import Answered, RunningServer, running_server
 
 OURS = "/_hansa/sso/with/campus?next=/_hansa/account"
 
@@ -102,3 +102,54 @@ async def test_a_ticket_of_another_service_is_none(server: RunningServer, servic
         assert (await browser.open(f"{back.path}?{state}&ticket={ticket}")).status == 403
         sent = await browser.open(OURS)
         back = urlsplit(service.sign_in(sent.headers["Location"]))
+
+
+async def order(server: RunningServer, back: str, text: str) -> Answered:
+    """CAS posts to the address that the ticket was given for."""
+    data = urlencode({"logoutRequest": text}).encode()
+    return await server.anonymous().request("POST", back, data=data, headers=FORM)
+
+
+async def test_a_session_ends_there(server: RunningServer, service: CasServer) -> None:
+    """T-I4: what its ticket opened ends, nothing else."""
+    one, other = Browser(server), Browser(server)
+    back = await arrive(service, one)
+    await arrive(service, other)
+    ticket = parse_qs(urlsplit(back).query)["ticket"][0]
+    assert (await order(server, back, service.order("ST-unknown"))).status == 200
+    assert "@alice:hansa.test" in (await one.open("/_hansa/account")).body.decode()
+    answer = await order(server, back.partition("&ticket")[0], service.order(ticket))
+    assert (answer.status, answer.body) == (200, b"")
+    assert "Sign in to" in (await one.open("/_hansa/account")).body.decode()
+    assert "@alice:hansa.test" in (await other.open("/_hansa/account")).body.decode()
+    assert (await order(server, back, service.order(ticket))).status == 200, "that it has ended is no fault"
+    assert "@alice:hansa.test" in (await other.open("/_hansa/account")).body.decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no XML",
+        "<x/>",
+        CasServer.order(""),
+        CasServer.order("x" * 1_001),
+        CasServer.order("a</samlp:SessionIndex><samlp:SessionIndex>b"),
+        CasServer.order("a<b/>").replace("LogoutRequest", "Response"),
+        '<!DOCTYPE x [<!ENTITY a "b">]>' + CasServer.order("&a;"),
+        "<x>" * 5_000,
+        CasServer.order("ST-1") + " " * 16_000,
+    ],
+)
+async def test_orders_of_cas_that_are_none(server: RunningServer, service: CasServer, text: str) -> None:
+    """T-I4, T-L9"""
+    browser = Browser(server)
+    back = await arrive(service, browser)
+    (await order(server, back, text)).refused(400, "M_INVALID_PARAM")
+    assert "@alice:hansa.test" in (await browser.open("/_hansa/account")).body.decode()
+
+
+async def test_a_service_that_may_end_nothing(database_dsn: str, service: CasServer) -> None:
+    toml = f'[[cas]]\nid = "campus"\nurl = "{service.url}"\nsingle_logout = false\n'
+    async with running_server(database_dsn, toml=toml) as server:
+        assert (await order(server, "/_hansa/sso/callback", service.order("ST-0"))).status == 405

@@ -22,16 +22,27 @@ class CasServer:
         self.user, self.name = "Alice", "Alice Liddell"
         self.answer: bytes | None = None
         self._tickets: dict[str, str] = {}
+        self._given = 0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/cas"
 
+    @staticmethod
+    def order(ticket: str) -> str:
+        """What it posts when the session of a ticket has ended there."""
+        return (
+            '<samlp:LogoutRequest xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" ID="LR-1" Version="2.0" '
+            'IssueInstant="2026-01-01T00:00:00Z"><saml:NameID xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion">'
+            f"@NOT_USED@</saml:NameID><samlp:SessionIndex>{ticket}</samlp:SessionIndex></samlp:LogoutRequest>"
+        )
+
     def sign_in(self, url: str) -> str:
         """Somebody follows our redirect and signs in: where the browser is sent."""
         assert url.startswith(f"{self.url}/login?")
         service = parse_qs(urlsplit(url).query)["service"][0]
-        ticket = f"ST-{len(self._tickets)}"
+        self._given += 1
+        ticket = f"ST-{self._given}"
         self._tickets[ticket] = service
         return f"{service}&ticket={ticket}"
 

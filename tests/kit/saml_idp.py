@@ -26,6 +26,7 @@ from saml2.config import IdPConfig
 from saml2.metadata import entity_descriptor
 from saml2.saml import NAMEID_FORMAT_PERSISTENT, NameID
 from saml2.server import Server
+from saml2.sigver import verify_redirect_signature
 from signxml.algorithms import SignatureConstructionMethod
 from signxml.signer import XMLSigner
 
@@ -187,6 +188,7 @@ class RealIdp:
         self.port = 0
         self.who = "alice"
         self._key = Key.make()
+        self._sessions: list[str] = []
         (folder / "idp.key").write_bytes(self._key.private)
         (folder / "idp.crt").write_bytes(self._key.certificate)
         self.sp_metadata = folder / "sp.xml"
@@ -206,7 +208,10 @@ class RealIdp:
                 "cert_file": str(self.folder / "idp.crt"),
                 "service": {
                     "idp": {
-                        "endpoints": {"single_sign_on_service": [(f"{self.base}/sso", BINDING_HTTP_REDIRECT)]},
+                        "endpoints": {
+                            "single_sign_on_service": [(f"{self.base}/sso", BINDING_HTTP_REDIRECT)],
+                            "single_logout_service": [(f"{self.base}/slo", BINDING_HTTP_REDIRECT)],
+                        },
                         "sign_response": True,
                         "sign_assertion": True,
                         "policy": {"default": {"lifetime": {"minutes": 5}, "name_form": _URI}},
@@ -246,13 +251,69 @@ class RealIdp:
             digest_alg="http://www.w3.org/2001/04/xmlenc#sha256",
             **resolved,
         )
+        self._sessions.extend(dict.fromkeys(re.findall(r'SessionIndex="([^"]*)"', str(response))))
         form = server.apply_binding(
             resolved["binding"], str(response), resolved["destination"], relay_state, response=True
         )
         assert resolved["binding"] == BINDING_HTTP_POST
         return web.Response(text=form["data"], content_type="text/html")
 
+    # --- log-out
 
+    def order_by_redirect(self, who: str) -> str:
+        """Where it sends a browser, so that the session by which somebody came last ends with us."""
+        server: Any = Server(config=self._config(knows_us=True))
+        order, place = self._order(server, BINDING_HTTP_REDIRECT, who, sign=False)
+        sent = server.apply_binding(BINDING_HTTP_REDIRECT, str(order), place, "a state", sign=True, sigalg=_RSA)
+        return str(dict(sent["headers"])["Location"])
+
+    def order_by_form(self, who: str) -> str:
+        """The page that posts the same."""
+        server: Any = Server(config=self._config(knows_us=True))
+        order, place = self._order(server, BINDING_HTTP_POST, who, sign=True)
+        return str(server.apply_binding(BINDING_HTTP_POST, str(order), place, "a state")["data"])
+
+    def _order(self, server: Any, binding: str, who: str, *, sign: bool) -> tuple[Any, str]:
+        (ours,) = server.metadata.service_providers()
+        place = server.metadata.single_logout_service(ours, binding, "spsso")[0]["location"]
+        _, order = server.create_logout_request(
+            place,
+            ours,
+            name_id=NameID(format=NAMEID_FORMAT_PERSISTENT, text=f"id-of-{who}"),
+            session_indexes=self._sessions[-1:],
+            sign=sign,
+            sign_alg=_RSA,
+            digest_alg="http://www.w3.org/2001/04/xmlenc#sha256",
+        )
+        return order, place
+
+    def is_done(self, url: str) -> bool:
+        """Whether this is our answer that it was done, signed by our key."""
+        server: Any = Server(config=self._config(knows_us=True))
+        query = self._signed(server, url)
+        answer = server.parse_logout_request_response(query["SAMLResponse"], BINDING_HTTP_REDIRECT)
+        return bool(answer.status_ok())
+
+    def asked_to_end(self, url: str, who: str) -> str:
+        """Takes our request to end a session there, signed by our key; where it sends the browser then."""
+        server: Any = Server(config=self._config(knows_us=True))
+        query = self._signed(server, url)
+        asked = server.parse_logout_request(query["SAMLRequest"], BINDING_HTTP_REDIRECT).message
+        assert asked.name_id.text == f"id-of-{who}" and asked.session_index[0].text in self._sessions
+        answer = server.create_logout_response(asked, [BINDING_HTTP_REDIRECT])
+        place = server.metadata.single_logout_service(asked.issuer.text, BINDING_HTTP_REDIRECT, "spsso")[0]["location"]
+        sent = server.apply_binding(BINDING_HTTP_REDIRECT, str(answer), place, "", response=True)
+        return str(dict(sent["headers"])["Location"])
+
+    def _signed(self, server: Any, url: str) -> dict[str, str]:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        (ours,) = server.metadata.service_providers()
+        [(_, certificate)] = server.metadata.certs(ours, "spsso", "signing")
+        assert verify_redirect_signature(query, server.sec.sec_backend, certificate)
+        return query
+
+
+_RSA = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 _URI = "urn:oasis:names:tc:SAML:2.0:attrname-format:uri"
 
 
