@@ -305,6 +305,7 @@ class Hansa:
             door=self.door,
         )
         server.hidden = HIDDEN if self.config.mas.endpoint is not None else ()
+        server.spaces = self.admin.desk.spaces
         server.add(*parts)
         self._servers.append(server)
         self.endpoints += server.endpoints

@@ -22,9 +22,11 @@ class Appeals:
         self._reviewing = reviewing
         self._notices = notices
 
-    async def page(self, sender: str, below: tuple[int, int], limit: int, *, only_open: bool) -> list[Row]:
+    async def page(
+        self, sender: str, below: tuple[int, int], limit: int, *, only_open: bool, by: Operator
+    ) -> list[Row]:
         """The latest first, of one user or (empty) of all; only those that nobody answered yet, or all."""
-        return await cases.appeals(self._tools.db, sender, below, limit, only_open=only_open)
+        return await cases.appeals(self._tools.db, sender, below, limit, only_open=only_open, rooms=by.rooms)
 
     async def answer(self, decision_id: int, *, is_accepted: bool, reason: str, reply: str, by: Operator) -> bool:
         """Undoes the decision, or upholds it; whether the user was told `reply` (empty: nothing).
@@ -35,7 +37,7 @@ class Appeals:
         reason = checked_text(reason)
         text = checked_text(reply) if reply.strip() else ""
         row = await cases.appeal(self._tools.db, decision_id)
-        if row is None:
+        if row is None or not by.has_room(row["room_id"]):
             raise NotFound("there is no such appeal")
         if row["undone_ts"] is not None:
             raise MatrixError("this decision was undone already", status=409)

@@ -69,31 +69,32 @@ class CaseActs:
         self._db = db
         self._hands = hands
 
-    def possible(self, case: Case) -> tuple[str, ...]:
-        """The acts that make sense for whom it is about."""
+    def possible(self, case: Case, by: Operator) -> tuple[str, ...]:
+        """The acts that make sense for whom it is about; bound to rooms, those that are done in rooms."""
         if case.kind == "room":
             return OF_ROOMS
-        return OF_OURS if domain_of(case.entity) == self._hands.media.server_name else OF_OTHERS
+        is_ours = domain_of(case.entity) == self._hands.media.server_name
+        return OF_OURS if is_ours and by.rooms is None else OF_OTHERS
 
-    async def rooms_of(self, case: Case) -> list[RoomId]:
-        """The rooms in which it happened, as reports, evidence and rules say; at most `ROOMS_MAX`."""
+    async def rooms_of(self, case: Case, by: Operator) -> list[RoomId]:
+        """The operator's rooms in which it happened, as reports, evidence and rules say; at most `ROOMS_MAX`."""
         if case.kind == "room":
             return [RoomId(case.entity)]
-        found = [row["room_id"] for row in await cases.reports(self._db, case, 500)]
-        found += [row["room_id"] for row in await cases.hits(self._db, case.entity, 500)]
-        found += [row["room_id"] for row in await cases.refusals(self._db, case.entity, 500)]
+        found = [row["room_id"] for row in await cases.reports(self._db, case, 500, by.rooms)]
+        found += [row["room_id"] for row in await cases.hits(self._db, case.entity, 500, by.rooms)]
+        found += [row["room_id"] for row in await cases.refusals(self._db, case.entity, 500, by.rooms)]
         return [RoomId(one) for one in dict.fromkeys(found) if one][:ROOMS_MAX]
 
-    async def plan(self, case: Case, acts: Sequence[str]) -> Plan:
+    async def plan(self, case: Case, acts: Sequence[str], by: Operator) -> Plan:
         """Raises InvalidParam for acts that make no sense, and for none."""
-        chosen = [act for act in self.possible(case) if act in acts]
+        chosen = [act for act in self.possible(case, by) if act in acts]
         if not chosen or len(chosen) != len(set(acts)):
             raise InvalidParam("choose what to do")
         if "redact_lately" in chosen:
             chosen = [act for act in chosen if act != "redact"]
-        plan = Plan(chosen, rooms=await self.rooms_of(case))
+        plan = Plan(chosen, rooms=await self.rooms_of(case, by))
         if "redact" in acts:
-            plan.events = [EventId(row["event_id"]) for row in await cases.evidence(self._db, case.case_id)]
+            plan.events = [EventId(row["event_id"]) for row in await cases.evidence(self._db, case.case_id, by.rooms)]
         if "redact_lately" in chosen:
             plan.events = list(dict.fromkeys([*plan.events, *await self._said(case, plan.rooms)]))
         if "quarantine" in chosen or "release" in chosen:

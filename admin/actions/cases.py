@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -13,13 +14,13 @@ from admin.audit import AuditLog, entry_of
 from admin.storage import cases
 from admin.storage.cases import Case
 from homeserver.accounts.server_notices import ServerNotices
-from homeserver.core.errors import InvalidParam, MatrixError, NotFound
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.core.identifiers import UserId, domain_of
 from homeserver.core.operators import Permission
 from homeserver.runtime.bell import Bell
 from homeserver.runtime.clock import Clock
 from homeserver.storage import bodies
-from homeserver.storage.database import Database, Tx
+from homeserver.storage.database import Database, Row, Tx
 from homeserver.web.endpoint import Operator
 
 log = structlog.get_logger()
@@ -81,10 +82,10 @@ class Cases:
         if self._said.is_rung or self._sweeping.locked():
             await self.sweep()
 
-    async def one(self, case_id: int) -> Case:
-        """Raises NotFound."""
+    async def one(self, case_id: int, *, by: Operator) -> Case:
+        """Raises NotFound, also where nothing of it was said in the operator's rooms."""
         async with self._tools.db.transaction() as tx:
-            return await self._locked(tx, case_id)
+            return await self._locked(tx, case_id, by)
 
     async def assign(self, case_id: int, assignee: UserId | None, *, by: Operator) -> None:
         """Gives a case to an operator who handles reports, or to nobody. Raises NotFound, InvalidParam."""
@@ -92,7 +93,7 @@ class Cases:
         if assignee is not None and await self._roles.of(assignee) is None:
             raise InvalidParam(f"{assignee} doesn't run this server")
         async with self._tools.db.transaction() as tx:
-            case = await self._locked(tx, case_id)
+            case = await self._locked(tx, case_id, by)
             await cases.assign(tx, case_id, assignee)
             was, now = {"assignee": case.assignee}, {"assignee": assignee}
             await self._record(tx, by, "case.assign", case, before=was, after=now)
@@ -102,7 +103,7 @@ class Cases:
         by.check(Permission.HANDLE_REPORTS)
         text = checked_text(text)
         async with self._tools.db.transaction() as tx:
-            case = await self._locked(tx, case_id)
+            case = await self._locked(tx, case_id, by)
             await cases.note(tx, case_id, by=by.user_id, text=text, now_ms=self._tools.clock.now_ms())
             await self._record(tx, by, "case.note", case)
 
@@ -113,7 +114,8 @@ class Cases:
             raise InvalidParam(f"outcome must be one of {', '.join(OUTCOMES)}")
         answer = checked_text(reply) if reply.strip() else None
         async with self._tools.db.transaction() as tx:
-            case = await self._locked(tx, case_id)
+            case = await self._locked(tx, case_id, by)
+            await self._check_whole(tx, case, by)
             if not case.is_open:
                 raise MatrixError("this case is closed already", status=409)
             reporters = {row["reporter"] for row in await cases.reports(tx, case, TOLD_MAX)}
@@ -126,7 +128,8 @@ class Cases:
         """Raises NotFound, MatrixError where it is open, or another one of the same is."""
         by.check(Permission.HANDLE_REPORTS)
         async with self._tools.db.transaction() as tx:
-            case = await self._locked(tx, case_id)
+            case = await self._locked(tx, case_id, by)
+            await self._check_whole(tx, case, by)
             if case.is_open or not await cases.reopen(tx, case):
                 raise MatrixError("there is an open case of this user or room", status=409)
             await self._record(tx, by, "case.reopen", case, reason=reason)
@@ -135,16 +138,21 @@ class Cases:
         """Notes that somebody looked at what redacted evidence had said."""
         by.check(Permission.READ_CONTENT)
         async with self._tools.db.transaction() as tx:
-            await self._record(tx, by, "case.evidence", await self._locked(tx, case_id), reason=reason)
+            await self._record(tx, by, "case.evidence", await self._locked(tx, case_id, by), reason=reason)
 
     async def _tell(self, reporters: set[str], text: str, by: str) -> int:
         return sum([await replied(self._notices, reporter, text, by) for reporter in sorted(reporters)])
 
-    async def _locked(self, tx: Tx, case_id: int) -> Case:
+    async def _locked(self, tx: Tx, case_id: int, by: Operator) -> Case:
         case = await cases.locked(tx, case_id)
-        if case is None:
+        if case is None or (by.rooms is not None and not await cases.touches(tx, case_id, by.rooms)):
             raise NotFound("there is no such case")
         return case
+
+    async def _check_whole(self, tx: Tx, case: Case, by: Operator) -> None:
+        """Who is bound to rooms ends no case that is about others too."""
+        if not await cases.lies_in(tx, case.case_id, by.rooms):
+            raise Forbidden("your role is bound to rooms, and this case is about other ones too")
 
     async def _record(
         self,
@@ -160,6 +168,11 @@ class Cases:
         shown = {"case": str(case.case_id), **(after or {})}
         entry = entry_of(by, action, case.entity, reason=reason, before=before, after=shown)
         await self._tools.audit.record(tx, entry)
+
+
+def shown_notes(notes: Sequence[Row], is_whole: bool, by: Operator) -> list[dict[str, Any]]:
+    """Of a case that is about other rooms too, who is bound to some sees their own notes: others' may tell of those."""
+    return [dict(one) for one in notes if is_whole or one["author"] == by.user_id]
 
 
 async def replied(notices: ServerNotices, user_id: str, text: str, by: str) -> bool:

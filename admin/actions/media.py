@@ -62,6 +62,7 @@ class MediaActions:
 
     async def quarantine_room(self, room_id: RoomId, *, by: Operator, reason: str | None = None) -> int:
         """Bars what a room shows."""
+        by.check_room(room_id)
         return await self.quarantine(await self.of_room(room_id), by=by, target=room_id, reason=reason)
 
     async def quarantine_user(self, user_id: UserId, *, by: Operator, reason: str | None = None) -> int:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
+from admin.actions.operators import ROOMS_MAX
 from admin.actions.targets import AccountTools
 from admin.audit import entry_of
 from homeserver.accounts.sessions import OPERATOR_PREFIX
 from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, NotFound
-from homeserver.core.operators import Permission, may
+from homeserver.core.identifiers import is_room_id
+from homeserver.core.operators import Permission
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import operator_tokens
 from homeserver.storage.operator_tokens import OperatorToken
@@ -30,11 +33,18 @@ class OperatorTokens:
         self._randomness = randomness
 
     async def make(
-        self, name: str, scopes: Collection[Permission], lifetime_s: int, *, by: Operator
+        self,
+        name: str,
+        scopes: Collection[Permission],
+        lifetime_s: int,
+        *,
+        by: Operator,
+        rooms: Collection[str] | None = None,
     ) -> tuple[str, OperatorToken]:
         """The token itself, which nobody is told again, and what is known of it.
 
-        Raises Forbidden for a permission that the operator doesn't hold, and where a token makes a token.
+        `rooms` narrow it further: what it opens is also what its operator has, whatever stands here. Raises Forbidden
+        for a permission that the operator doesn't hold, and where a token makes a token.
         """
         by.check(Permission.OWN_TOKENS)
         if by.scopes is not None:
@@ -44,8 +54,9 @@ class OperatorTokens:
         if not 0 < lifetime_s <= LIFETIME_S_MAX:
             raise InvalidParam(f"expires_in_s must be 1 to {LIFETIME_S_MAX}")
         for scope in scopes:
-            if not may(by.role, scope):
-                raise Forbidden(f"your role ({by.role}) doesn't hold the permission {scope}")
+            by.check(scope)
+        if rooms is not None and not (0 < len(rooms) <= ROOMS_MAX and all(is_room_id(one) for one in rooms)):
+            raise InvalidParam(f"rooms must be 1 to {ROOMS_MAX} ids of rooms or spaces")
         tools, now = self._tools, self._tools.clock.now_ms()
         token = f"{OPERATOR_PREFIX}{self._randomness.token(32)}"
         kept = OperatorToken(
@@ -55,12 +66,15 @@ class OperatorTokens:
             scopes=frozenset(scopes),
             created_ts=now,
             expires_ts=now + lifetime_s * 1000,
+            rooms=frozenset(rooms) if rooms is not None else None,
         )
         async with tools.db.transaction() as tx:
             if await operator_tokens.count(tx, by.user_id) >= TOKENS_PER_USER_MAX:
                 raise LimitExceeded("too many tokens: end some", retry_after_ms=60_000)
             nid = await operator_tokens.insert(tx, hashlib.sha256(token.encode()).digest(), kept)
-            after = {"name": name, "scopes": sorted(scopes), "expires_ts": kept.expires_ts}
+            after: dict[str, Any] = {"name": name, "scopes": sorted(scopes), "expires_ts": kept.expires_ts}
+            if rooms is not None:
+                after["rooms"] = sorted(rooms)
             await tools.audit.record(tx, entry_of(by, "operator_token.create", f"operator_token:{nid}", after=after))
         return token, replace(kept, token_nid=nid)
 
@@ -75,7 +89,7 @@ class OperatorTokens:
         tools = self._tools
         async with tools.db.transaction() as tx:
             gone = await operator_tokens.delete(tx, token_nid)
-            if gone is None or (gone.user_id != by.user_id and not may(by.role, Permission.CHANGE_OPERATORS)):
+            if gone is None or (gone.user_id != by.user_id and not by.holds(Permission.CHANGE_OPERATORS)):
                 raise NotFound("there is no such token")
             before = {"name": gone.name, "user_id": gone.user_id}
             entry = entry_of(by, "operator_token.end", f"operator_token:{token_nid}", before=before)

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from admin.audit import AuditLog, entry_of
-from homeserver.accounts.sessions import Sessions
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
-from homeserver.core.identifiers import UserId
-from homeserver.core.operators import Permission, Role
+from homeserver.core.identifiers import UserId, is_room_id
+from homeserver.core.operators import BINDABLE, UNBOUND, Bounds, Permission, Role
 from homeserver.runtime.clock import Clock
 from homeserver.storage import operator_roles, users
 from homeserver.storage.database import Database, Tx
 from homeserver.web.endpoint import Operator
 
+ROOMS_MAX = 200
+_Held = tuple[Role, Bounds] | None
+
 
 class OperatorRoles:
-    """Gives and takes roles."""
+    """Gives and takes roles; `changed` is told whose."""
 
-    def __init__(self, db: Database, audit: AuditLog, sessions: Sessions, clock: Clock) -> None:
+    def __init__(self, db: Database, audit: AuditLog, changed: Callable[[UserId], None], clock: Clock) -> None:
         self._db = db
         self._audit = audit
-        self._sessions = sessions
+        self._changed = changed
         self._clock = clock
 
-    async def all_of_them(self) -> list[tuple[UserId, Role]]:
-        """Every operator with their role."""
+    async def all_of_them(self) -> list[tuple[UserId, Role, Bounds]]:
+        """Every operator with their role, and what it is bound to."""
         return await operator_roles.all_of_them(self._db)
 
     async def of(self, user_id: UserId) -> Role | None:
@@ -36,9 +39,15 @@ class OperatorRoles:
         """Raises Forbidden for an account whose role isn't below the operator's."""
         operator.check_may_act_on(await self.of(user_id))
 
-    async def give(self, user_id: UserId, role: Role, *, by: Operator, reason: str | None = None) -> None:
-        """Makes the account an operator of this role. Raises NotFound, InvalidParam, Forbidden (the last owner)."""
+    async def give(
+        self, user_id: UserId, role: Role, bounds: Bounds = UNBOUND, *, by: Operator, reason: str | None = None
+    ) -> None:
+        """Makes the account an operator of this role; a moderator's may be bound to rooms and actions.
+
+        Raises NotFound, InvalidParam, Forbidden (the last owner).
+        """
         by.check(Permission.CHANGE_OPERATORS)
+        check_bounds(role, bounds)
         async with self._db.transaction() as tx:
             await operator_roles.lock(tx)
             user = await users.by_id(tx, user_id)
@@ -46,28 +55,30 @@ class OperatorRoles:
                 raise NotFound("there is no such user")
             if user.is_guest:
                 raise InvalidParam("a guest can't be an operator")
-            before = await operator_roles.of(tx, user_id)
+            before = await operator_roles.with_bounds(tx, user_id)
             if role is not Role.OWNER:
-                await self._check_owner_stays(tx, user_id, before)
+                await self._check_owner_stays(tx, user_id, before[0] if before else None)
             # The account's flag makes an owner, and nothing else does.
             await operator_roles.set_admin_flag(tx, user_id, role is Role.OWNER)
-            await operator_roles.set_role(tx, user_id, role, by.user_id, self._clock.now_ms())
-            await self._record(tx, by, user_id, before, role, reason)
-        self._sessions.account_changed(user_id)
+            await operator_roles.set_role(tx, user_id, role, by.user_id, self._clock.now_ms(), bounds)
+            await operator_roles.note_beside(tx, user_id)
+            await self._record(tx, by, user_id, before, (role, bounds), reason)
+        self._changed(user_id)
 
     async def take(self, user_id: UserId, *, by: Operator, reason: str | None = None) -> None:
         """Makes the account a plain user. Raises NotFound where it is one, Forbidden for the last owner."""
         by.check(Permission.CHANGE_OPERATORS)
         async with self._db.transaction() as tx:
             await operator_roles.lock(tx)
-            before = await operator_roles.of(tx, user_id)
+            before = await operator_roles.with_bounds(tx, user_id)
             if before is None:
                 raise NotFound("this user is no operator")
-            await self._check_owner_stays(tx, user_id, before)
+            await self._check_owner_stays(tx, user_id, before[0])
             await operator_roles.set_admin_flag(tx, user_id, False)
             await operator_roles.delete(tx, user_id)
+            await operator_roles.note_beside(tx, user_id)
             await self._record(tx, by, user_id, before, None, reason)
-        self._sessions.account_changed(user_id)
+        self._changed(user_id)
 
     async def set_admin_flag(self, user_id: UserId, is_admin: bool, *, by: Operator) -> None:
         """As tools know it: an administrator is an owner, and one who isn't any more has no role at all."""
@@ -89,11 +100,33 @@ class OperatorRoles:
             raise Forbidden("this is the last owner: make somebody else one first")
 
     async def _record(
-        self, tx: Tx, by: Operator, user_id: UserId, before: Role | None, after: Role | None, reason: str | None
+        self, tx: Tx, by: Operator, user_id: UserId, before: _Held, after: _Held, reason: str | None
     ) -> None:
         entry = entry_of(by, "operator.role", user_id, reason=reason, before=_said(before), after=_said(after))
         await self._audit.record(tx, entry)
 
 
-def _said(role: Role | None) -> dict[str, Any]:
-    return {"role": role.value if role is not None else None}
+def check_bounds(role: Role, bounds: Bounds) -> None:
+    """Raises InvalidParam for what a role can't be bound to."""
+    if bounds == UNBOUND:
+        return
+    if role is not Role.MODERATOR:
+        raise InvalidParam("only a moderator's role is bound to rooms or actions")
+    if bounds.rooms is not None and not 0 < len(bounds.rooms) <= ROOMS_MAX:
+        raise InvalidParam(f"rooms must be 1 to {ROOMS_MAX} ids of rooms or spaces")
+    if not all(is_room_id(one) for one in bounds.rooms or ()):
+        raise InvalidParam("rooms must be ids of rooms or spaces")
+    if bounds.actions is not None and (not bounds.actions or bounds.actions - BINDABLE):
+        raise InvalidParam(f"actions must be some of {', '.join(sorted(BINDABLE))}")
+
+
+def _said(held: _Held) -> dict[str, Any]:
+    if held is None:
+        return {"role": None}
+    role, bounds = held
+    said: dict[str, Any] = {"role": role.value}
+    if bounds.rooms is not None:
+        said["rooms"] = sorted(bounds.rooms)
+    if bounds.actions is not None:
+        said["actions"] = sorted(bounds.actions)
+    return said

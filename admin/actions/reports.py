@@ -26,10 +26,10 @@ class Reports:
         """One page, and how many match in all."""
         return await reports.page(self._db, wanted, limit, offset)
 
-    async def one(self, report_id: int, kind: Kind) -> ReportRow:
-        """Raises NotFound."""
+    async def one(self, report_id: int, kind: Kind, *, by: Operator) -> ReportRow:
+        """Raises NotFound, for what isn't in the operator's rooms too."""
         row = await reports.one(self._db, report_id, kind)
-        if row is None:
+        if row is None or not by.has_room(row.room_id):
             raise NotFound(f"{kind.capitalize()} report not found")
         return row
 
@@ -37,7 +37,7 @@ class Reports:
         """Raises NotFound."""
         by.check(Permission.HANDLE_REPORTS)
         async with self._db.transaction() as tx:
-            target = await reports.delete(tx, report_id, kind)
+            target = await reports.delete(tx, report_id, kind, by.rooms)
             if target is None:
                 raise NotFound(f"{kind.capitalize()} report not found")
             before = {"report": report_id, "kind": kind}

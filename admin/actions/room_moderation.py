@@ -39,6 +39,7 @@ class RoomModeration:
     async def set_member(self, room_id: RoomId, user_id: UserId, act: Member, *, by: Operator, reason: str) -> None:
         """Kicks or bans somebody, or takes a ban back. Raises NotFound, Forbidden where nobody of ours may."""
         by.check(Permission.MODERATE_ROOMS)
+        by.check_room(room_id)
         room, hand = await self.acting(room_id)
         before = room.membership(user_id)
         wanted = {"kick": ("join", "invite", "knock"), "ban": ("join", "invite", "knock", "leave", None)}
@@ -61,6 +62,7 @@ class RoomModeration:
         for room_id, events in by_room.items():
             targets = [event.event_id for event in events]
             try:
+                by.check_room(room_id)
                 room, hand = await self.acting(room_id)
                 levels = room.power_levels()
                 if levels is None or not all(levels.may_request_redaction(hand, event) for event in events):

@@ -34,6 +34,7 @@ class RoomActions:
     async def set_blocked(self, room_id: RoomId, block: bool, *, by: Operator, reason: str | None = None) -> None:
         """Bars a room, known here or not, or opens it again."""
         by.check(Permission.MODERATE_ROOMS)
+        by.check_room(room_id)
         tools = self._tools
         async with tools.db.transaction() as tx:
             before = await blocked_rooms.blocked_by(tx, room_id)

@@ -13,7 +13,7 @@ from admin.actions.operators import OperatorRoles
 from admin.jobs import Job, Jobs
 from admin.storage import sent_events
 from admin.storage.jobs import JobRow
-from homeserver.core.errors import InvalidParam, MatrixError, NotFound
+from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.core.events import Draft
 from homeserver.core.identifiers import EventId, RoomId, UserId, domain_of
 from homeserver.core.operators import Permission
@@ -73,15 +73,21 @@ class UserRedaction:
             await self._roles.check_may_act_on(by, user_id)
         if limit <= 0:
             raise InvalidParam("limit must be a positive integer")
+        for room_id in room_ids:
+            by.check_room(room_id)
+        if not room_ids and by.rooms is not None:  # all that the operator may act on
+            room_ids = sorted(RoomId(room_id) for room_id in by.rooms)
+            if not room_ids:
+                raise Forbidden("your role is bound to no rooms")
         if len(room_ids) > ROOMS_MAX:
             raise InvalidParam(f"at most {ROOMS_MAX} rooms at once")
         arguments = {"rooms": list(room_ids), "limit": limit, "use_admin": by_operator, "reason": reason}
         return await self._jobs.begin(KIND, user_id, arguments, by=by, action="user.redact", reason=reason)
 
-    async def one(self, job_id: str) -> JobRow:
-        """Raises NotFound for a job that isn't one of these, too."""
+    async def one(self, job_id: str, *, by: Operator) -> JobRow:
+        """Raises NotFound for a job that isn't one of these, too; bound to rooms, one sees one's own."""
         row = await self._jobs.one(job_id)
-        if row.kind != KIND:
+        if row.kind != KIND or (by.rooms is not None and row.started_by != by.user_id):
             raise NotFound("there is no such redaction")
         return row
 

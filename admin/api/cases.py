@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from admin.actions.case_acts import CaseWork, Plan
+from admin.actions.cases import shown_notes
 from admin.given import case_number, checked_reason, decision_number
 from admin.storage import cases
 from admin.storage.cases import CaseFilter
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import UserId
-from homeserver.core.operators import Permission, may
+from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _CASES = "/_hansa/admin/v1/cases"
 _CASE = _CASES + "/{case_id}"
@@ -78,8 +79,8 @@ class CaseEndpoints:
         self._db = db
         self._work = work
 
-    @endpoint("GET", _CASES, access=Access.ADMIN, spec="", needs=Permission.READ_REPORTS)
-    async def list_cases(self, query: CasesQuery) -> Json:
+    @endpoint("GET", _CASES, access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_REPORTS)
+    async def list_cases(self, operator: Operator, query: CasesQuery) -> Json:
         """Those of which something was said last first; `next_token` where there are more."""
         await self._work.keeping.catch_up()
         wanted = CaseFilter(
@@ -88,16 +89,19 @@ class CaseEndpoints:
             about=query.about,
             kind=query.kind,
             because=query.because,
+            rooms=operator.rooms,
         )
         rows = await cases.page(self._db, wanted, _below(query.from_), query.limit + 1)
         return _listed("cases", rows, query.limit, "changed_ts", "case_id")
 
-    @endpoint("GET", _CASE, access=Access.ADMIN, spec="", needs=Permission.READ_REPORTS)
+    @endpoint("GET", _CASE, access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_REPORTS)
     async def one(self, operator: Operator, case_id: str) -> Json:
         """With reports, hits of rules, refusals, notes and evidence; redacted evidence only by its id."""
         return await self._whole(operator, case_number(case_id), is_revealed=False)
 
-    @endpoint("POST", _CASE + "/evidence", access=Access.ADMIN, spec="", needs=Permission.READ_CONTENT)
+    @endpoint(
+        "POST", _CASE + "/evidence", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_CONTENT
+    )
     async def reveal(self, operator: Operator, case_id: str, body: ReasonBody) -> Json:
         """The same with what redacted events had said: that it was looked at, and why, is written down."""
         number = case_number(case_id)
@@ -105,24 +109,24 @@ class CaseEndpoints:
         return await self._whole(operator, number, is_revealed=True)
 
     async def _whole(self, operator: Operator, case_id: int, *, is_revealed: bool) -> Json:
-        row = await cases.one(self._db, case_id)
+        case, rooms = await self._work.keeping.one(case_id, by=operator), operator.rooms
+        row, is_user = await cases.one(self._db, case_id, rooms), case.kind == "user"
         if row is None:
             raise NotFound("there is no such case")
-        case, is_user = await self._work.keeping.one(case_id), row["kind"] == "user"
-        reads = may(operator.role, Permission.READ_CONTENT)
-        kept = await cases.evidence(self._db, case_id) if reads else []
-        hits = await cases.hits(self._db, case.entity, _SAID_MAX) if is_user else []
-        refusals = await cases.refusals(self._db, case.entity, _SAID_MAX) if is_user else []
+        reads, is_whole = operator.holds(Permission.READ_CONTENT), await cases.lies_in(self._db, case_id, rooms)
+        kept = await cases.evidence(self._db, case_id, rooms) if reads else []
+        hits = await cases.hits(self._db, case.entity, _SAID_MAX, rooms) if is_user else []
+        refusals = await cases.refusals(self._db, case.entity, _SAID_MAX, rooms) if is_user else []
         return {
             **row,
-            "possible_acts": list(self._work.acts.possible(case)),
-            "rooms": await self._work.acts.rooms_of(case),
-            "reported": [dict(one) for one in await cases.reports(self._db, case, _SAID_MAX)],
+            "possible_acts": list(self._work.acts.possible(case, operator)),
+            "rooms": await self._work.acts.rooms_of(case, operator),
+            "reported": [dict(one) for one in await cases.reports(self._db, case, _SAID_MAX, rooms)],
             "rule_hits": [dict(one) for one in hits],
             "refused": [dict(one) for one in refusals],
-            "notes": [dict(one) for one in await cases.notes(self._db, case_id)],
+            "notes": shown_notes(await cases.notes(self._db, case_id), is_whole, operator),
             "evidence": [_evidence(dict(one), is_revealed) for one in kept],
-            "earlier": [one["case_id"] for one in await cases.earlier(self._db, case)],
+            "earlier": [one["case_id"] for one in await cases.earlier(self._db, case)] if is_whole else [],
         }
 
 
@@ -133,22 +137,28 @@ class CaseActEndpoints:
         self._cases = work.keeping
         self._acts = work.acts
 
-    @endpoint("POST", _CASE + "/assign", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
+    @endpoint(
+        "POST", _CASE + "/assign", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.HANDLE_REPORTS
+    )
     async def assign(self, operator: Operator, case_id: str, body: AssignBody) -> Json:
         """To an operator, or with null to nobody."""
         await self._cases.assign(case_number(case_id), body.assignee, by=operator)
         return {}
 
-    @endpoint("POST", _CASE + "/notes", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
+    @endpoint(
+        "POST", _CASE + "/notes", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.HANDLE_REPORTS
+    )
     async def note(self, operator: Operator, case_id: str, body: NoteBody) -> Json:
         await self._cases.note(case_number(case_id), body.text, by=operator)
         return {}
 
-    @endpoint("POST", _CASE + "/acts", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
+    @endpoint(
+        "POST", _CASE + "/acts", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.HANDLE_REPORTS
+    )
     async def act(self, operator: Operator, case_id: str, body: ActsBody) -> Json:
         """Several acts at once: what came of each, in words. With `preview` only what it would be about."""
-        case = await self._cases.one(case_number(case_id))
-        plan = await self._acts.plan(case, body.acts)
+        case = await self._cases.one(case_number(case_id), by=operator)
+        plan = await self._acts.plan(case, body.acts, operator)
         if body.preview:
             return {"plan": _planned(plan)}
         reason = checked_reason(body.reason)
@@ -156,12 +166,16 @@ class CaseActEndpoints:
         await self._cases.note(case.case_id, f"{reason}\n" + "\n".join(told), by=operator)
         return {"done": told}
 
-    @endpoint("POST", _CASE + "/close", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
+    @endpoint(
+        "POST", _CASE + "/close", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.HANDLE_REPORTS
+    )
     async def close(self, operator: Operator, case_id: str, body: CloseBody) -> Json:
         """`told`: to how many reporters of this server the reply went."""
         return {"told": await self._cases.close(case_number(case_id), body.outcome, body.reply, by=operator)}
 
-    @endpoint("POST", _CASE + "/reopen", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
+    @endpoint(
+        "POST", _CASE + "/reopen", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.HANDLE_REPORTS
+    )
     async def reopen(self, operator: Operator, case_id: str, body: ReasonBody) -> Json:
         await self._cases.reopen(case_number(case_id), checked_reason(body.reason), by=operator)
         return {}
@@ -173,14 +187,21 @@ class AppealEndpoints:
     def __init__(self, work: CaseWork) -> None:
         self._appeals = work.appeals
 
-    @endpoint("GET", _APPEALS, access=Access.ADMIN, spec="", needs=Permission.READ_REPORTS)
-    async def list_appeals(self, query: AppealsQuery) -> Json:
+    @endpoint("GET", _APPEALS, access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_REPORTS)
+    async def list_appeals(self, operator: Operator, query: AppealsQuery) -> Json:
         """The latest first; those that wait for an answer unless `answered`."""
         below, more = _below(query.from_), query.limit + 1
-        rows = await self._appeals.page(query.user_id, below, more, only_open=not query.answered)
+        rows = await self._appeals.page(query.user_id, below, more, only_open=not query.answered, by=operator)
         return _listed("appeals", rows, query.limit, "appealed_ts", "decision_id")
 
-    @endpoint("POST", _APPEALS + "/{decision_id}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint(
+        "POST",
+        _APPEALS + "/{decision_id}",
+        access=Access.ADMIN,
+        reach=Reach.WITHIN,
+        spec="",
+        needs=Permission.CHANGE_RULES,
+    )
     async def answer(self, operator: Operator, decision_id: str, body: AnswerBody) -> Json:
         """Accepted: the decision is undone. `told`: whether the user got the reply."""
         number = decision_number(decision_id)

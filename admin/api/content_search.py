@@ -8,7 +8,7 @@ import msgspec
 
 from admin.actions.content_search import RESULTS_MAX, TERM_CHARS_MAX, ContentSearch, ContentWish
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 
 class ContentSearchBody(msgspec.Struct, frozen=True):
@@ -26,7 +26,14 @@ class ContentSearchEndpoint:
     def __init__(self, search: ContentSearch) -> None:
         self._search = search
 
-    @endpoint("POST", "/_hansa/admin/v1/search", access=Access.ADMIN, spec="", needs=Permission.SEARCH_CONTENT)
+    @endpoint(
+        "POST",
+        "/_hansa/admin/v1/search",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.SEARCH_CONTENT,
+    )
     async def find(self, operator: Operator, body: ContentSearchBody) -> Json:
         wish = ContentWish(
             term=body.term, room_id=body.room_id, sender=body.sender, order_by=body.order_by, limit=body.limit

@@ -13,7 +13,7 @@ from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import ServerName
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _ALL = "/_synapse/admin/v1/federation/destinations"
 _ONE = _ALL + "/{destination}"
@@ -43,7 +43,7 @@ class DestinationEndpoints:
         self._db = db
         self._actions = actions
 
-    @endpoint("GET", _ALL, access=Access.ADMIN, spec="", needs=Permission.READ_FEDERATION)
+    @endpoint("GET", _ALL, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_FEDERATION)
     async def list_all(self, query: DestinationsQuery) -> Json:
         if query.order_by not in ORDERS:
             raise InvalidParam(f"Unknown value for order_by: {query.order_by[:50]}")
@@ -61,11 +61,13 @@ class DestinationEndpoints:
             answer["next_token"] = str(query.from_ + len(rows))
         return answer
 
-    @endpoint("GET", _ONE, access=Access.ADMIN, spec="", needs=Permission.READ_FEDERATION)
+    @endpoint("GET", _ONE, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_FEDERATION)
     async def one(self, destination: ServerName) -> Json:
         return as_json(await self._actions.one(destination))
 
-    @endpoint("GET", _ONE + "/rooms", access=Access.ADMIN, spec="", needs=Permission.READ_FEDERATION)
+    @endpoint(
+        "GET", _ONE + "/rooms", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_FEDERATION
+    )
     async def rooms(self, destination: ServerName, query: RoomsQuery) -> Json:
         await self._actions.one(destination)
         rows, total = await destinations.rooms(
@@ -83,7 +85,14 @@ class DestinationEndpoints:
             answer["next_token"] = str(query.from_ + len(rows))
         return answer
 
-    @endpoint("POST", _ONE + "/reset_connection", access=Access.ADMIN, spec="", needs=Permission.CHANGE_FEDERATION)
+    @endpoint(
+        "POST",
+        _ONE + "/reset_connection",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_FEDERATION,
+    )
     async def reset(self, operator: Operator, destination: ServerName) -> Json:
         await self._actions.reset(destination, by=operator)
         return {}

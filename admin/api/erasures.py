@@ -13,7 +13,7 @@ from admin.storage.user_erasures import ErasureRow
 from homeserver.core.errors import NotFound
 from homeserver.core.identifiers import parse_user_id
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _ERASURES = "/_hansa/admin/v1/erasures"
 
@@ -36,20 +36,34 @@ class ErasureEndpoints:
         self._erasure = erasure
         self._scrubbing = scrubbing
 
-    @endpoint("POST", _ERASURES, access=Access.ADMIN, spec="", needs=Permission.END_USERS)
+    @endpoint("POST", _ERASURES, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.END_USERS)
     async def begin(self, operator: Operator, body: ErasureBody) -> Json:
         user_id = parse_user_id(body.user_id)
         return as_json(await self._erasure.begin(user_id, reason=body.reason, room_names=body.room_names, by=operator))
 
-    @endpoint("GET", _ERASURES, access=Access.ADMIN, spec="", needs=Permission.READ_HOLDS)
+    @endpoint("GET", _ERASURES, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_HOLDS)
     async def list_erasures(self, query: ErasuresQuery) -> Json:
         return {"erasures": [as_json(row) for row in await self._erasure.page(query.user_id, query.limit)]}
 
-    @endpoint("GET", _ERASURES + "/{erasure_id}", access=Access.ADMIN, spec="", needs=Permission.READ_HOLDS)
+    @endpoint(
+        "GET",
+        _ERASURES + "/{erasure_id}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.READ_HOLDS,
+    )
     async def one(self, erasure_id: str) -> Json:
         return as_json(await self._erasure.one(erasure_id))
 
-    @endpoint("GET", _ERASURES + "/{erasure_id}/receipt", access=Access.ADMIN, spec="", needs=Permission.READ_HOLDS)
+    @endpoint(
+        "GET",
+        _ERASURES + "/{erasure_id}/receipt",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.READ_HOLDS,
+    )
     async def receipt(self, erasure_id: str) -> Json:
         row = await self._erasure.one(erasure_id)
         if row.receipt is None:
@@ -57,7 +71,14 @@ class ErasureEndpoints:
         receipt: Json = orjson.loads(row.receipt)
         return receipt
 
-    @endpoint("POST", "/_hansa/admin/v1/scrub", access=Access.ADMIN, spec="", needs=Permission.CHANGE_SERVER)
+    @endpoint(
+        "POST",
+        "/_hansa/admin/v1/scrub",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_SERVER,
+    )
     async def scrub(self, operator: Operator) -> Json:
         return {"job_id": await self._scrubbing.begin(by=operator)}
 

@@ -9,7 +9,7 @@ import msgspec
 from admin.actions.exports import Exports
 from admin.exporting.exporter import ExportWish
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Answer, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Answer, Json, Operator, Reach, endpoint
 
 _EXPORTS = "/_hansa/admin/v1/exports"
 _Ms = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -34,7 +34,7 @@ class ExportEndpoints:
     def __init__(self, exports: Exports) -> None:
         self._exports = exports
 
-    @endpoint("POST", _EXPORTS, access=Access.ADMIN, spec="", needs=Permission.EXPORT)
+    @endpoint("POST", _EXPORTS, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.EXPORT)
     async def begin(self, operator: Operator, body: ExportBody) -> Json:
         wish = ExportWish(
             kind=body.kind,
@@ -49,11 +49,20 @@ class ExportEndpoints:
         )
         return {"export_id": await self._exports.begin(wish, reason=body.reason, by=operator)}
 
-    @endpoint("GET", _EXPORTS + "/{export_id}", access=Access.ADMIN, spec="", needs=Permission.EXPORT)
+    @endpoint(
+        "GET", _EXPORTS + "/{export_id}", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.EXPORT
+    )
     async def manifest(self, export_id: str) -> Json:
         return await self._exports.manifest(export_id)
 
-    @endpoint("GET", _EXPORTS + "/{export_id}/files/{name}", access=Access.ADMIN, spec="", needs=Permission.EXPORT)
+    @endpoint(
+        "GET",
+        _EXPORTS + "/{export_id}/files/{name}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.EXPORT,
+    )
     async def read(self, operator: Operator, export_id: str, name: str) -> Answer:
         size, pieces = await self._exports.read(export_id, name, by=operator)
         headers = {
@@ -64,7 +73,9 @@ class ExportEndpoints:
         }
         return Answer(pieces, 200, "application/octet-stream", headers)
 
-    @endpoint("DELETE", _EXPORTS + "/{export_id}", access=Access.ADMIN, spec="", needs=Permission.EXPORT)
+    @endpoint(
+        "DELETE", _EXPORTS + "/{export_id}", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.EXPORT
+    )
     async def delete(self, operator: Operator, export_id: str) -> Json:
         await self._exports.delete(export_id, by=operator)
         return {}

@@ -12,7 +12,7 @@ from admin.room_overviews import REBUILD
 from admin.storage.jobs import JobFilter, JobRow
 from homeserver.core.errors import InvalidParam
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _V1 = "/_synapse/admin/v1"
 _JOBS = "/_hansa/admin/v1/jobs"
@@ -50,21 +50,30 @@ class JobEndpoints:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
-    @endpoint("GET", _JOBS, access=Access.ADMIN, spec="", needs=Permission.READ_JOBS)
+    @endpoint("GET", _JOBS, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_JOBS)
     async def list_jobs(self, query: JobsQuery) -> Json:
         wanted = JobFilter(kind=query.kind, target=query.target, state=query.state)
         return {"jobs": [as_json(row) for row in await self._jobs.page(wanted, query.limit)]}
 
-    @endpoint("GET", _JOBS + "/{job_id}", access=Access.ADMIN, spec="", needs=Permission.READ_JOBS)
+    @endpoint("GET", _JOBS + "/{job_id}", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_JOBS)
     async def one(self, job_id: str) -> Json:
         return as_json(await self._jobs.one(job_id))
 
-    @endpoint("POST", _JOBS + "/{job_id}/cancel", access=Access.ADMIN, spec="", needs=Permission.CHANGE_JOBS)
+    @endpoint(
+        "POST",
+        _JOBS + "/{job_id}/cancel",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_JOBS,
+    )
     async def cancel(self, operator: Operator, job_id: str) -> Json:
         await self._jobs.cancel(job_id, by=operator)
         return {}
 
-    @endpoint("GET", _V1 + "/scheduled_tasks", access=Access.ADMIN, spec="", needs=Permission.READ_JOBS)
+    @endpoint(
+        "GET", _V1 + "/scheduled_tasks", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_JOBS
+    )
     async def scheduled_tasks(self, query: TasksQuery) -> Json:
         wanted = JobFilter(
             kind=query.action_name, target=query.resource_id, state=query.job_status, until_ts=query.max_timestamp
@@ -84,16 +93,37 @@ class JobEndpoints:
             ]
         }
 
-    @endpoint("GET", _V1 + "/background_updates/enabled", access=Access.ADMIN, spec="", needs=Permission.READ_JOBS)
+    @endpoint(
+        "GET",
+        _V1 + "/background_updates/enabled",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.READ_JOBS,
+    )
     async def is_enabled(self) -> Json:
         return {"enabled": await self._jobs.is_enabled()}
 
-    @endpoint("POST", _V1 + "/background_updates/enabled", access=Access.ADMIN, spec="", needs=Permission.CHANGE_JOBS)
+    @endpoint(
+        "POST",
+        _V1 + "/background_updates/enabled",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_JOBS,
+    )
     async def set_enabled(self, operator: Operator, body: EnabledBody) -> Json:
         await self._jobs.set_enabled(body.enabled, by=operator)
         return {"enabled": body.enabled}
 
-    @endpoint("GET", _V1 + "/background_updates/status", access=Access.ADMIN, spec="", needs=Permission.READ_JOBS)
+    @endpoint(
+        "GET",
+        _V1 + "/background_updates/status",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.READ_JOBS,
+    )
     async def status(self) -> Json:
         under_way = await self._jobs.page(JobFilter(kind=REBUILD, state="active"))
         updates = {
@@ -108,7 +138,14 @@ class JobEndpoints:
         }
         return {"enabled": await self._jobs.is_enabled(), "current_updates": {"master": updates} if updates else {}}
 
-    @endpoint("POST", _V1 + "/background_updates/start_job", access=Access.ADMIN, spec="", needs=Permission.CHANGE_JOBS)
+    @endpoint(
+        "POST",
+        _V1 + "/background_updates/start_job",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_JOBS,
+    )
     async def start_job(self, operator: Operator, body: StartBody) -> Json:
         if body.job_name != _STATISTICS:
             raise InvalidParam("Invalid job_name", errcode="M_UNKNOWN")

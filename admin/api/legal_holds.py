@@ -9,7 +9,7 @@ import msgspec
 from admin.actions.legal_holds import LISTED_MAX, LegalHolds
 from homeserver.core.operators import Permission
 from homeserver.storage.legal_holds import Hold, Kind
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _HOLDS = "/_hansa/admin/v1/holds"
 
@@ -36,16 +36,23 @@ class LegalHoldEndpoints:
     def __init__(self, holds: LegalHolds) -> None:
         self._holds = holds
 
-    @endpoint("GET", _HOLDS, access=Access.ADMIN, spec="", needs=Permission.READ_HOLDS)
+    @endpoint("GET", _HOLDS, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_HOLDS)
     async def list_holds(self, operator: Operator, query: HoldsQuery) -> Json:
         found = await self._holds.page(in_force=not query.released, target=query.target, limit=query.limit, by=operator)
         return {"holds": [as_json(hold) for hold in found]}
 
-    @endpoint("POST", _HOLDS, access=Access.ADMIN, spec="", needs=Permission.CHANGE_HOLDS)
+    @endpoint("POST", _HOLDS, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_HOLDS)
     async def set(self, operator: Operator, body: HoldBody) -> Json:
         return as_json(await self._holds.set(body.kind, body.target, body.reason, by=operator))
 
-    @endpoint("POST", _HOLDS + "/{hold_id}/release", access=Access.ADMIN, spec="", needs=Permission.CHANGE_HOLDS)
+    @endpoint(
+        "POST",
+        _HOLDS + "/{hold_id}/release",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_HOLDS,
+    )
     async def release(self, operator: Operator, hold_id: str, body: ReleaseBody) -> Json:
         return as_json(await self._holds.release(hold_id, body.reason, by=operator))
 

@@ -11,7 +11,7 @@ from admin.actions.room_tools import check_room_id
 from admin.api.media_shapes import as_json, deleted
 from homeserver.core.errors import InvalidParam, MatrixError
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _V1 = "/_synapse/admin/v1"
 # Timestamps below were meant to be milliseconds and are seconds.
@@ -42,17 +42,31 @@ class MediaEndpoints:
     def __init__(self, media: MediaActions) -> None:
         self._media = media
 
-    @endpoint("GET", _V1 + "/media/{server_name}/{media_id}", access=Access.ADMIN, spec="", needs=Permission.READ_MEDIA)
+    @endpoint(
+        "GET",
+        _V1 + "/media/{server_name}/{media_id}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.READ_MEDIA,
+    )
     async def info(self, server_name: str, media_id: str) -> Json:
         return {"media_info": as_json(await self._media.info(server_name, media_id))}
 
     @endpoint(
-        "DELETE", _V1 + "/media/{server_name}/{media_id}", access=Access.ADMIN, spec="", needs=Permission.DELETE_MEDIA
+        "DELETE",
+        _V1 + "/media/{server_name}/{media_id}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.DELETE_MEDIA,
     )
     async def delete(self, operator: Operator, server_name: str, media_id: str) -> Json:
         return deleted(await self._media.delete(server_name, media_id, by=operator))
 
-    @endpoint("POST", _V1 + "/media/delete", access=Access.ADMIN, spec="", needs=Permission.DELETE_MEDIA)
+    @endpoint(
+        "POST", _V1 + "/media/delete", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.DELETE_MEDIA
+    )
     async def delete_old(self, operator: Operator, query: OldQuery) -> Json:
         _check_time(query.before_ts)
         found = await self._media.delete_old(
@@ -60,14 +74,28 @@ class MediaEndpoints:
         )
         return deleted(found)
 
-    @endpoint("POST", _V1 + "/media/{server_name}/delete", access=Access.ADMIN, spec="", needs=Permission.DELETE_MEDIA)
+    @endpoint(
+        "POST",
+        _V1 + "/media/{server_name}/delete",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.DELETE_MEDIA,
+    )
     async def delete_old_of(self, operator: Operator, server_name: str, query: OldQuery) -> Json:
         """An older spelling of the same."""
         if server_name != self._media.server_name:
             raise MatrixError("Can only delete local media")
         return await self.delete_old(operator, query)
 
-    @endpoint("POST", _V1 + "/purge_media_cache", access=Access.ADMIN, spec="", needs=Permission.DELETE_MEDIA)
+    @endpoint(
+        "POST",
+        _V1 + "/purge_media_cache",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.DELETE_MEDIA,
+    )
     async def purge_cache(self, operator: Operator, query: CacheQuery) -> Json:
         _check_time(query.before_ts)
         return {"deleted": await self._media.purge_remote(query.before_ts, by=operator)}
@@ -83,6 +111,7 @@ class QuarantineEndpoints:
         "POST",
         _V1 + "/media/quarantine/{server_name}/{media_id}",
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="",
         needs=Permission.MODERATE_MEDIA,
     )
@@ -95,6 +124,7 @@ class QuarantineEndpoints:
         "POST",
         _V1 + "/media/unquarantine/{server_name}/{media_id}",
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="",
         needs=Permission.MODERATE_MEDIA,
     )
@@ -103,19 +133,38 @@ class QuarantineEndpoints:
         await self._media.release([(server_name, media_id)], by=operator, target=target)
         return {}
 
-    @endpoint("POST", _V1 + "/media/protect/{media_id}", access=Access.ADMIN, spec="", needs=Permission.MODERATE_MEDIA)
+    @endpoint(
+        "POST",
+        _V1 + "/media/protect/{media_id}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.MODERATE_MEDIA,
+    )
     async def protect(self, operator: Operator, media_id: str) -> Json:
         await self._media.set_protected(media_id, True, by=operator)
         return {}
 
     @endpoint(
-        "POST", _V1 + "/media/unprotect/{media_id}", access=Access.ADMIN, spec="", needs=Permission.MODERATE_MEDIA
+        "POST",
+        _V1 + "/media/unprotect/{media_id}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.MODERATE_MEDIA,
     )
     async def unprotect(self, operator: Operator, media_id: str) -> Json:
         await self._media.set_protected(media_id, False, by=operator)
         return {}
 
-    @endpoint("GET", _V1 + "/media/quarantine_changes", access=Access.ADMIN, spec="", needs=Permission.READ_MEDIA)
+    @endpoint(
+        "GET",
+        _V1 + "/media/quarantine_changes",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.READ_MEDIA,
+    )
     async def changes(self, query: ChangesQuery) -> Json:
         found = await self._media.changes(query.from_, query.limit)
         return {
@@ -126,7 +175,14 @@ class QuarantineEndpoints:
             "next_batch": found[-1].change_nid if found else query.from_,
         }
 
-    @endpoint("GET", _V1 + "/room/{room_id}/media", access=Access.ADMIN, spec="", needs=Permission.READ_MEDIA)
+    @endpoint(
+        "GET",
+        _V1 + "/room/{room_id}/media",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.READ_MEDIA,
+    )
     async def of_room(self, room_id: str) -> Json:
         answer: Json = {"local": [], "remote": []}
         for origin, media_id in await self._media.of_room(check_room_id(room_id)):
@@ -139,6 +195,7 @@ class QuarantineEndpoints:
         _V1 + "/room/{room_id}/media/quarantine",
         _V1 + "/quarantine_media/{room_id}",
         access=Access.ADMIN,
+        reach=Reach.ROOM,
         spec="",
         needs=Permission.MODERATE_MEDIA,
     )

@@ -11,7 +11,7 @@ from admin.storage.media_statistics import MediaUseFilter
 from homeserver.core.errors import InvalidParam
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Reader
-from homeserver.web.endpoint import Access, Json, endpoint
+from homeserver.web.endpoint import Access, Json, Reach, endpoint
 
 LIMIT_MAX = 1_000
 Counted = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -37,6 +37,7 @@ class MediaStatistics:
         "GET",
         "/_synapse/admin/v1/statistics/users/media",
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="",
         needs=Permission.READ_SERVER,
     )

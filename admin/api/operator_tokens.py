@@ -10,7 +10,7 @@ from admin.actions.operator_tokens import OperatorTokens
 from homeserver.core.errors import NotFound
 from homeserver.core.operators import Permission
 from homeserver.storage.operator_tokens import OperatorToken
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _TOKENS = "/_hansa/admin/v1/tokens"
 _MONTH_S = 30 * 24 * 3_600
@@ -20,6 +20,7 @@ class NewTokenBody(msgspec.Struct, frozen=True):
     name: str
     scopes: Annotated[list[Permission], msgspec.Meta(max_length=100)]
     expires_in_s: int = _MONTH_S
+    rooms: Annotated[list[str], msgspec.Meta(max_length=1_000)] | None = None  # these alone, of the operator's
 
 
 class TokensQuery(msgspec.Struct, frozen=True):
@@ -32,17 +33,19 @@ class OperatorTokenEndpoints:
     def __init__(self, tokens: OperatorTokens) -> None:
         self._tokens = tokens
 
-    @endpoint("GET", _TOKENS, access=Access.ADMIN, spec="", needs=Permission.OWN_TOKENS)
+    @endpoint("GET", _TOKENS, access=Access.ADMIN, reach=Reach.NONE, spec="", needs=Permission.OWN_TOKENS)
     async def some(self, operator: Operator, query: TokensQuery) -> Json:
         found = await self._tokens.some(everybodys=query.everybodys, by=operator)
         return {"tokens": [_shown(token) for token in found]}
 
-    @endpoint("POST", _TOKENS, access=Access.ADMIN, spec="", needs=Permission.OWN_TOKENS)
+    @endpoint("POST", _TOKENS, access=Access.ADMIN, reach=Reach.NONE, spec="", needs=Permission.OWN_TOKENS)
     async def make(self, operator: Operator, body: NewTokenBody) -> Json:
-        token, kept = await self._tokens.make(body.name, body.scopes, body.expires_in_s, by=operator)
+        token, kept = await self._tokens.make(body.name, body.scopes, body.expires_in_s, by=operator, rooms=body.rooms)
         return {"token": token, **_shown(kept)}
 
-    @endpoint("DELETE", _TOKENS + "/{token_id}", access=Access.ADMIN, spec="", needs=Permission.OWN_TOKENS)
+    @endpoint(
+        "DELETE", _TOKENS + "/{token_id}", access=Access.ADMIN, reach=Reach.NONE, spec="", needs=Permission.OWN_TOKENS
+    )
     async def end(self, operator: Operator, token_id: str) -> Json:
         if not (token_id.isascii() and token_id.isdigit() and len(token_id) < 19):
             raise NotFound("there is no such token")
@@ -58,4 +61,5 @@ def _shown(token: OperatorToken) -> dict[str, Any]:
         "scopes": sorted(token.scopes),
         "created_ts": token.created_ts,
         "expires_ts": token.expires_ts,
+        "rooms": sorted(token.rooms) if token.rooms is not None else None,
     }

@@ -11,15 +11,19 @@ from admin.actions.operators import OperatorRoles
 from admin.audit import PAGE_MAX, AuditLog
 from admin.storage.audit_log import AuditFilter, AuditRow
 from homeserver.core.identifiers import UserId
-from homeserver.core.operators import PERMISSIONS, Permission, Role
+from homeserver.core.operators import PERMISSIONS, Bounds, Permission, Role
 from homeserver.storage.database import Reader
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _OPERATORS = "/_hansa/admin/v1/operators"
 
 
 class RoleBody(msgspec.Struct, frozen=True):
+    """What a moderator may be bound to: ids of rooms, and of spaces whose rooms count; permissions."""
+
     role: Role
+    rooms: Annotated[list[str], msgspec.Meta(max_length=1_000)] | None = None
+    actions: Annotated[list[Permission], msgspec.Meta(max_length=100)] | None = None
     reason: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
 
 
@@ -39,22 +43,46 @@ class OperatorEndpoints:
     def __init__(self, roles: OperatorRoles) -> None:
         self._roles = roles
 
-    @endpoint("GET", _OPERATORS, access=Access.ADMIN, spec="", needs=Permission.READ_AUDIT)
+    @endpoint("GET", _OPERATORS, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_AUDIT)
     async def list_operators(self) -> Json:
         found = await self._roles.all_of_them()
         return {
             "operators": [
-                {"user_id": user_id, "role": role.value, "permissions": sorted(PERMISSIONS[role])}
-                for user_id, role in found
+                {
+                    "user_id": user_id,
+                    "role": role.value,
+                    "permissions": sorted(one for one in PERMISSIONS[role] if bounds.allow(one)),
+                    "rooms": sorted(bounds.rooms) if bounds.rooms is not None else None,
+                    "actions": sorted(bounds.actions) if bounds.actions is not None else None,
+                }
+                for user_id, role, bounds in found
             ]
         }
 
-    @endpoint("PUT", _OPERATORS + "/{user_id}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_OPERATORS)
+    @endpoint(
+        "PUT",
+        _OPERATORS + "/{user_id}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_OPERATORS,
+    )
     async def give(self, operator: Operator, user_id: UserId, body: RoleBody) -> Json:
-        await self._roles.give(user_id, body.role, by=operator, reason=body.reason)
+        bounds = Bounds(
+            rooms=frozenset(body.rooms) if body.rooms is not None else None,
+            actions=frozenset(body.actions) if body.actions is not None else None,
+        )
+        await self._roles.give(user_id, body.role, bounds, by=operator, reason=body.reason)
         return {}
 
-    @endpoint("DELETE", _OPERATORS + "/{user_id}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_OPERATORS)
+    @endpoint(
+        "DELETE",
+        _OPERATORS + "/{user_id}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_OPERATORS,
+    )
     async def take(self, operator: Operator, user_id: UserId) -> Json:
         await self._roles.take(user_id, by=operator)
         return {}
@@ -67,7 +95,9 @@ class AuditEndpoints:
         self._db = db
         self._audit = audit
 
-    @endpoint("GET", "/_hansa/admin/v1/audit", access=Access.ADMIN, spec="", needs=Permission.READ_AUDIT)
+    @endpoint(
+        "GET", "/_hansa/admin/v1/audit", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_AUDIT
+    )
     async def page(self, query: AuditQuery) -> Json:
         wanted = AuditFilter(
             actor=query.actor,

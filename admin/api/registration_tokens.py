@@ -9,7 +9,7 @@ import msgspec
 from admin.actions.registration_tokens import LENGTH_DEFAULT, LENGTH_MAX, RegistrationTokens
 from homeserver.core.operators import Permission
 from homeserver.storage.registration_tokens import TokenRow
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _TOKENS = "/_synapse/admin/v1/registration_tokens"
 
@@ -36,11 +36,13 @@ class RegistrationTokenEndpoints:
     def __init__(self, tokens: RegistrationTokens) -> None:
         self._tokens = tokens
 
-    @endpoint("GET", _TOKENS, access=Access.ADMIN, spec="", needs=Permission.READ_TOKENS)
+    @endpoint("GET", _TOKENS, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_TOKENS)
     async def all_of_them(self, query: ValidQuery) -> Json:
         return {"registration_tokens": [_shown(row) for row in await self._tokens.all_of_them(query.valid)]}
 
-    @endpoint("POST", _TOKENS + "/new", access=Access.ADMIN, spec="", needs=Permission.CHANGE_TOKENS)
+    @endpoint(
+        "POST", _TOKENS + "/new", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_TOKENS
+    )
     async def make(self, operator: Operator, body: NewBody) -> Json:
         row = await self._tokens.make(
             body.token,
@@ -51,11 +53,15 @@ class RegistrationTokenEndpoints:
         )
         return _shown(row)
 
-    @endpoint("GET", _TOKENS + "/{token}", access=Access.ADMIN, spec="", needs=Permission.READ_TOKENS)
+    @endpoint(
+        "GET", _TOKENS + "/{token}", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_TOKENS
+    )
     async def one(self, token: str) -> Json:
         return _shown(await self._tokens.one(token))
 
-    @endpoint("PUT", _TOKENS + "/{token}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_TOKENS)
+    @endpoint(
+        "PUT", _TOKENS + "/{token}", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_TOKENS
+    )
     async def change(self, operator: Operator, token: str, body: ChangeBody) -> Json:
         changes: dict[str, Any] = {}
         if body.uses_allowed is not msgspec.UNSET:
@@ -64,7 +70,9 @@ class RegistrationTokenEndpoints:
             changes["expires_ts"] = body.expiry_time
         return _shown(await self._tokens.change(token, changes, by=operator))
 
-    @endpoint("DELETE", _TOKENS + "/{token}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_TOKENS)
+    @endpoint(
+        "DELETE", _TOKENS + "/{token}", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_TOKENS
+    )
     async def delete(self, operator: Operator, token: str) -> Json:
         await self._tokens.delete(token, by=operator)
         return {}

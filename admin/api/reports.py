@@ -11,9 +11,9 @@ from admin.actions.reports import Kind, Reports
 from admin.storage.reports import ReportFilter, ReportRow
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import EventId
-from homeserver.core.operators import Permission, may
+from homeserver.core.operators import Permission
 from homeserver.rooms.event_store import EventStore
-from homeserver.web.endpoint import Access, Answer, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Answer, Json, Operator, Reach, endpoint
 
 _EVENTS = "/_synapse/admin/v1/event_reports"
 _USERS = "/_synapse/admin/v1/user_reports"
@@ -37,43 +37,66 @@ class ReportEndpoints:
         self._reports = reports
         self._events = event_store
 
-    @endpoint("GET", _EVENTS, access=Access.ADMIN, spec="", needs=Permission.READ_REPORTS)
-    async def of_events(self, query: ReportsQuery) -> Json:
+    @endpoint("GET", _EVENTS, access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_REPORTS)
+    async def of_events(self, operator: Operator, query: ReportsQuery) -> Json:
         wanted = ReportFilter(
             kind="event",
             reporter=query.user_id,
             room_id=query.room_id,
             sender=query.event_sender_user_id,
             backwards=query.dir == "b",
+            rooms=operator.rooms,
         )
         return await self._page("event_reports", wanted, query)
 
-    @endpoint("GET", _EVENTS + "/{report_id}", access=Access.ADMIN, spec="", needs=Permission.READ_REPORTS)
+    @endpoint(
+        "GET", _EVENTS + "/{report_id}", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_REPORTS
+    )
     async def of_event(self, operator: Operator, report_id: str) -> Answer:
-        row = await self._reports.one(_number(report_id), "event")
+        row = await self._reports.one(_number(report_id), "event", by=operator)
         answer = as_json(row)
         stored = await self._events.by_id(EventId(row.target))
-        if may(operator.role, Permission.READ_CONTENT):
+        if operator.holds(Permission.READ_CONTENT):
             answer["event_json"] = dict(stored.event.pdu) if stored is not None and not stored.is_lost else {}
         return Answer(orjson.dumps(answer))
 
-    @endpoint("DELETE", _EVENTS + "/{report_id}", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
+    @endpoint(
+        "DELETE",
+        _EVENTS + "/{report_id}",
+        access=Access.ADMIN,
+        reach=Reach.WITHIN,
+        spec="",
+        needs=Permission.HANDLE_REPORTS,
+    )
     async def delete_of_event(self, operator: Operator, report_id: str) -> Json:
         await self._reports.delete(_number(report_id), "event", by=operator)
         return {}
 
-    @endpoint("GET", _USERS, access=Access.ADMIN, spec="", needs=Permission.READ_REPORTS)
-    async def of_users(self, query: ReportsQuery) -> Json:
+    @endpoint("GET", _USERS, access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_REPORTS)
+    async def of_users(self, operator: Operator, query: ReportsQuery) -> Json:
         wanted = ReportFilter(
-            kind="user", reporter=query.user_id, sender=query.target_user_id, backwards=query.dir == "b"
+            kind="user",
+            reporter=query.user_id,
+            sender=query.target_user_id,
+            backwards=query.dir == "b",
+            rooms=operator.rooms,
         )
         return await self._page("user_reports", wanted, query)
 
-    @endpoint("GET", _USERS + "/{report_id}", access=Access.ADMIN, spec="", needs=Permission.READ_REPORTS)
-    async def of_user(self, report_id: str) -> Json:
-        return as_json(await self._reports.one(_number(report_id), "user"))
+    @endpoint(
+        "GET", _USERS + "/{report_id}", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_REPORTS
+    )
+    async def of_user(self, operator: Operator, report_id: str) -> Json:
+        return as_json(await self._reports.one(_number(report_id), "user", by=operator))
 
-    @endpoint("DELETE", _USERS + "/{report_id}", access=Access.ADMIN, spec="", needs=Permission.HANDLE_REPORTS)
+    @endpoint(
+        "DELETE",
+        _USERS + "/{report_id}",
+        access=Access.ADMIN,
+        reach=Reach.WITHIN,
+        spec="",
+        needs=Permission.HANDLE_REPORTS,
+    )
     async def delete_of_user(self, operator: Operator, report_id: str) -> Json:
         await self._reports.delete(_number(report_id), "user", by=operator)
         return {}

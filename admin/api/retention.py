@@ -8,7 +8,7 @@ import msgspec
 
 from admin.actions.retention_preview import RetentionPreview
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=10**10)]
 
@@ -28,7 +28,12 @@ class RetentionEndpoints:
         self._preview = preview
 
     @endpoint(
-        "POST", "/_hansa/admin/v1/retention/preview", access=Access.ADMIN, spec="", needs=Permission.CHANGE_SERVER
+        "POST",
+        "/_hansa/admin/v1/retention/preview",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_SERVER,
     )
     async def begin(self, operator: Operator, body: PreviewBody) -> Json:
         job_id = await self._preview.begin(

@@ -18,7 +18,7 @@ from homeserver.core.operators import Permission
 from homeserver.rooms.commands.finding import servers_to_ask
 from homeserver.storage import events
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Access, Json, Operator, Request, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, Request, endpoint
 
 _V1 = "/_synapse/admin/v1"
 _V2 = "/_synapse/admin/v2"
@@ -46,17 +46,38 @@ class RoomChanges:
         self._db = db
         self._actions = actions
 
-    @endpoint("GET", _V1 + "/rooms/{room_id}/block", access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)
+    @endpoint(
+        "GET",
+        _V1 + "/rooms/{room_id}/block",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.READ_ROOMS,
+    )
     async def is_blocked(self, room_id: str) -> Json:
         by = await self._actions.blocked_by(check_room_id(room_id))
         return {"block": True, "user_id": by} if by is not None else {"block": False}
 
-    @endpoint("PUT", _V1 + "/rooms/{room_id}/block", access=Access.ADMIN, spec="", needs=Permission.MODERATE_ROOMS)
+    @endpoint(
+        "PUT",
+        _V1 + "/rooms/{room_id}/block",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.MODERATE_ROOMS,
+    )
     async def block(self, operator: Operator, room_id: str, body: BlockBody) -> Json:
         await self._actions.set_blocked(check_room_id(room_id), body.block, by=operator, reason=body.reason)
         return {"block": body.block}
 
-    @endpoint("POST", _V1 + "/join/{room_identifier}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_ROOMS)
+    @endpoint(
+        "POST",
+        _V1 + "/join/{room_identifier}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_ROOMS,
+    )
     async def join(self, operator: Operator, request: Request, room_identifier: str, body: JoinBody) -> Json:
         via = servers_to_ask(request.raw_query)
         room_id = await self._actions.join(room_identifier, parse_user_id(body.user_id), via, by=operator)
@@ -66,6 +87,7 @@ class RoomChanges:
         "POST",
         _V1 + "/rooms/{room_identifier}/make_room_admin",
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="",
         needs=Permission.CHANGE_ROOMS,
     )
@@ -78,6 +100,7 @@ class RoomChanges:
         "GET",
         _V1 + "/rooms/{room_identifier}/forward_extremities",
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="",
         needs=Permission.READ_ROOMS,
     )
@@ -99,6 +122,7 @@ class RoomChanges:
         "DELETE",
         _V1 + "/rooms/{room_identifier}/forward_extremities",
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="",
         needs=Permission.CHANGE_ROOMS,
     )
@@ -138,11 +162,25 @@ class RoomDeletions:
         self._deletion = deletion
         self._jobs = jobs
 
-    @endpoint("DELETE", _V2 + "/rooms/{room_id}", access=Access.ADMIN, spec="", needs=Permission.DELETE_ROOMS)
+    @endpoint(
+        "DELETE",
+        _V2 + "/rooms/{room_id}",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.DELETE_ROOMS,
+    )
     async def delete(self, operator: Operator, room_id: str, body: DeleteBody) -> Json:
         return {"delete_id": await self._deletion.begin(check_room_id(room_id), body.wish(), by=operator)}
 
-    @endpoint("DELETE", _V1 + "/rooms/{room_id}", access=Access.ADMIN, spec="", needs=Permission.DELETE_ROOMS)
+    @endpoint(
+        "DELETE",
+        _V1 + "/rooms/{room_id}",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.DELETE_ROOMS,
+    )
     async def delete_and_wait(self, operator: Operator, room_id: str, body: DeleteBody) -> Json:
         """The same, answered when it is done; the job goes on if the caller doesn't wait."""
         job_id = await self._deletion.begin(check_room_id(room_id), body.wish(), by=operator)
@@ -151,21 +189,42 @@ class RoomDeletions:
             raise InvalidParam(row.error, errcode="M_UNKNOWN")
         return shutdown_of(row)
 
-    @endpoint("GET", _V2 + "/rooms/delete_status/{delete_id}", access=Access.ADMIN, spec="", needs=Permission.READ_JOBS)
+    @endpoint(
+        "GET",
+        _V2 + "/rooms/delete_status/{delete_id}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.READ_JOBS,
+    )
     async def status(self, delete_id: str) -> Json:
         row = await self._jobs.one(delete_id)
         if row.kind != DELETE:
             raise NotFound(f"delete id '{delete_id}' not found")
         return _status(row)
 
-    @endpoint("GET", _V2 + "/rooms/{room_id}/delete_status", access=Access.ADMIN, spec="", needs=Permission.READ_JOBS)
+    @endpoint(
+        "GET",
+        _V2 + "/rooms/{room_id}/delete_status",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.READ_JOBS,
+    )
     async def statuses(self, room_id: str) -> Json:
         rows = await self._deletion.of_room(check_room_id(room_id))
         if not rows:
             raise NotFound(f"No delete task for room_id '{room_id}' found")
         return {"results": [_status(row) for row in rows]}
 
-    @endpoint("POST", _V1 + "/purge_history/{room_id}", access=Access.ADMIN, spec="", needs=Permission.DELETE_ROOMS)
+    @endpoint(
+        "POST",
+        _V1 + "/purge_history/{room_id}",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.DELETE_ROOMS,
+    )
     async def purge(self, operator: Operator, room_id: str, body: PurgeBody) -> Json:
         event_id = parse_event_id(body.purge_up_to_event_id) if body.purge_up_to_event_id is not None else None
         return await self._purge(operator, room_id, event_id, body)
@@ -174,13 +233,21 @@ class RoomDeletions:
         "POST",
         _V1 + "/purge_history/{room_id}/{event_id}",
         access=Access.ADMIN,
+        reach=Reach.ROOM,
         spec="",
         needs=Permission.DELETE_ROOMS,
     )
     async def purge_to(self, operator: Operator, room_id: str, event_id: EventId, body: PurgeBody) -> Json:
         return await self._purge(operator, room_id, event_id, body)
 
-    @endpoint("GET", _V1 + "/purge_history_status/{purge_id}", access=Access.ADMIN, spec="", needs=Permission.READ_JOBS)
+    @endpoint(
+        "GET",
+        _V1 + "/purge_history_status/{purge_id}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.READ_JOBS,
+    )
     async def purge_status(self, purge_id: str) -> Json:
         row = await self._jobs.one(purge_id)
         if row.kind != PURGE_HISTORY:

@@ -17,7 +17,7 @@ from homeserver.rooms.history import FIRST_PLACE, History
 from homeserver.rooms.places import parse_place, place_token
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.views import RoomViews, parse_direction, parse_query_filter, predicate
-from homeserver.web.endpoint import Access, Answer, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Answer, Json, Operator, Reach, endpoint
 
 _ROOM = "/_synapse/admin/v1/rooms/{room_id}"
 _PAGE_MAX = 1_000
@@ -54,7 +54,7 @@ class RoomContent:
         self._events = event_store
         self._views = views
 
-    @endpoint("GET", _ROOM + "/messages", access=Access.ADMIN, spec="", needs=Permission.READ_CONTENT)
+    @endpoint("GET", _ROOM + "/messages", access=Access.ADMIN, reach=Reach.ROOM, spec="", needs=Permission.READ_CONTENT)
     async def messages(self, operator: Operator, room_id: str, query: MessagesQuery) -> Answer:
         room = await known_room(self._rooms, room_id)
         wanted = parse_query_filter(query.filter)
@@ -75,7 +75,14 @@ class RoomContent:
             answer["end"] = place_token(page.end)
         return Answer(orjson.dumps(answer))
 
-    @endpoint("GET", _ROOM + "/context/{event_id}", access=Access.ADMIN, spec="", needs=Permission.READ_CONTENT)
+    @endpoint(
+        "GET",
+        _ROOM + "/context/{event_id}",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.READ_CONTENT,
+    )
     async def context(self, operator: Operator, room_id: str, event_id: EventId, query: ContextQuery) -> Answer:
         room, viewer = await known_room(self._rooms, room_id), Viewer(operator.user_id)
         wanted = parse_query_filter(query.filter)
@@ -85,7 +92,14 @@ class RoomContent:
         )
         return Answer(orjson.dumps(await self._views.context(room, around, wanted, viewer)))
 
-    @endpoint("GET", _ROOM + "/timestamp_to_event", access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)
+    @endpoint(
+        "GET",
+        _ROOM + "/timestamp_to_event",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.READ_ROOMS,
+    )
     async def timestamp_to_event(self, operator: Operator, room_id: str, query: TimestampQuery) -> Json:
         room, later = await known_room(self._rooms, room_id), parse_direction(query.dir) == "f"
         found = await self._history.nearest(operator.user_id, room, query.ts, later=later)
@@ -95,6 +109,7 @@ class RoomContent:
         "GET",
         "/_synapse/admin/v1/fetch_event/{event_id}",
         access=Access.ADMIN,
+        reach=Reach.WITHIN,
         spec="",
         needs=Permission.READ_CONTENT,
     )
@@ -102,6 +117,7 @@ class RoomContent:
         stored = await self._events.by_id(event_id)
         if stored is None or stored.is_lost:
             raise NotFound("Event not found")
+        operator.find_in_room(stored.event.room_id, "Event not found")
         (rendered,) = await self._views.events([stored], Viewer(operator.user_id))
         # With what it says to other servers: who asks for one event wants to see all of it.
         signed = {key: value for key, value in stored.event.pdu.items() if key in _BETWEEN_SERVERS}

@@ -19,7 +19,7 @@ from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.space_tree import summary
 from homeserver.rooms.views import RoomViews
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Access, Answer, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Answer, Json, Operator, Reach, endpoint
 
 _ROOMS = "/_synapse/admin/v1/rooms"
 _PAGE_MAX = 1_000
@@ -57,8 +57,8 @@ class RoomLists:
         self._rooms = rooms
         self._views = views
 
-    @endpoint("GET", _ROOMS, access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)
-    async def list_rooms(self, query: RoomsQuery) -> Json:
+    @endpoint("GET", _ROOMS, access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_ROOMS)
+    async def list_rooms(self, operator: Operator, query: RoomsQuery) -> Json:
         if query.order_by not in ORDERS:
             raise InvalidParam(f"Unknown value for order_by: {query.order_by[:50]}")
         if query.search_term is not None and (not query.search_term or "\x00" in query.search_term):
@@ -70,6 +70,7 @@ class RoomLists:
             is_empty=query.empty_rooms,
             order_by=query.order_by,
             backwards=backwards,
+            rooms=operator.rooms,
         )
         limit = min(query.limit, _PAGE_MAX)
         counted = replace(wanted, order_by="name", backwards=False)
@@ -86,7 +87,7 @@ class RoomLists:
             answer["prev_batch"] = max(0, query.from_ - limit)
         return answer
 
-    @endpoint("GET", _ROOMS + "/{room_id}", access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)
+    @endpoint("GET", _ROOMS + "/{room_id}", access=Access.ADMIN, reach=Reach.ROOM, spec="", needs=Permission.READ_ROOMS)
     async def details(self, room_id: str) -> Json:
         room = await known_room(self._rooms, room_id)
         found = await room_overviews.one(self._db, room.room_id)
@@ -103,14 +104,28 @@ class RoomLists:
             "replacement_room": room.known_text("m.room.tombstone", "replacement_room"),
         }
 
-    @endpoint("GET", _ROOMS + "/{room_id}/members", access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)
+    @endpoint(
+        "GET",
+        _ROOMS + "/{room_id}/members",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.READ_ROOMS,
+    )
     async def members(self, room_id: str) -> Json:
         # All of them: after a join elsewhere that takes a while.
         room = await self._rooms.whole(await known_room(self._rooms, room_id))
         members = sorted(room.joined_members())
         return {"members": members, "total": len(members)}
 
-    @endpoint("GET", _ROOMS + "/{room_id}/state", access=Access.ADMIN, spec="", needs=Permission.READ_CONTENT)
+    @endpoint(
+        "GET",
+        _ROOMS + "/{room_id}/state",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.READ_CONTENT,
+    )
     async def state(self, operator: Operator, room_id: str, query: StateQuery) -> Answer:
         room = await self._rooms.whole(await known_room(self._rooms, room_id))
         state = await self._rooms.full_state(room)
@@ -118,8 +133,15 @@ class RoomLists:
             state = [one for one in state if one.event.type == query.type]
         return Answer(orjson.dumps({"state": await self._views.events(state, Viewer(operator.user_id))}))
 
-    @endpoint("GET", _ROOMS + "/{room_id}/hierarchy", access=Access.ADMIN, spec="", needs=Permission.READ_ROOMS)
-    async def hierarchy(self, room_id: str, query: HierarchyQuery) -> Json:
+    @endpoint(
+        "GET",
+        _ROOMS + "/{room_id}/hierarchy",
+        access=Access.ADMIN,
+        reach=Reach.ROOM,
+        spec="",
+        needs=Permission.READ_ROOMS,
+    )
+    async def hierarchy(self, operator: Operator, room_id: str, query: HierarchyQuery) -> Json:
         """The space's rooms, depth first, whoever may see them; those that this server doesn't know by id alone."""
         root = await known_room(self._rooms, room_id)
         limit = min(query.limit or 50, 50)
@@ -131,7 +153,8 @@ class RoomLists:
                 continue
             seen.add(wanted)
             room = await self._rooms.get(wanted)
-            children = await self._children(room) if room is not None else []
+            named = await self._children(room) if room is not None else []
+            children = [child for child in named if operator.has_room(child["state_key"])]
             about = summary(room) if room is not None else {"room_id": wanted}
             found.append({**about, "children_state": children})
             if query.max_depth is None or depth < query.max_depth:

@@ -12,7 +12,7 @@ from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission
 from homeserver.storage import experimental_features
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _FEATURES = "/_synapse/admin/v1/experimental_features/{user_id}"
 # What tools may switch for a user: told to that user's clients in /versions.
@@ -29,17 +29,24 @@ class ServerEndpoints:
     def __init__(self, tools: AccountTools) -> None:
         self._tools = tools
 
-    @endpoint("GET", "/_synapse/admin/v1/server_version", access=Access.ADMIN, spec="", needs=Permission.READ_SERVER)
+    @endpoint(
+        "GET",
+        "/_synapse/admin/v1/server_version",
+        access=Access.ADMIN,
+        reach=Reach.NONE,
+        spec="",
+        needs=Permission.READ_SERVER,
+    )
     async def version(self) -> Json:
         return {"server_version": metadata.version("hansa")}
 
-    @endpoint("GET", _FEATURES, access=Access.ADMIN, spec="", needs=Permission.READ_USERS)
+    @endpoint("GET", _FEATURES, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_USERS)
     async def features(self, user_id: UserId) -> Json:
         await self._tools.account(user_id, "User must be local to check what experimental features are enabled.")
         found = await experimental_features.of_user(self._tools.db, user_id)
         return {"features": {name: found.get(name, False) for name in KNOWN_FEATURES}}
 
-    @endpoint("PUT", _FEATURES, access=Access.ADMIN, spec="", needs=Permission.CHANGE_USERS)
+    @endpoint("PUT", _FEATURES, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_USERS)
     async def set_features(self, operator: Operator, user_id: UserId, body: FeaturesBody) -> Json:
         tools = self._tools
         await tools.target(operator, user_id, "User must be local to enable experimental features.")

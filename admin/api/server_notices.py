@@ -12,7 +12,7 @@ from homeserver.core.identifiers import parse_user_id
 from homeserver.core.operators import Permission
 from homeserver.rooms.writer import Transaction
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Access, Caller, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Caller, Json, Operator, Reach, endpoint
 
 _PATH = "/_synapse/admin/v1/send_server_notice"
 
@@ -32,11 +32,13 @@ class ServerNoticeEndpoints:
         self._audit = audit
         self._notices = notices
 
-    @endpoint("POST", _PATH, access=Access.ADMIN, spec="", needs=Permission.SEND_NOTICES)
+    @endpoint("POST", _PATH, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.SEND_NOTICES)
     async def send(self, operator: Operator, body: NoticeBody) -> Json:
         return await self._send(operator, body, None)
 
-    @endpoint("PUT", _PATH + "/{txn_id}", access=Access.ADMIN, spec="", needs=Permission.SEND_NOTICES)
+    @endpoint(
+        "PUT", _PATH + "/{txn_id}", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.SEND_NOTICES
+    )
     async def send_once(self, caller: Caller, operator: Operator, txn_id: str, body: NoticeBody) -> Json:
         scope = f"server_notice {body.user_id}"
         return await self._send(operator, body, Transaction(caller.user_id, caller.device_id, txn_id, scope))

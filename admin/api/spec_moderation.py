@@ -9,7 +9,7 @@ from homeserver.accounts.moderation import AccountModeration
 from homeserver.core.errors import Forbidden
 from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _SUSPEND = (
     "/_matrix/client/v1/admin/suspend/{user_id}",
@@ -40,6 +40,7 @@ class SpecModeration:
         "GET",
         *_SUSPEND,
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="client-server-api/#get_matrixclientv1adminsuspenduserid",
         needs=Permission.MODERATE_USERS,
     )
@@ -50,6 +51,7 @@ class SpecModeration:
         "PUT",
         *_SUSPEND,
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="client-server-api/#put_matrixclientv1adminsuspenduserid",
         needs=Permission.MODERATE_USERS,
     )
@@ -62,6 +64,7 @@ class SpecModeration:
         "GET",
         *_LOCK,
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="client-server-api/#get_matrixclientv1adminlockuserid",
         needs=Permission.MODERATE_USERS,
     )
@@ -72,6 +75,7 @@ class SpecModeration:
         "PUT",
         *_LOCK,
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="client-server-api/#put_matrixclientv1adminlockuserid",
         needs=Permission.MODERATE_USERS,
     )

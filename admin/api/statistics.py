@@ -5,7 +5,7 @@ from __future__ import annotations
 from admin.storage import room_reads
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Access, Json, endpoint
+from homeserver.web.endpoint import Access, Json, Reach, endpoint
 
 _LISTED = 10
 
@@ -20,6 +20,7 @@ class RoomStatistics:
         "GET",
         "/_synapse/admin/v1/statistics/database/rooms",
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="",
         needs=Permission.READ_SERVER,
     )

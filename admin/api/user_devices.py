@@ -12,7 +12,7 @@ from admin.storage import accounts
 from homeserver.core.errors import NotFound
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Answer, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Answer, Json, Operator, Reach, endpoint
 
 _DEVICES = "/_synapse/admin/v2/users/{user_id}/devices"
 _DEVICE = _DEVICES + "/{device_id}"
@@ -37,29 +37,29 @@ class UserDeviceEndpoints:
         self._tools = tools
         self._access = access
 
-    @endpoint("GET", _DEVICES, access=Access.ADMIN, spec="", needs=Permission.READ_USERS)
+    @endpoint("GET", _DEVICES, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_USERS)
     async def all_of_them(self, user_id: UserId) -> Json:
         found = await self._of(user_id)
         return {"devices": found, "total": len(found)}
 
-    @endpoint("POST", _DEVICES, access=Access.ADMIN, spec="", needs=Permission.CHANGE_USERS)
+    @endpoint("POST", _DEVICES, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_USERS)
     async def add(self, operator: Operator, user_id: UserId, body: NewDeviceBody) -> Answer:
         await self._access.add_device(user_id, body.device_id, by=operator)
         return Answer(b"{}", status=201)
 
-    @endpoint("GET", _DEVICE, access=Access.ADMIN, spec="", needs=Permission.READ_USERS)
+    @endpoint("GET", _DEVICE, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_USERS)
     async def one(self, user_id: UserId, device_id: DeviceId) -> Json:
         for found in await self._of(user_id):
             if found["device_id"] == device_id:
                 return found
         raise NotFound("No device found")
 
-    @endpoint("PUT", _DEVICE, access=Access.ADMIN, spec="", needs=Permission.CHANGE_USERS)
+    @endpoint("PUT", _DEVICE, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_USERS)
     async def rename(self, operator: Operator, user_id: UserId, device_id: DeviceId, body: RenameBody) -> Json:
         await self._access.rename_device(user_id, device_id, body.display_name, by=operator)
         return {}
 
-    @endpoint("DELETE", _DEVICE, access=Access.ADMIN, spec="", needs=Permission.CHANGE_USERS)
+    @endpoint("DELETE", _DEVICE, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_USERS)
     async def delete(self, operator: Operator, user_id: UserId, device_id: DeviceId) -> Json:
         await self._access.delete_devices(user_id, [device_id], by=operator)
         return {}
@@ -68,6 +68,7 @@ class UserDeviceEndpoints:
         "POST",
         "/_synapse/admin/v2/users/{user_id}/delete_devices",
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="",
         needs=Permission.CHANGE_USERS,
     )

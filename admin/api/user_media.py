@@ -15,7 +15,7 @@ from homeserver.core.identifiers import UserId, domain_of
 from homeserver.core.operators import Permission
 from homeserver.storage import users
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _MEDIA = "/_synapse/admin/v1/users/{user_id}/media"
 _PAGE_MAX = 1_000
@@ -36,7 +36,7 @@ class UserMedia:
         self._db = db
         self._media = media
 
-    @endpoint("GET", _MEDIA, access=Access.ADMIN, spec="", needs=Permission.READ_MEDIA)
+    @endpoint("GET", _MEDIA, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_MEDIA)
     async def list_media(self, user_id: UserId, query: UserMediaQuery) -> Json:
         await self._check(user_id, "Can only look up local users")
         found, total = await self._page(user_id, query)
@@ -46,7 +46,7 @@ class UserMedia:
             answer["next_token"] = query.from_ + len(found)
         return answer
 
-    @endpoint("DELETE", _MEDIA, access=Access.ADMIN, spec="", needs=Permission.DELETE_MEDIA)
+    @endpoint("DELETE", _MEDIA, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.DELETE_MEDIA)
     async def delete(self, operator: Operator, user_id: UserId, query: UserMediaQuery) -> Json:
         await self._check(user_id, "Can only look up local users")
         found, _ = await self._page(user_id, query)
@@ -57,6 +57,7 @@ class UserMedia:
         "POST",
         "/_synapse/admin/v1/user/{user_id}/media/quarantine",
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="",
         needs=Permission.MODERATE_MEDIA,
     )

@@ -10,7 +10,7 @@ import orjson
 from admin.actions.user_redaction import LIMIT_DEFAULT, UserRedaction
 from homeserver.core.identifiers import UserId, parse_room_id
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _V1 = "/_synapse/admin/v1/user"
 
@@ -28,7 +28,14 @@ class UserRedactionEndpoints:
     def __init__(self, redaction: UserRedaction) -> None:
         self._redaction = redaction
 
-    @endpoint("POST", _V1 + "/{user_id}/redact", access=Access.ADMIN, spec="", needs=Permission.MODERATE_USERS)
+    @endpoint(
+        "POST",
+        _V1 + "/{user_id}/redact",
+        access=Access.ADMIN,
+        reach=Reach.WITHIN,
+        spec="",
+        needs=Permission.MODERATE_USERS,
+    )
     async def redact(self, operator: Operator, user_id: UserId, body: RedactBody) -> Json:
         job_id = await self._redaction.begin(
             user_id,
@@ -40,9 +47,16 @@ class UserRedactionEndpoints:
         )
         return {"redact_id": job_id}
 
-    @endpoint("GET", _V1 + "/redact_status/{redact_id}", access=Access.ADMIN, spec="", needs=Permission.READ_USERS)
-    async def status(self, redact_id: str) -> Json:
-        row = await self._redaction.one(redact_id)
+    @endpoint(
+        "GET",
+        _V1 + "/redact_status/{redact_id}",
+        access=Access.ADMIN,
+        reach=Reach.WITHIN,
+        spec="",
+        needs=Permission.READ_USERS,
+    )
+    async def status(self, operator: Operator, redact_id: str) -> Json:
+        row = await self._redaction.one(redact_id, by=operator)
         progress = orjson.loads(row.progress)
         answer: Json = {"status": row.state, "failed_redactions": progress.get("failed_redactions", {})}
         if row.error is not None:

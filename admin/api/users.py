@@ -18,7 +18,7 @@ from homeserver.core.identifiers import UserId, domain_of
 from homeserver.core.operators import Permission
 from homeserver.storage import contacts, login_tokens
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Access, Answer, Json, Operator, Request, endpoint
+from homeserver.web.endpoint import Access, Answer, Json, Operator, Reach, Request, endpoint
 
 _ADMIN = "/_synapse/admin"
 LIMIT_MAX = 1_000
@@ -101,33 +101,69 @@ class UserEndpoints:
         self._actions = actions
         self._users = users
 
-    @endpoint("GET", _ADMIN + "/v2/users", access=Access.ADMIN, spec="", needs=Permission.READ_USERS)
-    async def list_v2(self, request: Request, query: ListQuery) -> Json:
+    @endpoint(
+        "GET", _ADMIN + "/v2/users", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_USERS
+    )
+    async def list_v2(self, operator: Operator, request: Request, query: ListQuery) -> Json:
         # `deactivated` lets them be seen among the others, as this version has it.
-        return await self._list(request, query, None if query.deactivated else False)
+        return await self._list(operator, request, query, None if query.deactivated else False)
 
-    @endpoint("GET", _ADMIN + "/v3/users", access=Access.ADMIN, spec="", needs=Permission.READ_USERS)
-    async def list_v3(self, request: Request, query: ListQuery) -> Json:
-        return await self._list(request, query, query.deactivated)
+    @endpoint(
+        "GET", _ADMIN + "/v3/users", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_USERS
+    )
+    async def list_v3(self, operator: Operator, request: Request, query: ListQuery) -> Json:
+        return await self._list(operator, request, query, query.deactivated)
 
-    @endpoint("GET", _ADMIN + "/v2/users/{user_id}", access=Access.ADMIN, spec="", needs=Permission.READ_USERS)
-    async def details(self, user_id: UserId) -> Json:
-        return await self._details(user_id)
+    @endpoint(
+        "GET",
+        _ADMIN + "/v2/users/{user_id}",
+        access=Access.ADMIN,
+        reach=Reach.WITHIN,
+        spec="",
+        needs=Permission.READ_USERS,
+    )
+    async def details(self, operator: Operator, user_id: UserId) -> Json:
+        """To those who are bound to rooms, without addresses."""
+        if not await accounts.is_in_rooms(self._db, user_id, operator.rooms):
+            raise NotFound("User not found")
+        found = await self._details(user_id)
+        return found if operator.rooms is None else {**found, "threepids": [], "external_ids": []}
 
-    @endpoint("PUT", _ADMIN + "/v2/users/{user_id}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_USERS)
+    @endpoint(
+        "PUT",
+        _ADMIN + "/v2/users/{user_id}",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_USERS,
+    )
     async def put(self, operator: Operator, user_id: UserId, body: PutBody) -> Answer:
         made = await self._actions.put(user_id, body.wish(), by=operator)
         return Answer(msgspec.json.encode(await self._details(user_id)), status=201 if made else 200)
 
-    @endpoint("GET", _ADMIN + "/v1/search_users/{user_id}", access=Access.ADMIN, spec="", needs=Permission.READ_USERS)
-    async def search(self, user_id: UserId, query: TermQuery) -> Answer:
+    @endpoint(
+        "GET",
+        _ADMIN + "/v1/search_users/{user_id}",
+        access=Access.ADMIN,
+        reach=Reach.WITHIN,
+        spec="",
+        needs=Permission.READ_USERS,
+    )
+    async def search(self, operator: Operator, user_id: UserId, query: TermQuery) -> Answer:
         """The path's user says nothing but of which server; the answer is a list."""
         if domain_of(user_id) != self._users.server_name:
             raise MatrixError("Can only users a local user")
-        found = await accounts.by_term(self._db, query.term, FOUND_MAX)
+        found = await accounts.by_term(self._db, query.term, FOUND_MAX, operator.rooms)
         return Answer(msgspec.json.encode([_listed(row) for row in found]))
 
-    @endpoint("GET", _ADMIN + "/v1/username_available", access=Access.ADMIN, spec="", needs=Permission.READ_USERS)
+    @endpoint(
+        "GET",
+        _ADMIN + "/v1/username_available",
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.READ_USERS,
+    )
     async def is_name_free(self, query: NameQuery) -> Json:
         await self._users.check_free(self._users.new_user_id(query.username))
         return {"available": True}
@@ -136,6 +172,7 @@ class UserEndpoints:
         "GET",
         _ADMIN + "/v1/threepid/{medium}/users/{address}",
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="",
         needs=Permission.READ_USERS,
     )
@@ -149,6 +186,7 @@ class UserEndpoints:
         "GET",
         _ADMIN + "/v1/auth_providers/{provider}/users/{external_id}",
         access=Access.ADMIN,
+        reach=Reach.SERVER,
         spec="",
         needs=Permission.READ_USERS,
     )
@@ -158,7 +196,7 @@ class UserEndpoints:
             raise NotFound("User not found")
         return {"user_id": holder}
 
-    async def _list(self, request: Request, query: ListQuery, is_deactivated: bool | None) -> Json:
+    async def _list(self, operator: Operator, request: Request, query: ListQuery, is_deactivated: bool | None) -> Json:
         if query.order_by not in ORDERS:
             raise InvalidParam(f"order_by must be one of {', '.join(sorted(ORDERS))}")
         # A parameter that may stand more than once.
@@ -171,6 +209,7 @@ class UserEndpoints:
             is_deactivated=is_deactivated,
             with_locked=query.locked,
             not_types=tuple(all_of("not_user_type", [])) if all_of is not None else (),
+            rooms=operator.rooms,
         )
         limit = min(query.limit, LIMIT_MAX)
         await self._sessions.flush_sightings()

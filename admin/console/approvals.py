@@ -11,7 +11,7 @@ from admin.console.page import page
 from admin.storage.console_reads import Shown
 from homeserver.core.errors import InvalidParam
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/approvals"
 _COLUMNS = ("approval_id", "act", "target", "asked_by", "asked_ts", "approved_by", "approved_ts")
@@ -24,7 +24,7 @@ class ApprovalPages:
         self.desk = desk
         self._four_eyes = four_eyes
 
-    @page("GET", _PATH, needs=Permission.APPROVE)
+    @page("GET", _PATH, needs=Permission.APPROVE, reach=Reach.SERVER)
     async def waiting(self, visit: Visit) -> Answer:
         async def fetch(limit: int) -> list[Shown]:
             found = await self._four_eyes.waiting()
@@ -39,7 +39,7 @@ class ApprovalPages:
 
         return await self.desk.listing(visit, "approvals", _COLUMNS, fetch)
 
-    @page("POST", _PATH + "/{approval_id}", needs=Permission.APPROVE)
+    @page("POST", _PATH + "/{approval_id}", needs=Permission.APPROVE, reach=Reach.SERVER)
     async def answer(self, visit: Visit, approval_id: str) -> Answer:
         act = visit.fields.get("act")
         if act == "approve":

@@ -9,7 +9,7 @@ from admin.storage.audit_log import AuditFilter
 from admin.storage.console_reads import Shown
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _NEWEST = 2**63 - 1
 _COLUMNS = ("entry_nid", "ts", "actor", "action", "target", "reason", "before", "after", "address", "request_id")
@@ -22,7 +22,7 @@ class AuditPages:
         self.desk = desk
         self._db = db
 
-    @page("GET", "/admin/audit", needs=Permission.READ_AUDIT)
+    @page("GET", "/admin/audit", needs=Permission.READ_AUDIT, reach=Reach.SERVER)
     async def entries(self, visit: Visit) -> Answer:
         actor, action, target = visit.asked("actor"), visit.asked("action"), visit.asked("target")
         wanted = AuditFilter(actor=actor or None, action=action or None, target=target or None)

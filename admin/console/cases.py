@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from admin.actions.case_acts import CaseWork, Plan
-from admin.actions.cases import OUTCOMES
+from admin.actions.cases import OUTCOMES, shown_notes
 from admin.console.acting import reason_of
 from admin.console.desk import Desk, Visit
 from admin.console.page import page
@@ -18,7 +18,7 @@ from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import UserId, parse_user_id
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/cases"
 _NEWEST = 2**62
@@ -52,24 +52,26 @@ class CasePages:
         self._acts = work.acts
         self._appeals = work.appeals
 
-    @page("GET", _PATH, needs=Permission.READ_REPORTS)
+    @page("GET", _PATH, needs=Permission.READ_REPORTS, reach=Reach.WITHIN)
     async def cases(self, visit: Visit) -> Answer:
         await self._cases.catch_up()
         about, state = visit.asked("q"), visit.asked("state") or "open"
         below = visit.number("below") or _NEWEST, visit.number("below_id") or _NEWEST
 
         async def fetch(limit: int) -> list[Shown]:
-            wanted = CaseFilter(is_open=state != "closed", only_unassigned=state == "unassigned", about=about)
+            wanted = CaseFilter(
+                is_open=state != "closed", only_unassigned=state == "unassigned", about=about, rooms=visit.rooms
+            )
             return [dict(row) for row in await cases.page(self._db, wanted, below, limit)]
 
         values = {"q": about, "state": state, "states": _STATES}
         return await self.desk.listing(visit, "cases", _COLUMNS, fetch, values)
 
-    @page("GET", _PATH + "/{case_id}", needs=Permission.READ_REPORTS)
+    @page("GET", _PATH + "/{case_id}", needs=Permission.READ_REPORTS, reach=Reach.WITHIN)
     async def case(self, visit: Visit, case_id: str) -> Answer:
         return self.desk.page(visit, "case", await self._values(visit, case_number(case_id)))
 
-    @page("POST", _PATH + "/{case_id}/assign", needs=Permission.HANDLE_REPORTS)
+    @page("POST", _PATH + "/{case_id}/assign", needs=Permission.HANDLE_REPORTS, reach=Reach.WITHIN)
     async def assign(self, visit: Visit, case_id: str) -> Answer:
         named = visit.fields.get("assignee", "").strip()
         assignee: UserId | None = parse_user_id(named) if named else None
@@ -78,23 +80,23 @@ class CasePages:
         await self._cases.assign(case_number(case_id), assignee, by=visit.operator)
         return self._done(case_id, "assigned")
 
-    @page("POST", _PATH + "/{case_id}/note", needs=Permission.HANDLE_REPORTS)
+    @page("POST", _PATH + "/{case_id}/note", needs=Permission.HANDLE_REPORTS, reach=Reach.WITHIN)
     async def note(self, visit: Visit, case_id: str) -> Answer:
         await self._cases.note(case_number(case_id), visit.fields.get("text", ""), by=visit.operator)
         return self._done(case_id, "noted")
 
-    @page("POST", _PATH + "/{case_id}/evidence", needs=Permission.READ_CONTENT)
+    @page("POST", _PATH + "/{case_id}/evidence", needs=Permission.READ_CONTENT, reach=Reach.WITHIN)
     async def reveal(self, visit: Visit, case_id: str) -> Answer:
         """Shows what redacted evidence had said: whoever looks is noted, with the reason."""
         await self._cases.revealed(case_number(case_id), reason_of(visit), by=visit.operator)
         return self.desk.page(visit, "case", await self._values(visit, case_number(case_id), is_revealed=True))
 
-    @page("POST", _PATH + "/{case_id}/act", needs=Permission.HANDLE_REPORTS)
+    @page("POST", _PATH + "/{case_id}/act", needs=Permission.HANDLE_REPORTS, reach=Reach.WITHIN)
     async def act(self, visit: Visit, case_id: str) -> Answer:
         """First what would be done; then, where that was agreed to, doing it."""
-        case, reason = await self._cases.one(case_number(case_id)), reason_of(visit)
+        case, reason = await self._cases.one(case_number(case_id), by=visit.operator), reason_of(visit)
         acts = [name.removeprefix("do_") for name in visit.fields if name.startswith("do_")]
-        plan = await self._acts.plan(case, acts)
+        plan = await self._acts.plan(case, acts, visit.operator)
         if visit.fields.get("step") != "do":
             values = await self._planned(visit, case, plan)
             return self.desk.page(visit, "case_plan", {**values, "reason": reason})
@@ -102,13 +104,13 @@ class CasePages:
         await self._cases.note(case.case_id, f"{reason}\n" + "\n".join(told), by=visit.operator)
         return self._done(case_id, "acted")
 
-    @page("POST", _PATH + "/{case_id}/close", needs=Permission.HANDLE_REPORTS)
+    @page("POST", _PATH + "/{case_id}/close", needs=Permission.HANDLE_REPORTS, reach=Reach.WITHIN)
     async def close(self, visit: Visit, case_id: str) -> Answer:
         outcome, reply = visit.fields.get("outcome", ""), visit.fields.get("reply", "")
         await self._cases.close(case_number(case_id), outcome, reply, by=visit.operator)
         return self._done(case_id, "closed")
 
-    @page("POST", _PATH + "/{case_id}/appeal", needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH + "/{case_id}/appeal", needs=Permission.CHANGE_RULES, reach=Reach.WITHIN)
     async def appeal(self, visit: Visit, case_id: str) -> Answer:
         """Answers what the user said against a decision."""
         answer, reply = visit.fields.get("answer"), visit.fields.get("reply", "")
@@ -123,32 +125,35 @@ class CasePages:
         )
         return self._done(case_id, "appeal")
 
-    @page("POST", _PATH + "/{case_id}/reopen", needs=Permission.HANDLE_REPORTS)
+    @page("POST", _PATH + "/{case_id}/reopen", needs=Permission.HANDLE_REPORTS, reach=Reach.WITHIN)
     async def reopen(self, visit: Visit, case_id: str) -> Answer:
         await self._cases.reopen(case_number(case_id), reason_of(visit), by=visit.operator)
         return self._done(case_id, "reopened")
 
     async def _values(self, visit: Visit, case_id: int, *, is_revealed: bool = False) -> dict[str, Any]:
-        row = await cases.one(self._db, case_id)
+        by, within = visit.operator, visit.rooms
+        case = await self._cases.one(case_id, by=by)
+        row, is_user = await cases.one(self._db, case_id, within), case.kind == "user"
         if row is None:
             raise NotFound("there is no such case")
-        case, is_user = await self._cases.one(case_id), row["kind"] == "user"
-        evidence = await cases.evidence(self._db, case_id) if visit.may(Permission.READ_CONTENT) else []
-        rooms = await self._acts.rooms_of(case)
+        is_whole = await cases.lies_in(self._db, case_id, within)
+        evidence = await cases.evidence(self._db, case_id, within) if visit.may(Permission.READ_CONTENT) else []
+        rooms = await self._acts.rooms_of(case, by)
         return {
             "case": row,
             "names": await console_reads.room_names(self._db, rooms),
-            "reports": await cases.reports(self._db, case, _SHOWN_MAX),
-            "hits": await cases.hits(self._db, case.entity, _SHOWN_MAX) if is_user else [],
-            "refusals": await cases.refusals(self._db, case.entity, _SHOWN_MAX) if is_user else [],
+            "reports": await cases.reports(self._db, case, _SHOWN_MAX, within),
+            "hits": await cases.hits(self._db, case.entity, _SHOWN_MAX, within) if is_user else [],
+            "refusals": await cases.refusals(self._db, case.entity, _SHOWN_MAX, within) if is_user else [],
             "evidence": [_shown(one, is_revealed) for one in evidence],
             "hidden_evidence": not is_revealed and any(one["is_redacted"] or not one["is_here"] for one in evidence),
-            "notes": await cases.notes(self._db, case_id),
-            "earlier": await cases.earlier(self._db, case),
+            "notes": shown_notes(await cases.notes(self._db, case_id), is_whole, by),
+            "is_whole": is_whole,
+            "earlier": await cases.earlier(self._db, case) if is_whole else [],
             "rooms": rooms,
             "user": await console_reads.user(self._db, case.entity) if is_user else None,
             "room": None if is_user else await console_reads.room(self._db, case.entity),
-            "possible": self._acts.possible(case),
+            "possible": self._acts.possible(case, by),
             "outcomes": OUTCOMES,
         }
 

@@ -11,7 +11,7 @@ from admin.console.page import page
 from homeserver.config import Config
 from homeserver.config.options import Secret
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _HIDDEN = "••••••"
 # Options that hold a secret within another text.
@@ -25,7 +25,7 @@ class ConfigurationPages:
         self.desk = desk
         self._config = config
 
-    @page("GET", "/admin/config", needs=Permission.READ_SERVER)
+    @page("GET", "/admin/config", needs=Permission.READ_SERVER, reach=Reach.SERVER)
     async def configuration(self, visit: Visit) -> Answer:
         sections: dict[str, list[tuple[str, str]]] = {}
         for name, value in options(self._config):

@@ -14,7 +14,8 @@ from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission, may
 from homeserver.runtime.logging import bound_request
-from homeserver.web.endpoint import Answer, Operator, Request
+from homeserver.web.admission import SpaceRooms, admitted
+from homeserver.web.endpoint import Answer, Operator, Reach, Request
 from homeserver.web.forms import cookie
 from homeserver.web.pages import Pages, language_of
 from homeserver.web.translations import LANGUAGES
@@ -28,6 +29,8 @@ OWN_SITE = {"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-
 _PATH_CHARS_MAX = 1_000
 _LANGUAGE_COOKIE = "hansa-admin-language"
 Fetch = Callable[[int], Awaitable[Sequence[Mapping[str, Any]]]]
+# Lies under the rules' page, which isn't for those who are bound to rooms.
+_BOUND_ONLY = "/admin/spam/decisions"
 # By group: path, text, what it takes to see it.
 NAVIGATION: Sequence[tuple[str, Sequence[tuple[str, str, Permission]]]] = (
     (
@@ -37,6 +40,7 @@ NAVIGATION: Sequence[tuple[str, Sequence[tuple[str, str, Permission]]]] = (
             ("/admin/cases", "nav_cases", Permission.READ_REPORTS),
             ("/admin/reports", "nav_reports", Permission.READ_REPORTS),
             ("/admin/spam", "nav_spam", Permission.READ_RULES),
+            (_BOUND_ONLY, "tab_decisions", Permission.READ_RULES),
         ),
     ),
     (
@@ -67,8 +71,13 @@ NAVIGATION: Sequence[tuple[str, Sequence[tuple[str, str, Permission]]]] = (
             ("/admin/holds", "nav_holds", Permission.READ_HOLDS),
             ("/admin/exports", "nav_exports", Permission.EXPORT),
             ("/admin/audit", "nav_audit", Permission.READ_AUDIT),
+            ("/admin/operators", "nav_operators", Permission.READ_AUDIT),
         ),
     ),
+)
+# The pages among them for those who are bound to rooms.
+WITHIN_ROOMS = frozenset(
+    {"/admin/cases", "/admin/reports", "/admin/spam/decisions", "/admin/users", "/admin/rooms", "/admin/trace"}
 )
 
 
@@ -81,6 +90,8 @@ class Visit:
     language: str
     request: Request
     fields: Mapping[str, str] = field(default_factory=dict)
+    # Of those who are bound to rooms, once the page has said which rooms it is about.
+    rooms: frozenset[str] | None = None
 
     @property
     def cookie(self) -> str:
@@ -93,13 +104,25 @@ class Visit:
         if session is None or not session.is_full or session.role is None:
             raise Forbidden("this account doesn't run the server")
         return Operator(
-            user_id=session.user_id, role=session.role, address=self.request.address, request_id=bound_request()
+            user_id=session.user_id,
+            role=session.role,
+            address=self.request.address,
+            request_id=bound_request(),
+            bounds=session.bounds,
+            rooms=self.rooms,
         )
 
     def may(self, permission: Permission) -> bool:
         """Whether to offer something at all; actions check for themselves."""
         session = self.session
-        return session is not None and session.is_full and may(session.role, permission)
+        if session is None or not session.is_full:
+            return False
+        return may(session.role, permission) and session.bounds.allow(permission)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether what is about the whole server isn't for them."""
+        return self.session is not None and self.session.bounds.has_rooms
 
     def asked(self, name: str, chars_max: int = 255) -> str:
         """A parameter of the query, without NUL; empty where there is none."""
@@ -111,26 +134,37 @@ class Visit:
         return int(text) if text.isascii() and text.removeprefix("-").isdigit() and abs(int(text)) < 2**63 else None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a page wants of whoever asks for it, and the parameters of its path."""
+
+    needs: Permission | None
+    reach: Reach | None
+    path: Mapping[str, str]
+    is_form: bool
+
+
 class Desk:
     """Receives visitors and answers them with pages."""
 
-    def __init__(self, sessions: ConsoleSessions, pages: Pages, base_url: str) -> None:
+    def __init__(self, sessions: ConsoleSessions, pages: Pages, base_url: str, spaces: SpaceRooms) -> None:
         self.sessions = sessions
+        self.spaces = spaces
         self._pages = pages
         self._visitors = Visitors(base_url, "hansa-admin", path=HOME, same_site="Strict", lives_s=_lives_s)
 
-    async def receive(
-        self, request: Request, needs: Permission | None, is_form: bool, serve: Callable[[Visit], Awaitable[Answer]]
-    ) -> Answer:
+    async def receive(self, request: Request, asked: Asked, serve: Callable[[Visit], Awaitable[Answer]]) -> Answer:
         """Lets in who may, and shows errors as pages. Without `needs` the page is for people who aren't logged in."""
         visit = await self._look(request)
         try:
-            if needs is not None:
+            if asked.needs is not None:
                 away = self._turned_away(visit)
                 if away is not None:
                     return away
-                visit.operator.check(needs)
-            if is_form:
+                visit.operator.check(asked.needs)
+                operator = await admitted(visit.operator, asked.reach, asked.path, self.spaces)
+                visit = replace(visit, rooms=operator.rooms)
+            if asked.is_form:
                 visit = replace(visit, fields=await self._visitors.fields(visit.request, visit.visitor))
             return await serve(visit)
         except MatrixError as error:
@@ -150,6 +184,7 @@ class Desk:
             "navigation": _navigation(visit),
             "path": path,
             "may": visit.may,
+            "is_bound": visit.is_bound,
             "Permission": Permission,
             "done": f"done_{done}" if may_say(f"done_{done}") else "",
             **(values or {}),
@@ -203,7 +238,12 @@ class Desk:
         if visit.session is None:
             here = _own_path(visit.request.path)
             return self.go(f"{LOGIN_PATH}?next={quote(here, safe='')}" if here and here != HOME else LOGIN_PATH)
-        return None if visit.session.is_full else self.go(CODE_PATH)
+        if not visit.session.is_full:
+            return self.go(CODE_PATH)
+        is_home = visit.request.path.partition("?")[0] == HOME
+        first = next((pages[0][0] for _, pages in _navigation(visit)), None)
+        # The overview is about the whole server: who is bound begins with the first page that is theirs.
+        return self.go(first) if is_home and first not in (None, HOME) and visit.session.role is not None else None
 
 
 def _lives_s(cookie: str) -> int | None:
@@ -213,7 +253,17 @@ def _lives_s(cookie: str) -> int | None:
 
 def _navigation(visit: Visit) -> list[tuple[str, list[tuple[str, str]]]]:
     """The groups of pages that this visitor may see."""
-    groups = [(group, [(where, key) for where, key, needs in pages if visit.may(needs)]) for group, pages in NAVIGATION]
+    groups = [
+        (
+            group,
+            [
+                (where, key)
+                for where, key, needs in pages
+                if visit.may(needs) and (where in WITHIN_ROOMS if visit.is_bound else where != _BOUND_ONLY)
+            ],
+        )
+        for group, pages in NAVIGATION
+    ]
     return [(group, pages) for group, pages in groups if pages]
 
 

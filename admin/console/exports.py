@@ -17,7 +17,7 @@ from admin.storage.console_reads import Shown
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/exports"
 _NEWEST = 2**62
@@ -36,7 +36,7 @@ class ExportPages:
         self._exports = exports
         self._jobs = jobs
 
-    @page("GET", _PATH, needs=Permission.EXPORT)
+    @page("GET", _PATH, needs=Permission.EXPORT, reach=Reach.SERVER)
     async def exports(self, visit: Visit) -> Answer:
         about, state = visit.asked("q"), visit.asked("state") or "all"
         below = visit.number("below") or _NEWEST, visit.asked("below_id") or chr(0x10FFFF)
@@ -54,7 +54,7 @@ class ExportPages:
         }
         return await self.desk.listing(visit, "exports", _COLUMNS, fetch, values)
 
-    @page("POST", _PATH, needs=Permission.EXPORT)
+    @page("POST", _PATH, needs=Permission.EXPORT, reach=Reach.SERVER)
     async def begin(self, visit: Visit) -> Answer:
         """Out of the server with what people wrote: so it wants the password again."""
         fields, reason = visit.fields, reason_of(visit)
@@ -72,7 +72,7 @@ class ExportPages:
         export_id = await self._exports.begin(wish, reason=reason, by=await proven(self.desk, visit))
         return self.desk.go(f"{_PATH}/{export_id}?done=export")
 
-    @page("GET", _PATH + "/{export_id}", needs=Permission.EXPORT)
+    @page("GET", _PATH + "/{export_id}", needs=Permission.EXPORT, reach=Reach.SERVER)
     async def export(self, visit: Visit, export_id: str) -> Answer:
         row = await self._jobs.one(export_id)
         if row.kind != KIND:
@@ -86,7 +86,7 @@ class ExportPages:
         values = {"job": job, "manifest": manifest, "files": files[:_FILES_MAX], "more_files": len(files) - _FILES_MAX}
         return self.desk.page(visit, "export", values)
 
-    @page("GET", _PATH + "/{export_id}/files/{file_name}", needs=Permission.EXPORT)
+    @page("GET", _PATH + "/{export_id}/files/{file_name}", needs=Permission.EXPORT, reach=Reach.SERVER)
     async def file(self, visit: Visit, export_id: str, file_name: str) -> Answer:
         """One file of it, to keep; never shown in the browser."""
         size, pieces = await self._exports.read(export_id, file_name, by=visit.operator)
@@ -101,7 +101,7 @@ class ExportPages:
         }
         return Answer(pieces, 200, "application/octet-stream", headers)
 
-    @page("POST", _PATH + "/{export_id}/delete", needs=Permission.EXPORT)
+    @page("POST", _PATH + "/{export_id}/delete", needs=Permission.EXPORT, reach=Reach.SERVER)
     async def delete(self, visit: Visit, export_id: str) -> Answer:
         await self._exports.delete(export_id, by=visit.operator)
         return self.desk.go(f"{_PATH}?done=export_deleted")

@@ -17,7 +17,7 @@ from homeserver.core.identifiers import ServerName, is_server_name
 from homeserver.core.operators import Permission
 from homeserver.runtime.findings import Finding, failed
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _COLUMNS = ("server_name", "failing_since_ms", "retry_at_ms", "failures", "reason")
 STATES = ("troubled", "all")
@@ -38,7 +38,7 @@ class FederationPages:
         self._check = check
         self._own_name = own_name
 
-    @page("GET", "/admin/federation", needs=Permission.READ_FEDERATION)
+    @page("GET", "/admin/federation", needs=Permission.READ_FEDERATION, reach=Reach.SERVER)
     async def servers(self, visit: Visit) -> Answer:
         state, after = visit.asked("state") or "troubled", visit.asked("after")
 
@@ -50,11 +50,11 @@ class FederationPages:
             visit, "servers", _COLUMNS, fetch, values, template="federation", more="server_name"
         )
 
-    @page("GET", "/admin/federation/{server_name}", needs=Permission.READ_FEDERATION)
+    @page("GET", "/admin/federation/{server_name}", needs=Permission.READ_FEDERATION, reach=Reach.SERVER)
     async def server(self, visit: Visit, server_name: str) -> Answer:
         return await self._page(visit, server_name)
 
-    @page("POST", "/admin/federation/check", needs=Permission.CHANGE_FEDERATION)
+    @page("POST", "/admin/federation/check", needs=Permission.CHANGE_FEDERATION, reach=Reach.SERVER)
     async def check(self, visit: Visit) -> Answer:
         """Looks at a server now, whatever the back-off says: one of the list, one never heard of, or this one."""
         name = visit.fields.get("server_name", "").strip()
@@ -62,7 +62,7 @@ class FederationPages:
             raise InvalidParam("that can't be a server's name")
         return self.desk.page(visit, "server_check", {"name": name, "findings": await self._findings(ServerName(name))})
 
-    @page("POST", "/admin/federation/{server_name}/retry", needs=Permission.CHANGE_FEDERATION)
+    @page("POST", "/admin/federation/{server_name}/retry", needs=Permission.CHANGE_FEDERATION, reach=Reach.SERVER)
     async def retry(self, visit: Visit, server_name: str) -> Answer:
         await self._actions.reset(ServerName(server_name), by=visit.operator, reason=reason_of(visit))
         return self.desk.go(f"{server_path(server_name)}?done=retry")

@@ -11,7 +11,7 @@ from admin.storage.console_reads import Shown
 from homeserver.core.errors import InvalidParam
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/holds"
 _NEWEST = 2**62
@@ -27,7 +27,7 @@ class HoldPages:
         self._db = db
         self._holds = holds
 
-    @page("GET", _PATH, needs=Permission.READ_HOLDS)
+    @page("GET", _PATH, needs=Permission.READ_HOLDS, reach=Reach.SERVER)
     async def holds(self, visit: Visit) -> Answer:
         about, state = visit.asked("q"), visit.asked("state") or "held"
         below = visit.number("below") or _NEWEST, visit.asked("below_id") or chr(0x10FFFF)
@@ -38,7 +38,7 @@ class HoldPages:
         values = {"q": about, "state": state, "states": _STATES, "target": visit.asked("target")}
         return await self.desk.listing(visit, "holds", _COLUMNS, fetch, values)
 
-    @page("POST", _PATH, needs=Permission.CHANGE_HOLDS)
+    @page("POST", _PATH, needs=Permission.CHANGE_HOLDS, reach=Reach.SERVER)
     async def place(self, visit: Visit) -> Answer:
         """Holds a user or a room, by which its id says it is."""
         target, reason = visit.fields.get("target", "").strip(), reason_of(visit)
@@ -47,7 +47,7 @@ class HoldPages:
         await self._holds.set("user" if target.startswith("@") else "room", target, reason, by=visit.operator)
         return self.desk.go(f"{_PATH}?done=held")
 
-    @page("POST", _PATH + "/{hold_id}/release", needs=Permission.CHANGE_HOLDS)
+    @page("POST", _PATH + "/{hold_id}/release", needs=Permission.CHANGE_HOLDS, reach=Reach.SERVER)
     async def release(self, visit: Visit, hold_id: str) -> Answer:
         """What is due goes soon afterwards, for good: so it wants the password again."""
         reason = reason_of(visit)

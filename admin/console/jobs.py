@@ -12,7 +12,7 @@ from admin.storage import console_reads
 from admin.storage.console_reads import Shown
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/jobs"
 _NEWEST = 2**62
@@ -29,7 +29,7 @@ class JobPages:
         self._db = db
         self._jobs = jobs
 
-    @page("GET", _PATH, needs=Permission.READ_JOBS)
+    @page("GET", _PATH, needs=Permission.READ_JOBS, reach=Reach.SERVER)
     async def jobs(self, visit: Visit) -> Answer:
         about, state = visit.asked("q"), visit.asked("state") or "all"
         below = visit.number("below") or _NEWEST, visit.asked("below_id") or chr(0x10FFFF)
@@ -41,7 +41,7 @@ class JobPages:
         values = {"q": about, "state": state, "states": STATES}
         return await self.desk.listing(visit, "jobs", _COLUMNS, fetch, values)
 
-    @page("POST", "/admin/jobs/{job_id}/cancel", needs=Permission.CHANGE_JOBS)
+    @page("POST", "/admin/jobs/{job_id}/cancel", needs=Permission.CHANGE_JOBS, reach=Reach.SERVER)
     async def cancel(self, visit: Visit, job_id: str) -> Answer:
         await self._jobs.cancel(job_id, by=visit.operator)
         return self.desk.go(f"{_PATH}?done=cancel")

@@ -15,7 +15,7 @@ from homeserver.core.errors import InvalidParam
 from homeserver.core.operators import Permission
 from homeserver.media.repository import MediaRepository
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer, Operator
+from homeserver.web.endpoint import Answer, Operator, Reach
 
 _PATH = "/admin/media"
 _NEWEST = 2**62
@@ -44,7 +44,7 @@ class MediaPages:
         self._actions = actions
         self._repository = repository
 
-    @page("GET", _PATH, needs=Permission.READ_MEDIA)
+    @page("GET", _PATH, needs=Permission.READ_MEDIA, reach=Reach.SERVER)
     async def media(self, visit: Visit) -> Answer:
         about, state = visit.asked("q"), visit.asked("state") or "all"
         below = visit.number("below") or _NEWEST, visit.asked("below_id") or chr(0x10FFFF)
@@ -55,7 +55,7 @@ class MediaPages:
         values = {"q": about, "state": state, "states": STATES, "pictures": _PICTURES, "acts": ACTS}
         return await self.desk.listing(visit, "media", _COLUMNS, fetch, values)
 
-    @page("GET", _PATH + "/{media_id}/picture", needs=Permission.READ_CONTENT)
+    @page("GET", _PATH + "/{media_id}/picture", needs=Permission.READ_CONTENT, reach=Reach.SERVER)
     async def picture(self, visit: Visit, media_id: str) -> Answer:
         """A small picture of a file that isn't quarantined. Raises NotFound, MatrixError for what is no picture."""
         found = await self._repository.thumbnail(
@@ -79,7 +79,7 @@ class MediaPages:
         pieces: AsyncIterator[bytes] = await found.read(0, found.size_bytes)
         return Answer(pieces, 200, found.content_type, headers)
 
-    @page("POST", _PATH + "/act", needs=Permission.MODERATE_MEDIA)
+    @page("POST", _PATH + "/act", needs=Permission.MODERATE_MEDIA, reach=Reach.SERVER)
     async def act(self, visit: Visit) -> Answer:
         """Quarantines, releases or protects what was ticked: first shown, then done."""
         act, chosen, reason, by = visit.fields.get("act", ""), ticked(visit), reason_of(visit), visit.operator

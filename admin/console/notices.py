@@ -10,7 +10,7 @@ from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import parse_user_id
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/notices"
 _TEXT_CHARS_MAX = 10_000
@@ -25,11 +25,11 @@ class NoticePages:
         self._audit = audit
         self._notices = notices
 
-    @page("GET", _PATH, needs=Permission.SEND_NOTICES)
+    @page("GET", _PATH, needs=Permission.SEND_NOTICES, reach=Reach.SERVER)
     async def form(self, visit: Visit) -> Answer:
         return self.desk.page(visit, "notices", {"to": visit.asked("to"), "sender": self._notices.sender})
 
-    @page("POST", _PATH, needs=Permission.SEND_NOTICES)
+    @page("POST", _PATH, needs=Permission.SEND_NOTICES, reach=Reach.SERVER)
     async def send(self, visit: Visit) -> Answer:
         """The audit entry comes first: a notice that was sent is never without one."""
         user_id, text = parse_user_id(visit.fields.get("to", "").strip()), visit.fields.get("text", "").strip()

@@ -13,7 +13,7 @@ from admin.storage import console_reads
 from homeserver.core.operators import Permission
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _LAST_S = 253_402_300_799  # the end of the year 9999
 _LAG_MUCH = 1_000
@@ -51,11 +51,11 @@ class OverviewPages:
         self._clock = clock
         self._gauges = gauges
 
-    @page("GET", HOME, needs=Permission.READ_SERVER)
+    @page("GET", HOME, needs=Permission.READ_SERVER, reach=Reach.SERVER)
     async def overview(self, visit: Visit) -> Answer:
         return self.desk.page(visit, "overview", await self._values())
 
-    @page("GET", "/admin/overview.json", needs=Permission.READ_SERVER)
+    @page("GET", "/admin/overview.json", needs=Permission.READ_SERVER, reach=Reach.SERVER)
     async def live(self, visit: Visit) -> Answer:
         values = await self._values()
         body = json.dumps({"figures": values["figures"], "lags": values["lags"]}, default=str).encode()

@@ -7,9 +7,9 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from admin.console.desk import Desk, Visit
+from admin.console.desk import Asked, Desk, Visit
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Answer, Request, endpoint
+from homeserver.web.endpoint import Access, Answer, Reach, Request, endpoint
 
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 
@@ -23,10 +23,13 @@ class Topic(Protocol):
     def desk(self) -> Desk: ...
 
 
-def page(method: str, path: str, *, needs: Permission | None) -> Callable[[Handler], Handler]:
+def page(
+    method: str, path: str, *, needs: Permission | None, reach: Reach | None = None
+) -> Callable[[Handler], Handler]:
     """Declares a method that takes a `Visit` and the path's parameters as texts.
 
     With POST the visit holds the fields of a form that is certainly ours. `needs=None` only where people log in.
+    `reach` says which rooms it is about; without it, it isn't for those who are bound to rooms.
     """
 
     def declare(handler: Handler) -> Handler:
@@ -37,7 +40,7 @@ def page(method: str, path: str, *, needs: Permission | None) -> Callable[[Handl
                 return await handler(self, visit, **parameters)
 
             desk: Desk = self.desk
-            return await desk.receive(request, needs, method == "POST", serve)
+            return await desk.receive(request, Asked(needs, reach, parameters, method == "POST"), serve)
 
         kinds: dict[str, Any] = {"request": Request, **dict.fromkeys(names, str)}
         plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -47,7 +50,14 @@ def page(method: str, path: str, *, needs: Permission | None) -> Callable[[Handl
         receive.__name__, receive.__qualname__ = handler.__name__, handler.__qualname__
         receive.__module__, receive.__doc__ = handler.__module__, handler.__doc__
         declared = endpoint(
-            method, path, access=Access.NONE, limit="console", raw_body=method == "POST", needs_disk=False, spec=""
+            method,
+            path,
+            access=Access.NONE,
+            limit="console",
+            raw_body=method == "POST",
+            needs_disk=False,
+            spec="",
+            reach=reach,
         )
         return declared(receive)
 

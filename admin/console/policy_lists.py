@@ -25,7 +25,7 @@ from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import RoomId, domain_of, parse_room_id
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/spam/policy"
 _COLUMNS = ("kind", "entity", "recommendation", "reason", "sender", "ts")
@@ -42,7 +42,7 @@ class PolicyListPages:
         self._lists = lists
         self._faces = faces
 
-    @page("GET", _PATH, needs=Permission.READ_RULES)
+    @page("GET", _PATH, needs=Permission.READ_RULES, reach=Reach.SERVER)
     async def followed(self, visit: Visit) -> Answer:
         """With a name asked for, only the lists that keep it out, and by which entry."""
         name = visit.asked("q")
@@ -61,7 +61,7 @@ class PolicyListPages:
         columns = ("room_id", "name", "entries")
         return await self.desk.listing(visit, "policy-lists", columns, fetch, {"q": name}, template="policy_lists")
 
-    @page("GET", _PATH + "/{room_id}", needs=Permission.READ_RULES)
+    @page("GET", _PATH + "/{room_id}", needs=Permission.READ_RULES, reach=Reach.SERVER)
     async def entries(self, visit: Visit, room_id: str) -> Answer:
         if room_id not in [row.room_id for row in self._lists.followed]:
             raise NotFound("this list isn't followed")
@@ -86,24 +86,24 @@ class PolicyListPages:
             visit, "policy-entries", _COLUMNS, fetch, values, template="policy_list", more="place"
         )
 
-    @page("POST", _PATH, needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH, needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def follow(self, visit: Visit) -> Answer:
         room_id = parse_room_id(visit.fields.get("room_id", "").strip())
         await self._faces.follow(visit.operator, room_id, FollowBody())
         return self.desk.go(f"{_PATH}?done=followed")
 
-    @page("POST", "/admin/spam/policy-new", needs=Permission.CHANGE_RULES)
+    @page("POST", "/admin/spam/policy-new", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def new(self, visit: Visit) -> Answer:
         name = visit.fields.get("name", "").strip()
         made = await self._faces.create(visit.operator, NewListBody(name=name, public="public" in visit.fields))
         return self.desk.go(f"{policy_path(made['room_id'])}?done=followed")
 
-    @page("POST", _PATH + "/{room_id}/unfollow", needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH + "/{room_id}/unfollow", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def unfollow(self, visit: Visit, room_id: str) -> Answer:
         await self._faces.unfollow(visit.operator, parse_room_id(room_id))
         return self.desk.go(f"{_PATH}?done=unfollowed")
 
-    @page("POST", _PATH + "/{room_id}/entry", needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH + "/{room_id}/entry", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def change(self, visit: Visit, room_id: str) -> Answer:
         """Publishes an entry, or takes one back."""
         kind, entity = visit.fields.get("kind", ""), visit.fields.get("entity", "").strip()

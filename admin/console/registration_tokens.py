@@ -11,7 +11,7 @@ from admin.storage.console_reads import Shown
 from homeserver.core.operators import Permission
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/tokens"
 _COLUMNS = ("token", "uses_allowed", "completed", "expires_ts")
@@ -27,7 +27,7 @@ class RegistrationTokenPages:
         self._clock = clock
         self._tokens = tokens
 
-    @page("GET", _PATH, needs=Permission.READ_TOKENS)
+    @page("GET", _PATH, needs=Permission.READ_TOKENS, reach=Reach.SERVER)
     async def tokens(self, visit: Visit) -> Answer:
         after = visit.asked("after")
 
@@ -36,7 +36,7 @@ class RegistrationTokenPages:
 
         return await self.desk.listing(visit, "registration-tokens", _COLUMNS, fetch, template="tokens", more="token")
 
-    @page("POST", _PATH, needs=Permission.CHANGE_TOKENS)
+    @page("POST", _PATH, needs=Permission.CHANGE_TOKENS, reach=Reach.SERVER)
     async def make(self, visit: Visit) -> Answer:
         days = whole_number(visit, "days")
         expires_ts = None if days is None else self._clock.now_ms() + days * _DAY_MS
@@ -47,7 +47,7 @@ class RegistrationTokenPages:
         )
         return self.desk.go(f"{_PATH}?done=token")
 
-    @page("POST", "/admin/tokens/delete", needs=Permission.CHANGE_TOKENS)
+    @page("POST", "/admin/tokens/delete", needs=Permission.CHANGE_TOKENS, reach=Reach.SERVER)
     async def delete(self, visit: Visit) -> Answer:
         await self._tokens.delete(visit.fields.get("token", ""), by=visit.operator)
         return self.desk.go(f"{_PATH}?done=token_deleted")

@@ -19,7 +19,7 @@ from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import RoomId
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/retention"
 _COLUMNS = ("room_id", "name", "wish_days", "kept_days", "is_held")
@@ -45,7 +45,7 @@ class RetentionPages:
         self._work = work
         self._is_on = is_on
 
-    @page("GET", _PATH, needs=Permission.READ_SERVER)
+    @page("GET", _PATH, needs=Permission.READ_SERVER, reach=Reach.SERVER)
     async def retention(self, visit: Visit) -> Answer:
         about, after, times = visit.asked("q"), visit.number("after") or 0, self._work.preview.in_force
 
@@ -70,7 +70,7 @@ class RetentionPages:
         }
         return await self.desk.listing(visit, "retention", _COLUMNS, fetch, values, more="room_nid")
 
-    @page("POST", _PATH, needs=Permission.CHANGE_SERVER)
+    @page("POST", _PATH, needs=Permission.CHANGE_SERVER, reach=Reach.SERVER)
     async def preview(self, visit: Visit) -> Answer:
         """Counts what would go, by the rules in force but for those that are given."""
         room_id = visit.fields.get("room_id", "").strip() or None
@@ -87,7 +87,7 @@ class RetentionPages:
         )
         return self.desk.go(f"{_PATH}/{job_id}")
 
-    @page("GET", _PATH + "/{preview_id}", needs=Permission.READ_SERVER)
+    @page("GET", _PATH + "/{preview_id}", needs=Permission.READ_SERVER, reach=Reach.SERVER)
     async def previewed(self, visit: Visit, preview_id: str) -> Answer:
         row = await self._jobs.one(preview_id)
         if row.kind != KIND:
@@ -112,7 +112,7 @@ class RetentionPages:
         }
         return self.desk.page(visit, "retention_preview", values)
 
-    @page("POST", _PATH + "/room", needs=Permission.CHANGE_ROOMS)
+    @page("POST", _PATH + "/room", needs=Permission.CHANGE_ROOMS, reach=Reach.SERVER)
     async def set(self, visit: Visit) -> Answer:
         """Sets how long a room's messages are kept. What is older goes for good: so it wants the password again."""
         room_id, reason = visit.fields.get("room_id", "").strip(), reason_of(visit)

@@ -13,7 +13,7 @@ from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import EventId, parse_room_id, parse_user_id
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _MEMBER_ACTS: dict[str, Member] = {"kick": "kick", "ban": "ban", "unban": "unban"}
 
@@ -27,7 +27,7 @@ class RoomActPages:
         self._actions = actions
         self._hand = hand
 
-    @page("POST", "/admin/rooms/act", needs=Permission.MODERATE_ROOMS)
+    @page("POST", "/admin/rooms/act", needs=Permission.MODERATE_ROOMS, reach=Reach.WITHIN)
     async def rooms(self, visit: Visit) -> Answer:
         """Blocks rooms, or opens them again."""
         act, chosen, reason, by = visit.fields.get("act", ""), ticked(visit), reason_of(visit), visit.operator
@@ -43,7 +43,7 @@ class RoomActPages:
 
         return await done(self.desk, visit, act, chosen, set_blocked, back=back)
 
-    @page("POST", "/admin/rooms/{room_id}/members/act", needs=Permission.MODERATE_ROOMS)
+    @page("POST", "/admin/rooms/{room_id}/members/act", needs=Permission.MODERATE_ROOMS, reach=Reach.ROOM)
     async def members(self, visit: Visit, room_id: str) -> Answer:
         """Kicks, bans, or takes bans back."""
         chosen, reason, by = ticked(visit), reason_of(visit), visit.operator
@@ -60,7 +60,7 @@ class RoomActPages:
 
         return await done(self.desk, visit, act, chosen, set_member, back=back)
 
-    @page("POST", "/admin/rooms/{room_id}/timeline/act", needs=Permission.MODERATE_USERS)
+    @page("POST", "/admin/rooms/{room_id}/timeline/act", needs=Permission.MODERATE_USERS, reach=Reach.ROOM)
     async def said(self, visit: Visit, room_id: str) -> Answer:
         """Redacts what was ticked."""
         chosen, reason, back = ticked(visit), reason_of(visit), f"{room_path(room_id)}/timeline"
@@ -68,7 +68,7 @@ class RoomActPages:
             raise InvalidParam("there is no such act")
         visit.operator.check(Permission.READ_CONTENT)  # the preview shows it
         if visit.fields.get("step") != "do":
-            said = await console_reads.bodies(self._db, chosen)
+            said = await console_reads.bodies(self._db, chosen, frozenset([room_id]))
             return preview(self.desk, visit, "redact", chosen, reason, back=back, said=said)
         failed = await self._hand.redact([EventId(one) for one in chosen], by=visit.operator, reason=reason)
         return told(self.desk, visit, "redact", chosen, {str(one): why for one, why in failed.items()}, back=back)

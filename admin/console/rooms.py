@@ -16,7 +16,7 @@ from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import parse_room_id
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _NEWEST = 2**63 - 1
 _COLUMNS = ("room_id", "name", "members", "version", "creator", "is_published", "is_encrypted", "room_type")
@@ -38,17 +38,17 @@ class RoomPages:
         self._deletion = deletion
         self._media = media
 
-    @page("GET", "/admin/rooms", needs=Permission.READ_ROOMS)
+    @page("GET", "/admin/rooms", needs=Permission.READ_ROOMS, reach=Reach.WITHIN)
     async def rooms(self, visit: Visit) -> Answer:
         wanted, state, below = visit.asked("q"), visit.asked("state") or "all", visit.number("below") or _NEWEST
 
         async def fetch(limit: int) -> list[Shown]:
-            return await console_reads.rooms(self._db, below, wanted, state, limit)
+            return await console_reads.rooms(self._db, below, wanted, state, limit, visit.rooms)
 
         values = {"q": wanted, "state": state, "states": STATES}
         return await self.desk.listing(visit, "rooms", _COLUMNS, fetch, values, more="room_nid")
 
-    @page("GET", "/admin/rooms/{room_id}", needs=Permission.READ_ROOMS)
+    @page("GET", "/admin/rooms/{room_id}", needs=Permission.READ_ROOMS, reach=Reach.ROOM)
     async def room(self, visit: Visit, room_id: str) -> Answer:
         found = await self._room(room_id)
         state = await console_reads.state(self._db, found["room_nid"])
@@ -67,11 +67,11 @@ class RoomPages:
             "own_server": self._media.server_name,
             "shows": shows[:_SHOWN_MAX],
             "shows_count": len(shows),
-            "case_id": await cases.open_about(self._db, room_id),
+            "case_id": await cases.open_about(self._db, room_id, visit.rooms),
         }
         return self.desk.page(visit, "room", values)
 
-    @page("GET", "/admin/rooms/{room_id}/members", needs=Permission.READ_ROOMS)
+    @page("GET", "/admin/rooms/{room_id}/members", needs=Permission.READ_ROOMS, reach=Reach.ROOM)
     async def members(self, visit: Visit, room_id: str) -> Answer:
         found, wanted, after = await self._room(room_id), visit.asked("membership") or "join", visit.asked("after")
 
@@ -89,7 +89,7 @@ class RoomPages:
             visit, "members", columns, fetch, values, template="room_members", more="user_id"
         )
 
-    @page("GET", "/admin/rooms/{room_id}/timeline", needs=Permission.READ_CONTENT)
+    @page("GET", "/admin/rooms/{room_id}/timeline", needs=Permission.READ_CONTENT, reach=Reach.ROOM)
     async def timeline(self, visit: Visit, room_id: str) -> Answer:
         found = await self._room(room_id)
         asked = visit.number("below")
@@ -102,15 +102,15 @@ class RoomPages:
             visit, "timeline", _SAID, fetch, {"room": found}, template="room_timeline", more="ordering"
         )
 
-    @page("GET", "/admin/events/{event_id}", needs=Permission.READ_CONTENT)
+    @page("GET", "/admin/events/{event_id}", needs=Permission.READ_CONTENT, reach=Reach.WITHIN)
     async def event(self, visit: Visit, event_id: str) -> Answer:
         found = await console_reads.event(self._db, event_id)
-        if found is None:
+        if found is None or not visit.operator.has_room(found["room_id"]):
             raise NotFound("this server doesn't have this event")
         text = json.dumps(found["source"], ensure_ascii=False, indent=2)
         return self.desk.page(visit, "event", {"event": found, "text": text})
 
-    @page("POST", "/admin/rooms/{room_id}/block", needs=Permission.MODERATE_ROOMS)
+    @page("POST", "/admin/rooms/{room_id}/block", needs=Permission.MODERATE_ROOMS, reach=Reach.ROOM)
     async def block(self, visit: Visit, room_id: str) -> Answer:
         act, reason = visit.fields.get("act"), reason_of(visit)
         if act not in ("block", "unblock"):
@@ -118,7 +118,7 @@ class RoomPages:
         await self._actions.set_blocked(parse_room_id(room_id), act == "block", by=visit.operator, reason=reason)
         return self.desk.go(f"{room_path(room_id)}?done={act}")
 
-    @page("POST", "/admin/rooms/{room_id}/delete", needs=Permission.DELETE_ROOMS)
+    @page("POST", "/admin/rooms/{room_id}/delete", needs=Permission.DELETE_ROOMS, reach=Reach.ROOM)
     async def delete(self, visit: Visit, room_id: str) -> Answer:
         wish, reason = Deletion(block="block" in visit.fields), reason_of(visit)
         by = await proven(self.desk, visit)

@@ -15,7 +15,7 @@ from admin.storage import console_reads
 from homeserver.core.operators import Permission
 from homeserver.rooms.searching import FoundEvent
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/search"
 _COLUMNS = ("event_id", "room_id", "sender", "type", "origin_server_ts", "text")
@@ -41,11 +41,11 @@ class SearchPages:
         self._gauges = gauges
         self._content = content
 
-    @page("GET", _PATH, needs=Permission.READ_SERVER)
+    @page("GET", _PATH, needs=Permission.READ_SERVER, reach=Reach.SERVER)
     async def search(self, visit: Visit) -> Answer:
         return self.desk.page(visit, "searching", await self._values({}))
 
-    @page("POST", _PATH, needs=Permission.SEARCH_CONTENT)
+    @page("POST", _PATH, needs=Permission.SEARCH_CONTENT, reach=Reach.SERVER)
     async def find(self, visit: Visit) -> Answer:
         """Never by a link: a search is somebody's act, and stands in the audit log with its reason."""
         fields, format = visit.fields, visit.fields.get("format", "")

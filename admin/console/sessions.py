@@ -18,7 +18,7 @@ from homeserver.accounts.oauth.grants import digest_of
 from homeserver.accounts.users import Users
 from homeserver.core.errors import Forbidden, NotFound
 from homeserver.core.identifiers import UserId
-from homeserver.core.operators import Permission, Role
+from homeserver.core.operators import UNBOUND, Bounds, Permission, Role
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage.database import Database
@@ -43,6 +43,7 @@ class Session:
     user_id: UserId
     role: Role | None
     is_full: bool
+    bounds: Bounds = UNBOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class ConsoleSessions:
         if now - row.seen_ts > _SEEN_EVERY_MS:
             async with self._db.transaction() as tx:
                 await console_sessions.seen(tx, digest, now)
-        return Session(user_id=row.user_id, role=row.role, is_full=row.is_full)
+        return Session(user_id=row.user_id, role=row.role, is_full=row.is_full, bounds=row.bounds)
 
     async def secret_to_enrol(self, user_id: UserId) -> str | None:
         """The secret that an authenticator app is to be given; None where one was confirmed before."""

@@ -15,7 +15,7 @@ from admin.storage.console_reads import Shown
 from homeserver.core.errors import InvalidParam
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/spam/decisions"
 _COLUMNS = (
@@ -49,7 +49,7 @@ class SpamDecisionPages:
         self._reviewing = reviewing
         self._decisions = decisions
 
-    @page("GET", _PATH, needs=Permission.READ_RULES)
+    @page("GET", _PATH, needs=Permission.READ_RULES, reach=Reach.WITHIN)
     async def decisions(self, visit: Visit) -> Answer:
         about, state, before = visit.asked("q"), visit.asked("state") or "all", visit.number("below")
 
@@ -60,6 +60,7 @@ class SpamDecisionPages:
                 sender=about if about.startswith("@") else None,
                 appealed=state == "appealed",
                 limit=limit,
+                rooms=visit.rooms,
             )
             return [dict(row) for row in found]
 
@@ -68,8 +69,9 @@ class SpamDecisionPages:
             visit, "decisions", _COLUMNS, fetch, values, template="spam_decisions", more="decision_id"
         )
 
-    @page("GET", _PATH + "/{decision_id}", needs=Permission.READ_RULES)
+    @page("GET", _PATH + "/{decision_id}", needs=Permission.READ_RULES, reach=Reach.WITHIN)
     async def decision(self, visit: Visit, decision_id: str) -> Answer:
+        await self._reviewing.check_room(decision_number(decision_id), visit.operator)
         row, rule = await self._reviewing.explained(decision_number(decision_id))
         reads = visit.may(Permission.READ_CONTENT)
         seen = [
@@ -81,12 +83,12 @@ class SpamDecisionPages:
         values = {"decision": dict(row), "rule": rule, "seen": seen, "marked": marked}
         return self.desk.page(visit, "spam_decision", values)
 
-    @page("POST", _PATH + "/{decision_id}/undo", needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH + "/{decision_id}/undo", needs=Permission.CHANGE_RULES, reach=Reach.WITHIN)
     async def undo(self, visit: Visit, decision_id: str) -> Answer:
         await self._decisions.undo(visit.operator, decision_id, UndoBody(why=reason_of(visit)))
         return self.desk.go(f"{_PATH}/{decision_number(decision_id)}?done=undone")
 
-    @page("POST", _PATH + "/{decision_id}/mark", needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH + "/{decision_id}/mark", needs=Permission.CHANGE_RULES, reach=Reach.WITHIN)
     async def mark(self, visit: Visit, decision_id: str) -> Answer:
         said = visit.fields.get("is_spam")
         if said not in ("yes", "no"):

@@ -13,7 +13,7 @@ from admin.spam.rules import Kind, Wordlist
 from admin.storage.console_reads import Shown
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _LISTS = "/admin/spam/lists"
 _PACKS = "/admin/spam/packs"
@@ -28,7 +28,7 @@ class SpamListPages:
         self._book = book
         self._rules = rules
 
-    @page("GET", _LISTS, needs=Permission.READ_RULES)
+    @page("GET", _LISTS, needs=Permission.READ_RULES, reach=Reach.SERVER)
     async def lists(self, visit: Visit) -> Answer:
         async def fetch(limit: int) -> list[Shown]:
             found = await self._book.lists()
@@ -39,7 +39,7 @@ class SpamListPages:
             visit, "lists", ("name", "kind", "entries"), fetch, values, template="spam_lists"
         )
 
-    @page("GET", _LISTS + "/{name}", needs=Permission.READ_RULES)
+    @page("GET", _LISTS + "/{name}", needs=Permission.READ_RULES, reach=Reach.SERVER)
     async def entries(self, visit: Visit, name: str) -> Answer:
         found, wanted, after = await self._list(name), visit.asked("q").lower(), visit.asked("after")
 
@@ -50,7 +50,7 @@ class SpamListPages:
         values = {"list": found, "q": visit.asked("q")}
         return await self.desk.listing(visit, "entries", ("entry",), fetch, values, template="spam_list", more="entry")
 
-    @page("POST", _LISTS, needs=Permission.CHANGE_RULES)
+    @page("POST", _LISTS, needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def change(self, visit: Visit) -> Answer:
         """Adds entries to a list, which is made where there is none, and takes others out."""
         name, kind = visit.fields.get("name", "").strip(), visit.fields.get("kind", "")
@@ -64,18 +64,18 @@ class SpamListPages:
         await self._rules.put_list(visit.operator, name, ListBody(kind=kind, entries=entries))
         return self.desk.go(f"{_LISTS}/{quote(name, safe='')}?done=list_saved")
 
-    @page("POST", _LISTS + "/{name}/delete", needs=Permission.CHANGE_RULES)
+    @page("POST", _LISTS + "/{name}/delete", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def delete(self, visit: Visit, name: str) -> Answer:
         await self._rules.delete_list(visit.operator, name)
         return self.desk.go(f"{_LISTS}?done=list_deleted")
 
-    @page("GET", _PACKS, needs=Permission.READ_RULES)
+    @page("GET", _PACKS, needs=Permission.READ_RULES, reach=Reach.SERVER)
     async def packs(self, visit: Visit) -> Answer:
         known = self._book.force.rules
         shown = [(pack, [(rule, known.get(rule.id)) for rule in pack.rules]) for pack in PACKS]
         return self.desk.page(visit, "spam_packs", {"packs": shown})
 
-    @page("POST", _PACKS + "/{name}", needs=Permission.CHANGE_RULES)
+    @page("POST", _PACKS + "/{name}", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def install(self, visit: Visit, name: str) -> Answer:
         await self._rules.install(visit.operator, name)
         return self.desk.go(f"{_PACKS}?done=pack")

@@ -22,7 +22,7 @@ from homeserver.core.errors import InvalidParam, MatrixError
 from homeserver.core.operators import Permission
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/spam"
 _DAY_MS = 86_400_000
@@ -53,7 +53,7 @@ class SpamRulePages:
         self._book = book
         self._rules = rules
 
-    @page("GET", _PATH, needs=Permission.READ_RULES)
+    @page("GET", _PATH, needs=Permission.READ_RULES, reach=Reach.SERVER)
     async def rules(self, visit: Visit) -> Answer:
         wanted, state, after = visit.asked("q").lower(), visit.asked("state") or "all", visit.asked("after")
         hits = await rule_reads.hits(self._db, self._clock.now_ms() - _DAY_MS)
@@ -68,11 +68,11 @@ class SpamRulePages:
         values = {"q": visit.asked("q"), "state": state, "states": _SHOWN}
         return await self.desk.listing(visit, "spam-rules", _COLUMNS, fetch, values, template="spam_rules", more="id")
 
-    @page("GET", _PATH + "/new", needs=Permission.CHANGE_RULES)
+    @page("GET", _PATH + "/new", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def new(self, visit: Visit) -> Answer:
         return self._form(visit, form_of(_NEW))
 
-    @page("GET", _PATH + "/rules/{rule_id}", needs=Permission.READ_RULES)
+    @page("GET", _PATH + "/rules/{rule_id}", needs=Permission.READ_RULES, reach=Reach.SERVER)
     async def rule(self, visit: Visit, rule_id: str) -> Answer:
         versions = await self._book.versions(rule_id)
         known = self._book.force.rules.get(rule_id)
@@ -89,11 +89,11 @@ class SpamRulePages:
         }
         return self.desk.page(visit, "spam_rule", values)
 
-    @page("GET", _PATH + "/rules/{rule_id}/edit", needs=Permission.CHANGE_RULES)
+    @page("GET", _PATH + "/rules/{rule_id}/edit", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def edit(self, visit: Visit, rule_id: str) -> Answer:
         return self._form(visit, form_of(self._book.rule(rule_id)), is_known=True)
 
-    @page("POST", _PATH + "/rules", needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH + "/rules", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def save(self, visit: Visit) -> Answer:
         """Checks what was typed, and keeps it where that was asked for and nothing is wrong."""
         fields, is_known = dict(visit.fields), "is_known" in visit.fields
@@ -114,7 +114,7 @@ class SpamRulePages:
             return self._form(visit, fields, is_known=is_known, problem=error.message, status=error.http_status)
         return self.desk.go(f"{rule_path(rule.id)}?done=rule_saved")
 
-    @page("POST", _PATH + "/rules/{rule_id}/stage", needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH + "/rules/{rule_id}/stage", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def set_stage(self, visit: Visit, rule_id: str) -> Answer:
         body = StageBody(
             stage=visit.fields.get("stage", ""),
@@ -126,13 +126,13 @@ class SpamRulePages:
         await self._rules.set_stage(visit.operator, rule_id, body)
         return self.desk.go(f"{rule_path(rule_id)}?done=rule_stage")
 
-    @page("POST", _PATH + "/rules/{rule_id}/rollback", needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH + "/rules/{rule_id}/rollback", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def roll_back(self, visit: Visit, rule_id: str) -> Answer:
         body = VersionBody(version=whole_number(visit, "version") or 0, why=reason_of(visit))
         await self._rules.roll_back(visit.operator, rule_id, body)
         return self.desk.go(f"{rule_path(rule_id)}?done=rule_rolled_back")
 
-    @page("POST", _PATH + "/rules/{rule_id}/delete", needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH + "/rules/{rule_id}/delete", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def delete(self, visit: Visit, rule_id: str) -> Answer:
         await self._rules.delete(visit.operator, rule_id)
         return self.desk.go(f"{_PATH}?done=rule_deleted")

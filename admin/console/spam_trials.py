@@ -18,7 +18,7 @@ from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.operators import Permission
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/spam/rules/{rule_id}/trials"
 _DAYS_DEFAULT = 30
@@ -37,7 +37,7 @@ class SpamTrialPages:
         self._trials = trials
         self._marks = marks
 
-    @page("POST", _PATH, needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH, needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def begin(self, visit: Visit, rule_id: str) -> Answer:
         days = whole_number(visit, "days") or _DAYS_DEFAULT
         if not 0 < days <= _DAYS_MAX:
@@ -45,7 +45,7 @@ class SpamTrialPages:
         begun = await self._trials.begin(visit.operator, rule_id, TrialBody(days=days))
         return self.desk.go(f"{rule_path(rule_id)}/trials/{begun['job_id']}")
 
-    @page("GET", _PATH + "/{job_id}", needs=Permission.READ_RULES)
+    @page("GET", _PATH + "/{job_id}", needs=Permission.READ_RULES, reach=Reach.SERVER)
     async def trial(self, visit: Visit, rule_id: str, job_id: str) -> Answer:
         """What was found so far. Samples are what people wrote: only for those who may read it."""
         row = await self._jobs.one(job_id)
@@ -77,7 +77,7 @@ class SpamTrialPages:
         }
         return self.desk.page(visit, "spam_trial", values)
 
-    @page("POST", _PATH + "/{job_id}/mark", needs=Permission.CHANGE_RULES)
+    @page("POST", _PATH + "/{job_id}/mark", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def mark(self, visit: Visit, rule_id: str, job_id: str) -> Answer:
         """Says of one sample whether it is spam: from these the trial's precision comes."""
         found: dict[str, Any] = orjson.loads((await self._jobs.one(job_id)).progress)

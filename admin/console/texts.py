@@ -7,6 +7,7 @@ from typing import Final
 
 from admin.console.texts_cases import CASES
 from admin.console.texts_evidence import EVIDENCE
+from admin.console.texts_operators import OPERATORS
 from admin.console.texts_oversight import OVERSIGHT
 from admin.console.texts_rules import RULES
 from admin.console.texts_tracing import TRACING
@@ -16,6 +17,7 @@ from homeserver.web.translations import LANGUAGES
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     **RULES,
     **CASES,
+    **OPERATORS,
     **OVERSIGHT,
     **EVIDENCE,
     **TRACING,

@@ -13,7 +13,7 @@ from homeserver.core.errors import NotFound
 from homeserver.core.identifiers import ServerName
 from homeserver.core.operators import Permission
 from homeserver.storage.database import Database
-from homeserver.web.endpoint import Answer
+from homeserver.web.endpoint import Answer, Reach
 
 _PATH = "/admin/trace"
 
@@ -26,20 +26,20 @@ class TracePages:
         self._db = db
         self._server_name = server_name
 
-    @page("GET", _PATH, needs=Permission.READ_ROOMS)
+    @page("GET", _PATH, needs=Permission.READ_ROOMS, reach=Reach.WITHIN)
     async def find(self, visit: Visit) -> Answer:
         wanted, about, moment = visit.asked("q").strip(), visit.asked("about").strip(), visit.asked("at", 30)
         if wanted.startswith("$"):
             return self.desk.go(f"{_PATH}/{quote(wanted, safe='')}")
         at_ms = _ms(moment)
-        rows = await traces.since(self._db, at_ms, about, ROWS) if at_ms is not None else []
+        rows = await traces.since(self._db, at_ms, about, ROWS, visit.rooms) if at_ms is not None else []
         values = {"q": wanted, "about": about, "at": moment, "rows": rows, "is_asked": at_ms is not None}
         return self.desk.page(visit, "trace_find", values)
 
-    @page("GET", _PATH + "/{event_id}", needs=Permission.READ_ROOMS)
+    @page("GET", _PATH + "/{event_id}", needs=Permission.READ_ROOMS, reach=Reach.WITHIN)
     async def one(self, visit: Visit, event_id: str) -> Answer:
         found = await trace(self._db, self._server_name, event_id)
-        if found is None:
+        if found is None or not visit.operator.has_room(found.room_id):
             raise NotFound("this server never had this event")
         if visit.asked("format") == "jsonl":
             headers = {

@@ -20,7 +20,7 @@ from admin.spam.rules import Rule, Wordlist
 from admin.spam.trial import Sample, tried_on
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Caller, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Caller, Json, Operator, Reach, endpoint
 
 _SPAM = "/_hansa/admin/v1/spam"
 _RULE = _SPAM + "/rules/{rule_id}"
@@ -92,11 +92,11 @@ class RuleEndpoints:
         self._book = book
         self._audit = audit
 
-    @endpoint("GET", _SPAM + "/rules", access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
+    @endpoint("GET", _SPAM + "/rules", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_RULES)
     async def list_rules(self) -> Json:
         return {"rules": [self._shown(rule) for rule in self._book.force.rules.values()]}
 
-    @endpoint("GET", _RULE, access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
+    @endpoint("GET", _RULE, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_RULES)
     async def rule(self, rule_id: str) -> Json:
         versions = await self._book.versions(rule_id)
         shown: list[Json] = []
@@ -108,7 +108,7 @@ class RuleEndpoints:
         known = self._book.force.rules.get(rule_id)
         return {"rule": self._shown(known) if known is not None else None, "versions": shown}
 
-    @endpoint("PUT", _RULE, access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("PUT", _RULE, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES)
     async def put(self, operator: Operator, rule_id: str, body: RuleBody) -> Json:
         rule = rule_from({**body.rule, "id": rule_id})
         made = await self._book.put(
@@ -116,12 +116,12 @@ class RuleEndpoints:
         )
         return {"rule": self._shown(made)}
 
-    @endpoint("DELETE", _RULE, access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("DELETE", _RULE, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES)
     async def delete(self, operator: Operator, rule_id: str) -> Json:
         await self._book.delete(rule_id, recorded=self._recorded(operator, "rule.delete", rule_id, ""))
         return {}
 
-    @endpoint("POST", _RULE + "/stage", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("POST", _RULE + "/stage", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES)
     async def set_stage(self, operator: Operator, rule_id: str, body: StageBody) -> Json:
         known = self._book.rule(rule_id)
         changed = msgspec.structs.replace(
@@ -135,7 +135,9 @@ class RuleEndpoints:
         made = await self._book.put(changed, by=operator.user_id, why=body.why, recorded=recorded)
         return {"rule": self._shown(made)}
 
-    @endpoint("POST", _RULE + "/rollback", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint(
+        "POST", _RULE + "/rollback", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES
+    )
     async def roll_back(self, operator: Operator, rule_id: str, body: VersionBody) -> Json:
         """A new version that says what an earlier one said."""
         earlier = {rule.version: rule for rule, _ in await self._book.versions(rule_id)}.get(body.version)
@@ -147,7 +149,7 @@ class RuleEndpoints:
         made = await self._book.put(wanted, by=operator.user_id, why=body.why, recorded=recorded)
         return {"rule": self._shown(made)}
 
-    @endpoint("POST", _SPAM + "/try", access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
+    @endpoint("POST", _SPAM + "/try", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_RULES)
     async def try_out(self, body: TryBody) -> Json:
         """What a rule says of examples; nothing is kept, nothing is done."""
         rule = rule_from({"id": "tried", "title": "tried", **body.rule})
@@ -157,30 +159,38 @@ class RuleEndpoints:
         except (ValueError, msgspec.ValidationError) as error:
             raise InvalidParam(str(error)[:500]) from None
 
-    @endpoint("GET", _SPAM + "/lists", access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
+    @endpoint("GET", _SPAM + "/lists", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_RULES)
     async def lists(self) -> Json:
         found = await self._book.lists()
         return {"lists": [{"name": one.name, "kind": one.kind, "entries": len(one.entries)} for one in found]}
 
-    @endpoint("GET", _LIST, access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
+    @endpoint("GET", _LIST, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_RULES)
     async def list_entries(self, name: str) -> Json:
         for one in await self._book.lists():
             if one.name == name:
                 return {"name": one.name, "kind": one.kind, "entries": list(one.entries)}
         raise NotFound("there is no such list")
 
-    @endpoint("PUT", _LIST, access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES, body_bytes_max=16 << 20)
+    @endpoint(
+        "PUT",
+        _LIST,
+        access=Access.ADMIN,
+        reach=Reach.SERVER,
+        spec="",
+        needs=Permission.CHANGE_RULES,
+        body_bytes_max=16 << 20,
+    )
     async def put_list(self, operator: Operator, name: str, body: ListBody) -> Json:
         wordlist = Wordlist(name=name, kind=body.kind, entries=tuple(body.entries))
         await self._book.put_list(wordlist, recorded=self._recorded(operator, "spam_list.put", name, ""))
         return {}
 
-    @endpoint("DELETE", _LIST, access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("DELETE", _LIST, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES)
     async def delete_list(self, operator: Operator, name: str) -> Json:
         await self._book.delete_list(name, recorded=self._recorded(operator, "spam_list.delete", name, ""))
         return {}
 
-    @endpoint("GET", _SPAM + "/packs", access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
+    @endpoint("GET", _SPAM + "/packs", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_RULES)
     async def packs(self) -> Json:
         """Ready rules; none is in force before it is installed."""
         return {
@@ -190,7 +200,9 @@ class RuleEndpoints:
             ]
         }
 
-    @endpoint("POST", _SPAM + "/packs/{name}", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint(
+        "POST", _SPAM + "/packs/{name}", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES
+    )
     async def install(self, operator: Operator, name: str) -> Json:
         """Puts a pack's rules in force as it gives them: in shadow. Those that are there already stay as they are."""
         pack = pack_of(name)
@@ -221,7 +233,7 @@ class TrialEndpoints:
         self._book = book
         self._trials = trials
 
-    @endpoint("POST", _RULE + "/trial", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("POST", _RULE + "/trial", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES)
     async def begin(self, operator: Operator, rule_id: str, body: TrialBody) -> Json:
         """A job whose progress says what the rule would have hit: one that is given, or the version in force."""
         rule = rule_from({**body.rule, "id": rule_id}) if body.rule is not None else self._book.rule(rule_id)
@@ -235,34 +247,44 @@ class DecisionEndpoints:
         self._reviewing = reviewing
         self._audit = audit
 
-    @endpoint("GET", _SPAM + "/decisions", access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
-    async def decisions(self, query: DecisionQuery) -> Json:
+    @endpoint(
+        "GET", _SPAM + "/decisions", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_RULES
+    )
+    async def decisions(self, operator: Operator, query: DecisionQuery) -> Json:
         rows = await self._reviewing.page(
             before=query.before,
             rule_id=query.rule_id,
             sender=query.sender,
             appealed=query.appealed,
             limit=query.limit,
+            rooms=operator.rooms,
         )
         following = {"next": rows[-1]["decision_id"]} if len(rows) == query.limit else {}
         return {"decisions": [dict(row) for row in rows], **following}
 
-    @endpoint("GET", _DECISION, access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
-    async def explain(self, decision_id: str) -> Json:
+    @endpoint("GET", _DECISION, access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_RULES)
+    async def explain(self, operator: Operator, decision_id: str) -> Json:
         """The rule as it was, and the values that it saw."""
+        await self._reviewing.check_room(decision_number(decision_id), operator)
         row, rule = await self._reviewing.explained(decision_number(decision_id))
         shown = {**dict(row), "seen": orjson.loads(row["seen"])}
         return {"decision": shown, "rule": msgspec.to_builtins(rule) if rule is not None else None}
 
-    @endpoint("POST", _DECISION + "/undo", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint(
+        "POST", _DECISION + "/undo", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.CHANGE_RULES
+    )
     async def undo(self, operator: Operator, decision_id: str, body: UndoBody) -> Json:
+        await self._reviewing.check_room(decision_number(decision_id), operator)
         recorded = recording(self._audit, operator, "decision.undo", decision_id, body.why)
         return await self._reviewing.undo(
             decision_number(decision_id), by=operator.user_id, why=body.why, recorded=recorded
         )
 
-    @endpoint("POST", _DECISION + "/mark", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint(
+        "POST", _DECISION + "/mark", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.CHANGE_RULES
+    )
     async def mark(self, operator: Operator, decision_id: str, body: MarkBody) -> Json:
+        await self._reviewing.check_room(decision_number(decision_id), operator)
         recorded = recording(self._audit, operator, "decision.mark", decision_id, "")
         await self._reviewing.mark(
             decision_number(decision_id), is_spam=body.is_spam, by=operator.user_id, recorded=recorded
@@ -276,7 +298,7 @@ class PluginEndpoint:
     def __init__(self, plugins: Plugins) -> None:
         self._plugins = plugins
 
-    @endpoint("GET", _SPAM + "/plugins", access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
+    @endpoint("GET", _SPAM + "/plugins", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_RULES)
     async def plugins(self) -> Json:
         return {"plugins": self._plugins.shown()}
 

@@ -16,6 +16,7 @@ from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database, Row
+from homeserver.web.endpoint import Operator
 
 log = structlog.get_logger()
 
@@ -23,6 +24,7 @@ KEPT_MS = 90 * 86_400_000
 _ROUND_S = 3_600.0
 
 
+NO_DECISION = "there is no such decision"
 UPHELD = "Your appeal {code} was granted: what was done was taken back, as far as that is possible."
 
 
@@ -42,13 +44,25 @@ class Reviewing:
         self.tell: Callable[[UserId, str], Awaitable[None]] = _nobody
 
     async def page(
-        self, *, before: int | None, rule_id: str | None, sender: str | None, appealed: bool, limit: int
+        self,
+        *,
+        before: int | None,
+        rule_id: str | None,
+        sender: str | None,
+        appealed: bool,
+        limit: int,
+        rooms: frozenset[str] | None = None,
     ) -> list[Row]:
-        """The latest first."""
+        """The latest first; with `rooms` those in these alone."""
         await self._engine.write()
         return await storage.decisions(
-            self._db, before=before, rule_id=rule_id, sender=sender, appealed=appealed, limit=limit
+            self._db, before=before, rule_id=rule_id, sender=sender, appealed=appealed, limit=limit, rooms=rooms
         )
+
+    async def check_room(self, decision_id: int, operator: Operator) -> None:
+        """Raises NotFound for a decision about something outside of the operator's rooms."""
+        if operator.rooms is not None:
+            operator.find_in_room((await self._row(decision_id))["room_id"], NO_DECISION)
 
     async def explained(self, decision_id: int) -> tuple[Row, Rule | None]:
         """A decision and its rule in that version. Raises NotFound."""
@@ -118,5 +132,5 @@ class Reviewing:
         await self._engine.write()
         row = await storage.decision(self._db, decision_id)
         if row is None:
-            raise NotFound("there is no such decision")
+            raise NotFound(NO_DECISION)
         return row

@@ -15,7 +15,7 @@ from admin.spam.room_groups import RoomGroups, shown
 from admin.storage.spam_policy_lists import GroupRow
 from homeserver.core.identifiers import RoomId
 from homeserver.core.operators import Permission
-from homeserver.web.endpoint import Access, Json, Operator, endpoint
+from homeserver.web.endpoint import Access, Json, Operator, Reach, endpoint
 
 _SPAM = "/_hansa/admin/v1/spam"
 _LISTS = _SPAM + "/policy_lists"
@@ -80,13 +80,13 @@ class PolicyListEndpoints:
         self._publishing = publishing
         self._audit = audit
 
-    @endpoint("GET", _LISTS, access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
+    @endpoint("GET", _LISTS, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_RULES)
     async def followed(self) -> Json:
         rows = self._lists.followed
         lists = [{"room_id": row.room_id, "own": row.is_own, "everywhere": row.is_everywhere} for row in rows]
         return {"rooms": [row.room_id for row in rows], "lists": lists}
 
-    @endpoint("POST", _LISTS, access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("POST", _LISTS, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES)
     async def create(self, operator: Operator, body: NewListBody) -> Json:
         """A list of our own: a room that others can follow."""
         recorded = recording(self._audit, operator, "policy_list.create", body.name)
@@ -95,25 +95,27 @@ class PolicyListEndpoints:
         )
         return {"room_id": room_id}
 
-    @endpoint("PUT", _LIST, access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("PUT", _LIST, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES)
     async def follow(self, operator: Operator, room_id: RoomId, body: FollowBody) -> Json:
         recorded = recording(self._audit, operator, "policy_list.follow", room_id)
         await self._lists.follow(room_id, by=operator.user_id, recorded=recorded, is_everywhere=body.everywhere)
         return {}
 
-    @endpoint("DELETE", _LIST, access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("DELETE", _LIST, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES)
     async def unfollow(self, operator: Operator, room_id: RoomId) -> Json:
         await self._lists.unfollow(room_id, recorded=recording(self._audit, operator, "policy_list.unfollow", room_id))
         return {}
 
-    @endpoint("GET", _LIST + "/entries", access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
+    @endpoint("GET", _LIST + "/entries", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_RULES)
     async def entries(self, room_id: RoomId, query: PageQuery) -> Json:
         found = await self._publishing.entries(room_id)
         page = found[query.start : query.start + query.limit]
         following = {"next": query.start + len(page)} if query.start + len(page) < len(found) else {}
         return {"entries": [one.shown() for one in page], "total": len(found), **following}
 
-    @endpoint("POST", _LIST + "/entries", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint(
+        "POST", _LIST + "/entries", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES
+    )
     async def add(self, operator: Operator, room_id: RoomId, body: EntryBody) -> Json:
         wish = Wish(
             kind=body.kind,
@@ -125,7 +127,9 @@ class PolicyListEndpoints:
         recorded = recording(self._audit, operator, "policy_list.publish", room_id, body.reason)
         return {"event_id": await self._publishing.add(room_id, wish, by=operator.user_id, recorded=recorded)}
 
-    @endpoint("DELETE", _LIST + "/entries", access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint(
+        "DELETE", _LIST + "/entries", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES
+    )
     async def remove(self, operator: Operator, room_id: RoomId, query: EntryQuery) -> Json:
         recorded = recording(self._audit, operator, "policy_list.withdraw", room_id, query.reason)
         removed = await self._publishing.remove(
@@ -141,11 +145,13 @@ class RoomGroupEndpoints:
         self._groups = groups
         self._audit = audit
 
-    @endpoint("GET", _SPAM + "/room_groups", access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
+    @endpoint(
+        "GET", _SPAM + "/room_groups", access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.READ_RULES
+    )
     async def groups(self) -> Json:
         return {"groups": [shown(group) for group in self._groups.groups]}
 
-    @endpoint("PUT", _GROUP, access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("PUT", _GROUP, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES)
     async def put(self, operator: Operator, name: str, body: GroupBody) -> Json:
         group = GroupRow(
             name=name,
@@ -156,7 +162,7 @@ class RoomGroupEndpoints:
         await self._groups.put(group, recorded=recording(self._audit, operator, "room_group.put", name))
         return {}
 
-    @endpoint("DELETE", _GROUP, access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("DELETE", _GROUP, access=Access.ADMIN, reach=Reach.SERVER, spec="", needs=Permission.CHANGE_RULES)
     async def delete(self, operator: Operator, name: str) -> Json:
         await self._groups.delete(name, recorded=recording(self._audit, operator, "room_group.delete", name))
         return {}
@@ -169,8 +175,10 @@ class LockedRoomEndpoints:
         self._raids = raids
         self._audit = audit
 
-    @endpoint("GET", _SPAM + "/locked_rooms", access=Access.ADMIN, spec="", needs=Permission.READ_RULES)
-    async def locked(self) -> Json:
+    @endpoint(
+        "GET", _SPAM + "/locked_rooms", access=Access.ADMIN, reach=Reach.WITHIN, spec="", needs=Permission.READ_RULES
+    )
+    async def locked(self, operator: Operator) -> Json:
         rows = [
             {
                 "room_id": raid.room_id,
@@ -180,10 +188,11 @@ class LockedRoomEndpoints:
                 "until_ts": raid.until_ts,
             }
             for raid in self._raids.locked.values()
+            if operator.has_room(raid.room_id)
         ]
         return {"rooms": rows}
 
-    @endpoint("PUT", _RAID, access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("PUT", _RAID, access=Access.ADMIN, reach=Reach.ROOM, spec="", needs=Permission.CHANGE_RULES)
     async def lock(self, operator: Operator, room_id: RoomId, body: LockBody) -> Json:
         recorded = recording(self._audit, operator, "room.lock", room_id, body.reason)
         raid = await self._raids.lock(
@@ -191,7 +200,7 @@ class LockedRoomEndpoints:
         )
         return {"until_ts": raid.until_ts}
 
-    @endpoint("DELETE", _RAID, access=Access.ADMIN, spec="", needs=Permission.CHANGE_RULES)
+    @endpoint("DELETE", _RAID, access=Access.ADMIN, reach=Reach.ROOM, spec="", needs=Permission.CHANGE_RULES)
     async def unlock(self, operator: Operator, room_id: RoomId, query: ReasonQuery) -> Json:
         """`restored` is false where somebody changed the room meanwhile: then it stays as they wanted it."""
         recorded = recording(self._audit, operator, "room.unlock", room_id, query.reason)

@@ -68,6 +68,7 @@ _DECISIONS = f"""
     {_SHOWN} FROM spam_decisions
     WHERE ($1::bigint IS NULL OR decision_id < $1) AND ($2::text IS NULL OR rule_id = $2)
         AND ($3::text IS NULL OR sender = $3) AND (NOT $4::boolean OR appeal IS NOT NULL)
+        AND ($6::text[] IS NULL OR room_id = ANY($6))
     ORDER BY decision_id DESC LIMIT $5
 """
 _DECISION = f"{_SHOWN}, seen FROM spam_decisions WHERE decision_id = $1"
@@ -178,10 +179,18 @@ async def place(tx: Tx, placed: Sequence[tuple[str, str]]) -> None:
 
 
 async def decisions(
-    db: Reader, *, before: int | None, rule_id: str | None, sender: str | None, appealed: bool, limit: int
+    db: Reader,
+    *,
+    before: int | None,
+    rule_id: str | None,
+    sender: str | None,
+    appealed: bool,
+    limit: int,
+    rooms: frozenset[str] | None = None,
 ) -> list[Row]:
-    """The latest first, without the values that they saw."""
-    return await db.fetch(_DECISIONS, before, rule_id, sender, appealed, limit)
+    """The latest first, without the values that they saw; with `rooms` those in these alone."""
+    within = list(rooms) if rooms is not None else None
+    return await db.fetch(_DECISIONS, before, rule_id, sender, appealed, limit, within)
 
 
 async def decision(db: Reader, decision_id: int) -> Row | None:

@@ -42,6 +42,7 @@ class AccountFilter:
     is_deactivated: bool | None = None
     with_locked: bool = False
     not_types: Sequence[str] = ()
+    rooms: frozenset[str] | None = None  # who is or was in one of these
 
 
 ORDERS = frozenset(
@@ -76,6 +77,14 @@ _HAS_NAME_BY_PAIRS = """u.user_id IN (
     WHERE p.user_id IN (SELECT profiles_with_pairs(${n})) AND p.field = 'displayname'
         AND strpos(lower(convert_from(p.value, 'UTF8')), lower(${n})) > 0)"""
 _NO_TYPE_OF = "coalesce(u.user_type, '') <> ALL(${n}::text[])"
+# Of those who are bound to rooms: who has to do with these.
+_IN_ROOMS = """u.user_id IN (
+    SELECT m.user_id FROM memberships m JOIN rooms w USING (room_nid) WHERE w.room_id = ANY(${n}::text[]))"""
+_IS_IN_ROOMS = """
+    SELECT EXISTS (
+        SELECT FROM memberships m JOIN rooms w USING (room_nid) WHERE m.user_id = $1 AND w.room_id = ANY($2::text[])
+    )
+"""
 _USERS = "FROM users u"
 _NAMED = "FROM profiles p JOIN users u USING (user_id)"
 _NAMELESS = "NOT EXISTS (SELECT FROM profiles p WHERE p.user_id = u.user_id AND p.field = '{field}')"
@@ -170,6 +179,9 @@ def _conditions(wanted: AccountFilter) -> tuple[list[str], list[Any]]:
         if value:
             values.append(value)
             found.append(piece.format(n=len(values)))
+    if wanted.rooms is not None:
+        values.append(sorted(wanted.rooms))
+        found.append(_IN_ROOMS.format(n=len(values)))
     if not wanted.with_guests:
         found.append("NOT u.is_guest")
     if not wanted.with_locked:
@@ -230,9 +242,17 @@ async def marks(tx: Tx, user_id: UserId) -> dict[str, bool]:
     return dict(row) if (row := await tx.fetchrow(_MARKS, user_id)) is not None else {}
 
 
-async def by_term(db: Reader, term: str, limit: int) -> list[AccountRow]:
+async def is_in_rooms(db: Reader, user_id: UserId, rooms: frozenset[str] | None) -> bool:
+    """Whether somebody is or was in one of these rooms. None: all that there are, and beyond."""
+    return rooms is None or bool(await db.fetchval(_IS_IN_ROOMS, user_id, list(rooms)))
+
+
+async def by_term(db: Reader, term: str, limit: int, rooms: frozenset[str] | None = None) -> list[AccountRow]:
     """Accounts in use whose id holds this text."""
-    return [_account(row) for row in await db.fetch(_BY_TERM.format(narrowed=_has_id(term).format(n=1)), term, limit)]
+    narrowed, values = _has_id(term).format(n=1), list[Any]([term, limit])
+    if rooms is not None:
+        narrowed, values = f"{narrowed} AND {_IN_ROOMS.format(n=3)}", [*values, sorted(rooms)]
+    return [_account(row) for row in await db.fetch(_BY_TERM.format(narrowed=narrowed), *values)]
 
 
 async def external_ids(db: Reader, user_id: UserId) -> list[tuple[str, str]]:

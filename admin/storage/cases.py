@@ -11,6 +11,8 @@ import orjson
 from homeserver.core.identifiers import EventId
 from homeserver.storage.database import Reader, Row, Tx
 
+# Which rooms somebody is bound to; None: to none.
+Rooms = frozenset[str] | None
 NOTES_MAX = 500
 EVIDENCE_MAX = 50
 # So many acts of rules against one user within a sweep's span open a case.
@@ -69,42 +71,73 @@ _ELSEWHERE = """
     WHERE p.kind = 'event' AND p.received_ts > $1 AND e.json = ''
 """
 _FORGET = "DELETE FROM case_evidence USING cases WHERE cases.case_id = case_evidence.case_id AND closed_ts < $1"
+# `rooms` is a parameter: what was said in these alone; NULL: in all, and where there is no room.
 _COUNTS = """
-    (SELECT count(*) FROM reports p WHERE p.target = c.entity OR p.sender = c.entity
-        OR (c.kind = 'room' AND p.kind = 'event' AND p.sender IS NULL AND p.room_id = c.entity)) AS reports,
+    (SELECT count(*) FROM reports p WHERE (p.target = c.entity OR p.sender = c.entity
+        OR (c.kind = 'room' AND p.kind = 'event' AND p.sender IS NULL AND p.room_id = c.entity))
+        AND ({rooms}::text[] IS NULL OR p.room_id = ANY({rooms}))) AS reports,
     (SELECT count(*) FROM (
-        SELECT FROM spam_decisions d WHERE d.sender = c.entity AND d.stage = 'enforced' LIMIT 1000
+        SELECT FROM spam_decisions d WHERE d.sender = c.entity AND d.stage = 'enforced'
+            AND ({rooms}::text[] IS NULL OR d.room_id = ANY({rooms})) LIMIT 1000
     ) few) AS hits,
     (SELECT count(*) FROM (
         SELECT FROM spam_decisions d
         WHERE d.sender = c.entity AND d.appeal IS NOT NULL AND d.undone_ts IS NULL
-            AND NOT EXISTS (SELECT FROM appeal_answers a WHERE a.decision_id = d.decision_id) LIMIT 100
+            AND NOT EXISTS (SELECT FROM appeal_answers a WHERE a.decision_id = d.decision_id)
+            AND ({rooms}::text[] IS NULL OR d.room_id = ANY({rooms})) LIMIT 100
     ) few) AS appeals,
     (SELECT count(*) FROM (
         SELECT FROM policy_server_refusals f WHERE f.sender = c.entity
+            AND ({rooms}::text[] IS NULL OR f.room_id = ANY({rooms}))
         UNION ALL
-        SELECT FROM spam_decisions d WHERE d.sender = c.entity AND d.rule_id = 'policy-server' LIMIT 1000
+        SELECT FROM spam_decisions d WHERE d.sender = c.entity AND d.rule_id = 'policy-server'
+            AND ({rooms}::text[] IS NULL OR d.room_id = ANY({rooms})) LIMIT 1000
     ) few) AS refusals
+"""
+# Whether anything of a case was said in these rooms, and whether all of it was.
+_TOUCHES = """
+    (c.kind = 'room' AND c.entity = ANY({rooms}) OR c.kind = 'user' AND (
+        EXISTS (SELECT FROM reports p WHERE (p.sender = c.entity OR p.target = c.entity) AND p.room_id = ANY({rooms}))
+        OR EXISTS (SELECT FROM spam_decisions d WHERE d.sender = c.entity AND d.room_id = ANY({rooms}))
+        OR EXISTS (SELECT FROM policy_server_refusals f WHERE f.sender = c.entity AND f.room_id = ANY({rooms}))
+    ))
+"""
+_TOUCHES_2, _TOUCHES_9 = _TOUCHES.format(rooms="$2::text[]"), _TOUCHES.format(rooms="$9::text[]")
+_COUNTS_2, _COUNTS_9 = _COUNTS.format(rooms="$2"), _COUNTS.format(rooms="$9")
+_TOUCHING = f"SELECT {_TOUCHES_2} FROM cases c WHERE case_id = $1"
+_ALL_IN = """
+    SELECT c.kind = 'room' AND c.entity = ANY($2::text[]) OR c.kind = 'user' AND NOT (
+        EXISTS (SELECT FROM reports p WHERE (p.sender = c.entity OR p.target = c.entity)
+            AND NOT coalesce(p.room_id = ANY($2), false))
+        OR EXISTS (SELECT FROM spam_decisions d WHERE d.sender = c.entity
+            AND NOT coalesce(d.room_id = ANY($2), false))
+        OR EXISTS (SELECT FROM policy_server_refusals f WHERE f.sender = c.entity AND NOT f.room_id = ANY($2))
+    )
+    FROM cases c WHERE case_id = $1
 """
 _COLUMNS = """
     c.case_id, c.kind, c.entity, c.is_open, c.because, c.assignee, c.opened_ts, c.changed_ts, c.closed_ts, c.closed_by,
     c.outcome, c.reply
 """
 _PAGE = f"""
-    SELECT {_COLUMNS}, {_COUNTS} FROM (
-        SELECT * FROM cases WHERE is_open = $1 AND (changed_ts, case_id) < ($2, $3)
+    SELECT {_COLUMNS}, {_COUNTS_9} FROM (
+        SELECT * FROM cases c WHERE is_open = $1 AND (changed_ts, case_id) < ($2, $3)
             AND ($4 = '' OR entity = $4 OR assignee = $4) AND (NOT $5 OR assignee IS NULL)
             AND ($6 = '' OR kind = $6) AND ($7 = '' OR because = $7)
+            AND ($9::text[] IS NULL OR {_TOUCHES_9})
         ORDER BY changed_ts DESC, case_id DESC LIMIT $8
     ) AS c ORDER BY c.changed_ts DESC, c.case_id DESC
 """
-_ONE = f"SELECT {_COLUMNS}, {_COUNTS} FROM cases c WHERE case_id = $1"
+_ONE = f"SELECT {_COLUMNS}, {_COUNTS_2} FROM cases c WHERE case_id = $1"
 _LOCKED = f"SELECT {_COLUMNS} FROM cases c WHERE case_id = $1 FOR UPDATE"
 _EARLIER = f"""
     SELECT {_COLUMNS} FROM cases c WHERE entity = $1 AND kind = $2 AND case_id <> $3 ORDER BY case_id DESC LIMIT 20
 """
 _OPEN_COUNT = "SELECT count(*) FROM (SELECT FROM cases WHERE is_open LIMIT 1000) few"
-_OPEN_ABOUT = "SELECT case_id FROM cases WHERE entity = $1 AND is_open LIMIT 1"
+_OPEN_ABOUT = f"""
+    SELECT case_id FROM cases c WHERE entity = $1 AND is_open
+        AND ($2::text[] IS NULL OR {_TOUCHES_2}) LIMIT 1
+"""
 _ASSIGN = "UPDATE cases SET assignee = $2 WHERE case_id = $1"
 _CLOSE = """
     UPDATE cases SET is_open = false, closed_ts = $2, closed_by = $3, outcome = $4, reply = $5 WHERE case_id = $1
@@ -119,20 +152,21 @@ _EVIDENCE = """
     SELECT v.event_id, v.room_id, v.json, v.kept_ts, e.redacted_by IS NOT NULL AS is_redacted,
         e.event_id IS NOT NULL AS is_here
     FROM case_evidence v LEFT JOIN events e USING (event_id)
-    WHERE v.case_id = $1 ORDER BY v.kept_ts DESC, v.event_id LIMIT $2
+    WHERE v.case_id = $1 AND ($3::text[] IS NULL OR v.room_id = ANY($3)) ORDER BY v.kept_ts DESC, v.event_id LIMIT $2
 """
 _REPORTS = """
     SELECT report_id, kind, target, room_id, sender, reporter, reason, received_ts FROM reports
-    WHERE target = $1 OR sender = $1 OR ($2 = 'room' AND kind = 'event' AND sender IS NULL AND room_id = $1)
+    WHERE (target = $1 OR sender = $1 OR ($2 = 'room' AND kind = 'event' AND sender IS NULL AND room_id = $1))
+        AND ($4::text[] IS NULL OR room_id = ANY($4))
     ORDER BY report_id DESC LIMIT $3
 """
 _HITS = """
     SELECT d.decision_id, decided_ts, rule_id, stage, outcome, hook, room_id, event_id, appeal, appealed_ts, undone_ts,
         is_accepted, a.reply, answered_by, answered_ts
     FROM spam_decisions d LEFT JOIN appeal_answers a USING (decision_id)
-    WHERE sender = $1 ORDER BY d.decision_id DESC LIMIT $2
+    WHERE sender = $1 AND ($3::text[] IS NULL OR room_id = ANY($3)) ORDER BY d.decision_id DESC LIMIT $2
 """
-_APPEAL = "SELECT sender, appeal, undone_ts FROM spam_decisions WHERE decision_id = $1 AND appeal IS NOT NULL"
+_APPEAL = "SELECT sender, room_id, appeal, undone_ts FROM spam_decisions WHERE decision_id = $1 AND appeal IS NOT NULL"
 _ANSWER = """
     INSERT INTO appeal_answers (decision_id, is_accepted, reply, answered_by, answered_ts) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT DO NOTHING RETURNING decision_id
@@ -142,14 +176,15 @@ _APPEALS = """
         undone_ts, is_accepted, a.reply, answered_by, answered_ts
     FROM spam_decisions d LEFT JOIN appeal_answers a USING (decision_id)
     WHERE appeal IS NOT NULL AND (appealed_ts, d.decision_id) < ($1, $2) AND ($3 = '' OR sender = $3)
-        AND (NOT $4 OR (undone_ts IS NULL AND answered_ts IS NULL))
+        AND (NOT $4 OR (undone_ts IS NULL AND answered_ts IS NULL)) AND ($6::text[] IS NULL OR room_id = ANY($6))
     ORDER BY appealed_ts DESC, d.decision_id DESC LIMIT $5
 """
 _REFUSALS = """
-    SELECT event_id, room_id, why, refused_ts FROM policy_server_refusals WHERE sender = $1
+    SELECT event_id, room_id, why, refused_ts FROM policy_server_refusals
+    WHERE sender = $1 AND ($3::text[] IS NULL OR room_id = ANY($3))
     UNION ALL
     SELECT event_id, room_id, seen::json ->> 'reason' AS why, decided_ts FROM spam_decisions
-    WHERE sender = $1 AND rule_id = 'policy-server'
+    WHERE sender = $1 AND rule_id = 'policy-server' AND ($3::text[] IS NULL OR room_id = ANY($3))
     ORDER BY refused_ts DESC LIMIT $2
 """
 
@@ -174,13 +209,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseFilter:
-    """`about` is a user, a room or an assignee; empty texts are no filter."""
+    """`about` is a user, a room or an assignee; empty texts are no filter. `rooms`: only what was said in these."""
 
     is_open: bool = True
     only_unassigned: bool = False
     about: str = ""
     kind: str = ""
     because: str = ""
+    rooms: frozenset[str] | None = None
 
 
 async def sweep(tx: Tx, since_ms: int, lately_ms: int, now_ms: int) -> None:
@@ -208,12 +244,22 @@ async def forget_evidence(tx: Tx, closed_before_ms: int) -> None:
 async def page(db: Reader, wanted: CaseFilter, below: tuple[int, int], limit: int) -> list[Row]:
     """Those of which something was said last first, with how much was said: reports, hits, appeals, refusals."""
     asked = (wanted.about, wanted.only_unassigned, wanted.kind, wanted.because)
-    return await db.fetch(_PAGE, wanted.is_open, *below, *asked, limit)
+    return await db.fetch(_PAGE, wanted.is_open, *below, *asked, limit, _given(wanted.rooms))
 
 
-async def one(db: Reader, case_id: int) -> Row | None:
-    """With how much was said."""
-    return await db.fetchrow(_ONE, case_id)
+async def one(db: Reader, case_id: int, rooms: Rooms) -> Row | None:
+    """With how much was said in these rooms."""
+    return await db.fetchrow(_ONE, case_id, _given(rooms))
+
+
+async def touches(db: Reader, case_id: int, rooms: frozenset[str]) -> bool:
+    """Whether anything of it was said in these rooms."""
+    return bool(await db.fetchval(_TOUCHING, case_id, list(rooms)))
+
+
+async def lies_in(db: Reader, case_id: int, rooms: Rooms) -> bool:
+    """Whether all of it was said in these rooms."""
+    return rooms is None or bool(await db.fetchval(_ALL_IN, case_id, list(rooms)))
 
 
 async def locked(tx: Tx, case_id: int) -> Case | None:
@@ -231,9 +277,13 @@ async def open_count(db: Reader) -> int:
     return int(await db.fetchval(_OPEN_COUNT))
 
 
-async def open_about(db: Reader, entity: str) -> int | None:
-    """The open case about this user or room."""
-    found: int | None = await db.fetchval(_OPEN_ABOUT, entity)
+def _given(rooms: Rooms) -> list[str] | None:
+    return list(rooms) if rooms is not None else None
+
+
+async def open_about(db: Reader, entity: str, rooms: Rooms = None) -> int | None:
+    """The open case about this user or room, where something of it was said in these rooms."""
+    found: int | None = await db.fetchval(_OPEN_ABOUT, entity, _given(rooms))
     return found
 
 
@@ -262,34 +312,36 @@ async def notes(db: Reader, case_id: int) -> list[Row]:
     return await db.fetch(_NOTES, case_id, NOTES_MAX)
 
 
-async def evidence(db: Reader, case_id: int) -> list[Mapping[str, Any]]:
+async def evidence(db: Reader, case_id: int, rooms: Rooms = None) -> list[Mapping[str, Any]]:
     """Reported events as they were: the newest first, `source` the whole event."""
-    rows = await db.fetch(_EVIDENCE, case_id, EVIDENCE_MAX)
+    rows = await db.fetch(_EVIDENCE, case_id, EVIDENCE_MAX, _given(rooms))
     return [{**row, "source": orjson.loads(row["json"])} for row in rows]
 
 
-async def reports(db: Reader, case: Case, limit: int) -> list[Row]:
+async def reports(db: Reader, case: Case, limit: int, rooms: Rooms = None) -> list[Row]:
     """What users reported of it, the newest first."""
-    return await db.fetch(_REPORTS, case.entity, case.kind, limit)
+    return await db.fetch(_REPORTS, case.entity, case.kind, limit, _given(rooms))
 
 
-async def hits(db: Reader, sender: str, limit: int) -> list[Row]:
+async def hits(db: Reader, sender: str, limit: int, rooms: Rooms = None) -> list[Row]:
     """What rules decided against this user, the newest first."""
-    return await db.fetch(_HITS, sender, limit)
+    return await db.fetch(_HITS, sender, limit, _given(rooms))
 
 
-async def refusals(db: Reader, sender: str, limit: int) -> list[Row]:
+async def refusals(db: Reader, sender: str, limit: int, rooms: Rooms = None) -> list[Row]:
     """What policy servers refused of this user, the newest first."""
-    return await db.fetch(_REFUSALS, sender, limit)
+    return await db.fetch(_REFUSALS, sender, limit, _given(rooms))
 
 
-async def appeals(db: Reader, sender: str, below: tuple[int, int], limit: int, *, only_open: bool) -> list[Row]:
+async def appeals(
+    db: Reader, sender: str, below: tuple[int, int], limit: int, *, only_open: bool, rooms: Rooms = None
+) -> list[Row]:
     """What users said against decisions about them, the latest first; those that wait for an answer, or all."""
-    return await db.fetch(_APPEALS, *below, sender, only_open, limit)
+    return await db.fetch(_APPEALS, *below, sender, only_open, limit, _given(rooms))
 
 
 async def appeal(db: Reader, decision_id: int) -> Row | None:
-    """Whose it is, what they said, and when the decision was undone."""
+    """Whose it is, where, what they said, and when the decision was undone."""
     return await db.fetchrow(_APPEAL, decision_id)
 
 

@@ -13,6 +13,8 @@ from homeserver.storage.bodies import Line, whole
 from homeserver.storage.database import Reader, Row
 
 Shown = dict[str, Any]
+# The rooms that somebody is bound to; None: all that there are.
+Within = frozenset[str] | None
 _LAST = chr(0x10FFFF)
 
 _USERS = """
@@ -25,6 +27,9 @@ _USERS = """
         WHEN 'active' THEN NOT (u.is_deactivated OR u.is_locked OR u.is_suspended)
         WHEN 'suspended' THEN u.is_suspended WHEN 'locked' THEN u.is_locked WHEN 'deactivated' THEN u.is_deactivated
         WHEN 'guests' THEN u.is_guest WHEN 'operators' THEN u.is_admin OR r.role IS NOT NULL ELSE true END
+        AND ($6::text[] IS NULL OR u.user_id IN (
+            SELECT m.user_id FROM memberships m JOIN rooms w USING (room_nid) WHERE w.room_id = ANY($6)
+        ))
     ORDER BY u.user_id LIMIT $5
 """
 _USER = """
@@ -48,11 +53,12 @@ _NAME_OF_ROOM = """
 _ROOMS_OF = f"""
     SELECT r.room_id, m.membership, {_NAME_OF_ROOM}
     FROM memberships m JOIN rooms r USING (room_nid) WHERE m.user_id = $1 AND m.membership <> 'leave'
+        AND ($2::text[] IS NULL OR r.room_id = ANY($2))
     ORDER BY m.membership DESC, r.room_nid DESC LIMIT 200
 """
 _REPORTS_ABOUT = """
     SELECT report_id, kind, target, reporter, reason, received_ts FROM reports
-    WHERE sender = $1 OR target = $1 ORDER BY report_id DESC LIMIT 100
+    WHERE (sender = $1 OR target = $1) AND ($2::text[] IS NULL OR room_id = ANY($2)) ORDER BY report_id DESC LIMIT 100
 """
 _ROOMS = f"""
     SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_published, f.is_encrypted, f.room_type, {_NAME_OF_ROOM},
@@ -69,6 +75,7 @@ _ROOMS = f"""
         AND CASE $3 WHEN 'published' THEN r.is_published WHEN 'encrypted' THEN coalesce(f.is_encrypted, false)
         WHEN 'blocked' THEN EXISTS (SELECT FROM blocked_rooms b WHERE b.room_id = r.room_id)
         WHEN 'spaces' THEN f.room_type = 'm.space' ELSE true END
+        AND ($6::text[] IS NULL OR r.room_id = ANY($6))
     ORDER BY r.room_nid DESC LIMIT $4
 """
 _ROOM = f"""
@@ -100,10 +107,14 @@ _EVENT = """
     SELECT e.event_id, r.room_id, e.sender, e.origin_server_ts, e.redacted_by, e.flags, e.ordering, e.json
     FROM events e JOIN rooms r USING (room_nid) WHERE e.event_id = $1
 """
-_BODIES = "SELECT event_id, json FROM events WHERE event_id = ANY($1::text[]) AND redacted_by IS NULL"
+_BODIES = """
+    SELECT event_id, json FROM events e WHERE event_id = ANY($1::text[]) AND redacted_by IS NULL
+        AND ($2::text[] IS NULL OR e.room_nid IN (SELECT room_nid FROM rooms WHERE room_id = ANY($2)))
+"""
 _REPORTS = """
     SELECT report_id, kind, target, room_id, sender, reporter, reason, received_ts FROM reports
     WHERE report_id < $1 AND ($2 = '' OR kind = $2) AND ($3 = '' OR target = $3 OR sender = $3 OR room_id = $3)
+        AND ($5::text[] IS NULL OR room_id = ANY($5))
     ORDER BY report_id DESC LIMIT $4
 """
 _REPORT = """
@@ -204,10 +215,14 @@ _COUNTED = {"users": _COUNT_USERS, "rooms": _COUNT_ROOMS, "events": _COUNT_EVENT
 _COUNTED_MAX = 50_000
 
 
-async def users(db: Reader, after: str, start: str, state: str, limit: int) -> list[Shown]:
-    """Accounts whose id begins with `start`, in the order of their ids."""
+def _given(rooms: Within) -> list[str] | None:
+    return list(rooms) if rooms is not None else None
+
+
+async def users(db: Reader, after: str, start: str, state: str, limit: int, rooms: Within = None) -> list[Shown]:
+    """Accounts whose id begins with `start`, in the order of their ids; those who are or were in these rooms."""
     begin = start if start.startswith("@") or not start else f"@{start}"
-    return [_named(row) for row in await db.fetch(_USERS, after, begin, begin + _LAST, state, limit)]
+    return [_named(row) for row in await db.fetch(_USERS, after, begin, begin + _LAST, state, limit, _given(rooms))]
 
 
 async def user(db: Reader, user_id: str) -> Shown | None:
@@ -219,18 +234,18 @@ async def devices(db: Reader, user_id: str) -> list[Shown]:
     return [dict(row) for row in await db.fetch(_DEVICES, user_id)]
 
 
-async def rooms_of(db: Reader, user_id: str) -> list[Shown]:
+async def rooms_of(db: Reader, user_id: str, rooms: Within = None) -> list[Shown]:
     """At most 200 rooms in which the user is, or to which they are invited or banned."""
-    return [_room(row) for row in await db.fetch(_ROOMS_OF, user_id)]
+    return [_room(row) for row in await db.fetch(_ROOMS_OF, user_id, _given(rooms))]
 
 
-async def reports_about(db: Reader, target: str) -> list[Shown]:
-    return [dict(row) for row in await db.fetch(_REPORTS_ABOUT, target)]
+async def reports_about(db: Reader, target: str, rooms: Within = None) -> list[Shown]:
+    return [dict(row) for row in await db.fetch(_REPORTS_ABOUT, target, _given(rooms))]
 
 
-async def rooms(db: Reader, below: int, wanted: str, state: str, limit: int) -> list[Shown]:
+async def rooms(db: Reader, below: int, wanted: str, state: str, limit: int, within: Within = None) -> list[Shown]:
     """Rooms, those known last first. `wanted` is a room id, an alias, a creator, or how a name begins."""
-    return [_room(row) for row in await db.fetch(_ROOMS, below, wanted, state, limit, _LAST)]
+    return [_room(row) for row in await db.fetch(_ROOMS, below, wanted, state, limit, _LAST, _given(within))]
 
 
 async def room(db: Reader, room_id: str) -> Shown | None:
@@ -263,14 +278,14 @@ async def event(db: Reader, event_id: str) -> Shown | None:
     return _event(row) if row is not None else None
 
 
-async def bodies(db: Reader, event_ids: Sequence[str]) -> dict[str, str]:
+async def bodies(db: Reader, event_ids: Sequence[str], rooms: Within = None) -> dict[str, str]:
     """What these events say, by id; those without words are left out. One query."""
-    found = [_event(row) for row in await whole(db, await db.fetch(_BODIES, list(event_ids)))]
+    found = [_event(row) for row in await whole(db, await db.fetch(_BODIES, list(event_ids), _given(rooms)))]
     return {one["event_id"]: one["body"] for one in found if one["body"]}
 
 
-async def reports(db: Reader, below: int, kind: str, about: str, limit: int) -> list[Shown]:
-    return [dict(row) for row in await db.fetch(_REPORTS, below, kind, about, limit)]
+async def reports(db: Reader, below: int, kind: str, about: str, limit: int, rooms: Within = None) -> list[Shown]:
+    return [dict(row) for row in await db.fetch(_REPORTS, below, kind, about, limit, _given(rooms))]
 
 
 async def report(db: Reader, report_id: int) -> Shown | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import UserId
-from homeserver.core.operators import Role
+from homeserver.core.operators import Bounds, Role
 from homeserver.storage.database import Reader, Tx
+from homeserver.storage.operator_roles import bounds_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,7 @@ class SessionRow:
     role: Role | None
     is_full: bool
     seen_ts: int
+    bounds: Bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,8 @@ _TRIM = """
     )
 """
 _FIND = """
-    SELECT s.user_id, s.is_full, s.seen_ts, CASE WHEN u.is_admin THEN 'owner' ELSE r.role END AS role
+    SELECT s.user_id, s.is_full, s.seen_ts, CASE WHEN u.is_admin THEN 'owner' ELSE r.role END AS role, r.rooms,
+        r.actions
     FROM console_sessions s JOIN users u USING (user_id) LEFT JOIN operator_roles r USING (user_id)
     WHERE s.digest = $1 AND s.opened_ts > $2 AND s.seen_ts > $3
         AND NOT u.is_deactivated AND NOT u.is_locked AND NOT u.is_suspended
@@ -77,7 +80,13 @@ async def find(db: Reader, digest: bytes, *, opened_after_ms: int, seen_after_ms
     if row is None:
         return None
     role = Role(row["role"]) if row["role"] is not None else None
-    return SessionRow(user_id=UserId(row["user_id"]), role=role, is_full=row["is_full"], seen_ts=row["seen_ts"])
+    return SessionRow(
+        user_id=UserId(row["user_id"]),
+        role=role,
+        is_full=row["is_full"],
+        seen_ts=row["seen_ts"],
+        bounds=bounds_of(row),
+    )
 
 
 async def seen(tx: Tx, digest: bytes, now_ms: int) -> None:

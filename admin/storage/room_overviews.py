@@ -46,6 +46,7 @@ class RoomFilter:
     is_empty: bool | None = None
     order_by: str = "name"
     backwards: bool = False
+    rooms: frozenset[str] | None = None  # these alone
 
 
 _NAMES = [field.name for field in fields(Overview)]
@@ -152,6 +153,9 @@ def _where(wanted: RoomFilter) -> tuple[str, list[Any]]:
     if wanted.term is not None:
         piece = _TERM_BY_PAIRS if len(wanted.term) > 1 else _TERM
         found, values = [piece], [wanted.term.lower(), wanted.term]
+    if wanted.rooms is not None:
+        values.append(sorted(wanted.rooms))
+        found.append(f"o.room_id = ANY(${len(values)}::text[])")
     if wanted.is_public is not None:
         found.append(_PUBLISHED if wanted.is_public else "NOT r.is_published")
     if wanted.is_empty is not None:

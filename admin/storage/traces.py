@@ -61,7 +61,8 @@ _AT = """
             event_nid
         FROM events WHERE event_nid >= (SELECT max(low) FROM span) ORDER BY event_nid LIMIT $2
     ) AS e JOIN rooms r USING (room_nid)
-    WHERE $3 = '' OR e.sender = $3 OR r.room_id = $3 ORDER BY e.event_nid LIMIT $4
+    WHERE ($3 = '' OR e.sender = $3 OR r.room_id = $3) AND ($5::text[] IS NULL OR r.room_id = ANY($5))
+    ORDER BY e.event_nid LIMIT $4
 """
 
 
@@ -100,7 +101,10 @@ async def destinations(db: Reader, room_nid: int, own: str) -> list[Row]:
     return await db.fetch(_DESTINATIONS, room_nid, DESTINATIONS_MAX, own)
 
 
-async def since(db: Reader, at_ms: int, about: str, limit: int) -> list[dict[str, Any]]:
-    """The first events that came from a time on; `about` a user or room, or empty."""
-    rows = await whole(db, await db.fetch(_AT, at_ms, LOOKED_THROUGH, about, limit))
+async def since(
+    db: Reader, at_ms: int, about: str, limit: int, rooms: frozenset[str] | None = None
+) -> list[dict[str, Any]]:
+    """The first events that came from a time on; `about` a user or room, or empty; with `rooms` in these alone."""
+    within = list(rooms) if rooms is not None else None
+    rows = await whole(db, await db.fetch(_AT, at_ms, LOOKED_THROUGH, about, limit, within))
     return [{**row, "type": orjson.loads(row["json"]).get("type", "")} for row in rows]

@@ -220,6 +220,7 @@ class DelegatedSessions:
             is_suspended=found.is_suspended,
             is_locked=found.is_locked,
             operator_role=found.operator_role,
+            bounds=found.bounds,
         )
 
     def _forget(self, user_id: UserId, device_ids: Collection[DeviceId] | None) -> None:

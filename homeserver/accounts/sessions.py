@@ -19,7 +19,7 @@ from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
-from homeserver.storage import dehydrated_devices, devices, operator_tokens, sessions_to_end, tokens
+from homeserver.storage import dehydrated_devices, devices, operator_roles, operator_tokens, sessions_to_end, tokens
 from homeserver.storage.database import Also, Database, Tx
 from homeserver.storage.devices import Sighting
 from homeserver.storage.tokens import Holder
@@ -212,6 +212,7 @@ class Sessions:
             is_locked=holder.is_locked,
             operator_role=holder.operator_role,
             scopes=holder.scopes,
+            bounds=holder.bounds,
         )
         if before == self._ended:
             self._holders[digest] = (holder, caller)
@@ -287,7 +288,15 @@ class Sessions:
             forget(user_id, device_ids)
 
     async def end_as_wished(self) -> None:
-        """Runs as a task: ends the sessions that the operator wants ended (`hansa user reset-password`)."""
+        """Runs as a task: ends the sessions that the operator wants ended (`hansa user reset-password`).
+
+        And forgets those whose role was changed beside this server (`hansa operator`).
+        """
+        for user_id in await operator_roles.changed_beside(self._db):
+            # What changes between the two is noted again, and so heard of again.
+            async with self._db.transaction() as tx:
+                await operator_roles.forget_beside(tx, user_id)
+            self.account_changed(user_id)
         for user_id in await sessions_to_end.some(self._db):
             await self.end_all(user_id)
             await sessions_to_end.delete(self._db, user_id)

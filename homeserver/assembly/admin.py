@@ -76,7 +76,7 @@ async def build_admin(
     """Served where a listener names the API `admin`."""
     db, clock = base.world.db, base.world.clock
     audit = AuditLog(clock)
-    roles = OperatorRoles(db, audit, accounts.sessions, clock)
+    roles = OperatorRoles(db, audit, accounts.sessions.account_changed, clock)
     four_eyes = FourEyes(db, audit, clock, base.world.randomness, base.config.admin.second_operator_for)
     tools = AccountTools(
         db=db,
@@ -104,7 +104,7 @@ async def build_admin(
         oversight=oversight,
     )
     evidence = build_evidence(base, parts, media, accounts.deactivation, tools, rooms.jobs)
-    desk = build_desk(base, accounts, audit)
+    desk = build_desk(base, accounts, parts, audit)
     for_mas = _mas_endpoints(base, accounts, parts, tools, commands.auto_join.welcome)
     await rooms.jobs.start()
     return AdminParts(
@@ -128,7 +128,7 @@ async def build_admin(
             *evidence.endpoints,
             ServerNoticeEndpoints(db, audit, people.notices),
             OperatorTokenEndpoints(OperatorTokens(tools, base.world.randomness)),
-            *console_endpoints(base, desk, parts, acts),
+            *console_endpoints(base, desk, parts, acts, roles),
             *_account_endpoints(tools, acts, people, accounts),
             ServerEndpoints(tools),
             MediaStatistics(db),

@@ -7,8 +7,10 @@ from functools import partial
 from urllib.parse import quote
 
 from admin.actions.four_eyes import FourEyes
+from admin.actions.operators import OperatorRoles
 from admin.actions.registration_tokens import RegistrationTokens
 from admin.audit import AuditLog
+from admin.bound_rooms import BoundRooms
 from admin.console.approvals import ApprovalPages
 from admin.console.assets import Assets
 from admin.console.audit_pages import AuditPages
@@ -19,6 +21,7 @@ from admin.console.federation import FederationPages
 from admin.console.jobs import JobPages
 from admin.console.media import MediaPages
 from admin.console.notices import NoticePages
+from admin.console.operators import OperatorPages
 from admin.console.overview import iso, size
 from admin.console.registration_tokens import RegistrationTokenPages
 from admin.console.reports import ReportPages
@@ -43,7 +46,7 @@ from homeserver.web.pages import Pages
 _POLICY = "script-src 'self'; connect-src 'self'; img-src 'self'; "
 
 
-def build_desk(base: Base, accounts: AccountParts, audit: AuditLog) -> Desk:
+def build_desk(base: Base, accounts: AccountParts, parts: RoomParts, audit: AuditLog) -> Desk:
     """Who is received, and how pages look."""
     db, clock, randomness = base.world.db, base.world.clock, base.world.randomness
     tokens = LoginTokens(db, clock, randomness, lifetime_s=base.config.sessions.login_token_lifetime_s)
@@ -56,7 +59,8 @@ def build_desk(base: Base, accounts: AccountParts, audit: AuditLog) -> Desk:
         policy=_POLICY,
         filters={"seg": lambda text: quote(text, safe=""), "iso": iso, "size": size},
     )
-    return Desk(sessions, pages, base.config.base_url)
+    spaces = BoundRooms(parts.rooms, parts.numbers, parts.journal)
+    return Desk(sessions, pages, base.config.base_url, spaces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,9 @@ class ConsoleActs:
     oversight: OversightParts
 
 
-def console_endpoints(base: Base, desk: Desk, parts: RoomParts, acts: ConsoleActs) -> list[object]:
+def console_endpoints(
+    base: Base, desk: Desk, parts: RoomParts, acts: ConsoleActs, roles: OperatorRoles
+) -> list[object]:
     db, clock = base.world.db, base.world.clock
     check = partial(check_federation, base.config, clock, base.world.randomness)
     return [
@@ -90,5 +96,6 @@ def console_endpoints(base: Base, desk: Desk, parts: RoomParts, acts: ConsoleAct
         ApprovalPages(desk, acts.four_eyes),
         TracePages(desk, db, base.server_name),
         AuditPages(desk, db),
+        OperatorPages(desk, db, roles),
         ConfigurationPages(desk, base.config),
     ]

@@ -20,6 +20,7 @@ from homeserver.cli.events import event_group, event_trace
 from homeserver.cli.exporting import export_group
 from homeserver.cli.federation import federation_group, signing_key_group
 from homeserver.cli.holds import hold_group
+from homeserver.cli.operators import operator_group
 from homeserver.cli.retention import retention_group
 from homeserver.cli.search import search_group
 from homeserver.cli.server import completion, doctor, run
@@ -41,6 +42,7 @@ for _command in (
     search_group,
     archive_group,
     hold_group,
+    operator_group,
     erase_user,
     export_group,
     retention_group,

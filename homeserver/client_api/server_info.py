@@ -9,7 +9,7 @@ from typing import Any
 from homeserver.config import Config
 from homeserver.core.errors import NotFound, Unavailable
 from homeserver.core.identifiers import UserId
-from homeserver.core.operators import Permission, may
+from homeserver.core.operators import Permission
 from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
@@ -119,7 +119,7 @@ class ServerInfo:
             "m.get_login_token": {"enabled": self.sign_in is None},
             "m.forget_forced_upon_leave": {"enabled": False},
         }
-        if may(caller.role, Permission.MODERATE_USERS):
+        if caller.holds(Permission.MODERATE_USERS) and not caller.bounds.has_rooms:
             found["m.account_moderation"] = {"suspend": True, "lock": True}
         return {"capabilities": found}
 

@@ -6,6 +6,7 @@ Invariant: a permission that no role is given here is nobody's but the owner's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -90,6 +91,34 @@ PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     },
     Role.AUDITOR: _READS | {Permission.OWN_TOKENS},
 }
+
+
+# What a moderator's role can be bound to some of.
+BINDABLE = PERMISSIONS[Role.MODERATOR]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What an operator's role, and their token, are bound to; None: to nothing in that respect.
+
+    `rooms` are ids of rooms, and of spaces whose rooms count; `token_rooms` narrow them further.
+    """
+
+    rooms: frozenset[str] | None = None
+    actions: frozenset[Permission] | None = None
+    token_rooms: frozenset[str] | None = None
+
+    @property
+    def has_rooms(self) -> bool:
+        """Whether not everything that is about the whole server is open."""
+        return self.rooms is not None or self.token_rooms is not None
+
+    def allow(self, permission: Permission) -> bool:
+        """Whether the list of actions, if there is one, has this."""
+        return self.actions is None or permission in self.actions
+
+
+UNBOUND = Bounds()
 
 
 def may(role: Role | None, permission: Permission) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from homeserver.core.identifiers import DeviceId, UserId
-from homeserver.core.operators import Role
+from homeserver.core.operators import Bounds, Role
 from homeserver.storage.database import Reader
+from homeserver.storage.tokens import with_role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,10 +20,11 @@ class DelegatedHolder:
     is_suspended: bool
     operator_role: Role | None
     has_device: bool
+    bounds: Bounds
 
 
 _HOLDER = """
-    SELECT u.is_guest, u.is_deactivated, u.is_locked, u.is_suspended, r.role AS operator_role,
+    SELECT u.is_guest, u.is_deactivated, u.is_locked, u.is_suspended, r.role, r.rooms, r.actions,
            d.device_id IS NOT NULL AS has_device
     FROM users u
     LEFT JOIN operator_roles r ON r.user_id = u.user_id AND r.role <> 'owner'
@@ -36,5 +38,4 @@ async def holder(db: Reader, user_id: UserId, device_id: DeviceId | None) -> Del
     row = await db.fetchrow(_HOLDER, user_id, device_id)
     if row is None:
         return None
-    role = row["operator_role"]
-    return DelegatedHolder(**{**row, "operator_role": Role(role) if role is not None else None})
+    return DelegatedHolder(**with_role(row))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission, Role
 from homeserver.storage.database import Reader, Row, Tx
+from homeserver.storage.operator_roles import bounds_of
 from homeserver.storage.tokens import Holder
 
 
@@ -21,18 +22,20 @@ class OperatorToken:
     scopes: frozenset[Permission]
     created_ts: int
     expires_ts: int
+    rooms: frozenset[str] | None = None  # None: all that its operator has
 
 
 _HOLDER = """
     SELECT t.token_nid, t.user_id, t.expires_ts, t.scopes,
-           u.is_admin, u.is_guest, u.is_deactivated, u.is_locked, u.is_suspended, r.role
+           u.is_admin, u.is_guest, u.is_deactivated, u.is_locked, u.is_suspended, r.role, r.rooms,
+           r.actions, t.rooms AS token_rooms
     FROM operator_tokens t JOIN users u USING (user_id)
     LEFT JOIN operator_roles r ON r.user_id = u.user_id AND r.role <> 'owner' WHERE t.digest = $1
 """
-_COLUMNS = "token_nid, user_id, name, scopes, created_ts, expires_ts"
+_COLUMNS = "token_nid, user_id, name, scopes, created_ts, expires_ts, rooms"
 _INSERT = """
-    INSERT INTO operator_tokens (digest, user_id, name, scopes, created_ts, expires_ts)
-    VALUES ($1, $2, $3, $4, $5, $6) RETURNING token_nid
+    INSERT INTO operator_tokens (digest, user_id, name, scopes, created_ts, expires_ts, rooms)
+    VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING token_nid
 """
 _LIST = f"SELECT {_COLUMNS} FROM operator_tokens WHERE $1::text IS NULL OR user_id = $1 ORDER BY token_nid LIMIT $2"
 _DELETE = f"DELETE FROM operator_tokens WHERE token_nid = $1 RETURNING {_COLUMNS}"
@@ -58,6 +61,7 @@ async def holder(db: Reader, digest: bytes) -> Holder | None:
         is_suspended=row["is_suspended"],
         operator_role=Role(row["role"]) if row["role"] is not None else None,
         scopes=_scopes(row["scopes"]),
+        bounds=replace(bounds_of(row), token_rooms=_rooms(row["token_rooms"])),
     )
 
 
@@ -66,7 +70,8 @@ async def insert(tx: Tx, digest: bytes, token: OperatorToken) -> int:
     await tx.execute(_EXPIRE, token.created_ts)
     scopes = sorted(token.scopes)
     values = (token.user_id, token.name, scopes, token.created_ts, token.expires_ts)
-    nid: int = await tx.fetchval(_INSERT, digest, *values)
+    rooms = sorted(token.rooms) if token.rooms is not None else None
+    nid: int = await tx.fetchval(_INSERT, digest, *values, rooms)
     return nid
 
 
@@ -93,7 +98,12 @@ def _token(row: Row) -> OperatorToken:
         scopes=_scopes(row["scopes"]),
         created_ts=row["created_ts"],
         expires_ts=row["expires_ts"],
+        rooms=_rooms(row["rooms"]),
     )
+
+
+def _rooms(ids: Collection[str] | None) -> frozenset[str] | None:
+    return frozenset(ids) if ids is not None else None
 
 
 def _scopes(names: Collection[str]) -> frozenset[Permission]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from homeserver.core.identifiers import DeviceId, UserId
-from homeserver.core.operators import Permission, Role
-from homeserver.storage.database import Reader, Tx
+from homeserver.core.operators import UNBOUND, Bounds, Permission, Role
+from homeserver.storage.database import Reader, Row, Tx
+from homeserver.storage.operator_roles import bounds_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class Holder:
     is_suspended: bool
     operator_role: Role | None = None
     scopes: frozenset[Permission] | None = None
+    bounds: Bounds = UNBOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ _INSERT_ACCESS = """
 """
 _HOLDER = """
     SELECT t.token_nid, t.user_id, t.device_id, t.expires_ts, t.refresh_nid,
-           u.is_admin, u.is_guest, u.is_deactivated, u.is_locked, u.is_suspended, r.role AS operator_role
+           u.is_admin, u.is_guest, u.is_deactivated, u.is_locked, u.is_suspended, r.role, r.rooms,
+           r.actions
     FROM access_tokens t JOIN users u USING (user_id)
     LEFT JOIN operator_roles r ON r.user_id = u.user_id AND r.role <> 'owner' WHERE t.digest = $1
 """
@@ -97,8 +101,13 @@ async def holder(db: Reader, digest: bytes) -> Holder | None:
     row = await db.fetchrow(_HOLDER, digest)
     if row is None:
         return None
-    role = row["operator_role"]
-    return Holder(**{**row, "operator_role": Role(role) if role is not None else None})
+    return Holder(**with_role(row))
+
+
+def with_role(row: Row) -> dict[str, Any]:
+    """A row with `role`, `rooms` and `actions` of the account, as a `Holder` is made of it."""
+    known = {**row, "bounds": bounds_of(row), "operator_role": Role(row["role"]) if row["role"] is not None else None}
+    return {name: value for name, value in known.items() if name not in ("role", "rooms", "actions")}
 
 
 async def delete_access(tx: Tx, token_nid: int) -> None:

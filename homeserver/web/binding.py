@@ -100,6 +100,10 @@ class Binding:
         if declared.needs is not None and declared.access is not Access.ADMIN:
             raise TypeError(f"{handler.__qualname__}: only Access.ADMIN asks for a permission")
 
+    def named(self, path: Mapping[str, str]) -> dict[str, str]:
+        """What the path names, as the handler gets it. Raises MatrixError for what doesn't parse."""
+        return {name: str(parse(path[name])) for name, parse in self._path.items()}
+
     def arguments(
         self, path: Mapping[str, str], query: Mapping[str, str], caller: Caller | None, request: Request
     ) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from homeserver.core.errors import Forbidden
+from homeserver.core.errors import Forbidden, NotFound
 from homeserver.core.identifiers import DeviceId, UserId
-from homeserver.core.operators import Permission, Role, may, may_act_on
+from homeserver.core.operators import UNBOUND, Bounds, Permission, Role, may, may_act_on
 
 Json = dict[str, Any]
 
@@ -25,6 +25,15 @@ class Access(Enum):
     ADMIN = "admin"  # server administrators; with `needs`, every operator who holds that permission
     SERVICE = "service"  # the authentication service beside this server, by the secret that both know
     SERVER = "server"  # other servers, by their signature; the handler's `origin` names the one that asks
+
+
+class Reach(Enum):
+    """Which rooms something that operators ask for is about: what the role of a moderator is held against."""
+
+    SERVER = "server"  # the whole server, or accounts: not for those who are bound to rooms
+    ROOM = "room"  # the room that the path names
+    WITHIN = "within"  # tells of, and acts on, what lies within `operator.rooms`; the handler sees to it
+    NONE = "none"  # no room at all: one's own tokens, which version this is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +55,7 @@ class Caller:
     operator_role: Role | None = None
     # Of an operator's token for a program: it opens the admin API alone, and there no more than these.
     scopes: frozenset[Permission] | None = None
+    bounds: Bounds = UNBOUND
 
     @property
     def role(self) -> Role | None:
@@ -54,7 +64,8 @@ class Caller:
 
     def holds(self, permission: Permission) -> bool:
         """Whether the caller's role gives this permission, and the token doesn't keep it back."""
-        return may(self.role, permission) and (self.scopes is None or permission in self.scopes)
+        has_scope = self.scopes is None or permission in self.scopes
+        return may(self.role, permission) and self.bounds.allow(permission) and has_scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +77,37 @@ class Operator:
     address: str | None = None
     request_id: str | None = None
     scopes: frozenset[Permission] | None = None
+    bounds: Bounds = UNBOUND
+    # Of those who are bound to rooms: these, with the rooms of spaces among them. None: all that there are.
+    rooms: frozenset[str] | None = None
 
     def check(self, permission: Permission) -> None:
         """Raises Forbidden unless the operator holds the permission."""
         if not may(self.role, permission):
             raise Forbidden(f"your role ({self.role}) doesn't hold the permission {permission}")
+        if not self.bounds.allow(permission):
+            raise Forbidden(f"your role is bound to other actions than {permission}")
         if self.scopes is not None and permission not in self.scopes:
             raise Forbidden(f"this token wasn't given the permission {permission}")
+
+    def holds(self, permission: Permission) -> bool:
+        """What `check` is about, as an answer."""
+        has_scope = self.scopes is None or permission in self.scopes
+        return may(self.role, permission) and self.bounds.allow(permission) and has_scope
+
+    def has_room(self, room_id: str | None) -> bool:
+        """Whether this lies within the operator's rooms. What is in no room does only for those who have all."""
+        return self.rooms is None or room_id in self.rooms
+
+    def check_room(self, room_id: str | None) -> None:
+        """Raises Forbidden for a room that isn't the operator's."""
+        if not self.has_room(room_id):
+            raise Forbidden("your role is bound to other rooms")
+
+    def find_in_room(self, room_id: str | None, otherwise: str) -> None:
+        """Raises NotFound, saying `otherwise`, for what lies outside: it isn't told that it is there."""
+        if not self.has_room(room_id):
+            raise NotFound(otherwise)
 
     def check_may_act_on(self, role: Role | None) -> None:
         """Raises Forbidden for an account whose role isn't below the operator's; an owner acts on everybody."""
@@ -107,6 +142,8 @@ class Endpoint:
     needs_disk: bool | None = None
     # With Access.ADMIN: what the caller must hold. None: everything, as an administrator's account does.
     needs: Permission | None = None
+    # Of what operators ask for: which rooms it is about. What doesn't say so is about the whole server.
+    reach: Reach | None = None
     # Whether the answer may be compressed: None where it is a GET. Never one that holds a token.
     compressed: bool | None = None
     name: str = field(default="", compare=False)
@@ -140,15 +177,15 @@ def endpoint(
     raw_body: bool = False,
     needs_disk: bool | None = None,
     needs: Permission | None = None,
+    reach: Reach | None = None,
     compressed: bool | None = None,
 ) -> Callable[[HandlerT], HandlerT]:
     """Declares a method as the endpoint of these paths.
 
     The method's parameters say what it wants, by name or annotated type: `caller: Caller`, `request: Request`,
-    `operator: Operator` (with Access.ADMIN),
-    `origin: ServerName` (with Access.SERVER), `body: SomeStruct` (or `Json`: any JSON object), `query: SomeStruct`, and
-    each `{name}` of the path (annotate as `RoomId`, `UserId`, `EventId`, `str`…; it is parsed as such, else the spec's
-    M_INVALID_PARAM).
+    `operator: Operator` (with Access.ADMIN), `origin: ServerName` (with Access.SERVER), `body: SomeStruct` (or `Json`:
+    any JSON object), `query: SomeStruct`, and each `{name}` of the path (annotate as `RoomId`, `UserId`, `EventId`,
+    `str`…; it is parsed as such, else the spec's M_INVALID_PARAM).
     It returns a JSON object, a msgspec struct, or an `Answer`. `limit` names the rate limit's action.
     """
     declared = Endpoint(
@@ -165,6 +202,7 @@ def endpoint(
         raw_body=raw_body,
         needs_disk=needs_disk,
         needs=needs,
+        reach=reach,
         compressed=compressed,
     )
 

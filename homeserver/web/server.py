@@ -35,6 +35,7 @@ from homeserver.core.errors import (
 from homeserver.core.identifiers import ServerName
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.logging import bind_request, bound_request
+from homeserver.web.admission import SpaceRooms, admitted
 from homeserver.web.binding import Binding
 from homeserver.web.compression import compressed, encoding_for, is_worth_it
 from homeserver.web.connections import Connections, GuardedServer, client_address, network_of
@@ -217,10 +218,13 @@ class HttpRequest:
 class WebServer:
     """Serves the endpoints that it was given. One for each set of listeners with the same APIs.
 
-    `hidden` are endpoints (method, first path) that aren't served, whoever declares them.
+    `hidden` are endpoints (method, first path) that aren't served, whoever declares them; `spaces` says which rooms
+    operators have who are bound to some.
     """
 
     hidden: Collection[tuple[str, str]] = ()
+    # Asked for those operators who are bound to rooms.
+    spaces: SpaceRooms | None = None
 
     def __init__(
         self,
@@ -331,11 +335,12 @@ class WebServer:
             async with asyncio.timeout(self._seconds(declared)):
                 asked = await self._asked(declared, request, raw)
                 with self._counted(declared, asked), self._held(declared, raw):
+                    operator = await self._operator(route, path, asked.caller, request)
                     arguments = route.binding.arguments(path, _query(raw), asked.caller, request)
                     if route.binding.wants_origin:
                         arguments["origin"] = asked.origin
                     if route.binding.wants_operator:
-                        arguments["operator"] = _operator(asked.caller, request)
+                        arguments["operator"] = operator
                     if route.binding.wants_body:
                         arguments["body"] = (
                             route.binding.parse_body(await request.body())
@@ -386,6 +391,15 @@ class WebServer:
         asked.origin = await self._servers.authenticate(raw.method, raw.raw_path, authorization, content)
         asked.key = asked.origin
         return asked
+
+    async def _operator(
+        self, route: _Route, path: Mapping[str, str], caller: Caller | None, request: HttpRequest
+    ) -> Operator | None:
+        """Who acts, with their rooms, where it is for operators. Raises Forbidden where it is about other rooms."""
+        declared = route.declared
+        if declared.access is not Access.ADMIN:
+            return None
+        return await admitted(_operator(caller, request), declared.reach, route.binding.named(path), self.spaces)
 
     def _seconds(self, declared: Endpoint) -> float | None:
         return None if declared.timeout_s is None else min(declared.timeout_s, self._limits.request_seconds_max)
@@ -450,6 +464,7 @@ def _operator(caller: Caller | None, request: HttpRequest) -> Operator:
         address=request.address,
         request_id=bound_request(),
         scopes=caller.scopes,
+        bounds=caller.bounds,
     )
 
 
