@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 import sys
 
@@ -19,4 +20,5 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    # What follows is options of those that are named.
+    main([*itertools.takewhile(lambda one: not one.startswith("-"), sys.argv[1:])])

@@ -12,20 +12,25 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import threading
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+import numpy as np
+import numpy.typing as npt
 
 from homeserver.core.events import Event, sign_event
-from homeserver.core.identifiers import EventId, ServerName
+from homeserver.core.identifiers import ServerName
 from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.core.signing import Signer
+from homeserver.storage.database import Reader
 from homeserver.storage.relations import row_of
 
 MONTHS = 144
@@ -36,6 +41,7 @@ LANGUAGES = ("english", "german", "chinese", "japanese", "korean", "code")
 SHARES = (45, 10, 18, 10, 7, 10)
 # Of a hundred messages.
 EDITS, REDACTIONS, THREADS, REPLIES = 2.0, 0.5, 3.0, 5.0
+LATEST = 10  # so many of a room may still be edited, redacted or answered
 
 _COMMON = {
     "english": "the to and of a in is it for on that we you this not be have with are can but as if at was will so do "
@@ -211,7 +217,6 @@ class Made:
     """What one process made: by word, the messages that say it now."""
 
     found: list[array[int]]
-    ids: dict[int, str] = field(default_factory=dict)  # event ids of those found
     messages: int = 0
     body_bytes: int = 0
 
@@ -233,10 +238,22 @@ class _Maker:
         self._looks = Looks(terms())
         self._signer = Signer(ServerName(plan.server), "ed25519:test", b"\x07" * 31 + b"\x01")
         self._version = ROOM_VERSIONS["12"]
+        # Only the last few of a room are ever edited or redacted: what the others say is final, and only numbers of it.
         self._latest: dict[int, list[_Said]] = {}
         self.redacted: list[tuple[int, int]] = []
-        self.said: dict[int, _Said] = {}
+        self.found = [array("q") for _ in terms()]
         self.body_bytes = 0
+
+    def end(self) -> None:
+        """Notes what the last messages of all rooms say."""
+        for latest in self._latest.values():
+            self._final(latest)
+        self._latest.clear()
+
+    def _final(self, some: Sequence[_Said]) -> None:
+        for said in some:
+            for number in said.found:
+                self.found[number].append(said.nid)
 
     def event(self, number: int, room: int, chance: random.Random) -> Event:
         """The next event of a room."""
@@ -246,13 +263,11 @@ class _Maker:
         if latest and kind < REDACTIONS:
             said = latest.pop(chance.randrange(len(latest)))
             self.redacted.append((said.nid, nid))
-            self.said.pop(said.nid, None)
             return self._signed(room, said.sender, {"redacts": said.event_id}, said_ms, "m.room.redaction")
         text = self._texts.one(chance)
         if latest and kind < REDACTIONS + EDITS:
             said = latest[-1]
             said.found = list(self._looks.having(text))
-            self.said[said.nid] = said
             content = {
                 "msgtype": "m.text",
                 "body": f"* {text}",
@@ -264,10 +279,9 @@ class _Maker:
         senders = self._plan.heads[room].senders
         sender = senders[min(int(chance.expovariate(1.2)), len(senders) - 1)]
         event = self._signed(room, sender, self._content(text, latest, chance), said_ms)
-        said = _Said(nid, event.event_id, sender, list(self._looks.having(text)))
-        self.said[nid] = said
-        latest.append(said)
-        del latest[:-10]
+        latest.append(_Said(nid, event.event_id, sender, list(self._looks.having(text))))
+        self._final(latest[:-LATEST])
+        del latest[:-LATEST]
         return event
 
     def _content(self, text: str, latest: Sequence[_Said], chance: random.Random) -> dict[str, Any]:
@@ -308,16 +322,36 @@ _REDACTED = """
 """
 
 
+_UNFILLED = "DELETE FROM events WHERE event_nid >= $1"
+_UNRELATED = "DELETE FROM event_relations WHERE event_nid >= $1"
+_IDS = "SELECT event_nid, event_id FROM events WHERE event_nid = ANY($1::bigint[])"
+
+
+class _Shared(threading.local):
+    """Of this process: where it says how many messages are written."""
+
+    written: Any = None
+
+
+_shared = _Shared()
+
+
+def _begin(written: Any) -> None:
+    _shared.written = written
+
+
 async def _filled(plan: Plan, part: int) -> Made:
     maker, chance = _Maker(plan), random.Random(part)
     connection = await asyncpg.connect(plan.dsn)
-    made = Made([array("q") for _ in terms()])
+    made = Made(maker.found)
     rows: list[tuple[Any, ...]] = []
     related: list[tuple[Any, ...]] = []
 
     async def write() -> None:
         await connection.copy_records_to_table("events", records=rows, columns=_EVENTS)
         await connection.copy_records_to_table("event_relations", records=related, columns=_RELATIONS)
+        with _shared.written.get_lock():
+            _shared.written.value += len(rows)
         rows.clear()
         related.clear()
 
@@ -340,11 +374,7 @@ async def _filled(plan: Plan, part: int) -> Made:
         await connection.execute(_REDACTED, targets, by)
     finally:
         await connection.close()
-    for nid, said in maker.said.items():
-        for number in said.found:
-            made.found[number].append(nid)
-        if said.found:
-            made.ids[nid] = said.event_id
+    maker.end()
     made.body_bytes = maker.body_bytes
     return made
 
@@ -355,26 +385,49 @@ def _fill(plan: Plan, part: int) -> Made:
 
 @dataclass(slots=True)
 class Oracle:
-    """What must be found: by the number of the word the messages, oldest first; and which room each is in."""
+    """What must be found: by the number of the word the numbers of the messages, ascending. Eight bytes each."""
 
-    found: list[list[int]]
-    ids: dict[int, str]
-    messages: int
-    body_bytes: int
+    found: list[npt.NDArray[np.int64]]
 
+    @classmethod
+    def load(cls, path: Path) -> Oracle:
+        """As `save` left it."""
+        with np.load(path) as saved:
+            return cls([saved[f"word{number}"] for number in range(len(saved.files))])
 
-async def fill(plan: Plan) -> Oracle:
-    """Writes the history into the database."""
-    loop = asyncio.get_running_loop()
-    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        parts = await asyncio.gather(*(loop.run_in_executor(pool, _fill, plan, part) for part in range(PROCESSES)))
-    return Oracle(
-        found=[sorted(nid for part in parts for nid in part.found[number]) for number in range(len(terms()))],
-        ids={nid: event_id for part in parts for nid, event_id in part.ids.items()},
-        messages=sum(part.messages for part in parts),
-        body_bytes=sum(part.body_bytes for part in parts),
-    )
+    def save(self, path: Path) -> None:
+        """Into a file that is there whole, or not at all."""
+        begun = path.with_suffix(".begun.npz")
+        words: dict[str, Any] = {f"word{number}": nids for number, nids in enumerate(self.found)}
+        np.savez(begun, **words)
+        begun.rename(path)
 
 
-def event_id(oracle: Oracle, nid: int) -> EventId:
-    return EventId(oracle.ids[nid])
+async def fill(plan: Plan, progress: Callable[[int], None]) -> tuple[Oracle, int]:
+    """Writes the history into the database, in the place of what an earlier run may have written of it; what must be
+    found, and how many bytes the bodies have."""
+    connection = await asyncpg.connect(plan.dsn)
+    try:
+        await connection.execute(_UNRELATED, plan.first_nid)
+        await connection.execute(_UNFILLED, plan.first_nid)
+    finally:
+        await connection.close()
+    loop, spawn = asyncio.get_running_loop(), get_context("spawn")
+    written = spawn.Value("q", 0)
+    with ProcessPoolExecutor(PROCESSES, spawn, _begin, (written,)) as pool:
+        filling = asyncio.gather(*(loop.run_in_executor(pool, _fill, plan, part) for part in range(PROCESSES)))
+        while not filling.done():
+            await asyncio.wait([filling], timeout=10)
+            progress(written.value)
+        parts = await filling
+    found = [
+        np.sort(np.concatenate([np.array(part.found[number], np.int64) for part in parts]))
+        for number in range(len(terms()))
+    ]
+    return Oracle(found), sum(part.body_bytes for part in parts)
+
+
+async def ids_of(db: Reader, nids: Sequence[int]) -> list[str]:
+    """The ids of these events, in their order."""
+    ids = {row["event_nid"]: row["event_id"] for row in await db.fetch(_IDS, list(nids))}
+    return [ids[nid] for nid in nids]

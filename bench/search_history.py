@@ -1,13 +1,16 @@
 """The main job: a long history is put into a server, indexed into a real Elasticsearch, half archived, and found.
 
-`python -m bench search_history --messages 1000000` is the full size, with 10,000 rooms; without an option it takes
-50,000 messages and a few minutes. `--minutes` ends it early, with what was measured until then. Without
+`python -m bench search_history --messages 1000000 --rooms 1000 --data DIR` is the full size; without an option it takes
+50,000 messages and a few minutes. With `--data` all that there is lies in that folder, and a run that was stopped
+(`--minutes`, or by hand) goes on where it was; `--stage` does a part: `send` (rooms, history, index, the last part by
+HTTP), `archive` (half of it leaves Elasticsearch), `ask` (as often as wished, before and after). Without
 `scripts/bootstrap elasticsearch` there is nothing to measure.
 
 Rooms are made, joined and left by HTTP. The history is copied into the database as the events that a server would have
-signed, and the last hundredth is sent by HTTP on top of that. The server's own indexer, archive and search do the
-rest; searches are what Element sends, timed at the client, which shares a process with the server. What is found is
-held against the texts themselves: for each word the newest hits in order, and how many there are, for two users.
+signed, and the last hundredth (`--sent` says how many) is sent by HTTP on top of that. The server's own indexer,
+archive and search do the rest; searches are what Element sends, timed at the client, which shares a process with the
+server. What is found is held against the texts themselves: for each word the newest hits in order, and how many there
+are, for two users.
 """
 
 from __future__ import annotations
@@ -17,30 +20,30 @@ import asyncio
 import itertools
 import random
 import re
-import statistics
+import signal
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import asyncpg
+import numpy as np
 
-from bench._history import MONTHS, Looks, Oracle, Plan, RoomHead, Texts, fill, terms
-from bench.harness import report
+from bench._history import MONTHS, Looks, Plan, RoomHead, Texts, fill, ids_of, terms
+from bench._history_data import Account, HistoryData, Progress, Scene, Sent, say
 from homeserver.journal.journal import BLOCK
 from homeserver.runtime.logging import configure_logging
 from search.archive import jobs
 from search.hot.elastic import Cluster, ElasticIndex
-from tests.kit.elasticsearch import ElasticsearchServer, running_elasticsearch
-from tests.kit.postgres import running_postgres
+from tests.kit.elasticsearch import ElasticsearchServer
 from tests.kit.programs import found
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 
-MESSAGES, ROOMS_MAX, ROOMS_OF_BOB, MINUTES = 50_000, 10_000, 1_000, 25.0
+MESSAGES, ROOMS, ROOMS_OF_BOB, MINUTES = 50_000, 1_000, 500, 40.0
+STAGES = ("send", "archive", "ask")
 CREATORS, AT_ONCE = 20, 16
 # One room in so many tells only what came after a member joined, and one is left before the last messages.
 JOINED_EVERY, LEFT_EVERY = 20, 100
@@ -81,44 +84,16 @@ def plain(term: str) -> dict[str, Any]:
     return {"search_categories": {"room_events": criteria}}
 
 
-@dataclass(slots=True)
-class Scene:
-    """What there is, and what is known of it."""
-
-    messages: int
-    months: int
-    rooms: list[str] = field(default_factory=list)
-    creators: list[Client] = field(default_factory=list)
-    oracle: Oracle | None = None
-    heads: list[RoomHead] = field(default_factory=list)
-    first_hot: str = ""  # the first month that stays in Elasticsearch
-    plan: Plan | None = None
-    rooms_of: list[int] = field(default_factory=list)
-    # What was sent by HTTP, in order: its event, the words that it has, its room.
-    sent: list[tuple[str, list[int], int]] = field(default_factory=list)
-
-
-@contextmanager
-def phase(name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    print(f"# {name} …", flush=True)
-    yield
-    print(f"# {name}: {time.perf_counter() - start:,.1f} s", flush=True)
-
-
-async def many(work: Callable[[int], Awaitable[None]], count: int, what: str) -> None:
-    """Does so many, some at once, and says now and then how far it is."""
-    numbers = iter(range(count))
-    done, told = 0, time.perf_counter()
+async def many(work: Callable[[int], Awaitable[None]], numbers: range | list[int], what: str) -> None:
+    """Does what has these numbers, some at once."""
+    left, done, progress = iter(numbers), 0, Progress(what, len(numbers))
 
     async def worker() -> None:
-        nonlocal done, told
-        for number in numbers:
+        nonlocal done
+        for number in left:
             await work(number)
             done += 1
-            if time.perf_counter() - told > 10:
-                told = time.perf_counter()
-                print(f"#   {what}: {done:,} of {count:,}", flush=True)
+            progress(done)
 
     await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
 
@@ -134,140 +109,155 @@ timeout_s = {cluster.timeout_s}
 """
 
 
-async def _make_rooms(dsn: str, folder: Path, scene: Scene, rooms: int) -> tuple[str, str]:
-    """By HTTP: the tokens of alice, who is in all, and of bob, who is in the first ROOMS_OF_BOB."""
-    async with running_server(dsn, config=config_for_tests(folder)) as server:
-        alice, bob = await server.user("alice"), await server.user("bob")
-        creators = [await server.user(f"creator{number}") for number in range(CREATORS)]
-        made: dict[int, str] = {}
+async def _make_rooms(server: RunningServer, scene: Scene) -> None:
+    """By HTTP: alice is in all, bob is in the first ROOMS_OF_BOB."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    creators = [await server.user(f"creator{number}") for number in range(CREATORS)]
+    made: dict[int, str] = {}
 
-        async def make(number: int) -> None:
-            creator = creators[number % CREATORS]
-            visibility = "joined" if number % JOINED_EVERY == 0 else "shared"
-            state = {"type": "m.room.history_visibility", "content": {"history_visibility": visibility}}
-            body = {"preset": "public_chat", "name": f"Room {number}", "initial_state": [state]}
-            made[number] = await creator.create_room(**body)
-            await alice.join(made[number])
-            if number < ROOMS_OF_BOB:
-                await bob.join(made[number])
+    async def make(number: int) -> None:
+        creator = creators[number % CREATORS]
+        visibility = "joined" if number % JOINED_EVERY == 0 else "shared"
+        state = {"type": "m.room.history_visibility", "content": {"history_visibility": visibility}}
+        made[number] = await creator.create_room(preset="public_chat", name=f"Room {number}", initial_state=[state])
+        await alice.join(made[number])
+        if number < ROOMS_OF_BOB:
+            await bob.join(made[number])
 
-        await many(make, rooms, "rooms")
-        scene.rooms = [made[number] for number in range(rooms)]
-        newest = {row["room_id"]: row for row in await server.db.fetch(_NEWEST, scene.rooms)}
-        powers: dict[int, str] = {}
-        members: dict[int, dict[str, str]] = {}
-        for row in await server.db.fetch(_STATE):
-            if row["type"] == "m.room.power_levels":
-                powers[row["room_nid"]] = row["event_id"]
-            else:
-                members.setdefault(row["room_nid"], {})[row["state_key"]] = row["event_id"]
-        for number, room_id in enumerate(scene.rooms):
-            row = newest[room_id]
-            senders = [creators[number % CREATORS].user_id, alice.user_id, bob.user_id]
-            scene.heads.append(
-                RoomHead(
-                    nid=row["room_nid"],
-                    room_id=room_id,
-                    newest=row["event_id"],
-                    depth=row["depth"],
-                    state_nid=row["state_nid"],
-                    powers=powers[row["room_nid"]],
-                    members=members[row["room_nid"]],
-                    senders=senders if number < ROOMS_OF_BOB else senders[:2],
-                )
+    await many(make, range(scene.rooms), "rooms")
+    scene.room_ids = [made[number] for number in range(scene.rooms)]
+    newest = {row["room_id"]: row for row in await server.db.fetch(_NEWEST, scene.room_ids)}
+    powers: dict[int, str] = {}
+    members: dict[int, dict[str, str]] = {}
+    for row in await server.db.fetch(_STATE):
+        if row["type"] == "m.room.power_levels":
+            powers[row["room_nid"]] = row["event_id"]
+        else:
+            members.setdefault(row["room_nid"], {})[row["state_key"]] = row["event_id"]
+    scene.heads = []
+    for number, room_id in enumerate(scene.room_ids):
+        row = newest[room_id]
+        senders = [creators[number % CREATORS].user_id, alice.user_id, bob.user_id]
+        scene.heads.append(
+            RoomHead(
+                nid=row["room_nid"],
+                room_id=room_id,
+                newest=row["event_id"],
+                depth=row["depth"],
+                state_nid=row["state_nid"],
+                powers=powers[row["room_nid"]],
+                members=members[row["room_nid"]],
+                senders=senders if number < ROOMS_OF_BOB else senders[:2],
             )
-        scene.creators = creators
-        assert alice.token is not None and bob.token is not None
-        return alice.token, bob.token
+        )
+    scene.accounts = {"alice": Account.of(alice), "bob": Account.of(bob)}
+    scene.accounts.update((f"creator{number}", Account.of(one)) for number, one in enumerate(creators))
 
 
-async def _fill(dsn: str, scene: Scene) -> None:
+def _plan(dsn: str, scene: Scene) -> Plan:
+    return Plan(
+        dsn=dsn,
+        server="hansa.test",
+        messages=scene.messages,
+        first_nid=scene.first_nid,
+        end_ms=scene.end_ms,
+        months=scene.months,
+        heads=scene.heads,
+    )
+
+
+async def _fill(dsn: str, data: HistoryData) -> None:
     """Copies the history; those who count what is said, but the search, take it as heard."""
+    scene = data.scene
     connection = await asyncpg.connect(dsn)
     try:
-        block = await connection.fetchval("SELECT nextval('journal_blocks')")
-        first, blocks = (block + 1) * BLOCK + 1, -(-scene.messages // BLOCK)
-        end_ms = int(time.time() * 1000) - 3_600_000
-        plan = Plan(
-            dsn=dsn,
-            server="hansa.test",
-            messages=scene.messages,
-            first_nid=first,
-            end_ms=end_ms,
-            months=scene.months,
-            heads=scene.heads,
-        )
-        scene.plan, scene.rooms_of = plan, plan.rooms()
+        if not scene.first_nid:
+            scene.last_block = await connection.fetchval("SELECT nextval('journal_blocks')")
+            scene.first_nid = (scene.last_block + 1) * BLOCK + 1
+            data.keep()
+        blocks = -(-scene.messages // BLOCK)
         start = time.perf_counter()
-        scene.oracle = await fill(plan)
-        report("history: made, signed, copied", scene.messages, scene.messages / (time.perf_counter() - start), "/s")
-        await connection.execute("SELECT setval('journal_blocks', $1)", block + blocks + 1)
-        await connection.execute("UPDATE journal_cursors SET position = $1", first + blocks * BLOCK - 1)
+        oracle, scene.body_bytes = await fill(_plan(dsn, scene), Progress("history", scene.messages))
+        oracle.save(data.oracle_path)
+        data.figure("made, signed, copied", scene.messages / (time.perf_counter() - start), "messages/s")
+        await connection.execute("SELECT setval('journal_blocks', $1)", scene.last_block + blocks + 1)
+        await connection.execute("UPDATE journal_cursors SET position = $1", scene.first_nid + blocks * BLOCK - 1)
         await connection.execute("VACUUM ANALYZE events, event_relations, rooms, memberships")
-        report("history: bytes of the bodies", scene.messages, scene.oracle.body_bytes / scene.messages, "bytes")
+        data.figure("bytes of a body", scene.body_bytes / scene.messages, "bytes")
     finally:
         await connection.close()
 
 
-async def _indexed(server: RunningServer, scene: Scene, cluster: Cluster) -> None:
+async def _indexed(server: RunningServer, data: HistoryData, cluster: Cluster) -> None:
     """Waits until the server's own indexer has all of it."""
-    indexer, start, told = server.hansa.relations.indexer, time.perf_counter(), time.perf_counter()
+    scene, indexer, start = data.scene, server.hansa.relations.indexer, time.perf_counter()
+    progress, first = Progress("indexed", scene.messages), max(0, indexer._caught_up - scene.first_nid)
     while not (indexer.is_level and indexer.lag_s == 0):
         await asyncio.sleep(0.1)
-        if indexer._caught_up >= scene.plan.first_nid and time.perf_counter() - told > 10:
-            told = time.perf_counter()
-            print(f"#   indexed up to {indexer._caught_up - scene.plan.first_nid:,} of {scene.messages:,}", flush=True)
+        progress(max(0, indexer._caught_up - scene.first_nid))
     taken = time.perf_counter() - start
-    report("history: indexed by the server", scene.messages, scene.messages / taken, "messages/s")
+    data.figure("indexed by the server", (scene.messages - first) / taken, "messages/s")
     index = ElasticIndex(cluster)
     try:
         size = await index.size_bytes()
     finally:
         await index.close()
-    report("history: the index, by bytes of the bodies", scene.messages, size / scene.oracle.body_bytes, "times")
+    data.figure("the index, by bytes of the bodies", size / scene.body_bytes, "times")
     assert indexer.dead_letters == 0
 
 
-async def _send(server: RunningServer, scene: Scene, alice: Client) -> None:
-    """The last part, by HTTP; alice has left some of the rooms before."""
-    looks, texts, chance = Looks(terms()), Texts(), random.Random(5)
-    for number, room_id in enumerate(scene.rooms):
-        if is_left(number):
-            (await alice.post("/rooms/{}/leave", room_id)).ok()
-    rooms = [chance.randrange(len(scene.rooms)) for _ in range(max(200, scene.messages // 100))]
+async def _send(server: RunningServer, data: HistoryData, count: int) -> None:
+    """The last part, by HTTP; alice has left some of the rooms before. What was sent isn't sent again."""
+    scene, looks, texts, chance = data.scene, Looks(terms()), Texts(), random.Random(5)
+    alice = scene.accounts["alice"].at(server)
+    for room in filter(is_left, range(scene.rooms)):
+        if f"left {room}" not in scene.done:
+            (await alice.post("/rooms/{}/leave", scene.room_ids[room])).ok()
+            data.keep(f"left {room}")
+    rooms = [chance.randrange(scene.rooms) for _ in range(count)]
     for at in range(0, len(rooms), 10):
-        rooms[at] = rooms[at] // LEFT_EVERY * LEFT_EVERY + LEFT_EVERY - 1
+        rooms[at] = min(scene.rooms - 1, rooms[at] // LEFT_EVERY * LEFT_EVERY + LEFT_EVERY - 1)
     bodies = [texts.one(chance) for _ in rooms]
-    scene.sent = [("", [], 0)] * len(rooms)
+    there = {one.number for one in data.sent()}
+    left = [number for number in range(count) if number not in there]
+    clients = [scene.accounts[f"creator{number}"].at(server) for number in range(CREATORS)]
     start = time.perf_counter()
+    with data.sending() as sent:
 
-    async def send(number: int) -> None:
-        room = rooms[number] % len(scene.rooms)
-        creator = scene.creators[room % CREATORS]
-        event_id = await creator.send(scene.rooms[room], bodies[number])
-        scene.sent[number] = (event_id, list(looks.having(bodies[number])), room)
+        async def send(number: int) -> None:
+            room, body = rooms[number], bodies[number]
+            # The same transaction after a crash: the same event.
+            path, content = "/rooms/{}/send/m.room.message/{}", {"msgtype": "m.text", "body": body}
+            answer = await clients[room % CREATORS].put(path, scene.room_ids[room], f"bench{number}", body=content)
+            sent(Sent(number, answer.ok()["event_id"], list(looks.having(body)), room))
 
-    await many(send, len(rooms), "sent")
-    report("history: sent by HTTP", len(rooms), len(rooms) / (time.perf_counter() - start), "messages/s")
+        await many(send, left, "sent")
+    data.figure("sent by HTTP", len(left) / (time.perf_counter() - start), "messages/s", len(left))
 
 
-async def _archive(server: RunningServer, scene: Scene) -> None:
-    """Half of it, month by month, as `hansa archive run --month` does."""
+async def _archive(server: RunningServer, data: HistoryData) -> None:
+    """Half of it, month by month, as `hansa archive run --month` does; months that are archived already stay so."""
+    scene = data.scene
     counts = {row["month"]: row["events"] for row in await server.db.fetch(_COUNTS)}
     left, moved, start = scene.messages // 2, 0, time.perf_counter()
+    progress = Progress("archived", scene.messages // 2)
     for month, events in sorted(counts.items()):
         if left <= 0:
             scene.first_hot = month
             break
         left -= events
+        if f"archived {month}" in scene.done:
+            continue
         result = await _job(server, "run", month)
         assert "error" not in result, result
         moved += result["messages"]
-    taken = time.perf_counter() - start
-    report("history: archived by the server", moved, moved / taken, "messages/s")
-    report("history: files of the archive", moved, _figure(server, "hansa_archive", "files"), "files")
+        scene.moved += result["messages"]
+        data.keep(f"archived {month}")
+        progress(scene.moved)
+    data.figure("archived by the server", moved / (time.perf_counter() - start), "messages/s", moved)
+    data.figure("files of the archive", _figure(server, "hansa_archive", "files"), "files", scene.moved)
     kept = _figure(server, "hansa_archive", "bytes") / _figure(server, "hansa_archive", "messages")
-    report("history: the archive, of a message", moved, kept, "bytes")
+    data.figure("the archive, of a message", kept, "bytes", scene.moved)
 
 
 async def _job(server: RunningServer, kind: str, month: str) -> Any:
@@ -285,95 +275,112 @@ def _figure(server: RunningServer, name: str, figure: str) -> float:
     return server.hansa.metrics.value(name, figure=figure)
 
 
-def _expected(scene: Scene, number: int, is_bob: bool, room: int | None = None) -> list[str]:
-    """What a user must find of a word, newest first."""
-    plan, oracle = scene.plan, scene.oracle
-
-    def sees(of: int, is_late: bool) -> bool:
-        if room is not None and of != room:
-            return False
-        return of < ROOMS_OF_BOB if is_bob else not (is_late and is_left(of))
-
-    sent = [event_id for event_id, words, of in scene.sent if number in words and sees(of, True)]
-    old = [oracle.ids[nid] for nid in oracle.found[number] if sees(scene.rooms_of[nid - plan.first_nid], False)]
-    return [*sent[::-1], *old[::-1]]
+def is_left(room: int) -> bool:
+    """Whether alice leaves it before the last part."""
+    return room % LEFT_EVERY == LEFT_EVERY - 1
 
 
-async def _search(client: Client, body: dict[str, Any], token: str | None = None) -> Any:
+@dataclass(slots=True)
+class Asker:
+    """One who asks, and what is known to be found."""
+
+    name: str
+    client: Client
+    data: HistoryData
+    sent: list[Sent]
+    room_of: Any  # message → its room
+    is_bob: bool
+
+    def sees(self, room: Any, *, is_late: bool) -> Any:
+        """Also of many rooms at once."""
+        if self.is_bob:
+            return room < ROOMS_OF_BOB
+        return (room % LEFT_EVERY != LEFT_EVERY - 1) | (not is_late)
+
+    async def recall(self, server: RunningServer) -> None:
+        """For each word all pages up to a depth: the same events, in the same order, the same count."""
+        wanted_in_all = found_in_all = missed = wrong = 0
+        oracle, first_nid = self.data.oracle(), self.data.scene.first_nid
+        for number, term in enumerate(terms()):
+            sent = [one.event_id for one in self.sent if number in one.words and self.sees(one.room, is_late=True)]
+            nids = oracle.found[number]
+            nids = nids[self.sees(self.room_of[nids - first_nid], is_late=False)]
+            count = len(sent) + len(nids)
+            newest = [*sent[::-1], *await ids_of(server.db, nids[-CHECKED_PAGES * DEEP :][::-1].tolist())]
+            answer, pages = await self._pages(term.text)
+            first = newest[: len(pages)] if len(pages) < count else newest
+            missed += len(set(first) - set(pages)) + abs(answer["count"] - count)
+            missed += max(0, min(count, CHECKED_PAGES * DEEP) - len(pages))
+            wrong += len(set(pages) - set(newest)) + (pages != first)
+            if pages != first or answer["count"] != count:
+                say({"differs": self.name, "term": term.text, "found": len(pages), "counted": answer["count"],
+                     "there are": count})  # fmt: skip
+            wanted_in_all += count
+            found_in_all += len(pages)
+        self.data.figure(f"{self.name}: hits by the oracle", wanted_in_all, "hits")
+        self.data.figure(f"{self.name}: looked at one by one", found_in_all, "hits")
+        self.data.figure(f"{self.name}: missed or counted wrong", missed, "hits")
+        self.data.figure(f"{self.name}: wrong", wrong, "hits")
+
+    async def _pages(self, text: str) -> tuple[Any, list[str]]:
+        """The first answer, and what the first pages have."""
+        pages: list[str] = []
+        first = answer = await search(self.client, plain(text))
+        for number in range(CHECKED_PAGES):
+            if number:
+                answer = await search(self.client, plain(text), answer["next_batch"])
+            pages += [one["result"]["event_id"] for one in answer["results"]]
+            if "next_batch" not in answer:
+                break
+        return first, pages
+
+    async def timed(self) -> None:
+        """Each class of words, by Element's own call."""
+        everything: list[float] = []
+        for kind in dict.fromkeys(term.kind for term in terms()):
+            words = [term.text for term in terms() if term.kind == kind]
+            await search(self.client, element(words[0]))
+            chosen = itertools.islice(itertools.cycle(words), ROUNDS)
+            taken = [await once(self.client, element(word)) for word in chosen]
+            everything += taken
+            self.data.times(f"{self.name}: {kind}", taken)
+        self.data.times(f"{self.name}: all", everything)
+
+
+async def search(client: Client, body: dict[str, Any], token: str | None = None) -> Any:
     path = "/search" + (f"?next_batch={quote(token)}" if token else "")
     answer = (await client.post(path, body=body)).ok()["search_categories"]["room_events"]
     assert "org.hansa.partial" not in answer, answer
     return answer
 
 
-async def _recall(client: Client, name: str, scene: Scene, *, is_bob: bool) -> None:
-    """For each word all pages up to a depth: the same events, in the same order, the same count."""
-    wanted_in_all = found_in_all = missed = wrong = 0
-    for number, term in enumerate(terms()):
-        wanted = _expected(scene, number, is_bob)
-        pages: list[str] = []
-        token: str | None = None
-        for _ in range(CHECKED_PAGES):
-            answer = await _search(client, plain(term.text), token)
-            pages += [one["result"]["event_id"] for one in answer["results"]]
-            token = answer.get("next_batch")
-            if token is None:
-                break
-        first = wanted[: len(pages)] if token else wanted
-        missed += len(set(first) - set(pages)) + abs(answer["count"] - len(wanted))
-        wrong += len(set(pages) - set(wanted))
-        if pages != first or answer["count"] != len(wanted):
-            print(f"! {name}, {term}: found {len(pages)} of {len(first)}, counted {answer['count']} of {len(wanted)}")
-        wanted_in_all += len(wanted)
-        found_in_all += len(pages)
-    report(f"history: {name}, hits by the oracle", wanted_in_all, found_in_all, "looked at one by one")
-    report(f"history: {name}, missed or counted wrong", wanted_in_all, missed, "hits")
-    report(f"history: {name}, wrong ones", wanted_in_all, wrong, "hits")
-
-
-async def _timed(client: Client, name: str, scene: Scene) -> None:
-    """Each class of words, by Element's own call."""
-    everything: list[float] = []
-    for kind in dict.fromkeys(term.kind for term in terms()):
-        words = [term.text for term in terms() if term.kind == kind]
-        await _search(client, element(words[0]))
-        taken = [await _once(client, element(word)) for word in itertools.islice(itertools.cycle(words), ROUNDS)]
-        everything += taken
-        _tell(f"history: {name}, {kind}", scene.messages, taken)
-    _tell(f"history: {name}, all", scene.messages, everything)
-
-
-async def _once(client: Client, body: dict[str, Any]) -> float:
+async def once(client: Client, body: dict[str, Any]) -> float:
+    """How long a search takes, in milliseconds."""
     start = time.perf_counter()
-    await _search(client, body)
+    await search(client, body)
     return (time.perf_counter() - start) * 1e3
 
 
-def _tell(name: str, size: int, taken: Sequence[float]) -> None:
-    ordered = sorted(taken)
-    report(f"{name}, p50", size, statistics.median(ordered), "ms")
-    report(f"{name}, p95", size, ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))], "ms")
-
-
-async def _cold(server: RunningServer, client: Client, scene: Scene) -> None:
+async def _cold(server: RunningServer, client: Client, data: HistoryData) -> None:
     """Questions that the archive alone answers: one room's year, and everything that it has."""
+    scene = data.scene
     last = int(scene.first_hot[:4])
     years = range(last - max(1, scene.months // 24), last)
     words = [term.text for term in terms() if term.kind in ("common word", "rare word", "CJK word", "phrase")]
     chosen = [*itertools.islice(itertools.cycle(words), ROUNDS)]
     of_rooms = [
-        element(f"{word} during:{years[at % len(years)]}", rooms=[scene.rooms[at]]) for at, word in enumerate(chosen)
+        element(f"{word} during:{years[at % len(years)]}", rooms=[scene.room_ids[at]]) for at, word in enumerate(chosen)
     ]
     of_all = [element(f"{word} before:{scene.first_hot}") for word in chosen]
     for name, bodies in (("one room's year", of_rooms), ("all files", of_all)):
         before = _read(server)
-        first = await _once(client, bodies[0])
-        taken = [await _once(client, body) for body in bodies]
+        first = await once(client, bodies[0])
+        taken = [await once(client, body) for body in bodies]
         after = _read(server)
-        report(f"history: cold, {name}, the very first", scene.messages, first, "ms")
-        _tell(f"history: cold, {name}", scene.messages, taken)
+        data.figure(f"cold, {name}, the very first", first, "ms")
+        data.times(f"cold, {name}", taken)
         asked = after[1] - before[1]
-        report(f"history: cold, {name}, read of a query", int(asked), (after[0] - before[0]) / asked / 1024, "KiB")
+        data.figure(f"cold, {name}, read of a query", (after[0] - before[0]) / asked / 1024, "KiB", int(asked))
 
 
 def _read(server: RunningServer) -> tuple[float, float]:
@@ -383,78 +390,90 @@ def _read(server: RunningServer) -> tuple[float, float]:
     return float(figures["sum"]), float(figures["count"])
 
 
-async def _measured(dsn: str, folder: Path, node: ElasticsearchServer, scene: Scene, rooms: int) -> None:
-    with phase("rooms are made"):
-        tokens = await _make_rooms(dsn, folder, scene, rooms)
-    with phase("the history is made"):
-        await _fill(dsn, scene)
-    cluster = node.cluster(timeout_s=60.0)
-    async with running_server(dsn, config=config_for_tests(folder, toml_of(cluster))) as server:
-        alice, bob = server.anonymous(), server.anonymous()
-        alice.token, bob.token = tokens
-        scene.creators = [_again(server, creator) for creator in scene.creators]
-        with phase("indexed"):
-            await _indexed(server, scene, cluster)
-        with phase("the last part is sent"):
-            await _send(server, scene, alice)
-        with phase("found in Elasticsearch"):
-            await _all_asked(alice, bob, scene, "hot")
-        with phase("half is archived"):
-            await _archive(server, scene)
-        with phase("found in both"):
-            await _all_asked(alice, bob, scene, "half cold")
-            await _cold(server, alice, scene)
+async def _ask(server: RunningServer, data: HistoryData) -> None:
+    scene, sent = data.scene, data.sent()
+    state = "half cold" if scene.first_hot else "hot"
+    room_of = np.array(_plan("", scene).rooms(), np.int32)
+    clients = {name: scene.accounts[name].at(server) for name in ("alice", "bob")}
+    askers = [
+        Asker(f"{state}, alice, {scene.rooms:,} rooms", clients["alice"], data, sent, room_of, is_bob=False),
+        Asker(f"{state}, bob, {min(scene.rooms, ROOMS_OF_BOB):,} rooms", clients["bob"], data, sent, room_of, True),
+    ]
+    for asker in askers:
+        with data.step(f"{asker.name}: held against the oracle"):
+            await asker.recall(server)
+    for asker in askers:
+        with data.step(f"{asker.name}: timed"):
+            await asker.timed()
+    if scene.first_hot:
+        with data.step("cold"):
+            await _cold(server, clients["alice"], data)
 
 
-async def _all_asked(alice: Client, bob: Client, scene: Scene, name: str) -> None:
-    rooms = len(scene.rooms)
-    await _recall(alice, f"{name}, alice, {rooms:,} rooms", scene, is_bob=False)
-    await _recall(bob, f"{name}, bob, {min(rooms, ROOMS_OF_BOB):,} rooms", scene, is_bob=True)
-    await _timed(alice, f"{name}, alice, {rooms:,} rooms", scene)
-    await _timed(bob, f"{name}, bob, {min(rooms, ROOMS_OF_BOB):,} rooms", scene)
+async def _staged(dsn: str, data: HistoryData, node: ElasticsearchServer, stages: tuple[str, ...], sent: int) -> None:
+    scene = data.scene
+    if "rooms" not in scene.done:
+        with data.step("rooms are made"):
+            async with running_server(dsn, config=config_for_tests(data.server_folder)) as server:
+                await _make_rooms(server, scene)
+        data.keep("rooms")
+    if "history" not in scene.done:
+        with data.step("the history is made"):
+            await _fill(dsn, data)
+        data.keep("history")
+    cluster = node.cluster(timeout_s=60.0, prefix="history")
+    async with running_server(dsn, config=config_for_tests(data.server_folder, toml_of(cluster))) as server:
+        if "indexed" not in scene.done:
+            with data.step("indexed"):
+                await _indexed(server, data, cluster)
+            data.keep("indexed")
+        if "sent" not in scene.done:
+            with data.step("the last part is sent"):
+                await _send(server, data, sent)
+            data.keep("sent")
+        for stage in stages:
+            if stage == "ask":
+                await _ask(server, data)
+            elif stage == "archive" and "archived" not in scene.done:
+                with data.step("half is archived"):
+                    await _archive(server, data)
+                data.keep("archived")
 
 
-def _again(server: RunningServer, client: Client) -> Client:
-    """The same device at the server that is there now."""
-    again = server.anonymous()
-    again.token, again.user_id, again.device_id = client.token, client.user_id, client.device_id
-    again._transactions = client._transactions + 1_000_000
-    return again
-
-
-def is_left(room: int) -> bool:
-    """Whether alice leaves it before the last part."""
-    return room % LEFT_EVERY == LEFT_EVERY - 1
-
-
-async def _run(messages: int, months: int, rooms: int, minutes: float) -> None:
-    scene = Scene(messages, months)
-    with (
-        running_postgres() as postgres,
-        tempfile.TemporaryDirectory(prefix="hansa-bench-") as folder,
-        running_elasticsearch(heap="1g") as node,
-    ):
-        async with postgres.fresh() as dsn:
+async def _run(data: HistoryData, stages: tuple[str, ...], sent: int, minutes: float) -> None:
+    with data.elasticsearch() as node:
+        async with data.database() as dsn:
             try:
                 async with asyncio.timeout(minutes * 60):
-                    await _measured(dsn, Path(folder), node, scene, rooms)
+                    await _staged(dsn, data, node, stages, sent)
             except TimeoutError:
-                print(f"! stopped after {minutes:g} minutes", flush=True)
+                say({"stopped": f"after {minutes:g} minutes"})
 
 
 def run() -> None:
     options = argparse.ArgumentParser(prog="python -m bench search_history", description=__doc__)
     options.add_argument("--messages", type=int, default=MESSAGES)
-    options.add_argument("--rooms", type=int, default=None)
+    options.add_argument("--rooms", type=int, default=ROOMS)
     options.add_argument("--months", type=int, default=MONTHS)
+    options.add_argument("--sent", type=int, default=None)
     options.add_argument("--minutes", type=float, default=MINUTES)
+    options.add_argument("--data", type=Path, default=None)
+    options.add_argument("--stage", choices=STAGES, default=None)
     chosen, _ = options.parse_known_args()
     configure_logging(level="warning")
     if found("elasticsearch") is None:
         print("history: not here; type `scripts/bootstrap elasticsearch`", flush=True)
         return
-    rooms = chosen.rooms or min(ROOMS_MAX, max(1_000, chosen.messages // 25))
-    asyncio.run(_run(chosen.messages, chosen.months, rooms, chosen.minutes))
+    # Also then the node ends, which holds the folder.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stages = (chosen.stage,) if chosen.stage is not None else ("ask", "archive", "ask")
+    with tempfile.TemporaryDirectory(prefix="hansa-bench-", ignore_cleanup_errors=True) as temporary:
+        Path(temporary).chmod(0o755)
+        end_ms = int(time.time() * 1000) - 3_600_000
+        wanted = Scene(messages=chosen.messages, rooms=chosen.rooms, months=chosen.months, end_ms=end_ms)
+        data = HistoryData(chosen.data or Path(temporary), wanted)
+        sent = chosen.sent if chosen.sent is not None else max(200, chosen.messages // 100)
+        asyncio.run(_run(data, stages, sent, chosen.minutes))
 
 
 if __name__ == "__main__":

@@ -77,13 +77,17 @@ ROLES = {
 
 
 class ElasticsearchServer:
-    """One node. Its data lives in `folder` until the end of the test, so that it may stop and start.
+    """One node. Its data lives in `folder` until the end of the test, so that it may stop and start; or in `data`,
+    which is kept.
 
     With an authority it is guarded: TLS, and whoever has no name of it is turned away.
     """
 
-    def __init__(self, folder: Path, *, heap: str = HEAP, authority: Authority | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, heap: str = HEAP, authority: Authority | None = None, data: Path | None = None
+    ) -> None:
         self._folder = folder
+        self.data = data or folder / "data"  # the files that it keeps
         self._heap = heap
         self._authority = authority
         self._process: subprocess.Popen[bytes] | None = None
@@ -91,15 +95,16 @@ class ElasticsearchServer:
         self._command = _reachable(Path(program("elasticsearch")), folder)
         home = next(self._command.parent.glob("elasticsearch-*"))
         shutil.copytree(home / "config", folder / "config")
-        paths = f"path.data: {folder}/data\npath.logs: {folder}/logs\n"
+        paths = f"path.data: {self.data}\npath.logs: {folder}/logs\n"
         ports = f"http.port: {self.port}\ntransport.port: {transport_port}\n"
         guard = _OPEN if authority is None else _GUARDED
         (folder / "config" / "elasticsearch.yml").write_text(_SETTINGS + guard + paths + ports)
         if authority is not None:
             self._guard(authority)
-        for name in ("data", "logs", "tmp"):
-            (folder / name).mkdir()
+        for path in (self.data, folder / "logs", folder / "tmp"):
+            path.mkdir(exist_ok=True)
         if os.geteuid() == 0:
+            os.chown(self.data, NOBODY, NOBODY)
             for path in (folder, *folder.rglob("*")):
                 if path.parent != self._command.parent and not path.is_relative_to(self._command.parent):
                     os.chown(path, NOBODY, NOBODY)
@@ -107,11 +112,6 @@ class ElasticsearchServer:
     @property
     def url(self) -> str:
         return f"{'http' if self._authority is None else 'https'}://127.0.0.1:{self.port}"
-
-    @property
-    def data(self) -> Path:
-        """The files that it keeps."""
-        return self._folder / "data"
 
     def cluster(self, *, timeout_s: float = 10.0, prefix: str | None = None) -> Cluster:
         """How to reach it, with indices that no other test has."""
@@ -203,12 +203,14 @@ def _hashed(password: str) -> str:
 
 
 @contextmanager
-def running_elasticsearch(*, heap: str = HEAP, authority: Authority | None = None) -> Iterator[ElasticsearchServer]:
-    """A node that is gone afterwards, with its data."""
+def running_elasticsearch(
+    *, heap: str = HEAP, authority: Authority | None = None, data: Path | None = None
+) -> Iterator[ElasticsearchServer]:
+    """A node that is gone afterwards; with its data, unless those are to be in a folder that is there."""
     with tempfile.TemporaryDirectory(prefix="hansa-elasticsearch-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        server = ElasticsearchServer(folder, heap=heap, authority=authority)
+        server = ElasticsearchServer(folder, heap=heap, authority=authority, data=data)
         server.start()
         try:
             yield server

@@ -79,10 +79,11 @@ class PostgresForTests:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresForTests]:
-    """Starts a server in a folder of its own; both are gone afterwards."""
+def running_postgres(kept: Path | None = None) -> Iterator[PostgresForTests]:
+    """Starts a server in a folder of its own; both are gone afterwards, unless the folder is to be `kept`."""
     in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES_MIN
-    folder = Path(tempfile.mkdtemp(prefix="hansa-pg-", dir=_MEMORY if in_memory else None))
+    folder = kept or Path(tempfile.mkdtemp(prefix="hansa-pg-", dir=_MEMORY if in_memory else None))
+    folder.mkdir(exist_ok=True)
     server = get_server(folder / "data", cleanup_mode="stop")
     try:
         for setting in _THROW_AWAY:
@@ -91,4 +92,5 @@ def running_postgres() -> Iterator[PostgresForTests]:
         yield PostgresForTests(folder / "data", server.get_uri())
     finally:
         server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+        if kept is None:
+            shutil.rmtree(folder, ignore_errors=True)
