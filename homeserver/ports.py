@@ -197,7 +197,8 @@ class SearchWish:
     """What is searched for: messages up to a position, whose `keys` have what `term` says, that `viewer` may see.
 
     `rooms` has, by room number, the places that the viewer may read as ascending ranges (first, last); None is open
-    towards that end. `after` is the `SearchHit.cursor` to go on behind.
+    towards that end. `after` is the `SearchHit.cursor` to go on behind. Of what the senders of `erased` said, only what
+    lies at those places of their own is found: the rest is shown to the viewer without its words.
     """
 
     term: str
@@ -210,6 +211,7 @@ class SearchWish:
     upto: int
     limit: int
     after: tuple[float, int] | None = None
+    erased: Sequence[tuple[frozenset[str], Mapping[int, Sequence[tuple[int | None, int | None]]]]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ from search import storage
 from search.documents import KEYS
 from search.indexer import Indexer
 from search.query import Parsed, parse, rooms_in
-from search.tiers import RANK_MAX, All, Findings, Has, Not, Query, Question, Senders, Tier, TierFault, Types
+from search.tiers import RANK_MAX, All, Findings, Has, Not, Query, Question, Senders, Tier, TierFault, Types, merged
 from search.visibility import scope_of
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ class TierSearch:
         if parsed is None:
             return SearchFindings((), 0, wish.upto, ())
         question, is_partial = await self._question(wish, parsed)
-        found = await self._asked(question)
+        found = await self._asked(wish, question)
         if found is None:
             return SearchFindings((), 0, question.upto, parsed.words, is_partial=True)
         hits = [SearchHit(hit.event_nid, hit.source_nid, hit.rank, hit.cursor) for hit in found.hits]
@@ -65,7 +65,7 @@ class TierSearch:
         question, is_partial = await self._question(wish, parsed)
         count = 0
         while rooms.total() < COUNTED_MAX:
-            found = await self._asked(question)
+            found = await self._asked(wish, question)
             if found is None:
                 is_partial = True
                 break
@@ -99,9 +99,13 @@ class TierSearch:
         )
         return question, is_behind
 
-    async def _asked(self, question: Question) -> Findings | None:
+    async def _asked(self, wish: SearchWish, question: Question) -> Findings | None:
+        """One question more for each kind of sender that was erased, of whom something is left to the searcher."""
         try:
-            return await self._tier.find(question)
+            if not wish.erased:
+                return await self._tier.find(question)
+            found = [await self._tier.find(one) for one in _told_apart(wish, question)]
+            return merged(found, question.limit)
         except TierFault as fault:
             log.warning("search_failed", error=str(fault))
             self._indexer.failed(fault)
@@ -123,6 +127,15 @@ def _is_cursor(after: tuple[float, int], order_by: str) -> bool:
     """Whether a tier could have given it: what comes back from outside may be any number."""
     value, nid = after
     return 0 <= nid < NID_END and (order_by != "rank" or 0 <= value <= RANK_MAX)
+
+
+def _told_apart(wish: SearchWish, question: Question) -> Iterator[Question]:
+    """The question about all but those who were erased, then those about them, each with a scope of its own."""
+    senders = frozenset[str]().union(*(some for some, _ in wish.erased))
+    yield replace(question, query=All((question.query, Not(Senders(senders)))))
+    for some, rooms in wish.erased:
+        if rooms:
+            yield replace(question, query=All((question.query, Senders(some))), scope=scope_of(rooms))
 
 
 def _month(time_ms: int) -> str:

@@ -225,6 +225,12 @@ class Findings:
     is_partial: bool = False
 
 
+def merged(found: Sequence[Findings], limit: int) -> Findings:
+    """Of disjoint parts, the first ones of all."""
+    hits = sorted((hit for one in found for hit in one.hits), key=lambda hit: hit.cursor, reverse=True)
+    return Findings(hits[:limit], sum(one.count for one in found), any(one.is_partial for one in found))
+
+
 class TierFault(Exception):
     """The tier can't be asked or written now. What wasn't written is written again later."""
 

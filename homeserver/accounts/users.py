@@ -218,11 +218,14 @@ class Users:
 
     async def erased_at(self, user_ids: Collection[UserId]) -> Mapping[UserId, int]:
         """For the read gate: the position at which each of those that were erased was."""
+        erased = await self.erased()
+        return {user_id: erased[user_id] for user_id in user_ids if user_id in erased} if erased else {}
+
+    async def erased(self) -> Mapping[UserId, int]:
+        """The same of all that ever were."""
         if self._erased is None:
             self._erased = await users.erased(self._db)
-        if not self._erased:
-            return {}
-        return {user_id: self._erased[user_id] for user_id in user_ids if user_id in self._erased}
+        return self._erased
 
 
 async def _check_owner_stays(tx: Tx, user_id: UserId) -> None:

@@ -7,7 +7,7 @@ where that state changed, so that any number of events is judged without a look 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 
 WORLD_READABLE = "world_readable"
@@ -96,10 +96,14 @@ class VisibilityTimeline:
     def visible_ranges(self) -> list[tuple[int | None, int | None]]:
         """All that the user may see, as ascending ranges of positions (first, last); None is open towards that end."""
         if self._ranges is None:
-            self._ranges = self._worked_out()
+            self._ranges = self._worked_out(self._sees)
         return self._ranges
 
-    def _worked_out(self) -> list[tuple[int | None, int | None]]:
+    def kept_ranges(self, erased_at: int) -> list[tuple[int | None, int | None]]:
+        """The same of what was said by a sender whose account was erased at this position: `verdict` is FULL there."""
+        return self._worked_out(lambda position: self._sees(position) and self._saw_as_member(position, erased_at))
+
+    def _worked_out(self, is_seen: Callable[[int], bool]) -> list[tuple[int | None, int | None]]:
         places = sorted({*self._visible_at, *self._member_at})
         ranges: list[tuple[int | None, int | None]] = []
         # Between two changes the answer is the same everywhere, so one position stands for all.
@@ -111,7 +115,7 @@ class VisibilityTimeline:
                 pieces.append((place + 1, following - 1 if following is not None else None))
         for first, last in pieces:
             sample = first if first is not None else last if last is not None else 0
-            if not self._sees(sample):
+            if not is_seen(sample):
                 continue
             if ranges and ranges[-1][1] is not None and first is not None and ranges[-1][1] + 1 == first:
                 ranges[-1] = (ranges[-1][0], last)

@@ -18,7 +18,7 @@ from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.state_numbers import StateNumbers
-from homeserver.storage import events
+from homeserver.storage import events, memberships
 from homeserver.storage.database import Database
 from homeserver.storage.events import SOFT_FAILED, StoredEvent
 
@@ -42,6 +42,10 @@ class ErasedUsers(Protocol):
 
     async def erased_at(self, user_ids: Collection[UserId]) -> Mapping[UserId, int]:
         """The journal position at which each of those that were erased was; others are left out."""
+        ...
+
+    async def erased(self) -> Mapping[UserId, int]:
+        """The same of all that ever were."""
         ...
 
 
@@ -103,6 +107,18 @@ class ReadGate:
             found.update(built)
             if before == self._changes:
                 self._keep(viewer, built)
+        return found
+
+    async def erased_in(self, room_nids: Collection[int]) -> dict[UserId, tuple[int, set[int]]]:
+        """Who was erased and may have said something in these rooms: the journal position of that, and which of them.
+
+        One query where anybody was ever erased, else none.
+        """
+        positions = await self._erased.erased()
+        found: dict[UserId, tuple[int, set[int]]] = {}
+        if positions and room_nids:
+            for user_id, room_nid in await memberships.of_users_in(self._db, positions, room_nids):
+                found.setdefault(user_id, (positions[user_id], set()))[1].add(room_nid)
         return found
 
     async def _build(self, viewer: UserId | None, rooms: Collection[NumberedRoom]) -> dict[RoomId, VisibilityTimeline]:

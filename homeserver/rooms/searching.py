@@ -29,6 +29,8 @@ from homeserver.storage.states import StateMap
 # If the gate keeps back what the index gave, a page is filled by so many questions at most.
 ROUNDS_MAX = 4
 LAST_POSITION = 2**62
+# Senders who were erased are told apart by what the viewer keeps of them, so finely; each takes a question of its own.
+ERASED_KINDS_MAX = 8
 # Views of so many rooms are worked out at once, so that others aren't held up by somebody in thousands of rooms.
 ROOMS_AT_ONCE = 1_000
 _TOKEN = re.compile(r"(\d{1,18})_(-?\d{1,18})_(\d{1,18})(?:_(room_id|sender)_(.{1,255}))?", re.ASCII | re.DOTALL)
@@ -123,6 +125,7 @@ class Surroundings:
     after: list[StoredEvent] = field(default_factory=list)
 
 
+Ranges = Sequence[tuple[int | None, int | None]]
 # What is asked for, with what the viewer may see; and the rooms that it is about.
 Prepared = tuple[SearchWish, Mapping[RoomId, RoomKey]]
 
@@ -193,14 +196,17 @@ class Searching:
         keys = list(rooms.values())
         for start in range(0, len(keys), ROOMS_AT_ONCE):
             timelines.update(await self._reads.gate.timelines(viewer, keys[start : start + ROOMS_AT_ONCE]))
+        by_nid = {rooms[room_id].nid: timeline for room_id, timeline in timelines.items()}
+        erased = await self._reads.gate.erased_in(by_nid)
         wish = SearchWish(
             term=request.term,
             keys=request.keys,
             order_by=request.order_by,
             viewer=viewer,
             rooms=await asyncio.to_thread(
-                lambda: {rooms[room_id].nid: timeline.visible_ranges() for room_id, timeline in timelines.items()}
+                lambda: {room_nid: timeline.visible_ranges() for room_nid, timeline in by_nid.items()}
             ),
+            erased=await asyncio.to_thread(_kept_of, erased, by_nid) if erased else (),
             wanted=wanted,
             ignored=frozenset(await self._ignore_list.ignored_by(viewer)),
             upto=place.upto,
@@ -320,6 +326,29 @@ def facets_of(found: SearchFacets, rooms: Mapping[int, RoomId]) -> Facets:
         months=sorted(found.months.items(), reverse=True),
         is_partial=found.is_partial,
     )
+
+
+def _kept_of(
+    erased: Mapping[UserId, tuple[int, Collection[int]]], timelines: Mapping[int, VisibilityTimeline]
+) -> list[tuple[frozenset[str], Mapping[int, Ranges]]]:
+    """What is left to the viewer of what these senders said, where that isn't all that they see; by those senders of
+    whom the same is left."""
+    kinds: dict[tuple[tuple[int, tuple[tuple[int | None, int | None], ...]], ...], set[str]] = {}
+    for user_id, (position, room_nids) in erased.items():
+        kept = {room_nid: timelines[room_nid].kept_ranges(position) for room_nid in sorted(room_nids)}
+        if any(ranges != timelines[room_nid].visible_ranges() for room_nid, ranges in kept.items()):
+            left = tuple((room_nid, tuple(ranges)) for room_nid, ranges in kept.items() if ranges)
+            kinds.setdefault(left, set()).add(user_id)
+    listed = sorted(kinds.items(), key=lambda kind: (bool(kind[0]), -len(kind[1])))
+    found: list[tuple[frozenset[str], Mapping[int, Ranges]]] = [
+        (frozenset(senders), dict(left)) for left, senders in listed[:ERASED_KINDS_MAX]
+    ]
+    if rest := listed[ERASED_KINDS_MAX:]:
+        # Of so many kinds the last are one, with all that may be left of any: the gate keeps back what isn't.
+        senders = frozenset(sender for _, some in rest for sender in some)
+        rooms = {room_nid for left, _ in rest for room_nid, _ in left}
+        found.append((senders, {room_nid: timelines[room_nid].visible_ranges() for room_nid in rooms}))
+    return found
 
 
 def _of_group(wanted: RoomEventFilter, group: tuple[str, str] | None) -> RoomEventFilter:

@@ -46,6 +46,9 @@ _OF_USER = """
     ) AS is_kicked
     FROM memberships m JOIN rooms r USING (room_nid) WHERE m.user_id = $1
 """
+_OF_USERS_IN = """
+    SELECT user_id, room_nid FROM memberships WHERE user_id = ANY($1::text[]) AND room_nid = ANY($2::bigint[])
+"""
 _EVENT_OF = """
     SELECT m.event_nid FROM memberships m JOIN rooms r USING (room_nid) WHERE r.room_id = $1 AND m.user_id = $2
 """
@@ -128,6 +131,12 @@ async def leave_all(tx: Tx, room_nid: int) -> None:
 
 async def of_rooms(db: Reader, room_nids: Collection[int]) -> list[MembershipRow]:
     return [_membership(row) for row in await db.fetch(_OF_ROOMS, list(room_nids))]
+
+
+async def of_users_in(db: Reader, user_ids: Collection[UserId], room_nids: Collection[int]) -> list[tuple[UserId, int]]:
+    """Which of these users are or were in which of these rooms."""
+    rows = await db.fetch(_OF_USERS_IN, list(user_ids), list(room_nids))
+    return [(UserId(row["user_id"]), row["room_nid"]) for row in rows]
 
 
 async def of_user(db: Reader, user_id: UserId) -> list[UserRoom]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from search.archive.shelf import Shelf
 from search.archive.tier import ColdTier
 from search.hot.current import Generational
-from search.tiers import Document, Findings, Gone, Question, Refused, TierFault
+from search.tiers import Document, Findings, Gone, Question, Refused, TierFault, merged
 
 # A question that events changed tiers under is asked again, so often.
 TRIES = 3
@@ -119,5 +119,4 @@ class HotAndCold:
             return Findings(cold.hits, cold.count, is_partial=True)
         if isinstance(hot, BaseException):
             raise hot
-        hits = sorted([*hot.hits, *cold.hits], key=lambda hit: hit.cursor, reverse=True)[: question.limit]
-        return Findings(hits, hot.count + cold.count, is_partial=hot.is_partial or cold.is_partial)
+        return merged([hot, cold], question.limit)

@@ -22,7 +22,7 @@ from homeserver.storage.relations import EDITS_MAX
 from search.hot import elastic_grid as grids
 from search.hot import elastic_queries as queries
 from search.hot.elastic_mapping import Names, id_of, stored, template, tombstone
-from search.tiers import Document, Findings, Gone, Hit, Question, Refused, TierFault, TierLost
+from search.tiers import Document, Findings, Gone, Hit, Question, Refused, TierFault, TierLost, merged
 from search.upkeep.counting import Census, Held, Tally
 
 log = structlog.get_logger()
@@ -548,12 +548,6 @@ async def _together(asking: Sequence[Coroutine[Any, Any, list[Findings]]]) -> li
     finally:
         for task in tasks:
             task.cancel()
-
-
-def merged(found: Sequence[Findings], limit: int) -> Findings:
-    """Of disjoint parts, the first ones of all."""
-    hits = sorted((hit for one in found for hit in one.hits), key=lambda hit: hit.cursor, reverse=True)
-    return Findings(hits[:limit], sum(one.count for one in found), any(one.is_partial for one in found))
 
 
 def _seen(answer: Json, question: Question, parts: Mapping[int, queries.Spans]) -> list[Hit]:

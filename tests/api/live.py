@@ -57,6 +57,9 @@ class NoneErased:
     async def erased_at(self, user_ids: Collection[UserId]) -> Mapping[UserId, int]:
         return {}
 
+    async def erased(self) -> Mapping[UserId, int]:
+        return {}
+
 
 class TokensAreNames:
     """A token is a user's id."""

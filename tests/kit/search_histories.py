@@ -17,6 +17,7 @@ from homeserver.storage.relations import EDITS_MAX
 from tests.kit.server import Client, RunningServer
 
 VISIBILITIES = ("world_readable", "shared", "invited", "joined")
+PASSWORD = "correct horse battery"
 WORDS = ("alpha", "beta", "港口", "gamma")
 
 
@@ -77,15 +78,21 @@ class Players:
 
     def __init__(self, server: RunningServer, users: Sequence[Client], seed: int) -> None:
         self.server = server
-        self.users = users
+        self.users = list(users)
         self._chance = random.Random(seed)
         self.ids = [UserId(user.user_id) for user in users]
         self.ignored: dict[UserId, set[UserId]] = {user_id: set() for user_id in self.ids}
 
     async def play(self, count: int, steps: int) -> list[History]:
-        """So many histories beside each other; then somebody may be ignored."""
-        seeds = [self._chance.randrange(2**32) for _ in range(count)]
-        histories = await asyncio.gather(*(self._play(random.Random(seed), steps) for seed in seeds))
+        """So many histories beside each other; of every other time one is erased halfway. Then some may be ignored."""
+        chances = [random.Random(self._chance.randrange(2**32)) for _ in range(count)]
+        histories = await asyncio.gather(*(self._begin(chance) for chance in chances))
+        half = steps // 2
+        for some in (half, steps - half):
+            both = zip(chances, histories, strict=True)
+            await asyncio.gather(*(self._play(chance, history, some) for chance, history in both))
+            if some == half and self._chance.random() < 0.5:
+                await self._erase_one()
         for user in self.users[1:]:
             if self._chance.random() < 0.5:
                 other = self._chance.choice([one for one in self.ids if one != user.user_id])
@@ -95,7 +102,18 @@ class Players:
                 (await user.put(path, user.user_id, body=body)).ok()
         return histories
 
-    async def _play(self, chance: random.Random, steps: int) -> History:
+    async def _erase_one(self) -> None:
+        """The last one, who leaves all rooms: those who weren't members with them read their words no more."""
+        gone = self.users.pop()
+        self.ids.pop()
+        auth = {
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": gone.user_id},
+            "password": PASSWORD,
+        }
+        (await gone.post("/account/deactivate", body={"auth": auth, "erase": True})).ok()
+
+    async def _begin(self, chance: random.Random) -> History:
         visibility = {"type": "m.room.history_visibility", "state_key": "", "content": self._visibility(chance)}
         room = await self.users[0].create_room(
             preset="public_chat",
@@ -103,11 +121,12 @@ class Players:
             initial_state=[visibility],
             power_level_content_override={"users_default": 90},
         )
-        history = History([RoomId(room)])
+        return History([RoomId(room)])
+
+    async def _play(self, chance: random.Random, history: History, steps: int) -> None:
         for _ in range(steps):
             with contextlib.suppress(MatrixError, RuleBroken):
                 await self._step(chance, history)
-        return history
 
     def _visibility(self, chance: random.Random) -> dict[str, str]:
         return {"history_visibility": chance.choice(VISIBILITIES)}
@@ -203,7 +222,8 @@ def expected(
     players: Players, user: UserId, histories: Sequence[History], seen: Mapping[RoomId, Sequence[StoredEvent]]
 ) -> dict[EventId, Said]:
     """What the user must find, and nothing else: what they see, by the newest text that they see of it."""
-    visible = {one.event.event_id for shown in seen.values() for one in shown}
+    # What is shown without its content (its sender was erased) says nothing.
+    visible = {one.event.event_id for shown in seen.values() for one in shown if one.event.content}
     return {
         event_id: shown
         for history in histories

@@ -125,13 +125,13 @@ async def prove(server: RunningServer, batches: range) -> int:
 @pytest.mark.slow
 async def test_a_search_finds_what_messages_show(server: RunningServer) -> None:
     """T-G8, T-G9: 200 histories: no event more, none less, in pages, counts, contexts, facets and predecessors."""
-    assert await prove(server, range(2)) > 5_000
+    assert await prove(server, range(2)) > 3_000
 
 
 @pytest.mark.deep
 async def test_ten_thousand_histories(server: RunningServer) -> None:
     """T-G8, T-G9: the same on 10,000."""
-    assert await prove(server, range(1_000, 1_100)) > 220_000
+    assert await prove(server, range(1_000, 1_100)) > 150_000
 
 
 @pytest.mark.slow
@@ -141,4 +141,4 @@ async def test_elasticsearch_finds_the_same(
 ) -> None:
     """T-G8, T-G9: what is proved of the embedded index holds for the other."""
     async with server_on(database_dsn, tmp_path, elasticsearch.cluster(prefix="provable")) as server:
-        assert await prove(server, range(1)) > 2_500
+        assert await prove(server, range(1)) > 1_000

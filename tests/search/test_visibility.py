@@ -173,3 +173,34 @@ async def test_many_rooms_are_few_queries(server: RunningServer) -> None:
         assert (await found(alice, "word", filter={"limit": 3}))["results"]
         asked.append(server.db.asked - before)
     assert asked[2] <= asked[0] + 2 <= 12, asked
+
+
+async def test_counts_of_what_an_erased_author_said(server: RunningServer) -> None:
+    """T-G8: beyond the first page as well: who came later finds nothing of it, who was there all of it."""
+    author, friend, late = await server.user("author"), await server.user("friend"), await server.user("late")
+    room = await author.create_room(preset="public_chat")
+    await friend.join(room)
+    for number in range(24):
+        await (author if number % 2 else friend).send(room, f"harbour {number}")
+    auth = {
+        "type": "m.login.password",
+        "identifier": {"type": "m.id.user", "user": author.user_id},
+        "password": "correct horse battery",
+    }
+    (await author.post("/account/deactivate", body={"auth": auth, "erase": True})).ok()
+    await late.join(room)
+    await friend.send(room, "harbour again")
+    for who, mine in ((friend, 25), (late, 13)):
+        criteria = {"search_term": "harbour", "filter": {"limit": 5}, "order_by": "recent"}
+        body, token, texts = {"search_categories": {"room_events": criteria}}, "", list[str]()
+        while True:
+            answer = (await who.post(f"/search{token}", body=body)).ok()["search_categories"]["room_events"]
+            assert answer["count"] == mine
+            texts += [one["result"]["content"]["body"] for one in answer["results"]]
+            if "next_batch" not in answer:
+                break
+            assert len(answer["results"]) == 5
+            token = f"?next_batch={answer['next_batch']}"
+        assert len(texts) == len(set(texts)) == mine
+        facets = (await who.post("/_hansa/client/v1/search/facets", body={"search_term": "harbour"})).ok()
+        assert facets["count"] == sum(one["count"] for one in facets["senders"]) == mine
