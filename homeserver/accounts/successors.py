@@ -1,4 +1,5 @@
-"""What users set for a room, taken over for the room that replaces it: push rules and tags.
+"""What users set for a room, taken over for the room that replaces it: push rules, tags, whether it is for talking to
+one person, and which of its image packs they use everywhere.
 
 Whoever of this server joins a room that replaces another gets copies, once; what they set for the new room already
 stays. A room replaces another where both say so: its create event names a predecessor, whose tombstone names it. Who
@@ -27,6 +28,9 @@ from homeserver.rooms.residents import Room, Rooms
 log = structlog.get_logger()
 
 TOMBSTONE = ("m.room.tombstone", "")
+DIRECT = "m.direct"
+# Account data that names rooms' packs, and the type of these packs: as in v1.19, and as it was called before.
+PACKS = (("m.image_pack.rooms", "m.room.image_pack"), ("im.ponies.emote_rooms", "im.ponies.room_emotes"))
 
 # Joins that wait to be looked after; the oldest give way, as their users can set everything themselves.
 WAITING_MAX = 10_000
@@ -89,6 +93,8 @@ class RoomSuccessors:
             try:
                 await self._rules.copy_room_rules(one, old, new)
                 await self._copy_tags(one, old, new)
+                await self._keep_direct(one, old, new)
+                await self._keep_packs(one, old, rooms[new])
             except MatrixError as refusal:
                 log.info("room_settings_not_copied", error=refusal.code)
 
@@ -107,3 +113,38 @@ class RoomSuccessors:
             return before or tags
 
         await self._account_data.change(user_id, new, TAGS, unless_set)
+
+    async def _keep_direct(self, user_id: UserId, old: RoomId, new: RoomId) -> None:
+        def with_new(before: dict[str, Any]) -> dict[str, Any]:
+            return {
+                other: [*rooms, new] if isinstance(rooms, list) and old in rooms and new not in rooms else rooms
+                for other, rooms in before.items()
+            }
+
+        before = await self._account_data.content(user_id, DIRECT)
+        if with_new(before) != before:
+            await self._account_data.change(user_id, None, DIRECT, with_new)
+
+    async def _keep_packs(self, user_id: UserId, old: RoomId, room: Room) -> None:
+        """Those that the new room has too are used from there: else clients would offer each twice."""
+        for kind, pack in PACKS:
+            if not _used(await self._account_data.content(user_id, kind), old):
+                continue
+            there = {key for _, key in await self._rooms.keys_of_types(room, {pack})}
+
+            def moved(before: dict[str, Any], there: set[str] = there) -> dict[str, Any]:
+                used = _used(before, old)
+                over = {key: value for key, value in used.items() if key in there}
+                if not over or room.room_id in before["rooms"]:
+                    return before
+                rooms = {**before["rooms"], old: {key: used[key] for key in used if key not in there}}
+                return {**before, "rooms": {name: keys for name, keys in rooms.items() if keys} | {room.room_id: over}}
+
+            await self._account_data.change(user_id, None, kind, moved)
+
+
+def _used(packs: dict[str, Any], room_id: RoomId) -> dict[str, Any]:
+    """The packs of a room that somebody uses everywhere, by state_key."""
+    rooms = packs.get("rooms")
+    used = rooms.get(room_id) if isinstance(rooms, dict) else None
+    return used if isinstance(used, dict) else {}

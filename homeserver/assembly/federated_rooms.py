@@ -104,7 +104,7 @@ def federated_room_endpoints(
             access,
             parts.rooms,
             commands.public_rooms,
-            SpaceTree(parts.rooms, parts.numbers, commands.remote),
+            SpaceTree(parts.rooms, commands.remote),
             shows_list=base.config.rooms.public_list_over_federation,
         ),
         FederatedInvites(checks, users, parts.submission, parts.incoming, base.signer),

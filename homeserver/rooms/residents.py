@@ -299,6 +299,11 @@ class Rooms:
             self._rooms[room.room_id] = known
         return known
 
+    async def keys_of_types(self, room: Room, types: Collection[str]) -> list[StateKey]:
+        """The keys that current state events of these types have, in no order. One query at most."""
+        keys = await self._numbers.keys_of(list((await self.state_map(room)).keys()))
+        return [key for key in keys.values() if key[0] in types]
+
     async def state_event(self, room_id: RoomId, event_type: str, state_key: str = "") -> Event | None:
         """A room's current state event, or None."""
         room = await self.get(room_id)

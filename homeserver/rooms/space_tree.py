@@ -17,7 +17,6 @@ from homeserver.ports import RemoteRooms
 from homeserver.rooms.commands.restricted_joins import allowed_rooms
 from homeserver.rooms.public_rooms import directory_entry
 from homeserver.rooms.residents import Room, Rooms
-from homeserver.rooms.state_numbers import StateNumbers
 
 CHILD = "m.space.child"
 SPACE = "m.space"
@@ -67,9 +66,8 @@ class _Step:
 class SpaceTree:
     """Walks spaces for a viewer, and says what rooms are."""
 
-    def __init__(self, rooms: Rooms, numbers: StateNumbers, remote: RemoteRooms) -> None:
+    def __init__(self, rooms: Rooms, remote: RemoteRooms) -> None:
         self._rooms = rooms
-        self._numbers = numbers
         self._remote = remote
 
     async def page(self, viewer: UserId, room_id: RoomId, wish: TreeWish) -> tuple[list[dict[str, Any]], int | None]:
@@ -164,9 +162,7 @@ class SpaceTree:
         """The m.space.child events of a space, those that count, in order. No query for what is no space."""
         if room.known_text("m.room.create", "type") != SPACE:
             return []
-        state = await self._rooms.state_map(room)
-        keys = await self._numbers.keys_of(list(state.keys()))
-        named = [key for key in keys.values() if key[0] == CHILD][:CHILDREN_MAX]
+        named = (await self._rooms.keys_of_types(room, {CHILD}))[:CHILDREN_MAX]
         known = await self._rooms.with_known(room, named)
         events = [event for key in named if (event := known.head.known.get(key)) is not None]
         return [_stripped(event) for event in sorted(events, key=_place) if _is_child(event.state_key, event.content)]

@@ -11,7 +11,7 @@ import pytest
 from homeserver.storage.database import Database
 from tests.kit.loop_watch import loop_watched
 from tests.kit.server import Client, RunningServer, running_server
-from tests.kit.until import SOON_S
+from tests.kit.until import SOON_S, until
 
 MEGABYTE = 1024 * 1024
 
@@ -194,6 +194,36 @@ async def test_settings_go_over_to_the_room_that_replaces_another(server: Runnin
     for client, tag in ((alice, "m.favourite"), (bob, "m.lowpriority")):
         tags, rules = await _until_copied(client, new, since[client.user_id])
         assert tags == {tag: {"order": 0.5}} and {old, new} <= rules
+
+
+async def test_a_direct_chat_and_packs_in_use_go_over_as_well(server: RunningServer) -> None:
+    """Image packs are the room's; which of them somebody uses everywhere is theirs. What isn't of the room stays."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    old = await alice.create_room(
+        preset="trusted_private_chat", room_version="11", invite=[bob.user_id], is_direct=True
+    )
+    await bob.join(old)
+    pack = {"images": {"hansa": {"url": "mxc://hansa.test/cog"}}}
+    for key in ("", "ships"):
+        (await alice.put("/rooms/{}/state/m.room.image_pack/{}", old, key, body=pack)).ok()
+    direct = {bob.user_id: [old, "!x:elsewhere"], "@c:elsewhere": ["!y:elsewhere"], "@odd:elsewhere": 5}
+    used = {"rooms": {old: {"ships": {"x": 1}, "gone": {}}, "!z:elsewhere": {"": {}}}}
+    (await alice.put("/user/{}/account_data/m.direct", alice.user_id, body=direct)).ok()
+    (await alice.put("/user/{}/account_data/m.image_pack.rooms", alice.user_id, body=used)).ok()
+    new = (await alice.post("/rooms/{}/upgrade", old, body={"new_version": "12"})).ok()["replacement_room"]
+    for key in ("", "ships"):
+        assert (await alice.get("/rooms/{}/state/m.room.image_pack/{}", new, key)).ok() == pack
+
+    async def data(kind: str) -> Any:
+        return (await alice.get("/user/{}/account_data/{}", alice.user_id, kind)).ok()
+
+    async def has_moved() -> bool:
+        return new in (await data("m.image_pack.rooms"))["rooms"]
+
+    await until(has_moved)
+    rooms = {old: {"gone": {}}, "!z:elsewhere": {"": {}}, new: {"ships": {"x": 1}}}
+    assert await data("m.image_pack.rooms") == {"rooms": rooms}
+    assert await data("m.direct") == {**direct, bob.user_id: [old, "!x:elsewhere", new]}
 
 
 async def test_settings_follow_links_of_both_rooms_alone(server: RunningServer) -> None:

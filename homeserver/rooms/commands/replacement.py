@@ -13,8 +13,10 @@ from homeserver.rooms.commands.presets import with_tombstone_level
 
 COPIED = tuple(
     "m.room." + name
-    for name in "join_rules history_visibility guest_access encryption name topic avatar server_acl".split()
+    for name in "join_rules history_visibility guest_access encryption name topic avatar server_acl policy".split()
 )
+# Those that a room has any number of, each with a state_key of its own; the second as it was called before v1.19.
+COPIED_ALL = frozenset({"m.room.image_pack", "im.ponies.room_emotes"})
 _JOIN_RULES_KNOWN = {
     "knock": "knocking",
     "restricted": "restricted_joins",

@@ -25,6 +25,7 @@ from homeserver.runtime.ids import Randomness
 ADDITIONAL_CREATORS_MAX = 100
 BANS_MAX = 5_000
 CHILDREN_MAX = 1_000
+PACKS_MAX = 100
 BATCH = 100
 TOMBSTONE = "m.room.tombstone"
 CHILD = "m.space.child"
@@ -112,12 +113,11 @@ class RoomUpgrade:
         keys: list[StateKey] = [CREATE, POWER_LEVELS, (CANONICAL_ALIAS, "")]
         keys += [(kind, "") for kind in replacement.COPIED]
         keys += [("m.room.member", user_id) for user_id in banned[:BANS_MAX]]
+        keys += sorted(await self._rooms.keys_of_types(old, replacement.COPIED_ALL))[:PACKS_MAX]
+        if old.known_text(CREATE[0], "type") == "m.space":
+            keys += await self._rooms.keys_of_types(old, {CHILD})
         known = (await self._rooms.with_known(old, keys)).head.known
-        state = {key: event for key in keys if (event := known[key]) is not None}
-        if state[CREATE].content.get("type") == "m.space":
-            full = await self._rooms.full_state(old)
-            state.update({stored.event.key: stored.event for stored in full if stored.event.type == CHILD})
-        return state
+        return {key: event for key in keys if (event := known[key]) is not None}
 
     async def _make(
         self,
@@ -151,9 +151,9 @@ class RoomUpgrade:
     def _copies(self, state: dict[StateKey, Event], user_id: UserId, version: RoomVersion) -> list[Draft]:
         """The state that goes over. Spaces keep their rooms."""
         events = [state[kind, ""] for kind in replacement.COPIED if (kind, "") in state]
-        if state[CREATE].content.get("type") == "m.space":
-            children = [event for event in state.values() if event.type == CHILD and event.content.get("via")]
-            events += children[:CHILDREN_MAX]
+        events += [event for event in state.values() if event.type in replacement.COPIED_ALL]
+        children = [event for event in state.values() if event.type == CHILD and event.content.get("via")]
+        events += children[:CHILDREN_MAX]
         return [
             self._submission.draft(event.type, user_id, event.content, event.state_key)
             for event in events
