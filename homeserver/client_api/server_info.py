@@ -106,7 +106,7 @@ class ServerInfo:
         spec="client-server-api/#get_matrixclientv3capabilities",
     )
     async def capabilities(self, caller: Caller) -> Json:
-        versions = {version.id: "stable" for version in ROOM_VERSIONS.values()}
+        versions = {one.id: "stable" if one.stable else "unstable" for one in ROOM_VERSIONS.values()}
         profile: Json = {"enabled": True, **({"allowed": ["displayname"]} if caller.is_guest else {})}
         found: Json = {
             "m.change_password": {"enabled": self._config.password.login and not caller.is_guest},

@@ -118,6 +118,10 @@ class RuleBroken(Exception):
         self.reason = reason
 
 
+class BadStateKey(RuleBroken):
+    """A state key that begins as a user id does and is none: no sender makes it right."""
+
+
 class MissingEvents(Exception):
     """A pure function wants events that it wasn't given: load these ids and call it again."""
 

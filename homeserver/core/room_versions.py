@@ -1,4 +1,4 @@
-"""Room versions 1 to 12 as data: each difference is a field, named with the section that introduced it."""
+"""Room versions 1 to 12, and two on trial, as data: each difference is a field, named with what introduced it."""
 
 from __future__ import annotations
 
@@ -79,6 +79,8 @@ class RoomVersion:
     redaction_keeps_third_party_signed: bool = False  # rooms/v11/#redactions
     room_id_from_create_event: bool = False  # rooms/v12/#event-format-1
     creators_have_infinite_power: bool = False  # rooms/v12/#authorisation-rules
+    # MSC3757: a state key may be a user id with something behind it, and those with more power may set it.
+    owned_state: bool = False
     kept_top_level: frozenset[str] = _KEPT_TOP_LEVEL
     kept_content: Mapping[str, frozenset[str]] = field(default_factory=lambda: _KEPT_CONTENT_V1, compare=False)
     stable: bool = True
@@ -133,8 +135,12 @@ V12 = replace(
     creators_have_infinite_power=True,
 )
 
+# As others that try the proposal call them.
+MSC3757_V10 = replace(V10, id="org.matrix.msc3757.10", owned_state=True, stable=False)
+MSC3757_V11 = replace(V11, id="org.matrix.msc3757.11", owned_state=True, stable=False)
+
 ROOM_VERSIONS: Mapping[str, RoomVersion] = MappingProxyType(
-    {version.id: version for version in (V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12)}
+    {version.id: version for version in (V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, MSC3757_V10, MSC3757_V11)}
 )
 
 

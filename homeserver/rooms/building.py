@@ -9,7 +9,7 @@ from uuid import UUID
 from immutables import Map
 
 from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
-from homeserver.core.errors import Forbidden, InvalidEvent, MatrixError, RuleBroken, TooLarge
+from homeserver.core.errors import BadStateKey, Forbidden, InvalidEvent, MatrixError, RuleBroken, TooLarge
 from homeserver.core.events import Draft, Event, StateKey
 from homeserver.core.identifiers import DeviceId, EventId, RoomId, UserId, is_event_id
 from homeserver.core.room import RoomHead, Unchanged, empty_room, extend, wanted_keys
@@ -94,6 +94,8 @@ class Built:
 
 def as_matrix_error(refusal: RuleBroken | InvalidEvent) -> MatrixError:
     """The spec's error for a draft that can't become an event of its room."""
+    if isinstance(refusal, BadStateKey):
+        return MatrixError(refusal.reason, errcode="M_BAD_JSON")
     if isinstance(refusal, RuleBroken):
         return Forbidden(refusal.reason)
     return TooLarge(str(refusal)) if "bytes" in str(refusal) else MatrixError(str(refusal), errcode="M_BAD_JSON")

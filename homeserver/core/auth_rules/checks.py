@@ -8,7 +8,7 @@ from homeserver.core.auth_rules.context import AuthState, create_event_of
 from homeserver.core.auth_rules.membership import check_member
 from homeserver.core.auth_rules.power import CREATE
 from homeserver.core.auth_rules.power_changes import check_power_levels
-from homeserver.core.auth_rules.rules import Rule, refuse
+from homeserver.core.auth_rules.rules import Rule, refuse, refuse_state_key
 from homeserver.core.errors import RuleBroken
 from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import domain_of, is_user_id
@@ -45,11 +45,27 @@ def check_auth(event: Event, state: Mapping[StateKey, Event]) -> None:
     if power < needed:
         auth.refuse(Rule.REQUIRED_LEVEL, f"{event.sender} has level {power}, {event.type} needs {_shown(needed)}")
     if event.state_key is not None and event.state_key.startswith("@") and event.state_key != event.sender:
-        auth.refuse(Rule.STATE_KEY_OF_ANOTHER, f"{event.sender} may not set the state of {event.state_key}")
+        _check_owner(auth, event.state_key, power)
     if event.type == "m.room.power_levels":
         check_power_levels(auth)
     elif event.type == "m.room.redaction" and event.version.redaction_auth_by_event_id_domain:
         _check_redaction(auth, power)
+
+
+def _check_owner(auth: AuthState, state_key: str, power: int) -> None:
+    """Of a state key that begins with `@` and isn't the sender's id. spec: rooms/v12/#authorisation-rules (rule 9)
+
+    MSC3757: the user id ends before the first underscore behind its colon, as no server's name holds one.
+    """
+    event = auth.event
+    if event.version.owned_state:
+        localpart, colon, rest = state_key.partition(":")
+        owner = f"{localpart}{colon}{rest.partition('_')[0]}"
+        if not is_user_id(owner):
+            refuse_state_key(event.version, "a state key that begins with @ is a user id, or one with _ behind it")
+        if owner == event.sender or power > auth.levels.user(owner):
+            return
+    auth.refuse(Rule.STATE_KEY_OF_ANOTHER, f"{event.sender} may not set the state of {state_key}")
 
 
 def is_allowed(event: Event, state: Mapping[StateKey, Event]) -> bool:

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import NoReturn
 
-from homeserver.core.errors import RuleBroken
+from homeserver.core.errors import BadStateKey, RuleBroken
 from homeserver.core.room_versions import ROOM_VERSIONS, RoomVersion
 
 
@@ -61,6 +61,7 @@ class Rule(Enum):
     SENDER_JOINED = auto()
     THIRD_PARTY_INVITE_LEVEL = auto()
     REQUIRED_LEVEL = auto()
+    STATE_KEY_OF_NOBODY = auto()
     STATE_KEY_OF_ANOTHER = auto()
     LEVELS_INTEGERS = auto()
     LEVELS_MAPS = auto()
@@ -157,7 +158,9 @@ def _outline(version: RoomVersion) -> list[object]:
         Rule.SENDER_JOINED,
         [Rule.THIRD_PARTY_INVITE_LEVEL],
         Rule.REQUIRED_LEVEL,
-        Rule.STATE_KEY_OF_ANOTHER,
+        [Rule.STATE_KEY_OF_NOBODY, _ALLOW, _ALLOW, Rule.STATE_KEY_OF_ANOTHER]
+        if version.owned_state
+        else Rule.STATE_KEY_OF_ANOTHER,
         _power_levels(version),
         [_ALLOW, _ALLOW, Rule.REDACTION_OTHERWISE] if version.redaction_auth_by_event_id_domain else None,
         _ALLOW,
@@ -178,6 +181,11 @@ RULE_NUMBERS: Mapping[str, Mapping[Rule, str]] = MappingProxyType(
     {version.id: MappingProxyType(dict(_numbered(_outline(version)))) for version in ROOM_VERSIONS.values()}
 )
 """The number of every rule that a room version has, by version id."""
+
+
+def refuse_state_key(version: RoomVersion, reason: str) -> NoReturn:
+    """Raises BadStateKey: the state key could be nobody's, whoever sends it."""
+    raise BadStateKey(RULE_NUMBERS[version.id][Rule.STATE_KEY_OF_NOBODY], reason)
 
 
 def refuse(version: RoomVersion, rule: Rule, reason: str) -> NoReturn:

@@ -249,8 +249,21 @@ PAIRS: list[tuple[Rule, Case, Case]] = [
     ),
     (
         Rule.STATE_KEY_OF_ANOTHER,
-        Case("org.example", CAROL, {}, BOB, scene={"members": IN_ROOM, "power": MOD}),
+        Case("org.example", CAROL, {}, ALICE, scene={"members": IN_ROOM, "power": MOD}),
         Case("org.example", CAROL, {}, CAROL, scene={"members": IN_ROOM, "power": MOD}),
+    ),
+    (
+        Rule.STATE_KEY_OF_ANOTHER,
+        Case("org.example", CAROL, {}, f"{ALICE}_x", scene={"members": IN_ROOM, "power": MOD}),
+        Case("org.example", CAROL, {}, CAROL, scene={"members": IN_ROOM, "power": MOD}),
+    ),
+    *(
+        (
+            Rule.STATE_KEY_OF_NOBODY,
+            Case("org.example", ALICE, {}, odd, scene={"members": IN_ROOM, "power": MOD}),
+            Case("org.example", ALICE, {}, f"{BOB}_{odd}", scene={"members": IN_ROOM, "power": MOD}),
+        )
+        for odd in ("@", "@bob", "@bob_x", f"{BOB}x:y", "@:_", "@bob:_", f"{BOB}:x_")
     ),
     *(
         (Rule.LEVELS_INTEGERS, levels(ALICE, {name: value}, None), levels(ALICE, {name: 5}, None))
