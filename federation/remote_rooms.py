@@ -5,12 +5,15 @@ spec: server-server-api/#joining-rooms, #knocking-upon-a-room, #leaving-rooms-re
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 
+from federation.candidates import Candidates
 from federation.client import FederationError, Unreachable
 from federation.intake import RoomIntake
 from federation.pdu_checks import PduChecks
@@ -34,7 +37,11 @@ from homeserver.runtime.ids import Randomness
 log = structlog.get_logger()
 
 T = TypeVar("T")
+U = TypeVar("U")
+Made = tuple[RoomVersion, Event]
 SERVERS_TRIED_MAX = 8
+# After this time no further server is tried: nobody waits so long.
+TRYING_S = 120.0
 STATE_EVENTS_MAX = 500_000
 SERVERS_TOLD_MAX = 50_000
 STRIPPED_TYPES = tuple(
@@ -73,6 +80,7 @@ class FederatedRooms:
         self._checks = checks
         self._own = own
         self._side = side
+        self._turns: WeakValueDictionary[tuple[RoomId, UserId], asyncio.Lock] = WeakValueDictionary()
 
     # --- coming in and going
 
@@ -81,8 +89,8 @@ class FederatedRooms:
     ) -> None:
         """Through the first of the candidates that lets the user in; durable when it returns. Raises MatrixError."""
 
-        async def through(server: ServerName) -> None:
-            version, event = await self._member_event("join", server, room_id, user_id, content)
+        async def through(server: ServerName, made: Made) -> None:
+            version, event = made
             answer = await self._peers.send_join(server, room_id, event.event_id, event.pdu)
             snapshot = await self._snapshot(server, version, room_id, event, answer)
             room = await self._side.rooms.get(room_id)
@@ -95,23 +103,32 @@ class FederatedRooms:
             try:
                 await self._side.incoming.enter(room_id, snapshot)
             except RuleBroken as broken:
-                raise Forbidden(f"the room's state doesn't allow it: {broken.reason}") from None
+                # As this server tells it: another one may know better.
+                reason = f"the room's state doesn't allow it: {broken.reason}"
+                raise FederationError(server, 403, "M_FORBIDDEN", reason) from None
             if snapshot.servers is not None:
                 self._side.resync.begin(room_id)
 
-        await self._through_one(await self._candidates(room_id, via, user_id), through)
+        # A client that asks once more meanwhile makes no second event of the user's.
+        async with self._turns.setdefault((room_id, user_id), asyncio.Lock()):
+            room = await self._side.rooms.get(room_id)
+            if room is not None and room.membership(user_id) == "join":
+                return
+            servers = await self._candidates(room_id, via, user_id)
+            await self._through_one(servers, self._making("join", room_id, user_id, content), through)
 
     async def knock(
         self, user_id: UserId, room_id: RoomId, via: Sequence[ServerName], content: Mapping[str, Any]
     ) -> None:
-        async def through(server: ServerName) -> None:
-            version, event = await self._member_event("knock", server, room_id, user_id, content)
+        async def through(server: ServerName, made: Made) -> None:
+            version, event = made
             answer = await self._peers.send_knock(server, room_id, event.event_id, event.pdu)
             told = answer.get("knock_room_state")
             shown = shown_state(told) if isinstance(told, list) else []
             await self._side.incoming.note(room_id, version, event, shown)
 
-        await self._through_one(await self._candidates(room_id, via, user_id), through)
+        servers = await self._candidates(room_id, via, user_id)
+        await self._through_one(servers, self._making("knock", room_id, user_id, content), through)
 
     async def leave(self, user_id: UserId, room_id: RoomId, content: Mapping[str, Any]) -> None:
         """Tells the room's servers if one can be reached; the user is out of it in any case."""
@@ -119,14 +136,15 @@ class FederatedRooms:
         if member is None:
             raise Forbidden("you are not in this room")
 
-        async def through(server: ServerName) -> None:
-            version, event = await self._member_event("leave", server, room_id, user_id, content)
+        async def through(server: ServerName, made: Made) -> None:
+            version, event = made
             await self._peers.send_leave(server, room_id, event.event_id, event.pdu)
             await self._side.incoming.note(room_id, version, event)
 
-        servers = dict.fromkeys([domain_of(member.event.sender), *await self._candidates(room_id, (), user_id)])
+        candidates = await self._candidates(room_id, (), user_id)
+        servers = [name for name in dict.fromkeys([domain_of(member.event.sender), *candidates]) if name != self._me]
         try:
-            await self._through_one([server for server in servers if server != self._me], through)
+            await self._through_one(servers, self._making("leave", room_id, user_id, content), through)
         except MatrixError:
             await self._leave_alone(user_id, room_id, content, member.event)
 
@@ -184,7 +202,7 @@ class FederatedRooms:
 
     async def hierarchy(self, room_id: RoomId, via: Sequence[ServerName]) -> Mapping[str, Any]:
         servers = [server for server in dict.fromkeys(via) if server != self._me]
-        return await self._through_one(servers, lambda server: self._peers.hierarchy(server, room_id))
+        return await self._through_one(servers, lambda server: self._peers.hierarchy(server, room_id), _as_it_is)
 
     async def public_rooms(self, server: ServerName, query: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
@@ -215,25 +233,46 @@ class FederatedRooms:
         others = [server for server in dict.fromkeys(found) if server != self._me]
         return self._peers.by_hope(others)[:SERVERS_TRIED_MAX]
 
-    async def _through_one(self, servers: Sequence[ServerName], work: Callable[[ServerName], Awaitable[T]]) -> T:
-        """What `work` gives with the first server that it succeeds with; else what the most telling refusal says."""
+    async def _through_one(
+        self,
+        servers: Sequence[ServerName],
+        ask: Callable[[ServerName], Awaitable[T]],
+        use: Callable[[ServerName, T], Awaitable[U]],
+    ) -> U:
+        """What `use` makes of the first answer that it succeeds with; else what the most telling refusal says.
+
+        Some servers are asked at once, but an answer is used while nothing else goes on: what it sends is sent to one
+        server after the other.
+        """
         refusal: MatrixError | None = None
-        for server in servers:
-            try:
-                return await work(server)
-            except (Unreachable, FederationError) as fault:
-                log.info("remote_room_refused", server=server, reason=str(fault))
-                told = fault.as_matrix_error()
-                if refusal is None or refusal.http_status >= 500:
-                    refusal = told
-            except (InvalidEvent, RemoteFault) as fault:
-                log.info("remote_room_refused", server=server, reason=str(fault))
-                refusal = refusal or MatrixError(f"{server} gives a wrong answer", status=502)
+        until_s = self._own.clock.monotonic_s() + TRYING_S
+        async with Candidates(servers, ask, self._own.clock) as candidates:
+            while (answered := await candidates.next()) is not None:
+                server, question = answered
+                try:
+                    answer = question.result()
+                    await candidates.hold()
+                    return await use(server, answer)
+                except (Unreachable, FederationError) as fault:
+                    log.info("remote_room_refused", server=server, reason=str(fault))
+                    told = fault.as_matrix_error()
+                    if refusal is None or refusal.http_status >= 500:
+                        refusal = told
+                except (InvalidEvent, RemoteFault) as fault:
+                    log.info("remote_room_refused", server=server, reason=str(fault))
+                    refusal = refusal or MatrixError(f"{server} gives a wrong answer", status=502)
+                if self._own.clock.monotonic_s() >= until_s:
+                    break
         raise refusal or NotFound("no server that is in this room can be reached")
+
+    def _making(
+        self, verb: str, room_id: RoomId, user_id: UserId, content: Mapping[str, Any]
+    ) -> Callable[[ServerName], Awaitable[Made]]:
+        return lambda server: self._member_event(verb, server, room_id, user_id, content)
 
     async def _member_event(
         self, verb: str, server: ServerName, room_id: RoomId, user_id: UserId, content: Mapping[str, Any]
-    ) -> tuple[RoomVersion, Event]:
+    ) -> Made:
         versions = list(ROOM_VERSIONS) if verb != "leave" else []
         answer = await self._peers.make_membership(verb, server, room_id, user_id, versions)
         template, named = answer.get("event"), answer.get("room_version", "1")
@@ -290,6 +329,10 @@ class FederatedRooms:
             event=event,
             servers=_servers_told(server, answer) if answer.get("members_omitted") is True else None,
         )
+
+
+async def _as_it_is(server: ServerName, answer: T) -> T:
+    return answer
 
 
 def _servers_told(server: ServerName, answer: Mapping[str, Any]) -> list[ServerName]:
