@@ -76,11 +76,12 @@ class _Asked:
         self.clock = FakeClock()
         self.order: list[str] = []
         self.answers: dict[str, asyncio.Future[str]] = {}
-        self.candidates = Candidates([ServerName(name) for name in names], self._ask, self.clock)
+        self.candidates: Candidates[str] = Candidates([ServerName(name) for name in names], self._ask, self.clock)
 
     async def _ask(self, server: ServerName) -> str:
         self.order.append(server)
-        answer = self.answers[server] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.answers[server] = answer
         return await answer
 
 
