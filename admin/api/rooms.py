@@ -74,8 +74,11 @@ class RoomLists:
         )
         limit = min(query.limit, _PAGE_MAX)
         counted = replace(wanted, order_by="name", backwards=False)
-        total = await self._totals.of(counted, lambda: room_overviews.count(self._db, wanted))
-        found = await room_overviews.page(self._db, wanted, limit, query.from_)
+        if wanted.term is None:
+            total = await self._totals.of(counted, lambda: room_overviews.count(self._db, wanted))
+            found = await room_overviews.page(self._db, wanted, limit, query.from_)
+        else:  # looking for a word may find nearly all of them: said is that there are more
+            found, total = await room_overviews.found(self._db, wanted, limit, query.from_)
         answer: Json = {
             "rooms": [as_json(one, is_published) for one, is_published in found],
             "offset": query.from_,

@@ -213,15 +213,16 @@ class UserEndpoints:
         )
         limit = min(query.limit, LIMIT_MAX)
         await self._sessions.flush_sightings()
-        total = await self._totals.of(wanted, lambda: accounts.count(self._db, wanted))
-        rows = await accounts.page(
-            self._db,
-            wanted,
-            order=query.order_by,
-            backwards=query.direction == "b",
-            limit=limit,
-            offset=query.start,
-        )
+        order, backwards = query.order_by, query.direction == "b"
+        if wanted.has_term:  # nearly all of them may have it: said is that there are more
+            rows, total = await accounts.found(
+                self._db, wanted, order=order, backwards=backwards, limit=limit, offset=query.start
+            )
+        else:
+            total = await self._totals.of(wanted, lambda: accounts.count(self._db, wanted))
+            rows = await accounts.page(
+                self._db, wanted, order=order, backwards=backwards, limit=limit, offset=query.start
+            )
         answer: Json = {"users": [_listed(row) for row in rows], "total": total}
         if query.start + limit < total:
             answer["next_token"] = str(query.start + len(rows))

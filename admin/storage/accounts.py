@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -43,6 +43,11 @@ class AccountFilter:
     with_locked: bool = False
     not_types: Sequence[str] = ()
     rooms: frozenset[str] | None = None  # who is or was in one of these
+
+    @property
+    def has_term(self) -> bool:
+        """Whether something is looked for in ids or names."""
+        return bool(self.user_id or self.name)
 
 
 ORDERS = frozenset(
@@ -105,6 +110,28 @@ _MARKS_OF = {
 # Filled in from the pieces above alone; what is asked for is a value.
 _SOME = "SELECT u.user_id {narrowed} ORDER BY {keys} LIMIT ${limit} OFFSET ${offset}"
 _HOW_MANY = "SELECT count(*) {narrowed}"
+# A term that many accounts have is found among the first ones of the order, which stops at the page's end; where it
+# isn't, few accounts have it, and they are looked for by pairs. Statistics can't tell the two apart.
+# So many accounts are looked through, for each that is wanted.
+_LOOKED_THROUGH, _LOOKED_THROUGH_MIN = 20, 5_000
+_AMONG_FIRST = """
+    SELECT f.user_id FROM (
+        SELECT u.user_id, row_number() OVER (ORDER BY {keys}) AS place {narrowed} ORDER BY {keys} LIMIT {looked_through}
+    ) AS f WHERE {matches} ORDER BY f.place LIMIT ${limit} OFFSET ${offset}
+"""
+_MATCHES_ID = "strpos(lower(f.user_id), lower($1)) > 0"
+_MATCHES_NAME = """(strpos(lower(split_part(f.user_id, ':', 1)), lower($1)) > 0 OR EXISTS (
+    SELECT FROM profiles n WHERE n.user_id = f.user_id AND n.field = 'displayname'
+        AND strpos(lower(convert_from(n.value, 'UTF8')), lower($1)) > 0))"""
+# More than this beyond a page aren't counted, where a term is looked for.
+COUNTED_MAX = 1_000
+_COUNTED_THROUGH = 50  # for each that is counted
+_COUNT_AMONG_FIRST = """
+    SELECT count(*) FROM (
+        SELECT FROM (SELECT u.user_id {narrowed} LIMIT {counted_through}) AS f WHERE {matches} LIMIT ${most}
+    ) AS found
+"""
+_COUNT_UPTO = "SELECT count(*) FROM (SELECT {narrowed} LIMIT ${most}) AS found"
 _BY_IDS = f"SELECT {_COLUMNS} {_FROM} WHERE u.user_id = ANY($1::text[])"
 _ONE = f"SELECT {_COLUMNS} {_FROM} WHERE u.user_id = $1"
 _BY_TERM = f"""
@@ -171,9 +198,9 @@ def _parts(order: str, backwards: bool) -> list[_Part]:
     ]
 
 
-def _conditions(wanted: AccountFilter) -> tuple[list[str], list[Any]]:
-    """What narrows the list, and the values in it."""
-    found, values = list[str](), list[Any]()
+def _conditions(wanted: AccountFilter, before: Sequence[Any] = ()) -> tuple[list[str], list[Any]]:
+    """What narrows the list, and the values in it, after those that stand `before` it."""
+    found, values = list[str](), list[Any](before)
     has_id, has_name = _has_id(wanted.user_id), _HAS_NAME_BY_PAIRS if _has_pairs(wanted.name) else _HAS_NAME
     for piece, value in ((has_id, wanted.user_id), (has_name, wanted.name), (_NO_TYPE_OF, list(wanted.not_types))):
         if value:
@@ -207,6 +234,45 @@ async def count(db: Reader, wanted: AccountFilter) -> int:
     return int(await db.fetchval(_HOW_MANY.format(narrowed=narrowed), *values))
 
 
+async def found(
+    db: Reader, wanted: AccountFilter, *, order: str, backwards: bool, limit: int, offset: int
+) -> tuple[list[AccountRow], int]:
+    """A page of the accounts with a term, and how many there are; of many, `COUNTED_MAX` beyond the page."""
+    most, first = offset + limit + COUNTED_MAX, _parts(order, backwards)[0]
+    few = await _among_first(db, wanted, first, limit, offset)
+    if len(few) < limit:
+        rows = await page(db, wanted, order=order, backwards=backwards, limit=limit, offset=offset)
+        return rows, await _count_upto(db, wanted, most)
+    total = await _count_among_first(db, wanted, most)
+    rows = await _in_order(db, [UserId(row["user_id"]) for row in few])
+    return rows, total if total == most else await _count_upto(db, wanted, most)
+
+
+async def _count_among_first(db: Reader, wanted: AccountFilter, most: int) -> int:
+    """How many accounts with the term there are among some; fewer than `most` say nothing."""
+    matches, conditions, values = _apart(wanted)
+    sql = _COUNT_AMONG_FIRST.format(
+        narrowed=f"{_USERS} WHERE {_all_of(conditions)}",
+        matches=matches,
+        counted_through=_COUNTED_THROUGH * most,
+        most=len(values) + 1,
+    )
+    return int(await db.fetchval(sql, *values, most))
+
+
+async def _count_upto(db: Reader, wanted: AccountFilter, most: int) -> int:
+    """How many accounts have the term; `most` where there are more."""
+    conditions, values = _conditions(wanted)
+    sql = _COUNT_UPTO.format(narrowed=f"{_USERS} WHERE {_all_of(conditions)}", most=len(values) + 1)
+    return int(await db.fetchval(sql, *values, most))
+
+
+def _apart(wanted: AccountFilter) -> tuple[str, list[str], list[Any]]:
+    """What the term asks, and what else does: the term is the first of the values."""
+    matches, term = (_MATCHES_ID, wanted.user_id) if wanted.user_id else (_MATCHES_NAME, wanted.name)
+    return matches, *_conditions(replace(wanted, user_id=None, name=None), [term])
+
+
 async def page(
     db: Reader, wanted: AccountFilter, *, order: str, backwards: bool, limit: int, offset: int
 ) -> list[AccountRow]:
@@ -224,8 +290,26 @@ async def page(
             skip = 0
         elif skip:
             skip = max(0, skip - int(await db.fetchval(_HOW_MANY.format(narrowed=narrowed), *values)))
-    rows = {row["user_id"]: _account(row) for row in await db.fetch(_BY_IDS, ids)} if ids else {}
+    return await _in_order(db, ids)
+
+
+async def _in_order(db: Reader, ids: Sequence[UserId]) -> list[AccountRow]:
+    rows = {row["user_id"]: _account(row) for row in await db.fetch(_BY_IDS, list(ids))} if ids else {}
     return [rows[user_id] for user_id in ids if user_id in rows]
+
+
+async def _among_first(db: Reader, wanted: AccountFilter, part: _Part, limit: int, offset: int) -> list[Row]:
+    """The page, where it is full of accounts among the first ones of a part; fewer say nothing."""
+    matches, conditions, values = _apart(wanted)
+    sql = _AMONG_FIRST.format(
+        keys=part.keys,
+        narrowed=f"{part.source} WHERE {_all_of([part.condition, *conditions])}",
+        matches=matches,
+        looked_through=_LOOKED_THROUGH_MIN + _LOOKED_THROUGH * (limit + offset),
+        limit=len(values) + 1,
+        offset=len(values) + 2,
+    )
+    return await db.fetch(sql, *values, limit, offset)
 
 
 def _all_of(conditions: Sequence[str]) -> str:

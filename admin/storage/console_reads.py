@@ -78,6 +78,21 @@ _ROOMS = f"""
         AND ($6::text[] IS NULL OR r.room_id = ANY($6))
     ORDER BY r.room_nid DESC LIMIT $4
 """
+# How a name begins that many rooms have is found among the newest; where it isn't, few rooms have it.
+_LOOKED_THROUGH = 5_000
+_ROOMS_AMONG_NEWEST = f"""
+    SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_published, f.is_encrypted, f.room_type, {_NAME_OF_ROOM},
+        (SELECT count(*) FROM memberships m WHERE m.room_nid = r.room_nid AND m.membership = 'join') AS members,
+        EXISTS (SELECT FROM blocked_rooms b WHERE b.room_id = r.room_id) AS is_blocked
+    FROM (
+        SELECT n.* FROM (SELECT * FROM rooms WHERE room_nid < $1 ORDER BY room_nid DESC LIMIT {_LOOKED_THROUGH}) AS n
+        WHERE EXISTS (
+            SELECT FROM room_overviews o WHERE o.room_nid = n.room_nid
+                AND starts_with(lower(coalesce(o.name, o.canonical_alias, o.room_id)), lower($2))
+        )
+        ORDER BY n.room_nid DESC LIMIT $3
+    ) AS r LEFT JOIN room_facts f USING (room_nid) ORDER BY r.room_nid DESC
+"""
 _ROOM = f"""
     SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_published, f.is_encrypted, f.room_type, {_NAME_OF_ROOM},
         (SELECT count(*) FROM memberships m WHERE m.room_nid = r.room_nid AND m.membership = 'join') AS members,
@@ -245,6 +260,10 @@ async def reports_about(db: Reader, target: str, rooms: Within = None) -> list[S
 
 async def rooms(db: Reader, below: int, wanted: str, state: str, limit: int, within: Within = None) -> list[Shown]:
     """Rooms, those known last first. `wanted` is a room id, an alias, a creator, or how a name begins."""
+    if wanted and not wanted.startswith(("!", "#", "@")) and state == "all" and within is None:
+        found = await db.fetch(_ROOMS_AMONG_NEWEST, below, wanted, limit)
+        if len(found) == limit:
+            return [_room(row) for row in found]
     return [_room(row) for row in await db.fetch(_ROOMS, below, wanted, state, limit, _LAST, _given(within))]
 
 

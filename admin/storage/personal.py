@@ -113,6 +113,7 @@ STAYS: Mapping[str, str] = {
     "memberships": "who was in a room is the room's state",
     "operator_roles": "acts of operators",
     "profile_changes": "a position: others must hear that the profile is gone",
+    "roles_changed_beside": "acts of operators, until the server has heard of them",
     "room_aliases": "the rooms' names",
     "room_overviews": "made from the rooms' state",
     "rooms": "who made a room is part of its graph",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
 from homeserver.core.identifiers import RoomId
@@ -108,6 +108,29 @@ _PAGE = """
     ORDER BY {key} {way}, {side}.room_id {way} LIMIT ${limit} OFFSET ${offset}
 """
 _COUNT = "SELECT count(*) {source} WHERE {where}"
+# A term that many rooms have is found among the first ones of the order, which stops at the page's end; where it
+# isn't, few rooms have it, and they are looked for by pairs. Statistics can't tell the two apart.
+# So many rooms are looked through, for each that is wanted.
+_LOOKED_THROUGH, _LOOKED_THROUGH_MIN = 20, 5_000
+_MATCHES = "(o.room_id = $2 OR strpos(lower(o.name), $1) > 0 OR strpos(lower(o.canonical_alias), $1) > 0)"
+_PAGE_AMONG_FIRST = """
+    SELECT found.*, r.is_published FROM (
+        SELECT o.* FROM (
+            SELECT o.*, {key} AS sorted_by {source} WHERE {where}
+            ORDER BY {key} {way}, {side}.room_id {way} LIMIT {looked_through}
+        ) AS o WHERE {matches} ORDER BY o.sorted_by {way}, o.room_id {way} LIMIT ${limit} OFFSET ${offset}
+    ) AS found JOIN rooms r USING (room_nid) ORDER BY found.sorted_by {way}, found.room_id {way}
+"""
+# More than this beyond a page aren't counted, where a term is looked for.
+COUNTED_MAX = 1_000
+_COUNTED_THROUGH = 50  # for each that is counted
+_COUNT_AMONG_FIRST = """
+    SELECT count(*) FROM (
+        SELECT FROM (SELECT o.* FROM room_overviews o WHERE {where} LIMIT {counted_through}) AS o
+        WHERE {matches} LIMIT ${most}
+    ) AS found
+"""
+_COUNT_UPTO = "SELECT count(*) FROM (SELECT {source} WHERE {where} LIMIT ${most}) AS found"
 _ONE = "SELECT o.*, r.is_published FROM room_overviews o JOIN rooms r USING (room_nid) WHERE r.room_id = $1"
 _AFTER = "SELECT room_nid, room_id FROM rooms WHERE room_nid > $1 ORDER BY room_nid LIMIT $2"
 
@@ -129,11 +152,54 @@ async def page(db: Reader, wanted: RoomFilter, limit: int, offset: int) -> list[
     return [_overview(row) for row in await db.fetch(sql, *values, limit, offset)]
 
 
+async def found(db: Reader, wanted: RoomFilter, limit: int, offset: int) -> tuple[list[tuple[Overview, bool]], int]:
+    """A page of the rooms with a term, and how many there are; of many, `COUNTED_MAX` beyond the page."""
+    most = offset + limit + COUNTED_MAX
+    few = await _page_among_first(db, wanted, limit, offset)
+    if len(few) < limit:
+        return await page(db, wanted, limit, offset), await _count_upto(db, wanted, most)
+    total = await _count_among_first(db, wanted, most)
+    return few, total if total == most else await _count_upto(db, wanted, most)
+
+
+async def _page_among_first(db: Reader, wanted: RoomFilter, limit: int, offset: int) -> list[tuple[Overview, bool]]:
+    """The page, where it is full of rooms among the first ones; fewer say nothing."""
+    where, values = _where(replace(wanted, term=None), [wanted.term.lower(), wanted.term] if wanted.term else [])
+    way, key = "DESC" if wanted.backwards else "ASC", ORDERS[wanted.order_by]
+    is_of_rooms = key.startswith("r.")
+    sql = _PAGE_AMONG_FIRST.format(
+        where=where,
+        key=key,
+        side="r" if is_of_rooms else "o",
+        way=way,
+        source=_OVERVIEWS if is_of_rooms else "FROM room_overviews o",
+        matches=_MATCHES,
+        looked_through=_LOOKED_THROUGH_MIN + _LOOKED_THROUGH * (limit + offset),
+        limit=len(values) + 1,
+        offset=len(values) + 2,
+    )
+    return [_overview(row) for row in await db.fetch(sql, *values, limit, offset)]
+
+
+async def _count_among_first(db: Reader, wanted: RoomFilter, most: int) -> int:
+    """How many rooms with the term there are among some; fewer than `most` say nothing."""
+    where, values = _where(replace(wanted, term=None), [wanted.term.lower(), wanted.term] if wanted.term else [])
+    numbers = {"most": len(values) + 1, "counted_through": _COUNTED_THROUGH * most}
+    sql = _COUNT_AMONG_FIRST.format(where=where, matches=_MATCHES, **numbers)
+    return int(await db.fetchval(sql, *values, most))
+
+
+async def _count_upto(db: Reader, wanted: RoomFilter, most: int) -> int:
+    """How many rooms have the term; `most` where there are more."""
+    where, values = _where(wanted)
+    sql = _COUNT_UPTO.format(source="FROM room_overviews o", where=where, most=len(values) + 1)
+    return int(await db.fetchval(sql, *values, most))
+
+
 async def count(db: Reader, wanted: RoomFilter) -> int:
     """How many rooms there are of these. Looks at each."""
     where, values = _where(wanted)
-    source = _OVERVIEWS if wanted.is_public is not None else "FROM room_overviews o"
-    return int(await db.fetchval(_COUNT.format(source=source, where=where), *values))
+    return int(await db.fetchval(_COUNT.format(source="FROM room_overviews o", where=where), *values))
 
 
 async def one(db: Reader, room_id: RoomId) -> tuple[Overview, bool] | None:
@@ -147,9 +213,12 @@ async def room_ids_after(db: Reader, room_nid: int, limit: int) -> list[tuple[in
     return [(row["room_nid"], RoomId(row["room_id"])) for row in await db.fetch(_AFTER, room_nid, limit)]
 
 
-def _where(wanted: RoomFilter) -> tuple[str, list[Any]]:
-    """What narrows the list, and the values in it: what isn't asked for isn't in the query."""
-    found, values = list[str](), list[Any]()
+def _where(wanted: RoomFilter, before: Sequence[Any] = ()) -> tuple[str, list[Any]]:
+    """What narrows the list, and the values in it, after those that stand `before` it.
+
+    What isn't asked for isn't in the query.
+    """
+    found, values = list[str](), list[Any](before)
     if wanted.term is not None:
         piece = _TERM_BY_PAIRS if len(wanted.term) > 1 else _TERM
         found, values = [piece], [wanted.term.lower(), wanted.term]
@@ -157,7 +226,7 @@ def _where(wanted: RoomFilter) -> tuple[str, list[Any]]:
         values.append(sorted(wanted.rooms))
         found.append(f"o.room_id = ANY(${len(values)}::text[])")
     if wanted.is_public is not None:
-        found.append(_PUBLISHED if wanted.is_public else "NOT r.is_published")
+        found.append(_PUBLISHED if wanted.is_public else f"NOT ({_PUBLISHED})")
     if wanted.is_empty is not None:
         found.append("o.joined_members = 0" if wanted.is_empty else "o.joined_members > 0")
     return " AND ".join(found) or "true", values

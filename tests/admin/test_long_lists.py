@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from admin.storage import accounts, room_overviews
 from admin.storage.accounts import ORDERS
+from admin.storage.room_overviews import ORDERS as ROOM_ORDERS
 from admin.totals import KEPT_FROM, KEPT_S, Totals
 from tests.admin.people import Crew
 from tests.kit.clock import FakeClock
-from tests.kit.server import RunningServer
+from tests.kit.server import Client, RunningServer
 
-USERS = "/_synapse/admin/v3/users"
+USERS, ROOMS = "/_synapse/admin/v3/users", "/_synapse/admin/v1/rooms"
 
 
 @pytest.mark.slow
@@ -35,6 +37,47 @@ async def test_pages_by_each_order_are_the_whole_list(server: RunningServer, cre
                 assert page["total"] == 8
                 told += [one["name"] for one in page["users"]]
             assert sorted(told) == sorted(everybody), (order, way, told)
+
+
+@pytest.mark.slow
+async def test_pages_of_a_term_are_the_whole_list(
+    server: RunningServer, crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-J4: whether many have it or few, nobody is told twice or left out; of many more than a page is said so."""
+    for name in ("zebra-one", "zebra-two", "plain"):
+        await server.user(name)
+    names = ("Zebra crossing", "A zebra", "Garden", "ZEBRAS", "zebra zebra", "Zebra 斑马")
+    rooms = {name: await crew.user.create_room(name=name) for name in names}
+    await server.hansa.admin.rooms.overviews.write()
+    (await crew.owner.put("/_synapse/admin/v2/users/{}", crew.user.user_id, body={"displayname": "A ZEBRA"})).ok()
+    wanted = {
+        (USERS, "name"): {"@zebra-one:hansa.test", "@zebra-two:hansa.test", crew.user.user_id},
+        (USERS, "user_id"): {"@zebra-one:hansa.test", "@zebra-two:hansa.test"},
+        (ROOMS, "search_term"): {room_id for name, room_id in rooms.items() if name != "Garden"},
+    }
+    orders = {USERS: sorted(ORDERS), ROOMS: sorted(ROOM_ORDERS)}
+    for (path, term), expected in wanted.items():
+        for order in orders[path]:
+            for way in ("f", "b"):
+                query = {term: "zebra", "limit": "2", "order_by": order, "dir": way}
+                told, totals = await _pages(crew.owner, path, query)
+                assert (sorted(told), totals) == (sorted(expected), {len(expected)}), (term, order, way)
+    monkeypatch.setattr(room_overviews, "COUNTED_MAX", 1)
+    monkeypatch.setattr(accounts, "COUNTED_MAX", 0)
+    told, totals = await _pages(crew.owner, ROOMS, {"search_term": "zebra", "limit": "2"})
+    assert (len(told), totals) == (5, {3, 5})
+    assert (await crew.owner.get(USERS, name="zebra", limit=2)).ok()["total"] == 2
+
+
+async def _pages(owner: Client, path: str, query: dict[str, str]) -> tuple[list[str], set[int]]:
+    """Whom or what all pages tell, and the totals that they say there are."""
+    told, totals, after = list[str](), set[int](), "0"
+    while after:
+        page = (await owner.get(path, **query, **{"from": after})).ok()
+        told += [one.get("name") if path == USERS else one["room_id"] for one in page.get("users") or page["rooms"]]
+        totals.add(page["total"] if path == USERS else page["total_rooms"])
+        after = str(page.get("next_token", page.get("next_batch", "")))
+    return told, totals
 
 
 async def test_long_lists_are_counted_once_a_minute() -> None:
