@@ -13,7 +13,7 @@ from homeserver.core.folding import TEXT_CHARS_MAX
 from homeserver.core.relations import REPLACE, THREAD, relation_of
 from homeserver.core.said import without_quote
 from homeserver.storage.events import StoredEvent
-from search.analyser import analyse
+from search.analyser import analyse, words_of
 from search.tiers import Document
 
 BODY, NAME, TOPIC = "content.body", "content.name", "content.topic"
@@ -112,17 +112,26 @@ def searched_text(one: StoredEvent, edit: StoredEvent | None) -> str:
 
 
 def text_in(content: Mapping[str, Any], key: str, *, is_quoting: bool = False) -> str:
-    """The words of a content: body (or formatted body without its tags), file name, a poll's question and answers."""
+    """The words of a content: body (and its formatted form without tags, if that says more), file name, a poll's
+    question and answers."""
     if key != BODY:
         return _string(content.get(key.removeprefix("content.")))
     body = _string(content.get("body"))
     if is_quoting:
         body = without_quote(body)
-    if not body.strip():
-        body = _without_tags(_string(content.get("formatted_body")))
+    if formatted := _string(content.get("formatted_body")):
+        body = _with_formatted(body, _without_tags(formatted))
     file_name = _string(content.get("filename"))
     parts = [body, file_name if file_name != body else "", *_poll_texts(content)]
     return "\n".join(part for part in parts if part)
+
+
+def _with_formatted(body: str, formatted: str) -> str:
+    """A body with the text of its formatted form behind it, where that has a word that it lacks."""
+    if not body.strip():
+        return formatted
+    said = set(words_of(body))
+    return body if all(word in said for word in words_of(formatted)) else f"{body}\n{formatted}"
 
 
 def _string(value: object) -> str:

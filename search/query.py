@@ -23,6 +23,7 @@ from search.tiers import (
     Has,
     InRooms,
     InThread,
+    LinksTo,
     Mentions,
     Not,
     Phrase,
@@ -42,7 +43,9 @@ PREFIX_CHARS_MIN = 2
 FUZZY_CHARS_MIN = 3
 KINDS = ("link", "file", "image", "video", "audio", "code", "poll")
 
-_OPERATOR = re.compile(r"(from|in|before|after|during|has|is|mentions):(?=\S)", re.IGNORECASE | re.ASCII)
+_OPERATOR = re.compile(r"(from|in|before|after|during|has|host|is|mentions):(?=\S)", re.IGNORECASE | re.ASCII)
+# What a link may have there: names of any script, addresses.
+_HOST = re.compile(r"[^\s/?#:@<>\"'()\[\]]{1,255}")
 _ROOM = re.compile(r"(?:^|[\s(-])in:([#!][^\s)]+)", re.IGNORECASE)
 _DATE = re.compile(r"(\d{4})(?:-(?:[Qq]([1-4])|(\d{2})(?:-(\d{2}))?))?", re.ASCII)
 
@@ -232,6 +235,10 @@ class _Parser:
                 if not set(kinds) <= set(KINDS):
                     raise QueryError(value_start + 1, f"has: takes {', '.join(KINDS)}")
                 return AnyOf(tuple(map(Has, kinds))) if len(kinds) > 1 else Has(kinds[0])
+            case "host":
+                if not _HOST.fullmatch(host := value.lower().rstrip(".")):
+                    raise QueryError(value_start + 1, "host: takes the name of a host, as in host:example.org")
+                return LinksTo(host)
             case "is":
                 if value.lower() != "thread":
                     raise QueryError(value_start + 1, "is: takes thread")

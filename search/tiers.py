@@ -13,11 +13,23 @@ from dataclasses import dataclass
 from typing import Protocol
 
 RANK_MAX = 64
+HOST_LABELS_MAX = 8
 
 
 def rank_of(tokens: int) -> int:
     """What a match is worth in a text of so many."""
     return max(0, RANK_MAX - 4 * max(0, tokens - 1).bit_length())
+
+
+def hosts_of(linked: Sequence[str]) -> list[str]:
+    """What links to these hosts are found by: they, and those that they lie below (of names; addresses have none)."""
+    found: dict[str, None] = {}
+    for host in linked:
+        labels = host.split(".")
+        most = len(labels) - 1 if not labels[-1].isdigit() else 1
+        for at in range(max(1, min(most, HOST_LABELS_MAX))):
+            found[".".join(labels[at:])] = None
+    return list(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +178,13 @@ class Mentions:
 
 
 @dataclass(frozen=True, slots=True)
+class LinksTo:
+    """A link to a host, or to one below it."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class All:
     parts: tuple[Query, ...]
 
@@ -181,7 +200,21 @@ class Not:
 
 
 Query = (
-    Term | Phrase | Prefix | Fuzzy | Senders | Types | InRooms | Between | Has | InThread | Mentions | All | AnyOf | Not
+    Term
+    | Phrase
+    | Prefix
+    | Fuzzy
+    | Senders
+    | Types
+    | InRooms
+    | Between
+    | Has
+    | InThread
+    | Mentions
+    | LinksTo
+    | All
+    | AnyOf
+    | Not
 )
 
 # Ends of an interval that is open: no place lies beyond.

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from search.archive.rows import COLUMNS, FORMAT_VERSION, SCHEMA, Row, table_of
-from search.archive.terms import HAS, KEY, MENTION, SENDER, TYPE, TermWriter
+from search.archive.terms import HAS, HOST, KEY, MENTION, SENDER, TYPE, TermWriter
 from search.archive.words import Words
-from search.tiers import rank_of
+from search.tiers import hosts_of, rank_of
 
 # A row group is what is read of a column at once: so many rows.
 GROUP_ROWS = 16_384
@@ -156,6 +156,8 @@ class Builder:
             words.update([number(HAS + kind) for kind in row.has])
         if row.mentions:
             words.update([number(MENTION + user_id) for user_id in row.mentions])
+        if row.hosts:
+            words.update([number(HOST + host) for host in hosts_of(row.hosts)])
         if row.thread_root is not None:
             words.add(number(HAS + "thread"))
         self._terms.add(words)

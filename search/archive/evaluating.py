@@ -10,7 +10,7 @@ from pyroaring import BitMap, BitMap64
 
 from search.analyser import analyse
 from search.archive.reading import ArchiveFile
-from search.archive.terms import HAS, KEY, MENTION, SENDER, TYPE
+from search.archive.terms import HAS, HOST, KEY, MENTION, SENDER, TYPE
 from search.tiers import (
     FIRST_PLACE,
     LAST_PLACE,
@@ -22,6 +22,7 @@ from search.tiers import (
     Hit,
     InRooms,
     InThread,
+    LinksTo,
     Mentions,
     Not,
     Phrase,
@@ -197,6 +198,8 @@ class _Rows:
                 return self.having(HAS + "thread")
             case Mentions(user_id):
                 return self.having(MENTION + user_id)
+            case LinksTo(host):
+                return self.having(HOST + host)
             case _:
                 raise TypeError(type(query))
 
@@ -241,7 +244,7 @@ class _Rows:
 def _cost(query: Query) -> int:
     """What narrows most for least comes first."""
     match query:
-        case Term() | InRooms() | Mentions() | Has() | InThread() | Types():
+        case Term() | InRooms() | Mentions() | LinksTo() | Has() | InThread() | Types():
             return 0
         case Senders():
             return 1

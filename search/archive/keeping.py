@@ -29,6 +29,8 @@ DAY_MS = 24 * 3600 * 1000
 # Messages of a month that go into one file, about.
 FILE_ROWS = 200_000
 BUCKETS_MAX = 1024
+# Another number means that rows are found by more than before (2: by hosts, by formatted text): files are made anew.
+FOUND_BY = 2
 # Of a file's messages, in percent, that may be hidden before it is rewritten; and how long the first may be at most.
 HIDDEN_PERCENT = 1
 HIDDEN_MS = 7 * DAY_MS
@@ -108,7 +110,7 @@ class Keeper:
         await self.compact()
         async with self._working:
             for file in self._shelf.files:
-                if file.damage is not None:
+                if file.damage is not None or _is_outdated(file.rule):
                     try:
                         await self._make_anew(file, unseen)
                     except NotWhole as fault:
@@ -279,7 +281,7 @@ class Keeper:
             month=file.month,
             bucket=file.bucket,
             buckets=self._shelf.buckets(file.month) or 1,
-            rule=file.rule,
+            rule=_rule(is_all, rooms),
             without=rooms if is_all else frozenset(),
             only=None if is_all else rooms,
         )
@@ -352,9 +354,15 @@ def _is_due(after_days: int | None, end_ms: int, now_ms: int) -> bool:
 
 
 def _rule(is_all: bool, rooms: frozenset[int]) -> str:
-    """Which rooms a file is to have, as it is kept: all but some, or some."""
-    return ("-" if is_all else "+") + ",".join(map(str, sorted(rooms)))
+    """Which rooms a file is to have, as it is kept: all but some, or some; behind FOUND_BY."""
+    return f"{FOUND_BY}{'-' if is_all else '+'}{','.join(map(str, sorted(rooms)))}"
+
+
+def _is_outdated(rule: str) -> bool:
+    """Whether a file was made when its rows were found by less."""
+    return not rule.startswith(str(FOUND_BY))
 
 
 def _ruled(rule: str) -> tuple[bool, frozenset[int]]:
+    rule = rule.lstrip("0123456789")
     return rule.startswith("-"), frozenset(int(room) for room in rule[1:].split(",") if room)

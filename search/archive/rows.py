@@ -41,7 +41,8 @@ COLUMNS = {name: at for at, name in enumerate(SCHEMA.names)}
 
 
 class Row(NamedTuple):
-    """A message that is archived: the columns, in their order, but for the rank, which its words say.
+    """A message that is archived: the columns, in their order, but for the rank, which its words say; and behind them
+    the hosts that it links to, which the index of words alone has.
 
     `body` is the text that it is found by; `json` the event, canonical, as signed.
     """
@@ -66,6 +67,7 @@ class Row(NamedTuple):
     json: bytes
     edit_id: str | None = None
     edit_json: bytes | None = None
+    hosts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,7 @@ class Kept:
 
 def table_of(rows: Sequence[Row], ranks: Sequence[int]) -> pa.Table:
     """Rows as a table of SCHEMA."""
-    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+    columns: list[Sequence[Any]] = list[Sequence[Any]](zip(*rows, strict=True))[: len(SCHEMA) - 1]
     columns.insert(COLUMNS["rank"], ranks)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)

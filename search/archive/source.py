@@ -152,7 +152,7 @@ def _row(said: Said, version: int) -> Row | None:
         return None
     content = original if edit is None else orjson.loads(edit[3])["content"]["m.new_content"]
     text = text_in(content, key, is_quoting=is_reply(original))[:TEXT_CHARS_MAX]
-    kinds, _ = kinds_in(kind, content, text) if key == BODY else (frozenset[str](), [])
+    kinds, hosts = kinds_in(kind, content, text) if key == BODY else (frozenset[str](), [])
     if not text.strip() and not kinds:
         return None
     said_ms = max(-_FARTHEST_MS, min(said_ms, _FARTHEST_MS))
@@ -177,4 +177,5 @@ def _row(said: Said, version: int) -> Row | None:
         json=json,
         edit_id=edit[2] if edit else None,
         edit_json=edit[3] if edit else None,
+        hosts=hosts,
     )

@@ -32,7 +32,7 @@ BLOCK_TERMS = 128
 INLINE_ROWS = 64
 TAIL_BYTES = 24
 # What isn't a word begins with a control character, which no word has.
-KEY, SENDER, TYPE, HAS, MENTION = "\x01k", "\x01s", "\x01t", "\x01h", "\x01m"
+KEY, SENDER, TYPE, HAS, MENTION, HOST = "\x01k", "\x01s", "\x01t", "\x01h", "\x01m", "\x01o"
 _WORDS = "\x02"
 _MAGIC = b"HNSATRM1"
 _LEVEL = 6

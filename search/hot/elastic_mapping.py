@@ -12,10 +12,10 @@ from typing import Any
 
 from search.analyser import VERSION
 from search.hot.months import month_of
-from search.tiers import Document
+from search.tiers import Document, hosts_of
 
 # Another number means that the index is built anew.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _NUMBER = {"type": "long"}
 # What only orders, or narrows what a word or a room has found already, needs no index of its own; what only narrows by
@@ -115,7 +115,7 @@ def stored(document: Document) -> dict[str, Any]:
         "type": document.type,
         "key": document.key,
         "has": has,
-        "host": list(document.hosts),
+        "host": hosts_of(document.hosts),
         "mention": list(document.mentions),
         "thread": document.thread_root,
         "tokens": " ".join(document.tokens),

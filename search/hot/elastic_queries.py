@@ -20,6 +20,7 @@ from search.tiers import (
     Has,
     InRooms,
     InThread,
+    LinksTo,
     Mentions,
     Not,
     Phrase,
@@ -219,6 +220,8 @@ def _has(wanted: Query) -> Json:
             return {"term": {"has": "thread"}}
         case Mentions(user_id):
             return {"term": {"mention": user_id}}
+        case LinksTo(host):
+            return {"term": {"host": host}}
         case _:
             raise TypeError(type(wanted))
 

@@ -33,6 +33,7 @@ from search.tiers import (
     Hit,
     InRooms,
     InThread,
+    LinksTo,
     Mentions,
     Not,
     Phrase,
@@ -46,12 +47,13 @@ from search.tiers import (
     TierFault,
     TierLost,
     Types,
+    hosts_of,
 )
 from search.upkeep.counting import Census, Held, Tally
 
 log = structlog.get_logger()
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # Rooms of which parts are seen: up to so many are asked for by their intervals. Of more, what was found in them is gone
 # through, unless it is more than so much.
 ROOMS_BY_INTERVAL_MAX = 8
@@ -95,7 +97,7 @@ def _schema() -> tantivy.Schema:
     # What an event said before it was edited isn't found by its room as what it says now.
     for name in ("room", "old_room", "latest"):
         builder.add_integer_field(name, indexed=True, fast=False)
-    for name in ("room_id", "sender", "type", "key", "has", "mention"):
+    for name in ("room_id", "sender", "type", "key", "has", "host", "mention"):
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("tokens", tokenizer_name="whitespace", index_option="position")
     builder.add_text_field("extras", tokenizer_name="whitespace", index_option="basic")
@@ -410,6 +412,8 @@ def _stored(document: Document) -> tantivy.Document:
     marks = (*(("thread",) if document.thread_root is not None else ()), *((_OLD,) if document.later else ()))
     for kind in (*document.has, *marks):
         made.add_text("has", kind)
+    for host in hosts_of(document.hosts):
+        made.add_text("host", host)
     for user_id in document.mentions:
         made.add_text("mention", user_id)
     made.add_text("tokens", " ".join(document.tokens))
@@ -519,6 +523,8 @@ def _has(schema: tantivy.Schema, query: Query) -> tantivy.Query:
             return tantivy.Query.term_query(schema, "has", "thread")
         case Mentions(user_id):
             return tantivy.Query.term_query(schema, "mention", user_id)
+        case LinksTo(host):
+            return tantivy.Query.term_query(schema, "host", host)
         case _:
             raise TypeError(type(query))
 

@@ -17,6 +17,7 @@ from search.tiers import (
     Has,
     InRooms,
     InThread,
+    LinksTo,
     Mentions,
     Not,
     Phrase,
@@ -25,6 +26,7 @@ from search.tiers import (
     Senders,
     Term,
     Types,
+    hosts_of,
 )
 
 K = TypeVar("K")
@@ -89,6 +91,8 @@ def _has(query: Query, document: Document) -> bool:
             return document.thread_root is not None
         case Mentions(user_id):
             return user_id in document.mentions
+        case LinksTo(host):
+            return host in hosts_of(document.hosts)
         case _:
             raise TypeError(type(query))
 

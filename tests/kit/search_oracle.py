@@ -19,6 +19,7 @@ from search.tiers import (
     Hit,
     InRooms,
     InThread,
+    LinksTo,
     Mentions,
     Not,
     Phrase,
@@ -46,6 +47,7 @@ TEXTS = (
 )
 USERS = ("@alice:a", "@bob:b", "@carol:c")
 ROOMS = ("!one:a", "!two:a", "!three:b")
+HOSTS = ("example.org", "a.b.example.org", "b.example.org", "test", "10.0.0.1")
 KINDS = ("link", "image", "code", "url")
 KEYS = ("content.body", "content.name")
 TYPES = ("m.room.message", "m.room.name")
@@ -91,6 +93,8 @@ def _has(query: Query, document: Document) -> bool:
             return document.thread_root is not None
         case Mentions(user_id):
             return user_id in document.mentions
+        case LinksTo(host):
+            return any(f".{one}".endswith(f".{host}") for one in document.hosts)
         case _:
             raise AssertionError(query)
 
@@ -162,6 +166,7 @@ def queries() -> st.SearchStrategy[Query]:
         st.sampled_from(KINDS).map(Has),
         st.just(InThread()),
         st.sampled_from(USERS).map(Mentions),
+        st.sampled_from((*HOSTS, "example.org", "b.example.org")).map(LinksTo),
     )
     return st.recursive(
         leaves,
@@ -207,6 +212,7 @@ def documents(draw: st.DrawFn, *, count: int = 12) -> Sequence[Document]:
             extras=analysed.extras,
             has=draw(st.frozensets(st.sampled_from(KINDS))),
             mentions=draw(st.lists(st.sampled_from(USERS), max_size=2, unique=True)),
+            hosts=draw(st.lists(st.sampled_from(HOSTS), max_size=2, unique=True)),
             thread_root=draw(st.none() | st.just("$root")),
             slots=len(edits),
         )

@@ -20,6 +20,11 @@ from search.tiers import Document
         ({"body": "a"}, "a"),
         ({"body": 5}, ""),
         ({"body": " ", "formatted_body": "<p>one<br/>two</p>&amp;<b>th</b>ree"}, " one two &three"),
+        (
+            {"body": "**big** [docs](https://a.b)", "formatted_body": '<b>big</b> <a href="x">docs</a>'},
+            "**big** [docs](https://a.b)",
+        ),
+        ({"body": "see", "formatted_body": "<mx-reply>old</mx-reply><p>see <i>Anna</i></p>"}, "see\n see Anna "),
         ({"body": "look", "filename": "x.png"}, "look\nx.png"),
         ({"body": "x.png", "filename": "x.png"}, "x.png"),
         ({"body": "> <@a:b> old\n> older\n\nnew"}, "\nnew"),

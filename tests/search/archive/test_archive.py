@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from search.archive.erasing import ArchiveEraser
 from tests.kit.archives import bodies, job, objects, search
 from tests.kit.server import Client, RunningServer, running_server
 
@@ -179,3 +181,30 @@ async def test_who_may_see_what_holds_in_the_archive(server: RunningServer, alic
     await job(server, "run")
     assert await bodies(bob, "harbour") == ["harbour while"]
     assert len(await bodies(alice, "harbour")) == 3
+
+
+async def test_hosts_and_formatted_text(server: RunningServer, alice: Client) -> None:
+    """Hot and cold alike; a file that was made before its rows were found by them is made anew by itself."""
+    room = await alice.create_room()
+    formatted = '<p>see <a href="https://git.example.org/x">the harbour</a></p>'
+    await alice.send(room, "see", formatted_body=formatted, format="org.matrix.custom.html")
+    await alice.send(room, "see http://10.0.0.1/ there")
+
+    async def hold() -> None:
+        for term, count in (("host:git.example.org", 1), ("host:example.org", 1), ("harbour", 1), ("host:10.0.0.1", 1)):
+            assert len(await bodies(alice, term)) == count, term
+        assert await bodies(alice, "host:0.0.1") == await bodies(alice, "host:org -see") == []
+
+    await hold()
+    await job(server, "run")
+    await hold()
+    files = "SELECT name, rule FROM archive_files"
+    (old,) = await server.db.fetch(files)
+    eraser = server.hansa.base.keepers["archive"]
+    assert isinstance(eraser, ArchiveEraser)
+    (file,) = eraser.keeper._shelf.files
+    eraser.keeper._shelf.put(replace(file, rule=old["rule"].lstrip("0123456789")))
+    await eraser.keeper.tidy()
+    (new,) = await server.db.fetch(files)
+    assert new["name"] != old["name"] and new["rule"] == old["rule"]
+    await hold()
