@@ -53,11 +53,23 @@ class PasswordChange:
             raise MissingToken("an access token is needed")
         self._users.check_new_password(new_password)
         done = await self._uia.require(_OPERATION, auth, [(EMAIL,)])
-        user_id = await self._proofs.use_for_password(done[EMAIL])
+        await self._by_proof(done[EMAIL], new_password, logout_devices=logout_devices)
+
+    async def by_page(self, new_password: str, sid: str, secret: str, *, logout_devices: bool) -> UserId:
+        """The same on a page of ours. Whose password it was. Raises WeakPassword, InvalidParam, NoProof, Forbidden."""
+        self._users.check_new_password(new_password)
+        proof = {"threepid_creds": {"sid": sid, "client_secret": secret}}
+        return await self._by_proof(
+            await self._proofs.stage(proof, _OPERATION, None), new_password, logout_devices=logout_devices
+        )
+
+    async def _by_proof(self, sid: str, new_password: str, *, logout_devices: bool) -> UserId:
+        user_id = await self._proofs.use_for_password(sid)
         await self._check_ours(user_id)
         await self._users.set_password(user_id, new_password)
         if logout_devices:
             await self._sessions.end_all(user_id)
+        return user_id
 
     async def _check_ours(self, user_id: UserId) -> None:
         if await self._users.is_kept_elsewhere(user_id):

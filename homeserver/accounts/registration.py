@@ -103,13 +103,18 @@ class Registration:
 
     @property
     def is_possible_on_page(self) -> bool:
-        """Whether our own page can lead through it: it shows no captcha and confirms no address."""
-        needs_more = self.tools.captcha is not None or self._config.email == "required"
-        return self._config.mode != "off" and not needs_more
+        """Whether our own page can lead through it: it shows no captcha of others."""
+        lacks_mail = self.wants_email and (self.tools.email is None or not self.tools.email.are_possible)
+        return self._config.mode != "off" and self.tools.captcha is None and not lacks_mail
 
     @property
     def wants_token(self) -> bool:
         return self._config.mode == "token"
+
+    @property
+    def wants_email(self) -> bool:
+        """Whether an address must be confirmed first."""
+        return self._config.email == "required"
 
     @property
     def terms_url(self) -> str | None:
@@ -125,9 +130,18 @@ class Registration:
         return work.challenge() if work is not None else None
 
     async def register_on_page(
-        self, wish: Wish, *, token: str | None, accepts_terms: bool, work: str | None = None
+        self,
+        wish: Wish,
+        *,
+        token: str | None,
+        accepts_terms: bool,
+        work: str | None = None,
+        proof: Mapping[str, str] | None = None,
     ) -> UserId:
-        """An account without a session. Raises CaptchaNeeded where a rule wants work done, Forbidden, MatrixError."""
+        """An account without a session; `proof` has the sid and client_secret of a mail.
+
+        Raises CaptchaNeeded where a rule wants work done, NoProof, Forbidden, MatrixError.
+        """
         if not self.is_possible_on_page:
             raise Forbidden("this server takes no registrations here")
         user_id = await self._wanted_id(wish)
@@ -139,8 +153,11 @@ class Registration:
         asked = self.tools.work or (self.tools.work_asked if work else None)
         if asked is not None:
             asked.check(work)
+        sid = None
+        if self.wants_email and self.tools.email is not None:
+            sid = await self.tools.email.stage({"threepid_creds": proof}, "register", None)
         used = token if self.wants_token else None
-        await self._make(user_id, wish, token=used, proof=None, is_solved=asked is not None)
+        await self._make(user_id, wish, token=used, proof=sid, is_solved=asked is not None)
         return user_id
 
     async def register_guest(self, wish: Wish) -> dict[str, Any]:
@@ -250,6 +267,11 @@ class RegistrationTools:
 
 class AddressKeeper(Protocol):
     """Keeps the confirmed address of a new account. Implemented by accounts.email_stage."""
+
+    @property
+    def are_possible(self) -> bool: ...
+
+    async def stage(self, auth: Mapping[str, Any], operation: str, user_id: UserId | None) -> str: ...
 
     async def keep(self, tx: Tx, user_id: UserId, sid: str) -> None: ...
 

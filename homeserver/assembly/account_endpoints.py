@@ -23,6 +23,7 @@ from homeserver.assembly.rooms import RoomParts
 from homeserver.assembly.sign_in import SignInTools, build_ways, sign_in_endpoints
 from homeserver.client_api.account import AccountEndpoints
 from homeserver.client_api.account_data import AccountDataEndpoints
+from homeserver.client_api.address_proofs import AddressProofs
 from homeserver.client_api.delegated import DelegatedSignIn
 from homeserver.client_api.devices import DeviceEndpoints
 from homeserver.client_api.fallback_pages import FallbackPages
@@ -83,6 +84,8 @@ def account_endpoints(
         resets=accounts.resets,
         ways=ways,
         passkeys=passkeys,
+        proofs=AddressProofs(contacts.validation, base.limiter, base.world.randomness),
+        change=change,
     )
     info = ServerInfo(base.config, base.served, transports_of(base.config))
     info.features_of = partial(experimental_features.of_user, db)

@@ -25,6 +25,7 @@ class ContactParts:
 
     pages: Pages
     mails: MailQueue | None
+    validation: EmailValidation
     proofs: EmailProofs
     captcha: Captcha | None
     bindings: Bindings
@@ -51,6 +52,7 @@ def build_contacts(base: Base, accounts: AccountParts) -> ContactParts:
     return ContactParts(
         pages=pages,
         mails=queue,
+        validation=validation,
         proofs=proofs,
         captcha=captcha,
         bindings=bindings,

@@ -19,6 +19,7 @@ from homeserver.accounts.oauth.tokens import OAuthTokens
 from homeserver.accounts.openid_logout import OpenIdLogout
 from homeserver.accounts.openid_provider import OpenIdProvider
 from homeserver.accounts.passkeys import Passkeys
+from homeserver.accounts.password_change import PasswordChange
 from homeserver.accounts.registration import Registration
 from homeserver.accounts.saml import BadMetadata, OurKeys, SamlProvider, read_metadata, read_opener
 from homeserver.accounts.sso import SignInService, SingleSignOn
@@ -27,7 +28,9 @@ from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.rooms import RoomParts
 from homeserver.client_api.account_pages import AccountPages, AccountWork
+from homeserver.client_api.address_proofs import AddressProofs
 from homeserver.client_api.consent_pages import ConsentPages
+from homeserver.client_api.forgotten_pages import ForgottenPages
 from homeserver.client_api.oauth import OAuthEndpoints
 from homeserver.client_api.saml_pages import SamlEndpoints
 from homeserver.client_api.sign_in_pages import SignInForms, SignInPages
@@ -52,6 +55,8 @@ class SignInTools:
     resets: CrossSigningResets
     ways: Ways
     passkeys: Passkeys
+    proofs: AddressProofs
+    change: PasswordChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +134,13 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
     work = AccountWork(accounts.users, accounts.sessions, browser, tools.deactivation, tools.resets)
     accounts.uia.signs_in_elsewhere = tools.ways.sso.has_service
     devices = Devices(db, parts.journal, accounts.sessions)
-    forms = SignInForms(visits, browser, tools.passkeys, tools.ways.shown())
+    forms = SignInForms(visits, browser, tools.passkeys, tools.proofs, tools.ways.shown())
     upstream = UpstreamSessions(db, parts.journal, accounts.sessions, clock)
     is_open = tools.registration.is_possible_on_page
     return [
         OAuthEndpoints(clients, grants, tokens, base.config.base_url, is_registration_open=is_open),
         SignInPages(forms, tools.login, tools.registration, base.limiter),
+        ForgottenPages(visits, tools.proofs, tools.change, browser),
         SsoPages(visits, tools.ways.sso, browser, tools.ways.tokens, accounts.uia),
         SsoStagePages(visits, tools.ways.sso, accounts.uia),
         *_sign_out(base, tools, upstream),

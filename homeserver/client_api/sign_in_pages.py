@@ -12,6 +12,7 @@ from homeserver.accounts.login import Login
 from homeserver.accounts.oauth.browser import BrowserSessions
 from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.registration import Registration, Wish
+from homeserver.client_api.address_proofs import AddressProof, AddressProofs, proof_in
 from homeserver.client_api.visits import LOGIN_PATH, Visit, Visits, safe_next
 from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import UserId
@@ -30,6 +31,7 @@ class SignInForms:
     visits: Visits
     browser: BrowserSessions
     passkeys: Passkeys
+    proofs: AddressProofs
     providers: Sequence[Mapping[str, str]]
 
 
@@ -46,6 +48,7 @@ class SignInPages:
         self._visits = forms.visits
         self._browser = forms.browser
         self._passkeys = forms.passkeys
+        self._proofs = forms.proofs
         self._providers = forms.providers
         self._login = login
         self._registration = registration
@@ -83,16 +86,33 @@ class SignInPages:
     async def register(self, request: Request) -> Answer:
         visit, fields = await self._visits.form(request)
         onward, name = safe_next(fields.get("next"), _HOME), fields.get("username", "")
+        proof = proof_in(fields)
+        if self._registration.wants_email and proof is None:
+            return await self._send_mail(visit, onward, fields.get("email", ""), request)
         try:
             self._limiter.check("registration", request.network)
             wish = Wish(username=name, password=fields.get("password", ""), inhibit_login=True, network=request.network)
             user_id = await self._registration.register_on_page(
-                wish, token=fields.get("token") or None, accepts_terms="terms" in fields, work=fields.get("response")
+                wish,
+                token=fields.get("token") or None,
+                accepts_terms="terms" in fields,
+                work=fields.get("response"),
+                proof={"sid": proof.sid, "client_secret": proof.secret} if proof is not None else None,
             )
         except MatrixError as error:
             is_asked = isinstance(error, CaptchaNeeded) or bool(fields.get("response"))
-            return self._register_page(visit, onward, name, error, is_asked=is_asked)
+            return self._register_page(visit, onward, name, error, is_asked=is_asked, proof=proof)
         return await self._signed_in(visit, user_id, onward)
+
+    async def _send_mail(self, visit: Visit, onward: str, address: str, request: Request) -> Answer:
+        """The first step where an address must be confirmed. The second is the form that the account is made with."""
+        if not self._registration.is_possible_on_page:
+            return self._register_page(visit, onward)
+        try:
+            proof = await self._proofs.begin("register", address, request)
+        except MatrixError as error:
+            return self._register_page(visit, onward, error=error)
+        return self._register_page(visit, onward, proof=proof)
 
     @endpoint("POST", "/_hansa/logout", access=Access.NONE, raw_body=True, spec="")
     async def logout(self, request: Request) -> Answer:
@@ -142,6 +162,7 @@ class SignInPages:
                 for one in self._providers
             ],
             "may_register": self._registration.is_possible_on_page,
+            "sends_mail": self._proofs.are_possible,
         }
         status = error.http_status if error else 200
         return self._visits.page(
@@ -156,14 +177,21 @@ class SignInPages:
         error: MatrixError | None = None,
         *,
         is_asked: bool = False,
+        proof: AddressProof | None = None,
     ) -> Answer:
+        if self._registration.wants_email and self._registration.is_possible_on_page and proof is None:
+            asked = {"next": onward, "next_quoted": quote(onward, safe=""), "error": error.message if error else ""}
+            return self._visits.page(visit, "register_email", asked, status=error.http_status if error else 200)
+        is_unproved = error is not None and error.code == "M_THREEPID_AUTH_FAILED"
         work = self._registration.work_on_page(is_asked=is_asked)
         is_led_on = work is not None and isinstance(error, CaptchaNeeded)
         values = {
             "next": onward,
             "next_quoted": quote(onward, safe=""),
             "username": name,
-            "error": error.message if error and not is_led_on else "",
+            "error": error.message if error and not is_led_on and not is_unproved else "",
+            "is_unproved": is_unproved,
+            "proof": proof,
             "is_led_on": is_led_on,
             "may_register": self._registration.is_possible_on_page,
             "wants_token": self._registration.wants_token,

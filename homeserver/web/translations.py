@@ -129,6 +129,43 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "make_account": ("Make an account", "创建账户"),
     "make_account_on": ("Make an account on {server}", "在 {server} 创建账户"),
     "no_registration_here": ("No accounts can be made on this page.", "无法在此页面创建账户。"),
+    "forgotten": ("Forgot your password?", "忘记密码？"),
+    "forgotten_title": ("Forgotten password", "忘记密码"),
+    "forgotten_text": (
+        "Enter the e-mail address of your account. If there is one, it gets a link.",
+        "请输入您账户的电子邮件地址。如果存在该账户，我们会发送一个链接。",
+    ),
+    "forgotten_no_mail": (
+        "This server sends no mail. Ask the people who run {server} for a new password.",
+        "此服务器不发送邮件。请联系 {server} 的管理员重置密码。",
+    ),
+    "forgotten_sent": (
+        "If an account has this address, a mail is on its way. Open the link in it, on any device; then set the new "
+        "password here.",
+        "如果有账户使用此地址，邮件正在发送。请在任意设备上打开其中的链接，然后在此设置新密码。",
+    ),
+    "new_password_title": ("Set a new password", "设置新密码"),
+    "new_password": ("New password", "新密码"),
+    "set_password": ("Set the password", "设置密码"),
+    "sign_out_all_devices": ("Sign out all devices", "退出所有设备的登录"),
+    "another_mail": ("Send another mail", "重新发送邮件"),
+    "password_set_title": ("The new password is set", "新密码已设置"),
+    "password_set_text": ("You can sign in with it now.", "现在可以用它登录。"),
+    "not_confirmed_yet": (
+        "The link in the mail has not been opened yet, or is too old. Open it first, or have another sent.",
+        "邮件中的链接尚未打开或已过期。请先打开链接，或重新发送邮件。",
+    ),
+    "address_not_taken": ("This address can't be used here.", "无法使用此地址。"),
+    "email_address": ("E-mail address", "电子邮件地址"),
+    "send_link": ("Send a link", "发送链接"),
+    "register_email_text": (
+        "{server} wants to know an e-mail address of yours. A mail with a link is sent there.",
+        "{server} 需要您的电子邮件地址。我们会向该地址发送一个链接。",
+    ),
+    "register_email_sent": (
+        "A mail is on its way. Open the link in it, on any device; then choose your name and password here.",
+        "邮件正在发送。请在任意设备上打开其中的链接，然后在此选择用户名和密码。",
+    ),
     "accept_terms": ("I accept the terms", "我接受条款"),
     "terms": ("Terms of service", "服务条款"),
     "privacy": ("Privacy policy", "隐私政策"),

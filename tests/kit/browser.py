@@ -43,12 +43,14 @@ async def chromium(language: str = "en", *, scripts: bool = True) -> AsyncIterat
 
 @asynccontextmanager
 async def server_for_browsers(
-    database_dsn: str, folder: Path, *, host: str = "127.0.0.1", toml: str = ""
+    database_dsn: str, folder: Path, *, host: str = "127.0.0.1", toml: str = "", registration: str = ""
 ) -> AsyncIterator[RunningServer]:
     """A server whose own address is the one that the browser sees: by this name of the loopback."""
     port = free_port()
     config = replace(
-        config_for_tests(folder, toml), listeners=(Listener(port=port),), public_base_url=f"http://{host}:{port}"
+        config_for_tests(folder, toml, registration),
+        listeners=(Listener(port=port),),
+        public_base_url=f"http://{host}:{port}",
     )
     async with running_server(database_dsn, config=config) as running:
         yield running
