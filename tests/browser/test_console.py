@@ -127,6 +127,35 @@ async def test_a_moderator_finds_what_was_reported(server: RunningServer, crew: 
         await expect(page.get_by_role("rowheader")).to_have_count(3)
 
 
+async def test_a_role_is_bound_to_a_room(server: RunningServer, crew: Crew) -> None:
+    """T-J2: an owner grants it on the page of operators; whoever holds it begins with what is theirs."""
+    room_id = await crew.user.create_room(name="Garden 花园", preset="public_chat")
+    await server.hansa.admin.rooms.overviews.write()
+    async with chromium() as context:
+        page = await log_in(server, context, "owner")
+        await page.get_by_role("link", name="Operators").click()
+        await page.locator("summary", has_text="Give a role").click()
+        form = page.locator('form[action="/admin/operators"]')
+        await form.locator("[name=user_id]").fill(crew.moderator.user_id)
+        await form.locator("[name=role]").select_option("moderator")
+        await form.locator("[name=rooms]").fill(room_id)
+        await form.get_by_label("look at other servers").uncheck()
+        await form.locator("[name=reason]").fill("Looks after the garden")
+        await form.locator("[name=own_password]").fill(PASSWORD)
+        await keep(page, "operators-1")
+        await form.get_by_role("button", name="Give a role").click()
+        await expect(page.get_by_role("status")).to_have_text("The role is given.")
+        row = page.get_by_role("row").filter(has_text=crew.moderator.user_id)
+        await expect(row.get_by_role("link", name="Garden 花园")).to_be_visible()
+        await keep(page, "operators-2")
+        assert not await serious(page) and not await sideways(page)
+        await page.set_viewport_size(SIZES["phone"])
+        assert not await serious(page) and not await sideways(page)
+        await keep(page, "operators-3")
+    visitor = await Visitor(server).log_in("the-moderator")
+    assert (await visitor.get("/admin")).headers["Location"] == "/admin/cases"
+
+
 async def test_a_phone_shows_the_menu_when_it_is_asked_for(server: RunningServer, crew: Crew) -> None:
     async with chromium() as context:
         page = await log_in(server, context, "owner")
