@@ -19,6 +19,7 @@ from elastic_transport import OrjsonSerializer
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
 from homeserver.storage.relations import EDITS_MAX
+from search.hot import elastic_answers as answers_of
 from search.hot import elastic_grid as grids
 from search.hot import elastic_queries as queries
 from search.hot.elastic_mapping import Names, id_of, stored, template, tombstone
@@ -154,17 +155,25 @@ class ElasticIndex:
 
     async def _found(self, question: Question) -> Findings:
         whole, parts = queries.parted(question.scope)
-        if not parts:
-            return merged(await self._search(question, queries.scopes(whole, {}, self._clauses_max)), question.limit)
+        asking = [self._search(question, queries.scopes(whole, {}, self._clauses_max))] if whole else []
+        return merged(await _together([*asking, *([self._parted(question, parts)] if parts else [])]), question.limit)
+
+    async def _parted(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
+        """Most words are rare: then one search finds everything, whoever sees it, and it is looked through here."""
+        cells, changed = grids.CELLS, None
+        if len(parts) <= queries.VALUES_MAX:
+            glanced = await self._ask(queries.glances(question, list(parts), timeout_ms=self._timeout_ms))
+            found, changed = (self._visible([one], question, parts) for one in glanced)
+            if found is not None:
+                return [found]
+            cells = grids.cells_for(glanced[0]["hits"]["total"]["value"])
+        if changed is not None:
+            return [changed, *await self._unedited(question, parts, cells)]
         if sum(map(queries.clauses_of, parts.values())) <= queries.CLAUSES_AT_ONCE:
-            asking = [self._search(question, queries.scopes(whole, parts, self._clauses_max))]
+            asking = [self._search(question, queries.scopes((), parts, self._clauses_max))]
         else:
-            asking = [
-                self._search(question, queries.scopes(whole, {}, self._clauses_max)),
-                self._unedited(question, parts),
-                self._edited(question, parts),
-            ]
-        return merged(await _together([*asking, self._before_edits(question, parts)]), question.limit)
+            asking = [self._unedited(question, parts, cells), self._edited(question, parts)]
+        return await _together([*asking, self._before_edits(question, parts)])
 
     async def _before_edits(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
         """What was said before it was edited, where the edits aren't seen: little of what is ever said."""
@@ -174,18 +183,18 @@ class ElasticIndex:
             wanted = queries.before_edits(question, some, timeout_ms=self._timeout_ms)
             for _ in range(queries.PAGES_MAX):
                 (answer,) = await self._ask([wanted])
-                seen += _seen(answer, question, parts)
-                is_partial |= _is_partial(answer)
+                seen += answers_of.seen(answer, question, parts)
+                is_partial |= answers_of.is_partial(answer)
                 if len(answer["hits"]["hits"]) < queries.LOOKED_THROUGH_MAX:
                     break
                 wanted = queries.following(wanted, answer)
             else:
                 is_partial = True
-        return [_page_of(seen, question, is_partial=is_partial)]
+        return [answers_of.page_of(seen, question, is_partial=is_partial)]
 
-    async def _unedited(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
-        for cells in (grids.CELLS, grids.CELLS_FINER):
-            grid = await asyncio.to_thread(grids.grid_of, parts, cells)
+    async def _unedited(self, question: Question, parts: Mapping[int, queries.Spans], cells: int) -> list[Findings]:
+        for some in (cells, grids.CELLS_FINER):
+            grid = await asyncio.to_thread(grids.grid_of, parts, some)
             found = await self._through(question, parts, grid.unedited, grid.unedited_ends)
             if found is not None:
                 return [found]
@@ -518,7 +527,7 @@ class ElasticIndex:
             answers += found["responses"]
         for answer in answers:
             if "error" in answer:
-                if any(_is_too_many(one) for one in answer["error"].get("root_cause", ())):
+                if any(answers_of.is_too_many(one) for one in answer["error"].get("root_cause", ())):
                     raise _TooManyClauses("a search of too many clauses")
                 raise TierFault(f"{answer.get('status')} {answer['error'].get('type')}")
             if answer["_shards"]["total"] < len(self._months or ()):
@@ -532,12 +541,12 @@ class ElasticIndex:
         """What is seen of what was looked for first; None where that isn't all."""
         if any(len(one["hits"]["hits"]) < one["hits"]["total"]["value"] for one in answers):
             return None
-        seen = [hit for answer in answers for hit in _seen(answer, question, parts)]
-        return _page_of(seen, question, is_partial=any(map(_is_partial, answers)))
+        seen = [hit for answer in answers for hit in answers_of.seen(answer, question, parts)]
+        return answers_of.page_of(seen, question, is_partial=any(map(answers_of.is_partial, answers)))
 
     def _findings(self, answer: Json, question: Question) -> Findings:
-        hits = [_hit(hit, by_rank=question.by_rank) for hit in answer["hits"]["hits"]]
-        return Findings(hits, answer["hits"]["total"]["value"], _is_partial(answer))
+        hits = [answers_of.hit_of(hit, by_rank=question.by_rank) for hit in answer["hits"]["hits"]]
+        return Findings(hits, answer["hits"]["total"]["value"], answers_of.is_partial(answer))
 
 
 async def _together(asking: Sequence[Coroutine[Any, Any, list[Findings]]]) -> list[Findings]:
@@ -548,37 +557,6 @@ async def _together(asking: Sequence[Coroutine[Any, Any, list[Findings]]]) -> li
     finally:
         for task in tasks:
             task.cancel()
-
-
-def _seen(answer: Json, question: Question, parts: Mapping[int, queries.Spans]) -> list[Hit]:
-    return [
-        _hit(hit, by_rank=question.by_rank)
-        for hit in answer["hits"]["hits"]
-        if queries.is_seen(hit["fields"], parts[queries.room_of(hit["fields"])])
-    ]
-
-
-def _page_of(seen: Sequence[Hit], question: Question, *, is_partial: bool) -> Findings:
-    """Of all that is seen, the page that is asked for."""
-    page = [hit for hit in seen if question.after is None or hit.cursor < question.after]
-    page.sort(key=lambda hit: hit.cursor, reverse=True)
-    return Findings(page[: question.limit], len(seen), is_partial)
-
-
-def _hit(hit: Json, *, by_rank: bool) -> Hit:
-    fields = hit["fields"]
-    nid, time, rank = (fields[name][0] for name in ("nid", "time", "rank"))
-    room = queries.room_of(fields)
-    source = fields.get("source", (nid,))[0]
-    return Hit(nid, source, room, float(rank), (rank if by_rank else time, nid))
-
-
-def _is_too_many(cause: Json) -> bool:
-    return "too_many" in str(cause.get("type")) or "too many clauses" in str(cause.get("reason"))
-
-
-def _is_partial(answer: Json) -> bool:
-    return bool(answer["timed_out"] or answer["_shards"]["failed"])
 
 
 @asynccontextmanager

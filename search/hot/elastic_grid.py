@@ -16,7 +16,9 @@ from search.hot.elastic_queries import Json, Spans
 from search.tiers import FIRST_PLACE, LAST_PLACE
 
 # Powers of two. The finer one is for what finds too much near the ends of intervals.
-CELLS, CELLS_FINER = 64, 512
+CELLS_LEAST, CELLS, CELLS_FINER = 8, 64, 512
+# So much may lie in a cell, to be looked through.
+NEAR_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,14 @@ class Grid:
         sure = list(self.edited(clauses_max))
         for one in rooms:
             yield queries.all_of([one, queries.EDITED, {"bool": {"must_not": sure}}])
+
+
+def cells_for(found: int) -> int:
+    """So many, and no more, that little of what is found lies in each: a clause costs more than what it finds."""
+    cells = CELLS_LEAST
+    while cells < CELLS_FINER and found > cells * NEAR_MAX:
+        cells *= 2
+    return cells
 
 
 def grid_of(parts: Mapping[int, Spans], cells: int) -> Grid:

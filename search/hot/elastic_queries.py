@@ -43,6 +43,8 @@ VALUES_MAX = 60_000
 CLAUSES_AT_ONCE = 100
 # So much of what is found near the ends of intervals is looked through here.
 LOOKED_THROUGH_MAX = 2_000
+# So little is fetched at once, before it is known how much there is.
+GLANCED_AT_MAX = 500
 # So many pages of that are gone through of what was said before it was edited; what is found beyond makes an answer
 # partial.
 PAGES_MAX = 25
@@ -140,6 +142,16 @@ def looked_through(question: Question, filters: Sequence[Json], *, timeout_ms: i
     first = replace(question, after=None)
     body = search(first, filters, size=LOOKED_THROUGH_MAX, timeout_ms=timeout_ms)
     return body | {"docvalue_fields": [*_FIELDS, *_PLACES, _LATER]}
+
+
+def glances(question: Question, nids: Sequence[int], *, timeout_ms: int) -> list[Json]:
+    """Two searches: for all that is found in these rooms, if that is little; for all of it that was ever edited."""
+    asking = asked(question)
+    old = in_rooms(nids, "old_room")
+    first = looked_through(question, [any_of([in_rooms(nids), old]), *asking], timeout_ms=timeout_ms)
+    changed = any_of([all_of([in_rooms(nids), EDITED]), old])
+    second = looked_through(question, [changed, *asking], timeout_ms=timeout_ms)
+    return [first | {"size": GLANCED_AT_MAX, "sort": ["_doc"]}, second | {"sort": ["_doc"]}]
 
 
 def before_edits(question: Question, nids: Sequence[int], *, timeout_ms: int) -> Json:

@@ -67,6 +67,7 @@ def moved(documents: Sequence[Document], by: int) -> list[Document]:
     values=st.sampled_from((1, 60_000)),
     at_once=st.sampled_from((0, 100)),
     looked_through=st.sampled_from((1, 2, 2_000)),
+    glanced_at=st.sampled_from((0, 1, 500)),
     cells=st.sampled_from((1, 2, 4, 64)),
 )
 def test_it_finds_what_the_others_find(
@@ -79,6 +80,7 @@ def test_it_finds_what_the_others_find(
     values: int,
     at_once: int,
     looked_through: int,
+    glanced_at: int,
     cells: int,
 ) -> None:
     """T-G8: page by page, in the order that all tiers share, with exact counts; however the scope is cut."""
@@ -110,8 +112,10 @@ def test_it_finds_what_the_others_find(
         patch.setattr(elastic_queries, "VALUES_MAX", values)
         patch.setattr(elastic_queries, "CLAUSES_AT_ONCE", at_once)
         patch.setattr(elastic_queries, "LOOKED_THROUGH_MAX", looked_through)
+        patch.setattr(elastic_queries, "GLANCED_AT_MAX", glanced_at)
         patch.setattr(elastic_queries, "PAGES_MAX", 100)
         patch.setattr(elastic_grid, "CELLS", cells)
+        patch.setattr(elastic_grid, "CELLS_LEAST", cells)
         patch.setattr(elastic_grid, "CELLS_FINER", 2 * cells)
         asyncio.run(scene(tmp_path_factory.mktemp("index")))
 

@@ -134,6 +134,16 @@ async def test_ten_thousand_histories(server: RunningServer) -> None:
     assert await prove(server, range(1_000, 1_100)) > 150_000
 
 
+@pytest.mark.deep
+@pytest.mark.programs("elasticsearch")
+async def test_two_thousand_histories_in_elasticsearch(
+    database_dsn: str, tmp_path: Path, elasticsearch: ElasticsearchServer
+) -> None:
+    """T-G8, T-G9: the other engine, with more of everything; minutes."""
+    async with server_on(database_dsn, tmp_path, elasticsearch.cluster(prefix="provable-deep")) as server:
+        assert await prove(server, range(2_000, 2_020)) > 25_000
+
+
 @pytest.mark.slow
 @pytest.mark.programs("elasticsearch")
 async def test_elasticsearch_finds_the_same(

@@ -27,3 +27,16 @@ async def test_the_archive_finds_what_messages_show(server: RunningServer) -> No
     later = await playing
     assert await hold(others, later) > 200
     assert await hold(players, histories) > 500
+
+
+@pytest.mark.deep
+async def test_two_thousand_cold_histories(server: RunningServer) -> None:
+    """T-G8, T-G9: Parquet alone; minutes."""
+    found = 0
+    for batch in range(20):
+        users = [await server.user(f"user{batch}x{number}") for number in range(4)]
+        players = Players(server, users, 3_000 + batch)
+        histories = await players.play(AT_ONCE, STEPS)
+        assert "error" not in await job(server, "run")
+        found += await hold(players, histories)
+    assert found > 25_000
