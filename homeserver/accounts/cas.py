@@ -15,7 +15,6 @@ from homeserver.web.outgoing import Outgoing, OutgoingError
 
 log = structlog.get_logger()
 
-TIMEOUT_S = 15.0
 ANSWER_BYTES_MAX = 256 * 1024
 TICKET_CHARS_MAX = 1_000
 ORDER_CHARS_MAX = 16_000
@@ -29,6 +28,7 @@ class CasProvider:
     def __init__(self, config: CasConfig, outgoing: Outgoing) -> None:
         self.id, self.name, self.brand = config.id, config.name, config.brand
         self.config = config
+        self.timeout_s: float = config.timeout_s
         self._base = config.url.rstrip("/")
         self.provider = f"cas {self._base}"
         self._outgoing = outgoing
@@ -46,7 +46,7 @@ class CasProvider:
                 "GET",
                 f"{self._base}/p3/serviceValidate?{asked}",
                 headers={"Accept": "application/xml"},
-                timeout_s=TIMEOUT_S,
+                timeout_s=self.timeout_s,
                 response_bytes_max=ANSWER_BYTES_MAX,
             )
         except OutgoingError as error:

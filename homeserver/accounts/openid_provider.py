@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from homeserver.accounts.sso import Begun, Identity, SsoFailed
 from homeserver.config.sign_in import SsoProvider
 from homeserver.core.errors import Forbidden
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.gate import OneForAll
 from homeserver.web.outgoing import Outgoing, OutgoingError
 
 log = structlog.get_logger()
@@ -27,8 +27,7 @@ METADATA_LIFETIME_S = 3_600.0
 LEEWAY_S = 120
 KEYS_AGAIN_S = 60.0
 KEYS_MAX = 100
-TIMEOUT_S = 15.0
-ANSWER_BYTES_MAX = 1_000_000
+ANSWER_BYTES_MAX = 256 * 1024
 CODE_CHARS_MAX = 4_000
 TOKEN_CHARS_MAX = 16_000
 # Signatures that anybody can check by the provider's published keys, or that need none of ours: never `none` or HS.
@@ -41,13 +40,14 @@ class OpenIdProvider:
     def __init__(self, config: SsoProvider, outgoing: Outgoing, clock: Clock) -> None:
         self.id, self.name, self.brand = config.id, config.name, config.brand
         self.config = config
+        self.timeout_s: float = config.timeout_s
         self.provider = config.issuer
         self._outgoing = outgoing
         self._clock = clock
         self._metadata: tuple[float, dict[str, Any]] | None = None
-        self._loading = asyncio.Lock()
+        self._loading = OneForAll(SsoFailed)
         self._keys_read: tuple[float, dict[str, Any]] | None = None
-        self._reading_keys = asyncio.Lock()
+        self._reading_keys = OneForAll(SsoFailed)
 
     async def url(self, begun: Begun, state: str, callback: str) -> str:
         metadata = await self._known()
@@ -143,7 +143,7 @@ class OpenIdProvider:
         Raises JoseError, ValueError, TypeError, KeyError for a token that isn't; SsoFailed.
         """
         metadata = await self._known()
-        async with self._reading_keys:
+        async with self._reading_keys.turn():
             age_s = self._clock.monotonic_s() - self._keys_read[0] if self._keys_read is not None else None
             keys = self._keys_read[1] if self._keys_read is not None else {}
             is_old = age_s is None or age_s > METADATA_LIFETIME_S
@@ -162,7 +162,7 @@ class OpenIdProvider:
         return keys
 
     async def _known(self) -> dict[str, Any]:
-        async with self._loading:
+        async with self._loading.turn():
             now = self._clock.monotonic_s()
             if self._metadata is not None and now - self._metadata[0] < METADATA_LIFETIME_S:
                 return self._metadata[1]
@@ -182,7 +182,7 @@ class OpenIdProvider:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         try:
             answer = await self._outgoing.request(
-                method, url, headers=headers, body=form, timeout_s=TIMEOUT_S, response_bytes_max=ANSWER_BYTES_MAX
+                method, url, headers=headers, body=form, timeout_s=self.timeout_s, response_bytes_max=ANSWER_BYTES_MAX
             )
             said = orjson.loads(answer.body)
         except (OutgoingError, orjson.JSONDecodeError) as error:

@@ -44,6 +44,8 @@ log = structlog.get_logger()
 PATH = "/_hansa/sso/saml"
 METADATA_TYPE = "application/samlmetadata+xml"
 ARRIVED_S = 120.0
+# It is never asked: browsers carry all that is said.
+TIMEOUT_S = 15.0
 ARRIVED_MAX = 1_000
 KEY_BITS_MIN = 2_048
 METADATA_BYTES_MAX = 4 * 1024 * 1024
@@ -116,6 +118,7 @@ class SamlProvider:
         self._opener, self._signer = keys.opener, keys.signer
         self.id, self.name, self.brand = config.id, config.name, config.brand
         self.config = config
+        self.timeout_s = TIMEOUT_S
         self._provider = provider
         self.provider = f"saml {provider.entity_id}"
         self._clock = clock

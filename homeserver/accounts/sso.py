@@ -6,8 +6,10 @@ service and its own name for them alone.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,12 +19,15 @@ from homeserver.accounts.short_lived import ShortLived
 from homeserver.core.errors import Forbidden, MatrixError, NotFound
 from homeserver.core.identifiers import UserId
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.gate import Gate
 from homeserver.runtime.ids import Randomness
 from homeserver.storage.upstream_sessions import UpstreamSession
 
 CALLBACK_PATH = "/_hansa/sso/callback"
 BEGUN_MAX = 10_000
 BEGUN_LIFETIME_S = 600.0
+# Of each service.
+AT_ONCE, WAITING_MAX = 8, 100
 
 
 class SsoFailed(MatrixError):
@@ -76,6 +81,8 @@ class Arrived:
 class SignInService(Protocol):
     """A service at which people sign in. `brand` is a hint for apps which picture to show.
 
+    Each of its answers may take `timeout_s`, and both of what is asked here twice that.
+
     `provider` is what the identities that it gives belong to, whatever its `id` in the configuration.
     """
 
@@ -83,6 +90,7 @@ class SignInService(Protocol):
     provider: str
     name: str
     brand: str | None
+    timeout_s: float
 
     async def url(self, begun: Begun, state: str, callback: str) -> str:
         """Where to send the browser. Raises SsoFailed."""
@@ -106,6 +114,7 @@ class SingleSignOn:
         base_url: str,
     ) -> None:
         self.providers = {provider.id: provider for provider in providers}
+        self._gates = {provider.id: Gate(AT_ONCE, WAITING_MAX) for provider in providers}
         self._newcomers = newcomers
         self._clock = clock
         self._randomness = randomness
@@ -131,7 +140,7 @@ class SingleSignOn:
         redirect_url: str | None = None,
         stage_of: str | None = None,
     ) -> str:
-        """Where to send the browser. Raises NotFound, SsoFailed."""
+        """Where to send the browser. Raises NotFound, SsoFailed, Unavailable."""
         provider = self.providers.get(provider_id)
         if provider is None:
             raise NotFound("there is no such sign-in service")
@@ -145,7 +154,8 @@ class SingleSignOn:
             redirect_url=redirect_url,
             stage_of=stage_of,
         )
-        url = await provider.url(begun, state, self._callback)
+        async with self._asking(provider):
+            url = await provider.url(begun, state, self._callback)
         self._begun.put(state, begun)
         return url
 
@@ -155,14 +165,16 @@ class SingleSignOn:
         return begun if begun is not None and begun.provider_id == provider_id else None
 
     async def finish(self, query: Mapping[str, str], cookie: str) -> Arrived:
-        """Who has signed in, and for what. Each state counts once. Raises Forbidden, SsoFailed."""
+        """Who has signed in, and for what. Each state counts once. Raises Forbidden, SsoFailed, Unavailable."""
         state = query.get("state", "")
         begun = self._begun.take(state)
         if begun is None:
             raise Forbidden("this sign-in took too long, or was not begun here")
         if not hmac.compare_digest(begun.browser, digest_of(cookie)):
             raise Forbidden("this sign-in was begun in another browser")
-        found = await self.providers[begun.provider_id].identity(query, begun, state, self._callback)
+        provider = self.providers[begun.provider_id]
+        async with self._asking(provider):
+            found = await provider.identity(query, begun, state, self._callback)
         if begun.stage_of is not None:
             # Whoever confirms something has an account already.
             known = await self._newcomers.known(found.provider, found.subject)
@@ -183,3 +195,12 @@ class SingleSignOn:
             )
         )
         return Arrived(user_id=user_id, begun=begun, upstream=upstream)
+
+    @contextlib.asynccontextmanager
+    async def _asking(self, provider: SignInService) -> AsyncIterator[None]:
+        """A turn at a service that ends in time; the database isn't held in it. Raises SsoFailed, Unavailable."""
+        try:
+            async with asyncio.timeout(2 * provider.timeout_s), self._gates[provider.id].turn():
+                yield
+        except TimeoutError:
+            raise SsoFailed("the sign-in service is too slow") from None

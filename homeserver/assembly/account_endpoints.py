@@ -65,7 +65,7 @@ def account_endpoints(
     tokens = LoginTokens(db, clock, base.world.randomness, lifetime_s=lifetime_s)
     login = Login(db, users, sessions, tokens, base.limiter)
     if (url := base.config.ldap.url) is not None:
-        users.elsewhere = DirectoryLogin(LdapDirectory(url, base.config.ldap), db, users, door.welcome)
+        users.elsewhere = DirectoryLogin(LdapDirectory(url, base.config.ldap, clock), db, users, door.welcome)
     passkeys = Passkeys(db, clock, base.world.randomness, base.config.base_url, base.server_name)
     login.needs_more = passkeys.is_required
     login.abuse = registration.abuse = contacts.contacts.abuse = parts.policy

@@ -9,7 +9,7 @@ from homeserver.accounts.oauth.browser import BrowserSessions
 from homeserver.accounts.sso import CALLBACK_PATH, SingleSignOn, SsoFailed
 from homeserver.accounts.uia import SSO, Uia
 from homeserver.client_api.visits import Visit, Visits, safe_next
-from homeserver.core.errors import InvalidParam, MatrixError, MissingParam, NotFound
+from homeserver.core.errors import InvalidParam, MatrixError, MissingParam, NotFound, Unavailable
 from homeserver.web.endpoint import Access, Answer, Request, endpoint
 
 _V3 = "/_matrix/client/v3/login/sso/redirect"
@@ -93,7 +93,7 @@ class SsoPages:
     ) -> Answer:
         try:
             url = await self._sso.begin(provider_id, visit.cookie, onward=onward, redirect_url=redirect_url)
-        except SsoFailed as error:
+        except (SsoFailed, Unavailable) as error:
             return self._visits.page(visit, "message", {"message": "sso_failed"}, status=error.http_status)
         return self._visits.go(url, cookie=visit.cookie if visit.visitor.is_new else None)
 

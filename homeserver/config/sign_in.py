@@ -81,6 +81,7 @@ class SsoProvider:
     client_secret: Secret | None = option(None, "The secret that it gave this server.")
     scopes: tuple[str, ...] = option(("openid", "profile"), "What it is asked for.")
     localpart_claim: str = option("preferred_username", "What a new account is named after.")
+    timeout_s: int = option(15, "How long it may take for an answer.", low=1, high=30)
     backchannel_logout_enabled: bool = option(
         False, "Whether it may end the sessions that were opened by it (OpenID Connect Back-Channel Logout)."
     )
@@ -103,6 +104,7 @@ class CasService:
     )
     display_name_attribute: str = option("displayName", "The attribute that a new account is called by.")
     single_logout: bool = option(True, "Whether it may end the sessions that were opened by it.")
+    timeout_s: int = option(15, "How long it may take for an answer.", low=1, high=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +172,7 @@ class Ldap:
         "What an entry is known by, whatever its name: `entryUUID`, `ipaUniqueID`, `objectGUID`.",
     )
     display_name_attribute: str = option("displayName", "What a new account is called.")
+    timeout_s: int = option(10, "How long it may take to say whose password something is.", low=1, high=60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

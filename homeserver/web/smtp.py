@@ -29,7 +29,7 @@ QUEUE_MAX = 1_000
 # After the first try, the second, and so on. Servers that put off what they don't know want some minutes.
 RETRIES_AFTER_S = (20.0, 60.0, 330.0, 900.0)
 TIMEOUT_S = 30.0  # for each step
-DELIVERY_S = 90.0  # for all of them
+DELIVERY_S = 90.0
 IDLE_S = 3_600.0
 
 Tls = Literal["starttls", "tls", "none"]
@@ -46,6 +46,8 @@ class SmtpServer:
     username: str | None = None
     password: Secret | None = None
     ca_path: str | None = None
+    # For one mail, all its steps together.
+    delivery_s: float = DELIVERY_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ class MailQueue:
         """One mail, as a background task does it again and again."""
         mail, attempt = await self._next()
         try:
-            async with asyncio.timeout(DELIVERY_S):
+            async with asyncio.timeout(self._server.delivery_s):
                 await self._send(mail)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             again = attempt <= len(RETRIES_AFTER_S) and not _is_for_good(error)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import hashlib
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -33,12 +36,17 @@ class OpenIdService:
         self.wrong: dict[str, Any] = {}
         self.told_apart: dict[str, Any] | None = None
         self.takes: str | None = None
+        # Paths at which it is slow: it sends blanks until it is told to go on.
+        self.slow: set[str] = set()
+        self.go_on = asyncio.Event()
+        self.waiting = 0
         self.instead: dict[str, tuple[int, bytes]] = {}
         self.key = ECKey.generate_key("P-256")
         self._published = self.key
         self.keys_asked = 0
         self.now_s = now_s
         self._codes: dict[str, dict[str, str]] = {}
+        self._numbers = itertools.count()
 
     @property
     def issuer(self) -> str:
@@ -47,17 +55,36 @@ class OpenIdService:
     def sign_in(self, url: str) -> dict[str, str]:
         """Somebody follows our redirect and signs in: what the browser carries back."""
         asked = {key: values[0] for key, values in parse_qs(urlsplit(url).query).items()}
-        code = f"code{len(self._codes)}"
+        code = f"code{next(self._numbers)}"
         self._codes[code] = asked
         return {"code": code, "state": asked["state"], "iss": self.issuer}
 
     @web.middleware
     async def lie(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path in self.slow:
+            return await self._trickle(request, handler)
         if request.path not in self.instead:
             return await handler(request)
         status, body = self.instead[request.path]
         headers = {"Location": self.issuer + "/nowhere"} if status == 302 else {}
         return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+    async def _trickle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Blanks are no fault in JSON."""
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+        self.waiting += 1
+        try:
+            while not self.go_on.is_set():
+                await answer.write(b" ")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.go_on.wait(), 0.02)
+        finally:
+            self.waiting -= 1
+        said = await handler(request)
+        assert isinstance(said, web.Response) and isinstance(said.body, bytes)
+        await answer.write(said.body)
+        return answer
 
     async def metadata(self, request: web.Request) -> web.Response:
         paths = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "jwks_uri": "/keys"}
