@@ -7,6 +7,15 @@ from typing import Final
 
 # key → English, Chinese
 RULES: Final[Mapping[str, tuple[str, str]]] = {
+    "pack_invite-spam": ("Invites to many people, from many servers", "来自众多服务器的大量邀请"),
+    "pack_join-flood": ("Many come into a room at once", "大量用户同时涌入房间"),
+    "pack_link-flood": ("The same address or text in many rooms", "同一链接或文字出现在多个房间"),
+    "pack_mention-bomb": ("Many are named at once", "一次提及大量用户"),
+    "pack_new-accounts": ("New accounts start slowly", "新账户循序渐进"),
+    "pack_secrets": ("Keys and card numbers are blanked before they are sent", "密钥和卡号在发送前被遮盖"),
+    "pack_files": ("Files that run when they are opened", "打开即运行的文件"),
+    "pack_advertising-cjk": ("Chinese advertising: fake invoices, gambling, side jobs", "中文广告：假发票、赌博、兼职"),
+    "pack_network-waves": ("Waves that went through the network", "曾席卷网络的垃圾信息浪潮"),
     "nav_spam": ("Spam rules", "垃圾信息规则"),
     "nav_approvals": ("Approvals", "审批"),
     "tab_rules": ("Rules", "规则"),
