@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from federation.keys.ring import Keys, Signed, Verdict
+from homeserver.core import canonical_json
 from homeserver.core.auth_rules import required_signers
 from homeserver.core.errors import InvalidEvent
 from homeserver.core.events import Event, parse_pdu, signed_form
-from homeserver.core.identifiers import EventId, ServerName
+from homeserver.core.identifiers import EventId, ServerName, domain_of
 from homeserver.core.room_versions import EventIdFormat, RoomVersion
 
 # More events than this are parsed in a thread: about 5 ms of work.
 _INLINE_MAX = 20
+# Of so many servers at most the keys are waited for in one room.
+AWAITED_MAX = 1_000
 
 Checked = Event | str
 """The event, or why it is none."""
@@ -25,6 +28,15 @@ Checked = Event | str
 
 class Uncheckable(str):
     """Why it can't be said whether it is one: its key can't be had just now, though it may be another time."""
+
+
+def awaited(pdus: Sequence[Any], checked: Sequence[Checked]) -> dict[ServerName, bytes]:
+    """One of these each of the servers whose keys couldn't be had, so that it can be tried again."""
+    found: dict[ServerName, bytes] = {}
+    for pdu, one in zip(pdus, checked, strict=True):
+        if isinstance(one, Uncheckable) and len(found) < AWAITED_MAX:
+            found.setdefault(domain_of(pdu["sender"]), canonical_json.encode(pdu))
+    return found
 
 
 class PduChecks:

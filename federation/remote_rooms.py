@@ -16,7 +16,7 @@ import structlog
 from federation.candidates import Candidates
 from federation.client import FederationError, Unreachable
 from federation.intake import RoomIntake
-from federation.pdu_checks import PduChecks
+from federation.pdu_checks import PduChecks, awaited
 from federation.peers import Peers
 from federation.resync import Resync
 from federation.room_access import is_in, joined_servers
@@ -310,7 +310,8 @@ class FederatedRooms:
         state, chain = answer.get("state"), answer.get("auth_chain")
         if not isinstance(state, list) or not isinstance(chain, list) or len(state) + len(chain) > STATE_EVENTS_MAX:
             raise FederationError(server, 200, "M_BAD_JSON", "state and auth_chain must be lists")
-        checked = await self._checks.check(version, [*state, *chain])
+        told = [*state, *chain]
+        checked = await self._checks.check(version, told)
         mine = [one if isinstance(one, Event) and one.room_id == room_id else None for one in checked]
         events = [one for one in mine[: len(state)] if one is not None]
         create = next((one for one in events if one.type == "m.room.create" and one.state_key == ""), None)
@@ -328,6 +329,7 @@ class FederatedRooms:
             auth_chain=[one for one in mine[len(state) :] if one is not None],
             event=event,
             servers=_servers_told(server, answer) if answer.get("members_omitted") is True else None,
+            awaited=awaited(told, checked),
         )
 
 

@@ -16,6 +16,8 @@ from immutables import Map
 
 from federation.client import FederationError, Unreachable
 from federation.gaps import Tools
+from federation.pdu_checks import Uncheckable
+from federation.pdu_checks import awaited as awaited_of
 from federation.room_access import joined_servers
 from homeserver.core.errors import MatrixError
 from homeserver.core.events import Event
@@ -88,6 +90,15 @@ class Resync:
         room = await self._rooms.get(room_id)
         if room is None or room.partial is None:
             return True
+        return await self._whole_from_some(room)
+
+    async def again(self, room: Room) -> bool:
+        """The same for a room of whose state some wasn't checked, once it can be: whether it was made whole."""
+        async with self._turns:
+            return await self._whole_from_some(room)
+
+    async def _whole_from_some(self, room: Room) -> bool:
+        room_id = room.room_id
         servers = self._tools.peers.by_hope([name for name in joined_servers(room) if name != self.server_name])
         for server in servers[:SERVERS_EACH_ROUND]:
             try:
@@ -105,43 +116,58 @@ class Resync:
 
     async def _from(self, server: ServerName, room: Room) -> None:
         """Makes a room whole with what one server tells. Raises NotHad, Unreachable, FederationError."""
-        assert room.partial is not None
-        join = (await self._tools.event_store.by_nids([room.partial.join_nid])).get(room.partial.join_nid)
+        partial = room.partial or room.awaiting
+        assert partial is not None
+        join = (await self._tools.event_store.by_nids([partial.join_nid])).get(partial.join_nid)
         if join is None:
             raise NotHad("our own join can't be read")
         known = await self._tools.event_store.by_ids(join.event.prev_event_ids)
         # After what was read back only a state is known that we were told, without the members.
         missing = [name for name in join.event.prev_event_ids if not _is_followed(known.get(name))]
-        states = [await self._state_after(server, room, name) for name in missing]
-        refusal = await self._completing.complete(room.room_id, states)
+        awaited: dict[ServerName, bytes] = {}
+        states = [await self._state_after(server, room, name, awaited) for name in missing]
+        refusal = await self._completing.complete(room.room_id, states, awaited)
         if refusal is not None:
             raise NotHad(f"its state doesn't allow our join: {refusal}")
 
-    async def _state_after(self, server: ServerName, room: Room, event_id: EventId) -> StateMap:
-        """The whole state after an event; what of it isn't here is fetched, checked and kept."""
+    async def _state_after(
+        self, server: ServerName, room: Room, event_id: EventId, awaited: dict[ServerName, bytes]
+    ) -> StateMap:
+        """The whole state after an event; what of it isn't here is fetched, checked and kept.
+
+        `awaited` gets an event each of servers whose keys can't be had now.
+        """
         state_ids, chain_ids = await self._tools.peers.state_ids(server, room.room_id, event_id)
         if len(state_ids) + len(chain_ids) > STATE_EVENTS_MAX:
             raise NotHad("the state is too large")
-        refused = await self._obtain(server, room, event_id, [*chain_ids, *state_ids])
+        refused = await self._obtain(server, room, event_id, [*chain_ids, *state_ids], awaited)
         rows = await partial_rooms.state_rows(self._db, room.room_id, {*state_ids, event_id})
         own = rows.pop(event_id, None)
-        if own is None:
+        if own is None and not await self._is_uncheckable(server, room, event_id):
             raise NotHad("the event before our join isn't told")
         # What can't be checked, for want of a dead server's key, is left out; what wasn't told is asked for elsewhere.
         if sum(1 for name in state_ids if name not in rows and name != event_id) > refused:
             raise NotHad("not all of the state is told")
         state = {one.key_nid: one.event_nid for one in rows.values() if not one.flags & REJECTED}
-        if own.key_nid is not None and not own.flags & REJECTED:
+        if own is not None and own.key_nid is not None and not own.flags & REJECTED:
             state[own.key_nid] = own.event_nid
         return Map({key_nid: nid for key_nid, nid in state.items() if key_nid is not None})
 
-    async def _obtain(self, server: ServerName, room: Room, event_id: EventId, wanted: list[EventId]) -> int:
+    async def _obtain(
+        self,
+        server: ServerName,
+        room: Room,
+        event_id: EventId,
+        wanted: list[EventId],
+        awaited: dict[ServerName, bytes],
+    ) -> int:
         """Fetches what isn't here. How much of what was told can't be believed."""
         refused = 0
         missing = await self._missing(room, [*wanted, event_id])
         if len(missing) > SINGLE_MAX:
             await self._rest()
-            refused += await self._keep(room, await self._tools.peers.state(server, room.room_id, event_id))
+            told = await self._tools.peers.state(server, room.room_id, event_id)
+            refused += await self._keep(room, told, awaited)
             missing = await self._missing(room, [*wanted, event_id])
         if 0 < len(missing) <= SINGLE_MAX:
             pdus = []
@@ -150,8 +176,14 @@ class Resync:
                     pdus.append(await self._tools.peers.event(server, name))
                 except FederationError as fault:
                     log.info("state_event_not_had", server=server, event_id=name, reason=str(fault))
-            refused += await self._keep(room, pdus)
+            refused += await self._keep(room, pdus, awaited)
         return refused
+
+    async def _is_uncheckable(self, server: ServerName, room: Room, event_id: EventId) -> bool:
+        """Whether it is only for want of a key that an event isn't here: its effect is left out as its place is."""
+        pdu = await self._tools.peers.event(server, event_id)
+        is_it = await self._tools.checks.names(room.version, [pdu]) == [event_id]
+        return is_it and isinstance(await self._tools.checks.check_one(room.version, pdu), Uncheckable)
 
     async def _rest(self) -> None:
         """Waits while whoever has just come in reads; the turn is another room's meanwhile."""
@@ -165,8 +197,10 @@ class Resync:
         known = await partial_rooms.state_rows(self._db, room.room_id, event_ids)
         return [name for name in dict.fromkeys(event_ids) if name not in known]
 
-    async def _keep(self, room: Room, pdus: list[object]) -> int:
-        checked = await self._tools.checks.check(room.version, pdus[:STATE_EVENTS_MAX])
+    async def _keep(self, room: Room, pdus: list[object], awaited: dict[ServerName, bytes]) -> int:
+        pdus = pdus[:STATE_EVENTS_MAX]
+        checked = await self._tools.checks.check(room.version, pdus)
+        awaited.update(awaited_of(pdus, checked))
         events = {one.event_id: one for one in checked if isinstance(one, Event)}
         mine = [one for one in events.values() if one.room_id == room.room_id]
         unknown = await self._tools.incoming.keep(room.room_id, mine)

@@ -186,7 +186,7 @@ class Keys:
         fresh = [
             server
             for server in servers
-            if server not in self._fetching and ((wait := self._waits.get(server)) is None or wait.until_ms <= now_ms)
+            if server not in self._fetching and self._may_ask(server, now_ms, is_up=server in up)
         ]
         under_way = {self._fetching[server] for server in servers if server in self._fetching}
         if fresh:
@@ -214,6 +214,13 @@ class Keys:
         finally:
             for server in wanted:
                 self._fetching.pop(server, None)
+
+    def _may_ask(self, server: ServerName, now_ms: int, *, is_up: bool) -> bool:
+        """Whether it needn't wait; who is up waits but a short time, however long it was away."""
+        wait = self._waits.get(server)
+        if wait is None or wait.until_ms <= now_ms:
+            return True
+        return is_up and wait.until_ms - wait.wait_ms + ASK_AGAIN_MS <= now_ms
 
     def _note(self, server: ServerName, *, helped: bool) -> None:
         before = self._waits.pop(server, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from federation.awaited_keys import AwaitedKeys
 from federation.backfill import Backfill
 from federation.gaps import Gaps, Tools
 from federation.inbound.directory import FederatedDirectory
@@ -43,11 +44,13 @@ class FederatedRoomParts:
     remote: FederatedRooms
     backfill: Backfill
     resync: Resync
+    awaited_keys: AwaitedKeys
 
     async def start(self, base: Base) -> None:
         """Takes up what was staged, or begun, before a stop."""
         await self.intake.start(base.tasks)
         await self.resync.start(base.tasks, base.server_name)
+        self.awaited_keys.start(base.tasks, base.world.clock)
 
 
 def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationParts) -> FederatedRoomParts:
@@ -58,6 +61,8 @@ def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationPar
     intake = RoomIntake(base.world.db, parts.rooms, parts.store, gaps, base.world.clock)
     intake.figures = IntakeFigures(base.metrics, base.world.clock)
     resync = Resync(base.world.db, parts.rooms, parts.completing, tools, base.world.clock)
+    awaited = AwaitedKeys(base.world.db, parts.rooms, resync, checks, parts.completing)
+    transport.reachability.listen(awaited.heard_from)
     side = RoomSide(rooms=parts.rooms, writer=parts.writer, incoming=parts.incoming, intake=intake, resync=resync)
     return FederatedRoomParts(
         peers=peers,
@@ -67,6 +72,7 @@ def build_federated_rooms(base: Base, parts: RoomParts, transport: FederationPar
         remote=FederatedRooms(peers, checks, own, side),
         backfill=Backfill(tools, gaps, parts.graph_reads, base.world.clock, base.server_name),
         resync=resync,
+        awaited_keys=awaited,
     )
 
 

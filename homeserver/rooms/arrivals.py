@@ -253,7 +253,7 @@ class Work:
 
     def _note_told(self, event_nid: int) -> None:
         """While members are missing: what the state before the event is made from is wanted again once they aren't."""
-        if self._room.partial is not None:
+        if self._room.partial is not None or self._room.awaiting is not None:
             self._arrived.told.extend((event_nid, nid) for nid in self._told)
 
     async def _given(self, state: StateMap) -> Line:

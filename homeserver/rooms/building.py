@@ -243,6 +243,7 @@ class _Rows:
             head_nids=self._head_nids(),
             partial=self._before.partial if self._before else None,
             whole_at=self._before.whole_at if self._before else 0,
+            awaiting=self._before.awaiting if self._before else None,
         )
         if room.has_own_heads:
             self._batch.heads = Heads(self._room_nid, list(room.head_nids.values()), room.line.nid)

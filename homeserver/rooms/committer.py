@@ -13,13 +13,14 @@ from uuid import UUID
 
 from homeserver.core.errors import Unavailable
 from homeserver.core.events import StateKey
-from homeserver.core.identifiers import EventId
+from homeserver.core.identifiers import EventId, ServerName
 from homeserver.core.sticky import FIELD as STICKY
 from homeserver.core.sticky import sticks_until_ms
 from homeserver.runtime.bell import Bell
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import (
+    awaited_keys,
     events,
     forks,
     memberships,
@@ -76,6 +77,7 @@ class Arrived:
     staged: list[int] = field(default_factory=list)
     stripped: dict[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     partial: PartialRow | None = None  # with is_entry: members are missing yet
+    awaited: Mapping[ServerName, bytes] = field(default_factory=dict)  # whose keys are missing; an event of each
     told: list[tuple[int, int]] = field(default_factory=list)  # (event, a state that was told for it)
     made_anew: MadeAnew | None = None
     unwelcome: set[int] = field(default_factory=set)  # events that stay hidden, whatever becomes of the room
@@ -277,18 +279,22 @@ async def _write_arrived(tx: Tx, arrived: Arrived) -> None:
         await staged_pdus.delete(tx, arrived.staged)
     if arrived.is_entry:
         await partial_rooms.delete(tx, arrived.room_nid)
+        await awaited_keys.forget(tx, arrived.room_nid)
     if arrived.partial is not None:
         await partial_rooms.begin(tx, arrived.partial)
-    if arrived.told:
-        await partial_rooms.insert_told(tx, arrived.room_nid, arrived.told)
     if arrived.made_anew is not None:
         await _write_anew(tx, arrived, arrived.made_anew)
+    if arrived.told:
+        await partial_rooms.insert_told(tx, arrived.room_nid, arrived.told)
+    if arrived.awaited:
+        await awaited_keys.put(tx, arrived.room_nid, arrived.awaited)
 
 
 async def _write_anew(tx: Tx, arrived: Arrived, made: MadeAnew) -> None:
     await states.replace(tx, made.states)
     await partial_rooms.move_states(tx, arrived.room_nid, made.moved, [row.nid for row in arrived.promoted])
-    await partial_rooms.finish(tx, arrived.room_nid, made.whole_at)
+    await partial_rooms.finish(tx, arrived.room_nid, made.whole_at, awaits_keys=bool(arrived.awaited))
+    await awaited_keys.forget(tx, arrived.room_nid)
 
 
 def _sticky(batch: Batch, now_ms: int) -> list[StickyRow]:

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from types import MappingProxyType
 
 import orjson
 from immutables import Map
@@ -20,7 +21,7 @@ from homeserver.core.events import StateKey
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.journal.journal import PURGED, Entry
 from homeserver.rooms.building import Built
-from homeserver.rooms.committer import MadeAnew
+from homeserver.rooms.committer import Arrived, MadeAnew
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.forks import Meetings
 from homeserver.rooms.incoming import Incoming, WriteParts
@@ -28,16 +29,20 @@ from homeserver.rooms.purging import Purged
 from homeserver.rooms.replay import Replay, Restart
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
-from homeserver.storage import partial_rooms
+from homeserver.storage import awaited_keys, partial_rooms
+from homeserver.storage.awaited_keys import Awaited
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.forks import Jump
 from homeserver.storage.memberships import MembershipRow
 from homeserver.storage.partial_rooms import PartialRow
-from homeserver.storage.states import Line, StateMap, applied, first_line
+from homeserver.storage.states import Line, StateMap, StateRow, applied, first_line
 
 WHOLE = "room_whole"
 MEMBER = "m.room.member"
 NEWS_MAX = 5_000
+# A room in which more has happened since our join isn't made anew for the members of a server that was away.
+AGAIN_EVENTS_MAX = 5_000
+TOLD_KEPT_MAX = 1_000
 _BLOCK = 5_000
 _NUMBERS_EACH = 4
 
@@ -66,6 +71,8 @@ class _Before:
     state: StateMap
     keys: Mapping[int, StateKey]
     memberships: Mapping[int, str]  # of the member events of `state`
+    told: Mapping[int, Sequence[StateMap]]
+    awaited: Mapping[ServerName, bytes]
 
     def members(self) -> Map[UserId, str]:
         return Map({UserId(self.keys[number][1]): self.memberships[nid] for number, nid in self._pairs()})
@@ -95,24 +102,46 @@ class Completing:
         self._events = event_store
         self._numbers = numbers
 
-    async def complete(self, room_id: RoomId, states: Sequence[StateMap]) -> str | None:
+    async def complete(
+        self, room_id: RoomId, states: Sequence[StateMap], awaited: Mapping[ServerName, bytes] = MappingProxyType({})
+    ) -> str | None:
         """Takes the whole state before this server's join: the states after the events that the join cites.
 
+        `awaited` has an event each of servers whose keys couldn't be had: what they signed is missing, and the same is
+        done once more when they have come.
         None when it is done (also if it was before), or why this state isn't believed: it doesn't allow the join.
         """
-        return await self._parts.writer.exclusively(room_id, lambda: self._complete(room_id, states))
+        return await self._parts.writer.exclusively(room_id, lambda: self._complete(room_id, states, awaited))
 
-    async def _complete(self, room_id: RoomId, states: Sequence[StateMap]) -> str | None:
+    async def give_up(self, awaited: Awaited) -> None:
+        """What a server signed stays missing."""
+        await self._parts.writer.exclusively(awaited.room_id, lambda: self._give_up(awaited))
+
+    async def _give_up(self, awaited: Awaited) -> None:
+        async with self._parts.db.transaction() as tx:
+            if await awaited_keys.give_up(tx, awaited.room_nid, [awaited.server_name]):
+                await partial_rooms.settle(tx, awaited.room_nid)
+        self._rooms.drop(awaited.room_id)
+
+    async def _complete(
+        self, room_id: RoomId, states: Sequence[StateMap], awaited: Mapping[ServerName, bytes]
+    ) -> str | None:
         room = await self._rooms.get(room_id)
-        if room is None or room.partial is None:
+        partial = (room.partial or room.awaiting) if room is not None else None
+        if room is None or partial is None:
             return None
-        join = (await self._events.by_nids([room.partial.join_nid]))[room.partial.join_nid]
-        nids = await partial_rooms.events_since(self._parts.db, room.nid, room.partial.state_nid, join.nid)
+        join = (await self._events.by_nids([partial.join_nid]))[partial.join_nid]
+        if room.partial is None and join.state_nid is not None:
+            partial = replace(partial, state_nid=join.state_nid)
+        nids = await partial_rooms.events_since(self._parts.db, room.nid, partial.state_nid, join.nid)
+        if room.partial is None and len(nids) > AGAIN_EVENTS_MAX:
+            return "too much has happened since"
         since = list((await self._events.by_nids(nids)).values())
         refused = [stored for stored in since if stored.ordering is None]
-        numbers = await self._reserve(_NUMBERS_EACH * len(since) + 50)
+        told = await self._told(room.nid)
+        numbers = await self._reserve(_NUMBERS_EACH * len(since) + 50 + TOLD_KEPT_MAX)
         self._parts.arrivals.failed(room)  # what lately met, met on other states
-        before = await self._before(room, room.partial, join, states, numbers)
+        before = replace(await self._before(room, partial, join, states, numbers), told=told, awaited=awaited)
         news_max = min(len(refused), NEWS_MAX)
         first = await self._parts.journal.open(news_max + 1)
         entries: Sequence[Entry] = ()
@@ -123,7 +152,7 @@ class Completing:
                 join=join,
                 base=base,
                 members=before.members(),
-                told=await self._told(room.nid),
+                told=told,
                 unwelcome=await self._unwelcome(room_id, refused),
                 numbers=numbers,
                 news=iter(range(first, first + news_max)),
@@ -131,7 +160,7 @@ class Completing:
             replay = Replay(self._parts.arrivals.reads, restart)
             refusal = await replay.run(since)
             if refusal is None:
-                entries = await self._write(before, base, replay, first + news_max)
+                entries = await self._write(before, base, replay, numbers, first + news_max)
             return refusal
         finally:
             self._parts.arrivals.failed(room)
@@ -146,7 +175,7 @@ class Completing:
         state = await self._met(room, join, states, numbers)
         keys = await self._numbers.keys_of(list(state))
         members = [nid for number, nid in state.items() if keys[number][0] == MEMBER]
-        return _Before(room, partial, provisional, state, keys, await self._memberships(members))
+        return _Before(room, partial, provisional, state, keys, await self._memberships(members), {}, {})
 
     async def _met(self, room: Room, join: StoredEvent, states: Sequence[StateMap], numbers: Iterator[int]) -> StateMap:
         """What the states after the events that the join cites become together."""
@@ -192,7 +221,9 @@ class Completing:
 
     # --- what it ends with
 
-    async def _write(self, before: _Before, base: Line, replay: Replay, whole_at: int) -> list[Entry]:
+    async def _write(
+        self, before: _Before, base: Line, replay: Replay, numbers: Iterator[int], whole_at: int
+    ) -> list[Entry]:
         room, room_id = before.room, before.room.room_id
         built = await replay.built()
         batch, arrived = built.batch, built.batch.arrived
@@ -201,6 +232,7 @@ class Completing:
         changed = await self._changes(before, replay, built, old, new)
         arrived.jumps = _jumps(before, changed, whole_at)
         states = {row.nid: row for row in (base.rows[0], *batch.states)}
+        states |= _kept_told(before, numbers, arrived)
         batch.states = []
         moved = {before.partial.state_nid: base.nid, **replay.moved}
         arrived.made_anew = MadeAnew(whole_at=whole_at, states=list(states.values()), moved=moved)
@@ -255,6 +287,19 @@ class Completing:
         told = Whole(room=room, join_nid=before.partial.join_nid, came=came, missed=missed)
         entries.append(Entry(whole_at, WHOLE, room_id, (), told))
         return sorted(entries, key=lambda entry: entry.position)
+
+
+def _kept_told(before: _Before, numbers: Iterator[int], arrived: Arrived) -> dict[int, StateRow]:
+    """The states that were told, for the next time: by themselves, as those that they were written with change."""
+    rows: dict[int, StateRow] = {}
+    arrived.awaited = before.awaited
+    if before.awaited:
+        every = [(event_nid, state) for event_nid, states in before.told.items() for state in states]
+        for event_nid, state in every[:TOLD_KEPT_MAX]:
+            row = first_line(next(numbers), state).rows[0]
+            rows[row.nid] = row
+            arrived.told.append((event_nid, row.nid))
+    return rows
 
 
 def _jumps(before: _Before, changed: Mapping[int, tuple[StateKey, int]], whole_at: int) -> list[Jump]:

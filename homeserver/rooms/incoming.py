@@ -33,7 +33,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import REJECTED, NewEvent, StoredEvent
 from homeserver.storage.forks import Gap, Jump
 from homeserver.storage.memberships import MembershipRow
-from homeserver.storage.partial_rooms import PartialRow
+from homeserver.storage.partial_rooms import row_of_entry
 from homeserver.storage.relations import row_of
 from homeserver.storage.rooms import RoomRow
 from homeserver.storage.states import first_line
@@ -58,6 +58,7 @@ class RoomSnapshot:
     """A room as another server told of it: all state, the auth chain, and the event by which this server comes in.
 
     `servers` is given where members were left out of the state: who is in the room, first the server that told it.
+    `awaited` has an event each of servers whose keys couldn't be had: what they signed is missing.
     """
 
     version: RoomVersion
@@ -65,6 +66,7 @@ class RoomSnapshot:
     auth_chain: Sequence[Event]
     event: Event
     servers: Sequence[ServerName] | None = None
+    awaited: Mapping[ServerName, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -401,10 +403,8 @@ class Incoming:
         try:
             batch = self._entry_batch(room_nid, event, {numbers[key]: s for key, s in state.items()}, first, numbers)
             assert batch.arrived is not None
-            if snapshot.servers is not None:
-                batch.arrived.partial = PartialRow(
-                    room_nid=room_nid, join_nid=first + 1, state_nid=first, servers=dict.fromkeys(snapshot.servers)
-                )
+            batch.arrived.partial = row_of_entry(room_nid, first, snapshot.servers, awaits_keys=bool(snapshot.awaited))
+            batch.arrived.awaited = snapshot.awaited if snapshot.servers is None else {}
             was = state.get(event.key)
             await self._parts.committer.commit(batch)
             self._numbers.saved(batch.state_keys)

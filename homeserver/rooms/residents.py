@@ -73,6 +73,8 @@ class Room:
     partial: PartialRow | None = None
     # The position since which they aren't, where they were: 0 for most rooms.
     whole_at: int = 0
+    # As `partial`, where all is known but what couldn't be checked when we came in, for want of a key.
+    awaiting: PartialRow | None = None
 
     @property
     def room_id(self) -> RoomId:
@@ -488,4 +490,5 @@ def _assemble(
         head_nids={stored.event.event_id: stored.nid for stored in heads},
         partial=row.partial if row.partial is not None and row.partial.whole_at is None else None,
         whole_at=(row.partial.whole_at or 0) if row.partial is not None else 0,
+        awaiting=row.partial if row.partial is not None and row.partial.whole_at and row.partial.awaits_keys else None,
     )

@@ -14,6 +14,7 @@ class PartialRow:
     """`whole_at` is the position since which all is known, None until then.
 
     `servers` were in the room before us, the one that let us in first; `state_nid` is the state before our join.
+    `awaits_keys`: some of that state couldn't be checked, and is taken into it once it can.
     """
 
     room_nid: int
@@ -21,14 +22,36 @@ class PartialRow:
     state_nid: int
     servers: Mapping[ServerName, None]  # an ordered set
     whole_at: int | None = None
+    awaits_keys: bool = False
+
+
+def row_of_entry(
+    room_nid: int, state_nid: int, servers: Sequence[ServerName] | None, *, awaits_keys: bool
+) -> PartialRow | None:
+    """What is noted of a room that wasn't told whole; None where there is nothing to note.
+
+    `servers` where members were left out: these are fetched next, and what can't be checked is found out then.
+    """
+    if servers is None and not awaits_keys:
+        return None
+    return PartialRow(
+        room_nid=room_nid,
+        join_nid=state_nid + 1,
+        state_nid=state_nid,
+        servers=dict.fromkeys(servers or ()),
+        whole_at=state_nid + 1 if servers is None else None,
+        awaits_keys=servers is None,
+    )
 
 
 _UPSERT = """
-    INSERT INTO partial_rooms (room_nid, join_nid, state_nid, servers) VALUES ($1, $2, $3, $4)
+    INSERT INTO partial_rooms (room_nid, join_nid, state_nid, servers, whole_at, awaits_keys)
+    VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (room_nid) DO UPDATE SET join_nid = excluded.join_nid, state_nid = excluded.state_nid,
-        servers = excluded.servers, whole_at = NULL
+        servers = excluded.servers, whole_at = excluded.whole_at, awaits_keys = excluded.awaits_keys
 """
-_FINISH = "UPDATE partial_rooms SET whole_at = $2, servers = '{}' WHERE room_nid = $1"
+_FINISH = "UPDATE partial_rooms SET whole_at = $2, servers = '{}', awaits_keys = $3 WHERE room_nid = $1"
+_SETTLE = "UPDATE partial_rooms SET awaits_keys = false WHERE room_nid = $1"
 _DELETE = "DELETE FROM partial_rooms WHERE room_nid = $1"
 _UNFINISHED = "SELECT r.room_id FROM partial_rooms p JOIN rooms r USING (room_nid) WHERE p.whole_at IS NULL"
 _WHOLE_SINCE = """
@@ -65,12 +88,19 @@ _BODIES = "SELECT event_nid, json FROM events WHERE event_nid = ANY($1::bigint[]
 
 async def begin(tx: Tx, row: PartialRow) -> None:
     """Told with the event by which this server comes in."""
-    await tx.execute(_UPSERT, row.room_nid, row.join_nid, row.state_nid, list(row.servers))
+    values = (row.room_nid, row.join_nid, row.state_nid, list(row.servers), row.whole_at, row.awaits_keys)
+    await tx.execute(_UPSERT, *values)
     await tx.execute(_FORGET_TOLD, row.room_nid)
 
 
-async def finish(tx: Tx, room_nid: int, whole_at: int) -> None:
-    await tx.execute(_FINISH, room_nid, whole_at)
+async def finish(tx: Tx, room_nid: int, whole_at: int, *, awaits_keys: bool) -> None:
+    await tx.execute(_FINISH, room_nid, whole_at, awaits_keys)
+    await tx.execute(_FORGET_TOLD, room_nid)
+
+
+async def settle(tx: Tx, room_nid: int) -> None:
+    """Told when no key is waited for any more."""
+    await tx.execute(_SETTLE, room_nid)
     await tx.execute(_FORGET_TOLD, room_nid)
 
 

@@ -31,9 +31,9 @@ class RoomRow:
 _COLUMNS = "room_nid, room_id, version, creator, is_published, forward_extremities, state_nid"
 _INSERT = "INSERT INTO rooms (room_nid, room_id, version, creator, is_published) VALUES ($1, $2, $3, $4, $5)"
 _BY_IDS = f"""
-    SELECT {_COLUMNS}, p.join_nid, p.before_nid, p.servers, p.whole_at FROM rooms
+    SELECT {_COLUMNS}, p.join_nid, p.before_nid, p.servers, p.whole_at, p.awaits_keys FROM rooms
     LEFT JOIN (
-        SELECT room_nid, join_nid, state_nid AS before_nid, servers, whole_at FROM partial_rooms
+        SELECT room_nid, join_nid, state_nid AS before_nid, servers, whole_at, awaits_keys FROM partial_rooms
     ) p USING (room_nid)
     WHERE room_id = ANY($1::text[])
 """
@@ -92,6 +92,7 @@ def _partial(row: Row) -> PartialRow | None:
         state_nid=row["before_nid"],
         servers=dict.fromkeys(map(ServerName, row["servers"])),
         whole_at=row["whole_at"],
+        awaits_keys=row["awaits_keys"],
     )
 
 
