@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import html
 import json
@@ -178,6 +179,24 @@ async def test_a_login_token_on_its_way_ends(server: RunningServer, service: Ope
     assert (await post(server, logout_token(service))).status == 200
     body = {"type": "m.login.token", "token": token}
     (await server.anonymous().post("/login", body=body)).refused(403, "M_FORBIDDEN")
+
+
+@pytest.mark.slow
+async def test_who_comes_in_just_then(server: RunningServer, service: OpenIdService) -> None:
+    """T-I4: whichever is first, an app that logs in while its session ends there isn't in afterwards."""
+    for number in range(8):
+        sid = f"there-{number}"
+        service.claims = {**IDENTITY, "sid": sid}
+        browser = Browser(server)
+        await arrive(service, browser, _REDIRECT)
+        [link] = re.findall(r'class="button" href="([^"]*)"', browser.text)
+        body = {"type": "m.login.token", "token": parse_qs(urlsplit(html.unescape(link)).query)["loginToken"][0]}
+        order = post(server, logout_token(service, sid=sid, jti=sid))
+        login, ended = await asyncio.gather(server.anonymous().post("/login", body=body), order)
+        assert ended.status == 200 and login.status in (200, 403)
+        if login.status == 200:
+            assert not await is_in(server.holding(login.json["access_token"]))
+        assert await server.db.fetchval("SELECT count(*) FROM devices") == 0
 
 
 async def test_an_order_counts_once(server: RunningServer, service: OpenIdService, clock: FakeClock) -> None:
