@@ -22,6 +22,8 @@ LENIENT_INT_MAX = 2**63 - 1
 LENIENT_INT_MIN = -(2**63)
 # Deeper than any event a client makes, and far from the limits of parsers (orjson stops at 1,024 and writes 254).
 DEPTH_MAX = 100
+# What peers send and answer holds events, each as deep as one may be: one that is deeper costs itself, not the others.
+PEERS_DEPTH_MAX = 200
 NUMBER_CHARS_MAX = 64
 
 _OPTIONS = orjson.OPT_SORT_KEYS
@@ -111,8 +113,9 @@ def parse_strict(data: bytes, *, depth_max: int = DEPTH_MAX) -> Any:
     return _parse(data, depth_max, lenient=False)
 
 
-def parse_lenient(data: bytes, *, depth_max: int = DEPTH_MAX) -> Any:
-    """As `parse_strict`, but admits floats and integers of 64 bits: for what peers send of rooms of versions 1 to 5.
+def parse_lenient(data: bytes, *, depth_max: int = PEERS_DEPTH_MAX) -> Any:
+    """As `parse_strict`, but admits floats and integers of 64 bits, which rooms of versions 1 to 5 may hold, and deeper
+    nesting: for what peers send.
 
     spec: appendices/#canonical-json (the warning there)
     """

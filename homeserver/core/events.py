@@ -31,6 +31,8 @@ EVENT_BYTES_MAX = 65_536
 PREV_EVENTS_MAX = 20
 AUTH_EVENTS_MAX = 10
 DEPTH_MAX = canonical_json.INT_MAX
+# A content as deep as a client's request may be, in its event.
+EVENT_DEPTH_MAX = canonical_json.DEPTH_MAX + 1
 
 _NOT_HASHED = frozenset({"hashes", "signatures", "unsigned"})
 _NOT_SIGNED = frozenset({"signatures", "unsigned"})
@@ -236,7 +238,7 @@ def check_form(version: RoomVersion, pdu: Any) -> None:
         _check_references(version, pdu, key, most)
     try:
         covered = {key: value for key, value in pdu.items() if key != "unsigned"}
-        canonical_json.check_values(covered, lenient=not version.strict_canonical_json)
+        canonical_json.check_values(covered, depth_max=EVENT_DEPTH_MAX, lenient=not version.strict_canonical_json)
         size = len(_encode(version, covered))
     except BadJson as error:
         raise InvalidEvent(error.message) from None
