@@ -91,9 +91,7 @@ async def test_events_of_no_form_are_not_taken(here: RunningServer, peer: Peer, 
     assert await stored(here, list(bad.values())) == []
 
 
-async def test_what_one_server_takes_of_its_users_others_take_too(
-    here: RunningServer, there: RunningServer
-) -> None:
+async def test_what_one_server_takes_of_its_users_others_take_too(here: RunningServer, there: RunningServer) -> None:
     """T-E5, T-B4, T-B18: an event as deep as a request may be stops no queue, whatever stands around it on its way."""
     alice, bob = await here.user("alice"), await there.user("bob")
     room_id = await alice.create_room(preset="public_chat")
