@@ -254,8 +254,7 @@ async def test_odd_state_of_others_spoils_nothing(here: RunningServer, peer: Pee
         said = room.text(f"after {kind}")
         await room.send(name_of(here), said)
         await reads_of(alice, room.room_id, said)
-    said = [f"after {kind}" for kind, _ in ODD_STATE]
-    assert await texts(alice, room.room_id) == said
+    assert await texts(alice, room.room_id) == [f"after {kind}" for kind, _ in ODD_STATE]
     await alice.send(other, "goes on")
     (await alice.post("/rooms/{}/leave", room.room_id)).ok()
     assert room.room_id not in (await alice.sync())["rooms"].get("join", {})
