@@ -12,7 +12,10 @@ from homeserver.config.options import Secret
 from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import UserId
 from homeserver.web.outgoing import Outgoing, OutgoingError
+from homeserver.web.pages import Widget
 
+# The field that the widget adds to a form.
+SOLVED = "g-recaptcha-response"
 RESPONSE_CHARS_MAX = 8_192
 TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 65_536
@@ -21,9 +24,10 @@ ANSWER_BYTES_MAX = 65_536
 class Captcha:
     """Has answers checked by the service that the operator chose."""
 
-    def __init__(self, outgoing: Outgoing, *, site_key: str, secret: Secret, verify_url: str) -> None:
+    def __init__(self, outgoing: Outgoing, *, site_key: str, secret: Secret, verify_url: str, widget: Widget) -> None:
         self._outgoing = outgoing
         self.site_key = site_key
+        self.widget = widget
         self._secret = secret
         self._verify_url = verify_url
 

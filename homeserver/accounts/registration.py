@@ -103,9 +103,9 @@ class Registration:
 
     @property
     def is_possible_on_page(self) -> bool:
-        """Whether our own page can lead through it: it shows no captcha of others."""
+        """Whether our own page can lead through it."""
         lacks_mail = self.wants_email and (self.tools.email is None or not self.tools.email.are_possible)
-        return self._config.mode != "off" and self.tools.captcha is None and not lacks_mail
+        return self._config.mode != "off" and not lacks_mail
 
     @property
     def wants_token(self) -> bool:
@@ -137,8 +137,9 @@ class Registration:
         accepts_terms: bool,
         work: str | None = None,
         proof: Mapping[str, str] | None = None,
+        solved: str | None = None,
     ) -> UserId:
-        """An account without a session; `proof` has the sid and client_secret of a mail.
+        """An account without a session; `proof` has the sid and client_secret of a mail, `solved` a captcha's answer.
 
         Raises CaptchaNeeded where a rule wants work done, NoProof, Forbidden, MatrixError.
         """
@@ -153,11 +154,15 @@ class Registration:
         asked = self.tools.work or (self.tools.work_asked if work else None)
         if asked is not None:
             asked.check(work)
+        if self.tools.captcha is not None:
+            await self.tools.captcha.stage({"response": solved}, "register", None)
         sid = None
         if self.wants_email and self.tools.email is not None:
             sid = await self.tools.email.stage({"threepid_creds": proof}, "register", None)
         used = token if self.wants_token else None
-        await self._make(user_id, wish, token=used, proof=sid, is_solved=asked is not None)
+        await self._make(
+            user_id, wish, token=used, proof=sid, is_solved=asked is not None or self.tools.captcha is not None
+        )
         return user_id
 
     async def register_guest(self, wish: Wish) -> dict[str, Any]:

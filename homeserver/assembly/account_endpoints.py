@@ -76,6 +76,7 @@ def account_endpoints(
     change = PasswordChange(users, sessions, accounts.uia, contacts.proofs)
     ways = build_ways(base, accounts, tokens, door.welcome)
     other = OtherWays(ways.jwt, ways.shown(), base.limiter)
+    proofs = AddressProofs(contacts.validation, base.limiter, base.world.randomness)
     sign_in = SignInTools(
         pages=contacts.pages,
         login=login,
@@ -84,7 +85,7 @@ def account_endpoints(
         resets=accounts.resets,
         ways=ways,
         passkeys=passkeys,
-        proofs=AddressProofs(contacts.validation, base.limiter, base.world.randomness),
+        proofs=proofs,
         change=change,
     )
     info = ServerInfo(base.config, base.served, transports_of(base.config))
@@ -103,7 +104,7 @@ def account_endpoints(
         ProfileEndpoints(accounts.profiles, bridges),
         AccountDataEndpoints(accounts.account_data),
         FilterEndpoints(accounts.filters),
-        FallbackPages(accounts.uia, contacts.pages, base.limiter),
+        FallbackPages(accounts.uia, contacts.pages, base.limiter, proofs, contacts.captcha),
     ]
 
 

@@ -15,7 +15,7 @@ from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.client_api.bindings import BindingEndpoints
 from homeserver.client_api.contacts import ContactEndpoints, EmailTokens
-from homeserver.web.pages import Pages
+from homeserver.web.pages import Pages, Widget
 from homeserver.web.smtp import MailQueue, SmtpServer
 
 
@@ -45,7 +45,11 @@ def build_contacts(base: Base, accounts: AccountParts) -> ContactParts:
     if config.captcha.site_key is not None and config.captcha.secret is not None:
         chosen = config.captcha
         captcha = Captcha(
-            base.outgoing, site_key=chosen.site_key or "", secret=config.captcha.secret, verify_url=chosen.verify_url
+            base.outgoing,
+            site_key=chosen.site_key or "",
+            secret=config.captcha.secret,
+            verify_url=chosen.verify_url,
+            widget=Widget(chosen.script_url, chosen.script_sources),
         )
         accounts.uia.add_stage(CAPTCHA, captcha.stage)
     accounts.uia.add_stage(EMAIL, proofs.stage)

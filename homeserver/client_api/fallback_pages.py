@@ -11,7 +11,10 @@ from typing import Any
 import msgspec
 import orjson
 
-from homeserver.accounts.uia import DUMMY, PASSWORD, TERMS, TOKEN, WORK, OpenStage, Uia
+from homeserver.accounts.captcha import SOLVED, Captcha
+from homeserver.accounts.email_validation import purpose_of
+from homeserver.accounts.uia import CAPTCHA, DUMMY, EMAIL, PASSWORD, TERMS, TOKEN, WORK, OpenStage, Uia
+from homeserver.client_api.address_proofs import AddressProof, AddressProofs, proof_in
 from homeserver.core.errors import LimitExceeded, MatrixError, NotFound
 from homeserver.web.endpoint import Access, Answer, Request, endpoint
 from homeserver.web.forms import read_form
@@ -26,6 +29,8 @@ _STAGES: Mapping[str, tuple[str, str]] = {
     PASSWORD: ("stage_password", "password"),
     DUMMY: ("stage_dummy", ""),
     WORK: ("stage_work", "response"),
+    CAPTCHA: ("stage_captcha", SOLVED),
+    EMAIL: ("stage_email", ""),
 }
 _FORM_BYTES_MAX = 16 * 1024
 
@@ -37,10 +42,14 @@ class StageQuery(msgspec.Struct, frozen=True):
 class FallbackPages:
     """HTML in the reader's language."""
 
-    def __init__(self, uia: Uia, pages: Pages, limiter: RateLimiter) -> None:
+    def __init__(
+        self, uia: Uia, pages: Pages, limiter: RateLimiter, proofs: AddressProofs, captcha: Captcha | None
+    ) -> None:
         self._uia = uia
         self._pages = pages
         self._limiter = limiter
+        self._proofs = proofs
+        self._captcha = captcha
 
     @endpoint("GET", *_PATHS, access=Access.NONE, spec="client-server-api/#fallback")
     async def show_stage(self, request: Request, stage: str, query: StageQuery) -> Answer:
@@ -67,17 +76,22 @@ class FallbackPages:
             opened = self._open(session, stage)
         except NotFound:
             return self._lost(language)
-        field = _STAGES[stage][1]
+        proof = proof_in(form)
         try:
             if stage == TOKEN:
                 self._limiter.check("registration_token_check", request.network)
-            await self._uia.pass_stage(session, stage, {field: form.get(field, "")} if field else {})
+            if stage == EMAIL and proof is None:
+                purpose = purpose_of(self._uia.asked_of(session, stage)[0])
+                proof = await self._proofs.begin(purpose, form.get("email", ""), request)
+                return self._form(language, stage, session, opened, proof=proof)
+            await self._uia.pass_stage(session, stage, _given(stage, form, proof))
         except LimitExceeded:
-            return self._form(language, stage, session, opened, problem="too_often", status=429)
+            return self._form(language, stage, session, opened, problem="too_often", status=429, proof=proof)
         except NotFound:
             return self._lost(language)
         except MatrixError:
-            return self._form(language, stage, session, opened, problem="stage_wrong", status=403)
+            told = "not_confirmed_yet" if proof is not None else "stage_wrong"
+            return self._form(language, stage, session, opened, problem=told, status=403, proof=proof)
         return self._done(language)
 
     @endpoint("GET", "/_matrix/static/client/login/", access=Access.NONE, spec="client-server-api/#login-fallback")
@@ -90,17 +104,29 @@ class FallbackPages:
         return self._uia.open_stage(session, stage)
 
     def _form(
-        self, language: str, stage: str, session: str, opened: OpenStage, *, problem: str = "", status: int = 200
+        self,
+        language: str,
+        stage: str,
+        session: str,
+        opened: OpenStage,
+        *,
+        problem: str = "",
+        status: int = 200,
+        proof: AddressProof | None = None,
     ) -> Answer:
+        captcha = self._captcha if stage == CAPTCHA else None
         values: dict[str, Any] = {
-            "stage": _STAGES[stage][0],
+            "stage": "stage_email_sent" if stage == EMAIL and proof is not None else _STAGES[stage][0],
+            "proof": proof,
+            "site_key": captcha.site_key if captcha is not None else "",
             "session": session,
             "problem": problem,
             "policies": _policies(opened.params, language),
             "work": orjson.dumps(opened.params).decode() if stage == WORK else "",
         }
         script = "proof_of_work.js" if stage == WORK else None
-        return self._pages.page("stage", language, values, status=status, script=script)
+        widget = captcha.widget if captcha is not None else None
+        return self._pages.page("stage", language, values, status=status, script=script, widget=widget)
 
     def _done(self, language: str) -> Answer:
         values = {"title": "stage_done_title", "text": "stage_done_text"}
@@ -109,6 +135,14 @@ class FallbackPages:
     def _lost(self, language: str) -> Answer:
         values = {"title": "stage_lost_title", "text": "stage_lost_text"}
         return self._pages.page("stage_done", language, values, status=404)
+
+
+def _given(stage: str, form: Mapping[str, str], proof: AddressProof | None) -> dict[str, Any]:
+    """What the form says, as a client would say it."""
+    if stage == EMAIL and proof is not None:
+        return {"threepid_creds": {"sid": proof.sid, "client_secret": proof.secret}}
+    field = _STAGES[stage][1]
+    return {"response" if field == SOLVED else field: form.get(field, "")} if field else {}
 
 
 def _policies(params: Mapping[str, Any], language: str) -> list[Mapping[str, str]]:

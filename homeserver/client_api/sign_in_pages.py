@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import orjson
 
+from homeserver.accounts.captcha import SOLVED
 from homeserver.accounts.login import Login
 from homeserver.accounts.oauth.browser import BrowserSessions
 from homeserver.accounts.passkeys import Passkeys
@@ -97,6 +98,7 @@ class SignInPages:
                 token=fields.get("token") or None,
                 accepts_terms="terms" in fields,
                 work=fields.get("response"),
+                solved=fields.get(SOLVED),
                 proof={"sid": proof.sid, "client_secret": proof.secret} if proof is not None else None,
             )
         except MatrixError as error:
@@ -182,6 +184,7 @@ class SignInPages:
         if self._registration.wants_email and self._registration.is_possible_on_page and proof is None:
             asked = {"next": onward, "next_quoted": quote(onward, safe=""), "error": error.message if error else ""}
             return self._visits.page(visit, "register_email", asked, status=error.http_status if error else 200)
+        captcha = self._registration.tools.captcha
         is_unproved = error is not None and error.code == "M_THREEPID_AUTH_FAILED"
         work = self._registration.work_on_page(is_asked=is_asked)
         is_led_on = work is not None and isinstance(error, CaptchaNeeded)
@@ -196,8 +199,10 @@ class SignInPages:
             "may_register": self._registration.is_possible_on_page,
             "wants_token": self._registration.wants_token,
             "terms_url": self._registration.terms_url,
+            "site_key": captcha.site_key if captcha is not None else "",
             "work": orjson.dumps(work).decode() if work is not None else "",
         }
         script = "proof_of_work.js" if work is not None and self._registration.is_possible_on_page else None
         status = error.http_status if error else 200
-        return self._visits.page(visit, "register", values, status=status, script=script)
+        widget = captcha.widget if captcha is not None else None
+        return self._visits.page(visit, "register", values, status=status, script=script, widget=widget)

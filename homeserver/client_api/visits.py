@@ -9,7 +9,7 @@ from typing import Any
 from homeserver.accounts.oauth.browser import LIFETIME_S, BrowserSessions
 from homeserver.core.identifiers import UserId
 from homeserver.web.endpoint import Answer, Request
-from homeserver.web.pages import Pages, language_of
+from homeserver.web.pages import Pages, Widget, language_of
 from homeserver.web.visitors import Visitor, Visitors
 
 PATH = "/_hansa"
@@ -60,11 +60,19 @@ class Visits:
         status: int = 200,
         form_targets: str = "'self'",
         script: str | None = None,
+        widget: Widget | None = None,
     ) -> Answer:
         shown = {"user_id": visit.user_id, "form_code": visit.visitor.form_code, "error": "", **(values or {})}
         headers = self._visitors.headers(visit.visitor)
         return self._pages.page(
-            name, visit.language, shown, status=status, headers=headers, form_targets=form_targets, script=script
+            name,
+            visit.language,
+            shown,
+            status=status,
+            headers=headers,
+            form_targets=form_targets,
+            script=script,
+            widget=widget,
         )
 
     def go(self, where: str, *, cookie: str | None = None, ends: bool = False) -> Answer:

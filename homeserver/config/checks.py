@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -47,6 +48,11 @@ def http_url(value: str) -> str | None:
     except ValueError:
         usable = False
     return None if usable else f"`{value}` is not an address such as `https://matrix.example.org`"
+
+
+def content_source(value: str) -> str | None:
+    usable = re.fullmatch(r"https?://[A-Za-z0-9*.:-]+(/[A-Za-z0-9._/-]*)?", value) is not None
+    return None if usable else f"`{value}` is not where a page may load from, such as `https://captcha.example.org/`"
 
 
 def websocket_url(value: str) -> str | None:

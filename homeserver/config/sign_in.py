@@ -43,6 +43,20 @@ class Captcha:
     verify_url: str = option(
         "https://www.google.com/recaptcha/api/siteverify", "Where answers are checked.", check=checks.http_url
     )
+    script_url: str = option(
+        "https://www.google.com/recaptcha/api.js",
+        "The script that shows the test on our own pages, in an element of the class `g-recaptcha`.",
+        check=checks.http_url,
+    )
+    script_sources: tuple[str, ...] = option(
+        (
+            "https://www.google.com/recaptcha/",
+            "https://www.gstatic.com/recaptcha/",
+            "https://recaptcha.google.com/recaptcha/",
+        ),
+        "Where that script may load more from, and show frames of.",
+        check=checks.each(checks.content_source),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

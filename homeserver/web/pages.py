@@ -1,14 +1,16 @@
 """Pages for people: templates that escape what they show, in the reader's language.
 
 Invariant: a page loads nothing but our own style sheet, runs nothing but the one script of ours that it was made with,
-and can't be shown inside another site.
+and can't be shown inside another site. Only a page with a widget, which is a captcha, loads that from where the
+operator says.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,6 +23,14 @@ STYLE_PATH = "/_hansa/style.css"
 _ACCEPT_LANGUAGE_CHARS_MAX = 500
 # A text by its key, in a language, with values.
 Translate = Callable[[Text, str, Mapping[str, object]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Widget:
+    """A script of somebody else's that a page shows something with, and where that may come from, frames included."""
+
+    url: str
+    sources: Sequence[str]
 
 
 class Pages:
@@ -58,25 +68,34 @@ class Pages:
         headers: Mapping[str, str] | None = None,
         form_targets: str = "'self'",
         script: str | None = None,
+        widget: Widget | None = None,
     ) -> Answer:
         """A page as an answer. `form_targets` names where its forms may lead, redirects included.
 
-        `script` is the name of a file beside the templates; the browser runs it by its hash, and nothing else.
+        `script` is the name of a file beside the templates; the browser runs it by its hash, and nothing else but the
+        widget's.
         """
         usual = self._usual(language)
-        scripts = ""
+        ours, others = "", " ".join(widget.sources) if widget is not None else ""
         if script is not None:
             source = self._source(script)
             digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-            scripts = f"script-src 'sha256-{digest}'; connect-src 'self'; "
+            ours = f"'sha256-{digest}'"
             usual["script"] = Markup(source)  # a file of ours
+        scripts = f"script-src {ours} {others}; connect-src 'self' {others}; " if ours or others else ""
+        if widget is not None:
+            usual["widget"] = widget.url
+            # Captchas lay out what they show by style attributes.
+            scripts += f"frame-src {others}; img-src {others} data:; style-src 'self' 'unsafe-inline'; "
+        else:
+            scripts += "style-src 'self'; "
         body = self._pages.get_template(f"{name}.html").render(**(values or {}), **usual)
         return Answer(
             body.encode(),
             status,
             "text/html; charset=utf-8",
             {
-                "Content-Security-Policy": f"default-src 'none'; style-src 'self'; {self._policy}{scripts}"
+                "Content-Security-Policy": f"default-src 'none'; {self._policy}{scripts}"
                 f"form-action {form_targets}; frame-ancestors 'none'; base-uri 'none'",
                 "X-Frame-Options": "DENY",
                 "X-Content-Type-Options": "nosniff",
@@ -117,6 +136,7 @@ class Pages:
             "server_name": self._server_name,
             "style_path": STYLE_PATH,
             "script": "",
+            "widget": "",
         }
 
 

@@ -52,6 +52,21 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "无需其他操作：请继续使用 {server}。",
     ),
     "stage_dummy_button": ("Continue", "继续"),
+    "stage_captcha_title": ("Show that you are no robot", "证明您不是机器人"),
+    "stage_captcha_text": ("{server} asks you to solve a small task.", "{server} 请您完成一个小任务。"),
+    "stage_captcha_button": ("Continue", "继续"),
+    "stage_email_title": ("Confirm your e-mail address", "确认电子邮件地址"),
+    "stage_email_text": (
+        "{server} sends a link to your e-mail address. Opening it shows that the address is yours.",
+        "{server} 会向您的电子邮件地址发送链接。打开链接即可证明该地址属于您。",
+    ),
+    "stage_email_button": ("Send a link", "发送链接"),
+    "stage_email_sent_title": ("Open the link in the mail", "打开邮件中的链接"),
+    "stage_email_sent_text": (
+        "{server} has sent a link, if the address can be used for this. Open it, on any device; then go on here.",
+        "如果此地址可用，{server} 已发送链接。请在任意设备上打开，然后在此继续。",
+    ),
+    "stage_email_sent_button": ("Continue", "继续"),
     "stage_work_title": ("Show that you are no robot", "证明您不是机器人"),
     "stage_work_text": (
         "{server} has your device solve a small task. You need do nothing but go on.",
