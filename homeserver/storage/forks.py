@@ -51,7 +51,8 @@ _GAPS_AMONG = """
 """
 _GAPS_BETWEEN = """
     SELECT g.room_nid, g.missing_id, g.event_nid FROM backward_extremities g JOIN events e USING (event_nid)
-    WHERE g.room_nid = $1 AND e.ordering >= $2 AND e.ordering <= $3 ORDER BY e.ordering DESC LIMIT $4
+    WHERE g.room_nid = $1 AND e.ordering >= $2 AND e.ordering <= $3
+    ORDER BY e.ordering DESC, g.missing_id LIMIT $4
 """
 _NEWEST_GAPS = """
     SELECT g.room_nid, max(e.ordering) AS edge
