@@ -30,7 +30,6 @@ from homeserver.storage.states import StateMap
 log = structlog.get_logger()
 
 MISSING_EVENTS_MAX = 20
-PREVS_ASKED_MAX = 5
 OTHERS_ASKED_MAX = 3
 # Fewer missing events than this are fetched one by one, more as a whole state.
 SINGLE_MAX = 50
@@ -121,13 +120,14 @@ class Gaps:
     ) -> list[StateMap]:
         """The states after events that aren't here, as their server tells them: key number → event number each.
 
+        Each is asked for, of at most twenty that an event may name: any of them may hold what the others lack.
         What can't be believed is left out of them; what can't be checked just now only where nobody `is_patient`.
 
         What they name and isn't here is fetched and kept outside of the timeline. Empty where nobody tells one; raises
         NotAllHad where one is told, but not all that it consists of.
         """
         states = []
-        for prev_id in prev_ids[:PREVS_ASKED_MAX]:
+        for prev_id in prev_ids:
             is_told = False
             for server in self._askable(room, origin):
                 try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -15,7 +16,7 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.forks import Forks, Meetings
 from homeserver.rooms.ties import HEADS_MAX
 from homeserver.rooms.tips import Tip, cited_states, in_order
-from tests.federation.test_hostile_peers import joined
+from tests.federation.test_hostile_peers import V1, joined, name_of
 from tests.kit.authority import Authority
 from tests.kit.fork_flood import branches, changing_names, flood, heads_of, two_in_turn
 from tests.kit.peer import Peer, running_peer
@@ -127,6 +128,25 @@ async def test_what_is_made_on_too_many_ends_is_made_on_what_it_cites(here: Runn
     assert now is not None
     state = {stored.event.key for stored in await rooms.rooms.full_state(now)}
     assert state >= {("x.state", f"{number}") for number in range(65)}
+
+
+async def test_each_end_that_is_not_here_is_asked_for(here: RunningServer, peer: Peer) -> None:
+    """T-E10: an event on many ends of which nothing is here has the states of all of them before it."""
+    alice, room = await joined(here, peer)
+    known, before = [event.event_id for event in room.state.values()], list(room.heads)
+    ends = {one.event_id: one for one in (room.make("x.state", {}, f"{number}", prev=before) for number in range(20))}
+    peer.answers[V1 + "/get_missing_events"] = lambda sent: {"events": []}
+    peer.answers[V1 + "/state_ids"] = lambda sent: {"pdu_ids": known, "auth_chain_ids": []}
+    peer.answers[V1 + "/event/"] = lambda sent: {"pdus": [ends[EventId(unquote(peer.asked[-1][1])[-44:])].pdu]}
+    last = room.make("m.room.message", {"msgtype": "m.text", "body": "on all"}, prev=list(ends))
+    await room.send(name_of(here), last)
+
+    async def is_here() -> bool:
+        return (await alice.get("/rooms/{}/event/{}", room.room_id, last.event_id)).status == 200
+
+    await until(is_here, within_s=60)
+    for number in range(20):
+        assert (await alice.get("/rooms/{}/state/x.state/{}", room.room_id, f"{number}")).ok() == {}
 
 
 def test_whoever_makes_too_many_ends_crowds_out_its_own() -> None:
