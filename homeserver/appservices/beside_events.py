@@ -15,6 +15,7 @@ import orjson
 
 from homeserver.appservices.interest import Interest
 from homeserver.appservices.registration import Registration
+from homeserver.appservices.shared_rooms import SharedRooms
 from homeserver.core.identifiers import DeviceId, RoomId, UserId
 from homeserver.journal.journal import Entry
 from homeserver.rooms.receipt_contents import receipt_contents
@@ -28,6 +29,7 @@ HELD_MAX = 5_000
 PRESENCE_AT_ONCE = 100
 TO_DEVICE_AT_ONCE = 100
 _PRIVATE = "m.read.private"
+_LISTS = "org.matrix.msc3202.device_lists"
 
 
 class Typing(Protocol):
@@ -76,15 +78,17 @@ class Told:
 class BesideEvents:
     """Gathers for one application service. `hear` is a journal listener."""
 
-    def __init__(self, service: Registration, interest: Interest, sources: BesideSources) -> None:
+    def __init__(self, service: Registration, interest: Interest, shared: SharedRooms, sources: BesideSources) -> None:
         self._service = service
         self._interest = interest
+        self._shared = shared
         self._sources = sources
         self._typing: OrderedDict[RoomId, None] = OrderedDict()
         self._receipts: OrderedDict[tuple[RoomId, UserId, str, str], Receipt] = OrderedDict()
         self._presence: OrderedDict[UserId, None] = OrderedDict()
         self._addressed: set[UserId] = set()
         self._changed_lists: OrderedDict[UserId, None] = OrderedDict()
+        self._left_lists: OrderedDict[UserId, None] = OrderedDict()
         self._changed_counts: OrderedDict[UserId, None] = OrderedDict()
 
     @property
@@ -94,7 +98,9 @@ class BesideEvents:
             or self._receipts
             or self._presence
             or self._addressed
+            or self._shared.has_any
             or self._changed_lists
+            or self._left_lists
             or self._changed_counts
         )
 
@@ -107,6 +113,8 @@ class BesideEvents:
     def hear(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.kind == "event":
+                if self._service.receives_encryption:
+                    self._shared.hear(entry)
                 continue
             if self._service.receives_ephemeral:
                 self._hear_ephemeral(entry)
@@ -150,8 +158,7 @@ class BesideEvents:
                 told.parts["to_device"] = [_message(waiting) for waiting in told.taken]
                 told.parts["de.sorunome.msc2409.to_device"] = told.parts["to_device"]
             counted = list(dict.fromkeys([*counted, *(waiting.user_id for waiting in told.taken)]))
-        if changed := _take(self._changed_lists):
-            told.parts["org.matrix.msc3202.device_lists"] = {"changed": changed, "left": []}
+        await self._take_lists(told)
         if counted:
             await self._count_keys(told, counted)
         return told
@@ -159,9 +166,18 @@ class BesideEvents:
     def give_back(self, told: Told) -> None:
         """Told when a transaction couldn't be written down: what must not be missed is taken again."""
         self._addressed.update(waiting.user_id for waiting in told.taken)
-        lists = told.parts.get("org.matrix.msc3202.device_lists", {"changed": []})
-        _hold(self._changed_lists, lists["changed"])
+        lists = told.parts.get(_LISTS, {"changed": [], "left": []})
+        # Not cut short: they were few enough for one transaction.
+        self._changed_lists.update((user_id, None) for user_id in lists["changed"])
+        self._left_lists.update((user_id, None) for user_id in lists["left"])
         _hold(self._changed_counts, map(UserId, told.parts.get("org.matrix.msc3202.device_one_time_keys_count", ())))
+
+    async def _take_lists(self, told: Told) -> None:
+        came, left = await self._shared.take() if self._shared.has_any else (set(), set())
+        changed = list(dict.fromkeys([*_take(self._changed_lists), *sorted(came)]))
+        gone = sorted(left.union(_take(self._left_lists)).difference(changed))
+        if changed or gone:
+            told.parts[_LISTS] = {"changed": changed, "left": gone}
 
     async def _take_typing(self) -> list[dict[str, Any]]:
         if not self._typing:

@@ -165,6 +165,15 @@ class Interest:
                     named.add(room_id)
         return named
 
+    async def own_members(self, room: Room) -> set[UserId]:
+        """The users of the service that are in a room."""
+        is_large = len(room.members) > INLINE_MEMBERS
+        return await asyncio.to_thread(self._own_members, room) if is_large else self._own_members(room)
+
+    def _own_members(self, room: Room) -> set[UserId]:
+        is_own, name = self._service.may_be, self._server_name
+        return {user_id for user_id in room.joined_members() if is_own(user_id, name)}
+
     def hear(self, entries: Sequence[Entry]) -> None:
         """A journal listener: a room whose members changed is looked at again, where that may matter."""
         for entry in entries:

@@ -10,6 +10,7 @@ from homeserver.appservices.beside_events import BesideEvents, BesideSources
 from homeserver.appservices.interest import Interest
 from homeserver.appservices.queue import Queue, QueueTools, without_events_of
 from homeserver.appservices.registration import Registration
+from homeserver.appservices.shared_rooms import SharedRooms
 from homeserver.core.identifiers import ServerName, UserId
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.residents import Rooms
@@ -81,7 +82,8 @@ class Queues:
 
     async def _begin(self, service: Registration) -> None:
         interest = Interest(service, self._sources.db, self._rooms, self._server_name)
-        queue = Queue(service, interest, BesideEvents(service, interest, self._sources), self._tools)
+        shared = SharedRooms(interest, self._sources.db, self._rooms)
+        queue = Queue(service, interest, BesideEvents(service, interest, shared, self._sources), self._tools)
         await queue.start()
         self._journal.follow(f"appservice {service.id}", lambda: queue.position)
         self._running[service.id] = (queue, self._tasks.forever(queue.run, name="appservice"))
