@@ -16,11 +16,11 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.forks import Forks, Meetings
 from homeserver.rooms.ties import HEADS_MAX
 from homeserver.rooms.tips import Tip, cited_states, in_order
-from tests.federation.test_hostile_peers import V1, joined, name_of
+from tests.federation.test_hostile_peers import joined, name_of
 from tests.kit.authority import Authority
 from tests.kit.fork_flood import branches, changing_names, flood, heads_of, two_in_turn
 from tests.kit.peer import Peer, running_peer
-from tests.kit.peer_room import PeerRoom
+from tests.kit.peer_room import V1, PeerRoom
 from tests.kit.server import RunningServer
 from tests.kit.until import until
 
