@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -64,8 +64,8 @@ class Interest:
         self._users: OrderedDict[str, bool] = OrderedDict()
         self._concerned: OrderedDict[RoomId, bool] = OrderedDict()
         self._generation = 0
-        self._turns: defaultdict[RoomId, list[Turn]] = defaultdict(list)  # ascending
-        self._turns_held = 0
+        self._turns: defaultdict[RoomId, deque[Turn]] = defaultdict(deque)  # ascending
+        self._turned: deque[RoomId] = deque()  # the room of each turn of all rooms, as they were remembered
 
     def has_user(self, user_id: str) -> bool:
         """Whether this is a user of the service: of this server and of its namespace."""
@@ -120,20 +120,23 @@ class Interest:
 
     def remember(self, room_id: RoomId, turns: Iterable[Turn]) -> None:
         """Takes up comings and goings, the oldest first; past the cap those that were remembered first go."""
-        before = len(self._turns[room_id])
-        self._turns[room_id].extend(turns)
-        self._turns_held += len(self._turns[room_id]) - before
-        while self._turns_held > TURNS_MAX:
-            self._turns_held -= len(self._turns.pop(next(iter(self._turns))))
+        for turn in turns:
+            self._turns[room_id].append(turn)
+            self._turned.append(room_id)
+        while len(self._turned) > TURNS_MAX:
+            self._forget_first()
 
     def forget_turns(self, upto: int) -> None:
-        """Told when everything up to a position was judged."""
-        if not self._turns:
-            return
-        kept = {room_id: [turn for turn in turns if turn.position > upto] for room_id, turns in self._turns.items()}
-        self._turns.clear()
-        self._turns.update((room_id, turns) for room_id, turns in kept.items() if turns)
-        self._turns_held = sum(map(len, self._turns.values()))
+        """Told when everything up to a position was judged. Costs as much as is forgotten, not as is kept."""
+        while self._turned and self._turns[self._turned[0]][0].position <= upto:
+            self._forget_first()
+
+    def _forget_first(self) -> None:
+        room_id = self._turned.popleft()
+        turns = self._turns[room_id]
+        turns.popleft()
+        if not turns:
+            del self._turns[room_id]
 
     async def rooms(self, room_ids: Collection[RoomId]) -> set[RoomId]:
         """Those of these rooms that the service is interested in as a whole."""

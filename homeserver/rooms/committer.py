@@ -24,6 +24,7 @@ from homeserver.storage import (
     events,
     forks,
     memberships,
+    one_statement,
     partial_rooms,
     relations,
     room_aliases,
@@ -100,17 +101,13 @@ class Batch:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is nothing but rows of `events`: then it needs no transaction of several statements."""
-        return not (
-            self.states
-            or self.state_keys
-            or self.memberships
-            or self.relations
-            or self.redactions
-            or self.new_room
-            or self.heads
-            or self.arrived
-        )
+        """Whether it is nothing but rows of `events`."""
+        return self.is_simple and not (self.states or self.state_keys or self.memberships or self.relations)
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether it is written by one statement, and needs no transaction of several."""
+        return not (self.redactions or self.new_room or self.alias or self.heads or self.arrived)
 
 
 class RepeatedTransactions(Exception):
@@ -223,10 +220,24 @@ class Committer:
         if not sticky and all(batch.is_plain for batch in batches):
             await self._db.execute(events.INSERT, *events.insert_arguments(rows))
             return
+        if not sticky and all(batch.is_simple for batch in batches):
+            await self._write_simple(batches, rows)
+            return
         async with self._db.transaction() as tx:
             await _write_all_tables(tx, batches, rows)
             if sticky:
                 await sticky_events.insert(tx, sticky)
+
+    async def _write_simple(self, batches: Sequence[Batch], rows: list[NewEvent]) -> None:
+        members = {key: row for batch in batches for key, row in batch.memberships.items()}
+        await one_statement.insert(
+            self._db,
+            rows,
+            keys={key: nid for batch in batches for key, nid in batch.state_keys.items()},
+            new_states=[row for batch in batches for row in batch.states],
+            members=list(members.values()),
+            new_relations=[relation for batch in batches for relation in batch.relations],
+        )
 
 
 async def _write_all_tables(tx: Tx, batches: Sequence[Batch], rows: list[NewEvent]) -> None:

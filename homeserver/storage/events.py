@@ -103,7 +103,7 @@ class StoredEvent:
         return self.is_shown and self.event.type != KNOT
 
 
-_INSERT = """
+INSERT = """
     INSERT INTO events (
         event_nid, room_nid, ordering, depth, origin_server_ts, state_nid, replaces, key_nid, flags,
         event_id, sender, device_id, txn_id, txn_key, json
@@ -277,11 +277,8 @@ def insert_arguments(events: Sequence[NewEvent]) -> list[list[object]]:
     ]
 
 
-INSERT = _INSERT
-
-
 async def insert(tx: Tx, events: Sequence[NewEvent]) -> None:
-    await tx.execute(_INSERT, *insert_arguments(events))
+    await tx.execute(INSERT, *insert_arguments(events))
 
 
 async def by_nids(db: Reader, nids: Collection[int]) -> list[StoredEvent]:

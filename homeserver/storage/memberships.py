@@ -30,7 +30,7 @@ class UserRoom:
     is_kicked: bool = False  # made to leave by somebody else
 
 
-_UPSERT = """
+UPSERT = """
     INSERT INTO memberships (room_nid, user_id, membership, event_nid)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
     ON CONFLICT (room_nid, user_id) DO UPDATE SET
@@ -99,13 +99,17 @@ _GUESTS = """
 
 async def upsert(tx: Tx, rows: Sequence[MembershipRow]) -> None:
     """`rows` must name each (room, user) once."""
-    await tx.execute(
-        _UPSERT,
+    await tx.execute(UPSERT, *upsert_arguments(rows))
+
+
+def upsert_arguments(rows: Sequence[MembershipRow]) -> list[list[object]]:
+    """The arguments of UPSERT: a list for each column."""
+    return [
         [row.room_nid for row in rows],
         [row.user_id for row in rows],
         [row.membership for row in rows],
         [row.event_nid for row in rows],
-    )
+    ]
 
 
 async def of_deactivated(db: Reader) -> list[UserId]:

@@ -17,7 +17,7 @@ EDITS_MAX = 5
 DEPTH_MAX = 3
 TREE_MAX = 20_000
 
-_INSERT = """
+INSERT = """
     INSERT INTO event_relations (event_nid, room_nid, relates_to, rel_type, type, sender, aggregation_key)
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
     ON CONFLICT (event_nid) DO NOTHING
@@ -151,8 +151,12 @@ def row_of(event: Event, event_nid: int, room_nid: int) -> RelationRow | None:
 
 
 async def insert(tx: Tx, relations: Sequence[RelationRow]) -> None:
-    await tx.execute(
-        _INSERT,
+    await tx.execute(INSERT, *insert_arguments(relations))
+
+
+def insert_arguments(relations: Sequence[RelationRow]) -> list[list[object]]:
+    """The arguments of INSERT: a list for each column."""
+    return [
         [r.event_nid for r in relations],
         [r.room_nid for r in relations],
         [r.relates_to for r in relations],
@@ -160,7 +164,7 @@ async def insert(tx: Tx, relations: Sequence[RelationRow]) -> None:
         [r.type for r in relations],
         [r.sender for r in relations],
         [r.aggregation_key for r in relations],
-    )
+    ]
 
 
 async def is_annotated(db: Reader, room_nid: int, target: EventId, type: str, sender: str, key: str) -> bool:

@@ -15,7 +15,7 @@ _BY_KEYS = """
     JOIN state_keys k USING (type, state_key)
 """
 _BY_NIDS = "SELECT key_nid, type, state_key FROM state_keys WHERE key_nid = ANY($1::integer[])"
-_INSERT = """
+INSERT = """
     INSERT INTO state_keys (key_nid, type, state_key) SELECT * FROM unnest($1::integer[], $2::text[], $3::text[])
     ON CONFLICT DO NOTHING
 """
@@ -37,4 +37,9 @@ async def by_nids(db: Reader, nids: Collection[int]) -> dict[int, StateKey]:
 
 
 async def insert(tx: Tx, keys: Mapping[StateKey, int]) -> None:
-    await tx.execute(_INSERT, list(keys.values()), [key[0] for key in keys], [key[1] for key in keys])
+    await tx.execute(INSERT, *insert_arguments(keys))
+
+
+def insert_arguments(keys: Mapping[StateKey, int]) -> list[list[object]]:
+    """The arguments of INSERT: a list for each column."""
+    return [list(keys.values()), [key[0] for key in keys], [key[1] for key in keys]]

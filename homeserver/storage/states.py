@@ -200,13 +200,13 @@ def differing_keys(lines: Sequence[Line]) -> set[int]:
     return keys_in([row.delta for line in lines for row in line.rows if counts[row.nid] < len(lines)])
 
 
-_INSERT = """
+INSERT = """
     INSERT INTO states (state_nid, index, base, delta)
     SELECT * FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bytea[])
 """
 
 _REPLACE = f"""
-    {_INSERT}
+    {INSERT}
     ON CONFLICT (state_nid) DO UPDATE SET index = excluded.index, base = excluded.base, delta = excluded.delta
 """
 
@@ -222,15 +222,16 @@ _LINES = """
 
 
 async def insert(tx: Tx, rows: Sequence[StateRow]) -> None:
-    await tx.execute(_INSERT, *_columns(rows))
+    await tx.execute(INSERT, *insert_arguments(rows))
 
 
 async def replace(tx: Tx, rows: Sequence[StateRow]) -> None:
     """Writes states that are made anew: those before of the same numbers are gone. Each number once."""
-    await tx.execute(_REPLACE, *_columns(rows))
+    await tx.execute(_REPLACE, *insert_arguments(rows))
 
 
-def _columns(rows: Sequence[StateRow]) -> list[list[object]]:
+def insert_arguments(rows: Sequence[StateRow]) -> list[list[object]]:
+    """The arguments of INSERT: a list for each column."""
     return [
         [row.nid for row in rows],
         [row.index for row in rows],

@@ -42,6 +42,7 @@ PORTS_REFUSED = frozenset(map(int, _OTHERS_PORTS.split()))
 _REDIRECTS = (301, 302, 303, 307, 308)
 # Meant for the one server that was asked, and for nobody it points at.
 _CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
+_USUAL = {"User-Agent": "Hansa", "Accept-Encoding": "identity"}
 
 
 class OutgoingError(Exception):
@@ -163,19 +164,15 @@ class OutgoingClient:
         `server_hostname` is the name that the certificate must have, where it isn't the URL's host.
         Redirects are followed only for GET and HEAD, `redirects_max` times, and never with credentials.
         """
-        async with self.stream(
-            method,
-            url,
-            headers=headers,
-            body=body,
-            timeout_s=timeout_s,
-            response_bytes_max=response_bytes_max,
-            connect_to=connect_to,
-            server_hostname=server_hostname,
-            redirects_max=redirects_max,
-        ) as answer:
-            read = b"".join([piece async for piece in answer.pieces])
-            return OutgoingAnswer(answer.status, answer.headers, read, answer.url)
+        parsed, way = _parsed(url), _Way(connect_to, server_hostname, _redirects(method, redirects_max))
+        with _as_outgoing_error():
+            async with asyncio.timeout(timeout_s):
+                response = await self._answer(method, parsed, {**_USUAL, **(headers or {})}, body, way)
+                try:
+                    read = await _whole(response, response_bytes_max)
+                finally:
+                    response.release()
+        return OutgoingAnswer(response.status, response.headers, read, str(response.url))
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -193,13 +190,10 @@ class OutgoingClient:
     ) -> AsyncIterator[OutgoingStream]:
         """As `request`, for answers that are too large to hold: `timeout_s` covers reading them too."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        response = await self._answer(
-            method,
-            _parsed(url),
-            {"User-Agent": "Hansa", "Accept-Encoding": "identity", **(headers or {})},
-            body,
-            _Way(deadline, connect_to, server_hostname, redirects_max if method in ("GET", "HEAD") else 0),
-        )
+        parsed, way = _parsed(url), _Way(connect_to, server_hostname, _redirects(method, redirects_max))
+        with _as_outgoing_error():
+            async with asyncio.timeout_at(deadline):
+                response = await self._answer(method, parsed, {**_USUAL, **(headers or {})}, body, way)
         try:
             pieces = _pieces(response, response_bytes_max, deadline)
             yield OutgoingStream(response.status, response.headers, pieces, str(response.url))
@@ -211,18 +205,15 @@ class OutgoingClient:
         self, method: str, url: URL, headers: dict[str, str], body: bytes | None, way: _Way
     ) -> aiohttp.ClientResponse:
         connect_to, server_hostname, redirects_left = way.connect_to, way.server_hostname, way.redirects_max
-        with _as_outgoing_error():
-            async with asyncio.timeout_at(way.deadline):
-                while True:
-                    response = await self._send(method, url, headers, body, connect_to, server_hostname)
-                    onward = response.headers.get("Location")
-                    if not redirects_left or response.status not in _REDIRECTS or not onward:
-                        return response
-                    response.release()
-                    redirects_left -= 1
-                    url = _parsed(str(url.join(URL(onward))), after=url)
-                    headers = {name: value for name, value in headers.items() if name.lower() not in _CREDENTIALS}
-                    connect_to = server_hostname = None
+        while True:
+            response = await self._send(method, url, headers, body, connect_to, server_hostname)
+            if not redirects_left or response.status not in _REDIRECTS or not response.headers.get("Location"):
+                return response
+            response.release()
+            redirects_left -= 1
+            url = _parsed(str(url.join(URL(response.headers["Location"]))), after=url)
+            headers = {name: value for name, value in headers.items() if name.lower() not in _CREDENTIALS}
+            connect_to = server_hostname = None
 
     def _send(
         self,
@@ -285,7 +276,6 @@ class OutgoingClient:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    deadline: float
     connect_to: tuple[str, int] | None
     server_hostname: str | None
     redirects_max: int
@@ -340,14 +330,33 @@ def _parsed(url: str, *, after: URL | None = None) -> URL:
         raise OutgoingError("unreachable", "only http and https URLs are fetched")
     if after is not None and after.scheme == "https" and parsed.scheme == "http":
         raise OutgoingError("tls", "a redirect leads from https to http")
-    return parsed.with_user(None)
+    return parsed.with_user(None) if "@" in parsed.raw_authority else parsed
 
 
+def _redirects(method: str, most: int) -> int:
+    return most if method in ("GET", "HEAD") else 0
+
+
+@functools.lru_cache(maxsize=1_000)
 def _literal(host: str) -> str | None:
     try:
         return str(ipaddress.ip_address(host.strip("[]")))
     except ValueError:
         return None
+
+
+async def _whole(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    """The body: what has come is taken at once, as it mostly is there with the head."""
+    too_large = OutgoingError("too_large", f"the answer has more than {bytes_max} bytes")
+    if (response.content_length or 0) > bytes_max:
+        raise too_large
+    pieces, size = [], 0
+    while piece := await response.content.readany():
+        pieces.append(piece)
+        size += len(piece)
+        if size > bytes_max:
+            raise too_large
+    return b"".join(pieces)
 
 
 async def _pieces(response: aiohttp.ClientResponse, bytes_max: int, deadline: float) -> AsyncIterator[bytes]:
