@@ -60,6 +60,10 @@ _COUNTS = """
     SELECT to_char(to_timestamp(received_ms / 1000) AT TIME ZONE 'UTC', 'YYYY-MM') AS month, count(*) AS events
     FROM events WHERE ordering IS NOT NULL GROUP BY 1
 """
+_SENT = """
+    SELECT event_id, event_nid, least(origin_server_ts, received_ms) AS said FROM events
+    WHERE event_id = ANY($1::text[])
+"""
 _STATE = """
     SELECT DISTINCT ON (e.room_nid, e.key_nid) e.room_nid, k.type, k.state_key, e.event_id
     FROM events e JOIN state_keys k USING (key_nid)
@@ -391,7 +395,11 @@ def _read(server: RunningServer) -> tuple[float, float]:
 
 
 async def _ask(server: RunningServer, data: HistoryData) -> None:
-    scene, sent = data.scene, data.sent()
+    scene, begun = data.scene, data.sent()
+    # Some were under way at once: the order is the server's, not that in which they were begun.
+    ids = [one.event_id for one in begun]
+    place = {row["event_id"]: (row["said"], row["event_nid"]) for row in await server.db.fetch(_SENT, ids)}
+    sent = sorted(begun, key=lambda one: place[one.event_id])
     state = "half cold" if scene.first_hot else "hot"
     room_of = np.array(_plan("", scene).rooms(), np.int32)
     clients = {name: scene.accounts[name].at(server) for name in ("alice", "bob")}
