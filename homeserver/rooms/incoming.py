@@ -284,8 +284,8 @@ class Incoming:
         judged = judge(in_auth_order(new), outside)
         passed_over = {event.event_id: event for event in new if event.event_id in judged.unknown}
         new = [event for event in new if event.event_id not in passed_over]
-        before = await table.place_before(self._parts.db, room.nid, at.ordering)
-        top = at.ordering if before is not None else min(at.ordering, 0)
+        before, end = await table.free_before(self._parts.db, room.nid, at.ordering, len(new))
+        top = end if before is not None else min(end, 0)
         lowest = before + 1 if before is not None else top - len(new)
         new = new[max(0, len(new) - (top - lowest)) :]
         numbers = await self._numbers.give([event.key for event in new if event.is_state])

@@ -76,6 +76,13 @@ def test_short_worlds(first: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("seed", "version"), [(103, "12"), (104, "2"), (115, "12")])
+def test_a_flood_leaves_room_for_what_came_before(stage: Stage, seed: int, version: str) -> None:
+    """T-E2: between a liar's hundreds lay an event whose past was missing, with no free place before it."""
+    check(stage, plan(seed, version, acts=100, servers=2 + seed % 2, lies=True))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1_103, 3_029, 3_917, 4_202])
 def test_worlds_that_once_ended_in_two(stage: Stage, seed: int) -> None:
     """Power levels told of before what they cite; a room with more ends than an event may cite; a state told without
