@@ -55,13 +55,14 @@ class PasswordChange:
         done = await self._uia.require(_OPERATION, auth, [(EMAIL,)])
         await self._by_proof(done[EMAIL], new_password, logout_devices=logout_devices)
 
-    async def by_page(self, new_password: str, sid: str, secret: str, *, logout_devices: bool) -> UserId:
-        """The same on a page of ours. Whose password it was. Raises WeakPassword, InvalidParam, NoProof, Forbidden."""
+    async def by_page(self, new_password: str, credentials: Mapping[str, str], *, logout_devices: bool) -> UserId:
+        """The same on a page of ours, by the sid and client_secret of a mail. Whose password it was.
+
+        Raises WeakPassword, InvalidParam, NoProof, Forbidden.
+        """
         self._users.check_new_password(new_password)
-        proof = {"threepid_creds": {"sid": sid, "client_secret": secret}}
-        return await self._by_proof(
-            await self._proofs.stage(proof, _OPERATION, None), new_password, logout_devices=logout_devices
-        )
+        sid = await self._proofs.stage({"threepid_creds": credentials}, _OPERATION, None)
+        return await self._by_proof(sid, new_password, logout_devices=logout_devices)
 
     async def _by_proof(self, sid: str, new_password: str, *, logout_devices: bool) -> UserId:
         user_id = await self._proofs.use_for_password(sid)

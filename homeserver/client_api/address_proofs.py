@@ -18,6 +18,11 @@ class AddressProof:
     sid: str
     secret: str
 
+    @property
+    def credentials(self) -> dict[str, str]:
+        """`threepid_creds` as a client would send them."""
+        return {"sid": self.sid, "client_secret": self.secret}
+
 
 class AddressProofs:
     """Sends the mails. The rates are those of the client-server API."""

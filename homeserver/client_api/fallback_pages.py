@@ -140,7 +140,7 @@ class FallbackPages:
 def _given(stage: str, form: Mapping[str, str], proof: AddressProof | None) -> dict[str, Any]:
     """What the form says, as a client would say it."""
     if stage == EMAIL and proof is not None:
-        return {"threepid_creds": {"sid": proof.sid, "client_secret": proof.secret}}
+        return {"threepid_creds": proof.credentials}
     field = _STAGES[stage][1]
     return {"response" if field == SOLVED else field: form.get(field, "")} if field else {}
 

@@ -56,9 +56,7 @@ class ForgottenPages:
             return self._ask(visit, onward)
         ends_all = "everywhere" in fields
         try:
-            user_id = await self._change.by_page(
-                fields.get("password", ""), proof.sid, proof.secret, logout_devices=ends_all
-            )
+            user_id = await self._change.by_page(fields.get("password", ""), proof.credentials, logout_devices=ends_all)
         except MatrixError as error:
             told = "not_confirmed_yet" if error.code == "M_THREEPID_AUTH_FAILED" else ""
             return self._set(

@@ -99,7 +99,7 @@ class SignInPages:
                 accepts_terms="terms" in fields,
                 work=fields.get("response"),
                 solved=fields.get(SOLVED),
-                proof={"sid": proof.sid, "client_secret": proof.secret} if proof is not None else None,
+                proof=proof.credentials if proof is not None else None,
             )
         except MatrixError as error:
             is_asked = isinstance(error, CaptchaNeeded) or bool(fields.get("response"))
