@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.kit.listening import listening
+from tests.kit.requests_heard import RequestsHeard
 from tests.kit.until import SOON_S
 
 AS_TOKEN, HS_TOKEN = "as-secret", "hs-secret"
@@ -29,6 +30,7 @@ class BridgeForTests:
         self.asked: list[str] = []
         self.lives: dict[str, Any] = {}
         self.before_answer: Callable[[str], Any] | None = None
+        self.heard = RequestsHeard("application-service")
 
     @property
     def url(self) -> str:
@@ -74,6 +76,7 @@ class BridgeForTests:
         if request.headers.get("Authorization") != f"Bearer {HS_TOKEN}":
             return web.json_response({"errcode": "M_FORBIDDEN"}, status=403)
         path = request.rel_url.raw_path
+        self.heard.hear(request.method, request.rel_url.raw_path_qs, await request.read(), request.headers)
         if self.is_legacy and path.startswith("/_matrix/app/v1/"):
             return web.json_response({"errcode": "M_UNRECOGNIZED"}, status=404)
         if "/transactions/" in path:
@@ -90,9 +93,10 @@ class BridgeForTests:
 
 @asynccontextmanager
 async def bridge_for_tests() -> AsyncIterator[BridgeForTests]:
-    """Listens on a free port of the loopback."""
+    """Listens on a free port of the loopback. Raises AssertionError at its end if a request was ill-formed."""
     bridge = BridgeForTests()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", bridge.handle)
     async with listening(application, grace_s=0.1) as bridge.port:
         yield bridge
+    bridge.heard.check()

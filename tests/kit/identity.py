@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from homeserver.core.identifiers import ServerName
 from homeserver.core.signing import Signer, encode_base64
 from tests.kit.listening import listening
+from tests.kit.requests_heard import RequestsHeard
 
 _PEPPER = "pepper"
 
@@ -27,6 +29,7 @@ class IdentityServer:
         self.invites: list[dict[str, Any]] = []
         self.unbound: list[tuple[str, dict[str, Any]]] = []
         self.is_key_valid = True
+        self.heard = RequestsHeard("identity")
         self._signer = Signer(ServerName("identity.test"), "ed25519:0", b"\x05" * 32)
 
     @property
@@ -36,6 +39,11 @@ class IdentityServer:
     def signed(self, mxid: str, token: str) -> dict[str, Any]:
         """What it gives to whom an invited address turned out to belong."""
         return self._signer.sign_json({"mxid": mxid, "token": token})
+
+    @web.middleware
+    async def hear(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.heard.hear(request.method, request.rel_url.raw_path_qs, await request.read(), request.headers)
+        return await handler(request)
 
     async def hash_details(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer secret"
@@ -76,7 +84,9 @@ class IdentityServer:
 
 @asynccontextmanager
 async def identity_server(tls: ssl.SSLContext) -> AsyncIterator[IdentityServer]:
-    server, app = IdentityServer(), web.Application()
+    """Listens on a free port of the loopback. Raises AssertionError at its end if a request was ill-formed."""
+    server = IdentityServer()
+    app = web.Application(middlewares=[server.hear])
     base = "/_matrix/identity/v2"
     app.router.add_get(base + "/hash_details", server.hash_details)
     app.router.add_post(base + "/lookup", server.lookup)
@@ -86,3 +96,4 @@ async def identity_server(tls: ssl.SSLContext) -> AsyncIterator[IdentityServer]:
     app.router.add_post(base + "/3pid/unbind", server.unbind)
     async with listening(app, tls=tls) as server.port:
         yield server
+    server.heard.check()

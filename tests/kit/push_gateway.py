@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tests.kit.authority import Authority
 from tests.kit.listening import listening
+from tests.kit.requests_heard import RequestsHeard
 from tests.kit.until import SOON_S
 
 PATH = "/_matrix/push/v1/notify"
@@ -28,6 +29,7 @@ class PushGateway:
         self.headers: dict[str, str] = {}
         self.is_silent = False
         self.told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.heard = RequestsHeard("push-gateway")
 
     @property
     def url(self) -> str:
@@ -51,8 +53,7 @@ class PushGateway:
             return await self.told.get()
 
     async def handle(self, request: web.Request) -> web.Response:
-        assert request.path == PATH, request.path
-        assert request.method == "POST", request.method
+        self.heard.hear(request.method, request.rel_url.raw_path_qs, await request.read(), request.headers)
         self.told.put_nowait((await request.json())["notification"])
         if self.is_silent:
             await asyncio.Event().wait()
@@ -62,9 +63,10 @@ class PushGateway:
 
 @asynccontextmanager
 async def push_gateway(authority: Authority) -> AsyncIterator[PushGateway]:
-    """Listens on a free port of the loopback."""
+    """Listens on a free port of the loopback. Raises AssertionError at its end if a request was ill-formed."""
     gateway = PushGateway()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", gateway.handle)
     async with listening(application, tls=authority.server_context("localhost"), grace_s=0.1) as gateway.port:
         yield gateway
+    gateway.heard.check()
