@@ -52,9 +52,7 @@ class RequestsHeard:
         assert not self._problems, self._problems
 
 
-def _problems(
-    api: str, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]
-) -> list[str]:
+def _problems(api: str, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]) -> list[str]:
     router = _router(api)
     if router is None:
         return []
