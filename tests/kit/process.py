@@ -13,7 +13,8 @@ import aiohttp
 from tests.kit.ports import free_port
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-READY_S = 60.0
+READY_S = 150.0  # a machine under load: PostgreSQL makes its folder first
+_TAIL = 9_000
 
 
 class ServerProcess:
@@ -46,18 +47,28 @@ class ServerProcess:
         """Lets it work for a while."""
         await asyncio.sleep(seconds)
 
-    async def ready(self) -> None:
-        """Returns once it answers. Fails the test if it has ended by itself."""
-        async with asyncio.timeout(READY_S), aiohttp.ClientSession() as session:
-            while True:
-                code = self._process.returncode if self._process else None
-                assert code is None or code < 0, (self.folder / "hansa.log").read_text()[-9000:]
-                try:
-                    async with session.get(self.base_url + "/_matrix/client/versions") as answer:
-                        if answer.status == 200:
-                            return
-                except aiohttp.ClientConnectionError:
+    async def ready(self, within_s: float = READY_S) -> None:
+        """Returns once it answers. Fails the test with what it logged if it has ended or doesn't serve in time."""
+        try:
+            async with asyncio.timeout(within_s), aiohttp.ClientSession() as session:
+                while not await self._answers(session):
+                    code = self._process.returncode if self._process else None
+                    assert code is None or code < 0, self._last_words("ended by itself")
                     await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(self._last_words(f"does not serve after {within_s:g} s")) from None
+
+    async def _answers(self, session: aiohttp.ClientSession) -> bool:
+        try:
+            async with session.get(self.base_url + "/_matrix/client/versions") as answer:
+                return answer.status == 200
+        except aiohttp.ClientConnectionError:
+            return False
+
+    def _last_words(self, what: str) -> str:
+        """What went wrong, the exit code (None: it still runs) and the end of its log."""
+        code = self._process.returncode if self._process else None
+        return f"{self.base_url} {what}, exit code {code}, log:\n{self.log[-_TAIL:]}"
 
     async def terminate(self) -> tuple[int, float]:
         """Asks it to end; its exit code, and the seconds that it took."""
@@ -73,7 +84,7 @@ class ServerProcess:
 
     @property
     def log(self) -> str:
-        return (self.folder / "hansa.log").read_text()
+        return (self.folder / "hansa.log").read_text(errors="replace")
 
     async def kill(self) -> None:
         """The server has no chance to finish anything."""
