@@ -19,7 +19,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.storage import events, journal_cursors
 from homeserver.storage.database import Database
 
-EVERY_S = 0.5
+EVERY_S = 1.0
 AT_ONCE = 200
 CATCH_UP_EVENTS = 1_000
 # Counting more members than this would hold up everybody else.
@@ -51,9 +51,9 @@ class RoomOverviews:
         else:
             while nids := await events.after_position(self._db, at, upto, CATCH_UP_EVENTS):
                 stored = await events.by_nids(self._db, list(nids))
-                await self._write({found.event.room_id for found in stored if found.event.is_state})
                 at = max(nids.values())
-        await self._note(upto)
+                await self._write({found.event.room_id for found in stored if found.event.is_state}, at)
+        await self._write((), upto)
         self._journal.follow(CONSUMER, lambda: self._written)
 
     async def run(self) -> None:
@@ -69,8 +69,7 @@ class RoomOverviews:
             upto, changed = self._journal.visible, self._changed
             self._changed = {}
             try:
-                await self._write(changed)
-                await self._note(upto)
+                await self._write(changed, upto)
             except BaseException:
                 self._changed = {**changed, **self._changed}
                 self._heard.set()
@@ -105,22 +104,22 @@ class RoomOverviews:
         rooms = await room_overviews.room_ids_after(self._db, after, AT_ONCE)
         if not rooms:
             return None
-        await self._write([room_id for _, room_id in rooms])
+        await self._write([room_id for _, room_id in rooms], None)
         return rooms[-1][0], len(rooms)
 
-    async def _write(self, room_ids: Collection[RoomId]) -> None:
+    async def _write(self, room_ids: Collection[RoomId], upto: int | None) -> None:
+        """The overviews of these; the cursor, if there is one to advance, with the last of them."""
         waiting = list(room_ids)
-        for start in range(0, len(waiting), AT_ONCE):
+        for start in range(0, max(1, len(waiting)), AT_ONCE):
             rooms = await self._rooms.get_many(waiting[start : start + AT_ONCE])
             made = [await self._overview(room) for room in rooms.values()]
-            if made:
-                async with self._db.transaction() as tx:
+            async with self._db.transaction() as tx:
+                if made:
                     await room_overviews.upsert(tx, made)
-
-    async def _note(self, upto: int) -> None:
-        async with self._db.transaction() as tx:
-            await journal_cursors.advance(tx, CONSUMER, upto)
-        self._written = upto
+                if upto is not None and start + AT_ONCE >= len(waiting):
+                    await journal_cursors.advance(tx, CONSUMER, upto)
+        if upto is not None:
+            self._written = upto
 
     async def _overview(self, room: Room) -> Overview:
         if len(room.members) > _INLINE_MEMBERS:

@@ -140,12 +140,15 @@ class Sender:
         over = [name for name in self._saved if name not in lagging]
         if heard == self._written and not changed and not over:
             return
-        async with self._db.transaction() as tx:
-            if changed:
-                await lagging_servers.upsert(tx, changed)
-            if over:
-                await lagging_servers.delete(tx, over)
-            await journal_cursors.advance(tx, lagging_servers.CONSUMER, heard)
+        if not changed and not over:
+            await journal_cursors.pass_by(self._db, lagging_servers.CONSUMER, heard)
+        else:
+            async with self._db.transaction() as tx:
+                if changed:
+                    await lagging_servers.upsert(tx, changed)
+                if over:
+                    await lagging_servers.delete(tx, over)
+                await journal_cursors.advance(tx, lagging_servers.CONSUMER, heard)
         self._saved, self._written = lagging, heard
 
     def _event(self, position: int, written: Written) -> None:

@@ -292,6 +292,11 @@ class Sessions:
 
         And forgets those whose role was changed beside this server (`hansa operator`).
         """
+        if await sessions_to_end.is_anything_wished(self._db):
+            await self._do_as_wished()
+        await self._clock.sleep(WISHES_EVERY_S)
+
+    async def _do_as_wished(self) -> None:
         for user_id in await operator_roles.changed_beside(self._db):
             # What changes between the two is noted again, and so heard of again.
             async with self._db.transaction() as tx:
@@ -301,7 +306,6 @@ class Sessions:
             await self.end_all(user_id)
             await sessions_to_end.delete(self._db, user_id)
             log.info("sessions_ended_by_operator", user_id=user_id)
-        await self._clock.sleep(WISHES_EVERY_S)
 
     # --- when devices were last used
 

@@ -76,17 +76,22 @@ class Upkeep:
     async def run(self) -> None:
         """One round."""
         try:
-            await self._repair()
-            known = await storage.generations(self._db, self._engine.name)
-            for one in known:
-                if one.state == "old":
-                    await self._remove(one.number)
-                elif one.state in ("wanted", "building"):
-                    await self._build(one)
-                    return
+            if await storage.is_anything_wanted(self._db, self._engine.name) and await self._do():
+                return
         except TierFault as fault:
             log.warning("search_upkeep_waits", error=str(fault))
         await self._clock.sleep(LOOK_S)
+
+    async def _do(self) -> bool:
+        """Whether a generation is being built, so that the next round follows at once."""
+        await self._repair()
+        for one in await storage.generations(self._db, self._engine.name):
+            if one.state == "old":
+                await self._remove(one.number)
+            elif one.state in ("wanted", "building"):
+                await self._build(one)
+                return True
+        return False
 
     async def close(self) -> None:
         """What was built so far stays."""

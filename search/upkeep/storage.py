@@ -40,6 +40,10 @@ _NOTE_REPAIR = """
 _REPAIRS = """
     SELECT event_nid, room_nid, event_id, is_gone FROM search_repairs WHERE engine = $1 ORDER BY event_nid LIMIT $2
 """
+_IS_WANTED = """
+    SELECT EXISTS (SELECT FROM search_repairs WHERE engine = $1)
+        OR EXISTS (SELECT FROM search_generations WHERE engine = $1 AND state <> 'live')
+"""
 _REPAIRED = "DELETE FROM search_repairs WHERE engine = $1 AND event_nid = ANY($2::bigint[])"
 _COUNT_REPAIRS = "SELECT count(*) FROM search_repairs WHERE engine = $1"
 _OF_ROOM = """
@@ -81,6 +85,11 @@ async def generations(db: Reader, engine: str) -> list[Generation]:
 def live_number(known: Sequence[Generation]) -> int:
     """Which one answers."""
     return next((one.number for one in known if one.state == "live"), 0)
+
+
+async def is_anything_wanted(db: Reader, engine: str) -> bool:
+    """Whether there are repairs, or generations beside the live one: what is asked for, built or to be removed."""
+    return bool(await db.fetchval(_IS_WANTED, engine))
 
 
 async def want(tx: Tx, engine: str, now_ms: int) -> None:
