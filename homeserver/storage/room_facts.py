@@ -25,9 +25,12 @@ class RoomFact:
     retention_ms: int | None = None
 
 
+# Locked, the rooms can't be deleted between the look at them and the row that is written of them.
 _UPSERT = """
     INSERT INTO room_facts (room_nid, newest, bump, room_type, is_encrypted, retention_ms)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::bigint[])
+    SELECT new.* FROM unnest(
+        $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::bigint[]
+    ) AS new(room_nid) JOIN rooms r ON r.room_nid = new.room_nid ORDER BY r.room_nid FOR KEY SHARE OF r
     ON CONFLICT (room_nid) DO UPDATE SET
         newest = greatest(room_facts.newest, excluded.newest), bump = greatest(room_facts.bump, excluded.bump),
         room_type = excluded.room_type, is_encrypted = excluded.is_encrypted,
@@ -41,7 +44,7 @@ _COUNT_ENCRYPTED = "SELECT count(*) FROM room_facts WHERE room_nid = ANY($1::big
 
 
 async def upsert(tx: Tx, facts: Mapping[int, RoomFact]) -> None:
-    """Room nid → what is known now. Positions never go back."""
+    """Room nid → what is known now. Positions never go back; a room that was purged meanwhile gets no row."""
     await tx.execute(
         _UPSERT,
         list(facts),

@@ -37,14 +37,18 @@ class Mark:
     room_id: RoomId | None = None
 
 
+# Locked, the rooms can't be deleted between the look at them and the row that is written of them.
 _INSERT_PAGES = """
     INSERT INTO unread_pages (room_nid, user_id, thread_id, is_highlight, position_last, positions)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[], $5::bigint[], $6::bytea[])
+    SELECT new.* FROM unnest(
+        $1::bigint[], $2::text[], $3::text[], $4::boolean[], $5::bigint[], $6::bytea[]
+    ) AS new(room_nid) JOIN rooms r ON r.room_nid = new.room_nid ORDER BY r.room_nid FOR KEY SHARE OF r
     ON CONFLICT DO NOTHING
 """
 _UPSERT_MARKS = """
     INSERT INTO unread_marks (room_nid, user_id, thread_id, position)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
+    SELECT new.* FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) AS new(room_nid)
+    JOIN rooms r ON r.room_nid = new.room_nid ORDER BY r.room_nid FOR KEY SHARE OF r
     ON CONFLICT (room_nid, user_id, thread_id) DO UPDATE SET
         position = greatest(unread_marks.position, excluded.position)
 """

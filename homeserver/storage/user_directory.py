@@ -39,7 +39,8 @@ _INSERT_WORDS = """
     INSERT INTO directory_words (user_id, word) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING
 """
 _OPEN = """
-    INSERT INTO directory_open_rooms (room_nid) SELECT * FROM unnest($1::bigint[])
+    INSERT INTO directory_open_rooms (room_nid)
+    SELECT room_nid FROM rooms WHERE room_nid = ANY($1::bigint[]) ORDER BY room_nid FOR KEY SHARE
     ON CONFLICT DO NOTHING RETURNING room_nid
 """
 _CLOSE = "DELETE FROM directory_open_rooms WHERE room_nid = ANY($1::bigint[])"

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from homeserver.core.identifiers import UserId
+from homeserver.storage import room_facts, unread, user_directory
 from homeserver.storage.database import Database
+from homeserver.storage.room_facts import RoomFact
+from homeserver.storage.unread import Mark, Page
 from tests.admin.people import Crew
 from tests.kit.server import Client, RunningServer
 from tests.kit.until import until
@@ -49,6 +55,26 @@ async def test_what_is_being_written_is_waited_for(server: RunningServer, crew: 
         done, _ = await asyncio.wait([listing], timeout=1)
         assert not done
     assert [room["room_id"] for room in (await listing)["rooms"]] == [room_id]
+
+
+async def test_what_is_written_late_of_a_deleted_room_is_not_kept(crew: Crew, database: Database) -> None:
+    """Consumers of the journal write a moment later: what they know of a room that is gone must not come back."""
+    room = await crew.user.create_room()
+    stays = await database.fetchval("SELECT room_nid FROM rooms WHERE room_id = $1", await crew.user.create_room())
+    gone = await database.fetchval("SELECT room_nid FROM rooms WHERE room_id = $1", room)
+    deleting = (await crew.owner.delete(V2 + "/{}", room, body={"force_purge": True})).ok()
+    assert (await ended(crew.owner, deleting["delete_id"]))["state"] == "complete"
+    user_id = UserId(crew.user.user_id)
+    async with database.transaction() as tx:
+        for table in ("room_facts", "unread_pages", "unread_marks", "directory_open_rooms"):
+            await tx.execute(f"DELETE FROM {table}")
+        await room_facts.upsert(tx, dict.fromkeys((gone, stays), RoomFact(1, 1, None, is_encrypted=False)))
+        page = Page(room_nid=gone, user_id=user_id, thread_id="", is_highlight=False, positions=array("q", [1]))
+        await unread.insert_pages(tx, [page, replace(page, room_nid=stays)])
+        await unread.upsert_marks(tx, [Mark(nid, user_id, "", 1) for nid in (gone, stays)])
+        await user_directory.set_open(tx, [gone, stays], [])
+        for table in ("room_facts", "unread_pages", "unread_marks", "directory_open_rooms"):
+            assert [row["room_nid"] for row in await tx.fetch(f"SELECT room_nid FROM {table}")] == [stays], table
 
 
 async def test_rooms_are_listed_sorted_and_found(server: RunningServer, crew: Crew) -> None:
