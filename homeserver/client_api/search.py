@@ -13,6 +13,7 @@ from homeserver.core.filters import parse_event_filter
 from homeserver.core.identifiers import RoomId
 from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.history import History
+from homeserver.rooms.neighbours import Surroundings
 from homeserver.rooms.places import place_token
 from homeserver.rooms.searching import (
     FoundEvent,
@@ -20,7 +21,6 @@ from homeserver.rooms.searching import (
     Searching,
     SearchPage,
     SearchRequest,
-    Surroundings,
     parse_search_place,
 )
 from homeserver.rooms.views import RoomViews
@@ -223,12 +223,13 @@ def _clamped(limit: int) -> int:
 def _groups(page: SearchPage, keys: Sequence[str], request: SearchRequest) -> dict[str, Any]:
     """The page's events by room or sender. Each group's token goes on within the group."""
     groups: dict[str, Any] = {}
+    within = request.place.group if request.place is not None else None
     for key in keys:
         of_key = groups.setdefault(key, {})
         for one in page.found:
             value = one.group(key)
             group = of_key.setdefault(value, {"order": len(of_key), "results": []})
             group["results"].append(one.stored.event.event_id)
-            if request.place is None and page.next is not None:
+            if page.next is not None and within in (None, (key, value)):
                 group["next_batch"] = Place(page.upto, one.cursor, (key, value)).token()
     return groups

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from homeserver.core.errors import InvalidParam
@@ -21,8 +21,9 @@ from homeserver.core.visibility import VisibilityTimeline
 from homeserver.ports import MessageSearch, SearchFacets, SearchHit, SearchWish
 from homeserver.rooms.aggregations import IgnoreList, RelationReads
 from homeserver.rooms.families import RoomFamilies
+from homeserver.rooms.neighbours import Neighbours, RoomKey, Surroundings
 from homeserver.rooms.state_numbers import StateNumbers
-from homeserver.storage import events, room_facts
+from homeserver.storage import room_facts
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.states import StateMap
 
@@ -56,14 +57,6 @@ def parse_search_place(token: str) -> Place:
     if match is None:
         raise InvalidParam("next_batch is no token of this server")
     return Place(int(match[1]), (int(match[2]), int(match[3])), (match[4], match[5]) if match[4] else None)
-
-
-@dataclass(frozen=True, slots=True)
-class RoomKey:
-    """A room as the read gate asks for it."""
-
-    nid: int
-    room_id: RoomId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +110,6 @@ class Facets:
     is_partial: bool = False
 
 
-@dataclass(slots=True)
-class Surroundings:
-    """What stands before (newest first) and after an event."""
-
-    before: list[StoredEvent] = field(default_factory=list)
-    after: list[StoredEvent] = field(default_factory=list)
-
-
 Ranges = Sequence[tuple[int | None, int | None]]
 # What is asked for, with what the viewer may see; and the rooms that it is about.
 Prepared = tuple[SearchWish, Mapping[RoomId, RoomKey]]
@@ -146,6 +131,7 @@ class Searching:
         self._search = search
         self._ignore_list = ignore_list
         self._families = families
+        self._neighbours = Neighbours(reads, ignore_list)
 
     async def prepared(self, viewer: UserId, request: SearchRequest) -> Prepared:
         """What `search` and `facets` of the same request both need. Raises InvalidParam."""
@@ -218,21 +204,8 @@ class Searching:
     async def surroundings(
         self, viewer: UserId, found: Sequence[FoundEvent], before: int, after: int
     ) -> Mapping[int, Surroundings]:
-        """What stands around each of these, as far as the viewer may see it. Two queries for all."""
-        around = {one.stored.nid: Surroundings() for one in found}
-        if not found:
-            return around
-        places = [(one.stored.nid, one.stored.room_nid, one.stored.ordering or 0) for one in found]
-        neighbours = await events.around(self._reads.db, places, before, after)
-        stored = await self._reads.store.by_nids({nid for _, nid, _ in neighbours})
-        shown = await self._filter(viewer, list(stored.values()))
-        for of, nid, is_before in neighbours:
-            if nid in shown:
-                (around[of].before if is_before else around[of].after).append(shown[nid])
-        for one in around.values():
-            one.before.sort(key=_place, reverse=True)
-            one.after.sort(key=_place)
-        return around
+        """What stands around each of these, as `/context` shows it to the viewer. See Neighbours.around."""
+        return await self._neighbours.around(viewer, found, before, after)
 
     async def profiles(
         self, found: Sequence[FoundEvent], around: Mapping[int, Surroundings]
@@ -289,25 +262,19 @@ class Searching:
         ]
 
     async def _filter(
-        self, viewer: UserId, stored: Sequence[StoredEvent], rooms: Mapping[RoomId, RoomKey] | None = None
+        self, viewer: UserId, stored: Sequence[StoredEvent], rooms: Mapping[RoomId, RoomKey]
     ) -> dict[int, StoredEvent]:
         """By number those that the viewer may see and wants to."""
         ignored = await self._ignore_list.ignored_by(viewer)
         by_room: dict[RoomId, list[StoredEvent]] = {}
         for one in stored:
-            if one.event.sender not in ignored:
+            if one.event.sender not in ignored and one.event.room_id in rooms:
                 by_room.setdefault(one.event.room_id, []).append(one)
-        found: Mapping[RoomId, RoomKey] = (
-            rooms
-            if rooms is not None
-            else {room_id: RoomKey(of_room[0].room_nid, room_id) for room_id, of_room in by_room.items()}
-        )
-        await self._reads.gate.timelines(viewer, [found[room_id] for room_id in by_room if room_id in found])
+        await self._reads.gate.timelines(viewer, [rooms[room_id] for room_id in by_room])
         shown: dict[int, StoredEvent] = {}
         for room_id, of_room in by_room.items():
-            if room_id in found:
-                filtered = await self._reads.gate.filter(viewer, found[room_id], of_room)
-                shown.update((one.nid, one) for one in filtered)
+            filtered = await self._reads.gate.filter(viewer, rooms[room_id], of_room)
+            shown.update((one.nid, one) for one in filtered)
         return shown
 
 
@@ -359,10 +326,6 @@ def _of_group(wanted: RoomEventFilter, group: tuple[str, str] | None) -> RoomEve
     held = wanted.rooms if key == "room_id" else wanted.senders
     narrowed = frozenset({value}) if held is None or value in held else frozenset[str]()
     return replace(wanted, rooms=narrowed) if key == "room_id" else replace(wanted, senders=narrowed)
-
-
-def _place(stored: StoredEvent) -> int:
-    return stored.ordering or 0
 
 
 def _senders(stored: StoredEvent, around: Surroundings | None) -> set[UserId]:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.rooms.aggregations import RelationReads
-from homeserver.rooms.searching import RoomKey
+from homeserver.rooms.neighbours import RoomKey
 from homeserver.storage.events import StoredEvent
 
 

@@ -16,7 +16,7 @@ from homeserver.core.identifiers import RoomId, UserId
 from homeserver.journal.journal import Entry
 from homeserver.rooms.aggregations import IgnoreList, RelationReads
 from homeserver.rooms.building import Written
-from homeserver.rooms.searching import RoomKey
+from homeserver.rooms.neighbours import RoomKey
 from homeserver.runtime.clock import Clock
 from homeserver.storage.events import StoredEvent
 from search.query import Parsed, parse, rooms_in

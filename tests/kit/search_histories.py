@@ -12,6 +12,7 @@ from typing import Any
 from homeserver.core.errors import MatrixError, RuleBroken
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, UserId
+from homeserver.rooms.arrivals import Arrival, Fate
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.relations import EDITS_MAX
 from tests.kit.server import Client, RunningServer
@@ -157,6 +158,8 @@ class Players:
             case 13 if chance.random() < 0.3:
                 client = self.users[self.ids.index(user)]
                 await client.post("/rooms/{}/forget", history.room)
+            case 15 if chance.random() < 0.5:
+                await self._soft_fail(chance, history, user)
             case _:
                 text = text_of(chance)
                 event = await self._send(history, "m.room.message", user, {"msgtype": "m.text", "body": text})
@@ -168,6 +171,23 @@ class Players:
     ) -> Event:
         submission = self.server.hansa.rooms.submission
         return await submission.send(history.room, submission.draft(kind, sender, content, state_key))
+
+    async def _soft_fail(self, chance: random.Random, history: History, user: UserId) -> None:
+        """A message, an edit or a redaction comes that the room doesn't want: nobody may notice."""
+        submission, target = self.server.hansa.rooms.submission, chance.choice([None, *history.newest])
+        text: dict[str, Any] = {"msgtype": "m.text", "body": text_of(chance)}
+        if target is not None and chance.random() < 0.5:
+            draft = submission.draft("m.room.redaction", user, {}, redacts=target)
+        elif target is not None:
+            content = {**text, "m.new_content": text, "m.relates_to": {"rel_type": "m.replace", "event_id": target}}
+            draft = submission.draft("m.room.message", history.said[target].sender, content)
+        else:
+            draft = submission.draft("m.room.message", user, text)
+        event = await self.server.hansa.rooms.writer.propose(history.room, draft)
+        (fate,) = await self.server.hansa.rooms.incoming.take(
+            history.room, [Arrival(event=event, unwelcome="unwanted")]
+        )
+        assert fate is Fate.SOFT_FAILED
 
     async def _redact(self, history: History, user: UserId, event_id: EventId) -> None:
         submission = self.server.hansa.rooms.submission
