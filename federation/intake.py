@@ -13,11 +13,11 @@ from typing import Protocol
 
 import structlog
 
+from federation.backlog import Backlog
 from federation.gaps import Gaps, NotAllHad, leading_to
 from federation.intake_figures import IntakeFigures, Step
 from federation.pace import Pace
 from homeserver.core import canonical_json
-from homeserver.core.errors import LimitExceeded
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, ServerName
 from homeserver.rooms.arrivals import Arrival, Fate
@@ -32,8 +32,6 @@ from homeserver.storage.staged_pdus import StagedPdu
 
 log = structlog.get_logger()
 
-STAGED_PER_ROOM_MAX = 5_000
-BUSY_MS = 5_000
 # An event whose past can't be had is tried again after waits that grow; some days in all.
 RETRY_EVERY_S = 2.0
 RETRY_FIRST_MS = 5_000
@@ -75,32 +73,52 @@ class RoomIntake:
         self._gaps = gaps
         self._running: set[RoomId] = set()
         self._again: set[RoomId] = set()
-        self._waiting: dict[RoomId, int] = {}
+        self.backlog = Backlog(db, clock)
         self._paces: dict[RoomId, Pace] = {}
 
     async def start(self, tasks: Tasks) -> None:
         """Takes up what was staged before a stop."""
         self._tasks = tasks
-        for room_id in await staged_pdus.rooms(self._db):
+        for room_id in await self.backlog.count():
             self._wake(room_id)
         tasks.forever(self._retry, name="intake_retries")
-
-    def check_room(self, room_id: RoomId) -> None:
-        """Raises LimitExceeded where more waits for a room than it can take soon."""
-        if self._waiting.get(room_id, 0) >= STAGED_PER_ROOM_MAX:
-            raise LimitExceeded("this room gets more events than it can take", retry_after_ms=BUSY_MS)
 
     async def stage(self, pdus: Sequence[StagedPdu]) -> None:
         """Makes these durable, and sees to it that they are taken in. One transaction."""
         if not pdus:
             return
-        with self._timed("stage"):
-            async with self._db.transaction() as tx:
-                await staged_pdus.insert(tx, pdus)
-        for pdu in pdus:
-            self._waiting[pdu.room_id] = self._waiting.get(pdu.room_id, 0) + 1
+        self.backlog.came(pdus)
+        try:
+            with self._timed("stage"):
+                async with self._db.transaction() as tx:
+                    await staged_pdus.insert(tx, pdus)
+        except BaseException:
+            self.backlog.went(pdus)
+            raise
         for room_id in {pdu.room_id for pdu in pdus}:
             self._wake(room_id)
+
+    async def connected(self, room: Room, pdus: Sequence[StagedPdu], checked: Collection[Event]) -> list[StagedPdu]:
+        """Those of these whose past is here, or is about to come: nothing has to be fetched for them. And those that
+        wait already."""
+        cited = {name for event in checked for name in (*event.prev_event_ids, *event.auth_event_ids)}
+        own = {event.event_id for event in checked}
+        known = await self._events.by_ids(cited)
+        waiting = await staged_pdus.waiting(self._db, room.room_id, cited | own)
+        soon = {name for name, is_later in waiting.items() if not is_later}
+        placed = {name for name, stored in known.items() if stored.has_place} | soon
+        had = known.keys() | soon
+        taken = []
+        events = {event.event_id: event for event in checked}
+        for pdu in pdus:
+            event = events[pdu.event_id]
+            if placed.issuperset(event.prev_event_ids) and had.issuperset(event.auth_event_ids):
+                taken.append(pdu)
+                placed.add(event.event_id)
+                had.add(event.event_id)
+            elif pdu.event_id in waiting:
+                taken.append(pdu)
+        return taken
 
     async def take(self, room: Room, event: Event, origin: ServerName) -> Fate:
         """Takes one event at once, for whoever waits for its fate."""
@@ -126,6 +144,7 @@ class RoomIntake:
         await self._clock.sleep(RETRY_EVERY_S)
         for room_id in await staged_pdus.due(self._db, self._clock.now_ms()):
             self._wake(room_id)
+        await self.backlog.count_now_and_then()
 
     def _wake(self, room_id: RoomId) -> None:
         if room_id in self._running:
@@ -140,21 +159,19 @@ class RoomIntake:
             while True:
                 self._again.discard(room_id)
                 while staged := await staged_pdus.of_room(self._db, room_id, pace.at_once, self._clock.now_ms()):
-                    left = self._waiting.get(room_id, 0) - await self._take_staged(room_id, staged)
-                    self._waiting[room_id] = max(left, 0)
+                    await self._take_staged(room_id, staged)
                     rest_s = pace.rest_s()
                     if rest_s:
                         log.info("room_intake_rests", room_id=room_id, seconds=rest_s)
                         await self._clock.sleep(rest_s)
                 if room_id not in self._again:
-                    self._waiting.pop(room_id, None)
                     return
         finally:
             self._running.discard(room_id)
             self._paces.pop(room_id, None)
 
-    async def _take_staged(self, room_id: RoomId, staged: Sequence[StagedPdu]) -> int:
-        """Takes these in as far as one turn goes. How many wait no longer."""
+    async def _take_staged(self, room_id: RoomId, staged: Sequence[StagedPdu]) -> None:
+        """Takes these in as far as one turn goes."""
         room = await self._rooms.get(room_id)
         fates: dict[EventId, Fate] = {}
         if room is not None:
@@ -186,7 +203,9 @@ class RoomIntake:
             await staged_pdus.delete(tx, done)
             if later:
                 await staged_pdus.put_off(tx, later)
-        return len(done) + len(later)
+        settled = {*done, *later}
+        self.backlog.went(pdu for pdu in staged if pdu.nid in settled)
+        self.backlog.put_off(pdu for pdu in staged if pdu.nid in later)
 
     async def _take_alone(self, room: Room, staged: _Staged) -> None:
         try:

@@ -23,6 +23,7 @@ PDUS_MAX = 50
 EDUS_MAX = 100
 BODY_BYTES_MAX = 10 * 1024 * 1024
 REMEMBERED_MAX = 5_000
+UNCONNECTED = "too many events of this room, or of your server, wait for a past that isn't to be had"
 
 
 class EduIntake(Protocol):
@@ -69,6 +70,9 @@ class Transactions:
             raise BadJson("pdus and edus must be lists")
         if len(pdus) > PDUS_MAX or len(edus) > EDUS_MAX:
             raise BadJson(f"a transaction may have {PDUS_MAX} PDUs and {EDUS_MAX} EDUs")
+        if pdus:
+            # The whole of it comes again: nothing of it was looked at.
+            await self._intake.backlog.check_server(origin)
         answer: Json = {"pdus": await self._take_pdus(origin, pdus)}
         await self._edus.take(origin, edus)
         self._answers[origin, txn_id] = answer
@@ -88,7 +92,7 @@ class Transactions:
         for room_id, of_room in by_room.items():
             try:
                 room = await self._access.open_room(room_id, origin)
-                self._intake.check_room(room_id)
+                await self._intake.backlog.check_room(room_id, origin)
             except NotFound as error:
                 await self._outside.take(room_id, of_room)
                 # Of which version the room is isn't known, so only events that bear their ids can be named.
@@ -106,10 +110,11 @@ class Transactions:
         self, room: Room, pdus: Sequence[Mapping[str, Any]], origin: ServerName, answer: Json
     ) -> list[StagedPdu]:
         now_ms = self._clock.now_ms()
-        staged, refused = [], []
+        staged, refused, events = [], [], []
         for pdu, checked in zip(pdus, await self._checks.check(room.version, pdus), strict=True):
             if isinstance(checked, Event):
                 answer[checked.event_id] = {}
+                events.append(checked)
                 staged.append(
                     StagedPdu(
                         room_id=room.room_id,
@@ -122,6 +127,11 @@ class Transactions:
             else:
                 refused.append((pdu, str(checked)))
         answer.update(await self._refused(room.room_id, refused))
+        if events and not await self._intake.backlog.takes_unconnected(room.room_id, origin):
+            taken = await self._intake.connected(room, staged, events)
+            left = {pdu.event_id for pdu in staged} - {pdu.event_id for pdu in taken}
+            answer.update({name: {"error": UNCONNECTED} for name in left})
+            return taken
         return staged
 
     async def _refused(self, room_id: RoomId, refused: Sequence[tuple[Mapping[str, Any], str]]) -> Json:

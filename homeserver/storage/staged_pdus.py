@@ -11,7 +11,7 @@ from homeserver.storage.database import Reader, Tx
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagedPdu:
-    """`nid` is 0 until it is stored."""
+    """`nid` is 0 until it is stored; `is_later` where it was put off, and its time has come."""
 
     nid: int = 0
     room_id: RoomId
@@ -20,6 +20,18 @@ class StagedPdu:
     received_ms: int
     json: bytes
     tries: int = 0
+    is_later: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many events of a server wait for a room, and how many bytes they have."""
+
+    room_id: RoomId
+    origin: ServerName
+    is_later: bool
+    events: int
+    size: int
 
 
 _INSERT = """
@@ -32,16 +44,21 @@ _INSERT = """
     ON CONFLICT DO NOTHING
 """
 _OF_ROOM = """
-    SELECT staged_nid, room_id, event_id, origin, received_ms, json, tries FROM staged_pdus
+    SELECT staged_nid, room_id, event_id, origin, received_ms, json, tries, due_ms FROM staged_pdus
     WHERE room_id = $1 AND due_ms <= $3 ORDER BY staged_nid LIMIT $2
 """
-_ROOMS = "SELECT DISTINCT room_id FROM staged_pdus"
+_LOADS = """
+    SELECT room_id, origin, due_ms > 0 AS is_later, count(*) AS events, sum(octet_length(json)) AS size
+    FROM staged_pdus GROUP BY room_id, origin, due_ms > 0
+"""
+_WAITING = """
+    SELECT event_id, due_ms > 0 AS is_later FROM staged_pdus WHERE room_id = $1 AND event_id = ANY($2::text[])
+"""
 _DUE = "SELECT DISTINCT room_id FROM staged_pdus WHERE due_ms > 0 AND due_ms <= $1"
 _LATER = """
     UPDATE staged_pdus SET tries = tries + 1, due_ms = later.due_ms
     FROM unnest($1::bigint[], $2::bigint[]) AS later(nid, due_ms) WHERE staged_nid = later.nid
 """
-_COUNT = "SELECT count(*) FROM (SELECT FROM staged_pdus WHERE room_id = $1 LIMIT $2) AS some"
 _DELETE = "DELETE FROM staged_pdus WHERE staged_nid = ANY($1::bigint[])"
 
 
@@ -68,14 +85,24 @@ async def of_room(db: Reader, room_id: RoomId, limit: int, now_ms: int) -> list[
             received_ms=row["received_ms"],
             json=row["json"],
             tries=row["tries"],
+            is_later=row["due_ms"] > 0,
         )
         for row in await db.fetch(_OF_ROOM, room_id, limit, now_ms)
     ]
 
 
-async def rooms(db: Reader) -> list[RoomId]:
-    """Where something waits: asked at the start."""
-    return [RoomId(row["room_id"]) for row in await db.fetch(_ROOMS)]
+async def loads(db: Reader) -> list[Load]:
+    """All that waits, by room and server: asked at the start, and now and then. Reads every row's size."""
+    return [
+        Load(RoomId(row["room_id"]), ServerName(row["origin"]), row["is_later"], row["events"], int(row["size"]))
+        for row in await db.fetch(_LOADS)
+    ]
+
+
+async def waiting(db: Reader, room_id: RoomId, event_ids: Collection[EventId]) -> dict[EventId, bool]:
+    """Those of these that wait for the room; of each whether it was put off."""
+    rows = await db.fetch(_WAITING, room_id, list(event_ids))
+    return {EventId(row["event_id"]): row["is_later"] for row in rows}
 
 
 async def due(db: Reader, now_ms: int) -> list[RoomId]:
@@ -86,12 +113,6 @@ async def due(db: Reader, now_ms: int) -> list[RoomId]:
 async def put_off(tx: Tx, due_ms: Mapping[int, int]) -> None:
     """Has these (by nid) tried again not before their times."""
     await tx.execute(_LATER, list(due_ms), list(due_ms.values()))
-
-
-async def count(db: Reader, room_id: RoomId, most: int) -> int:
-    """How many wait in a room, counted up to `most`."""
-    found: int = await db.fetchval(_COUNT, room_id, most)
-    return found
 
 
 async def delete(tx: Tx, nids: Collection[int]) -> None:
