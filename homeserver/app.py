@@ -51,6 +51,7 @@ from homeserver.assembly.relations import build_relations, threads_of
 from homeserver.assembly.remote_media import build_remote_media
 from homeserver.assembly.rooms import RoomParts, build_rooms
 from homeserver.assembly.sliding_sync import build_sliding_sync
+from homeserver.assembly.sign_in import profile_pages
 from homeserver.assembly.spam import ask_policy_servers, build_spam, hear_appeals, policy_endpoint, spam_endpoints
 from homeserver.assembly.sync import build_sync
 from homeserver.assembly.webhooks import build_webhooks
@@ -164,6 +165,7 @@ class Hansa:
         parts = [
             *self.appservices.endpoints,
             *account_endpoints(base, accounts, rooms, contacts, bridges.bridges, commands.auto_join),
+            *profile_pages(base, accounts, contacts.pages, self.media.repository),
             *contacts.endpoints,
             *command_endpoints(base, rooms, commands),
             *live.endpoints(rooms.client_events),

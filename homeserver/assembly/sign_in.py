@@ -32,6 +32,7 @@ from homeserver.client_api.address_proofs import AddressProofs
 from homeserver.client_api.consent_pages import ConsentPages
 from homeserver.client_api.forgotten_pages import ForgottenPages
 from homeserver.client_api.oauth import OAuthEndpoints
+from homeserver.client_api.profile_pages import ProfilePages, ProfileWork
 from homeserver.client_api.saml_pages import SamlEndpoints
 from homeserver.client_api.sign_in_pages import SignInForms, SignInPages
 from homeserver.client_api.sign_out import CasSignOut, OpenIdSignOut, SamlSignOut, SignOutEverywhere
@@ -40,6 +41,7 @@ from homeserver.client_api.sso_stage import SsoStagePages
 from homeserver.client_api.visits import Visits
 from homeserver.config import ConfigError, Problem
 from homeserver.config.sign_in import SamlService
+from homeserver.media.repository import MediaRepository
 from homeserver.runtime.clock import Clock
 from homeserver.web.pages import Pages
 
@@ -149,6 +151,15 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
         ConsentPages(visits, grants, base.limiter),
         AccountPages(visits, devices, work, tools.passkeys, base.limiter),
     ]
+
+
+def profile_pages(base: Base, accounts: AccountParts, pages: Pages, media: MediaRepository) -> list[object]:
+    """The page of one's profile; none where a service beside this server has the account pages."""
+    if accounts.delegated is not None:
+        return []
+    browser = BrowserSessions(base.world.db, base.world.clock, base.world.randomness)
+    visits = Visits(browser, pages, base.config.base_url)
+    return [ProfilePages(visits, ProfileWork(accounts.profiles, accounts.users, media), base.limiter)]
 
 
 def _sign_out(base: Base, tools: SignInTools, upstream: UpstreamSessions) -> list[object]:

@@ -106,6 +106,8 @@ class AccountPages:
     @endpoint("GET", _PATH, access=Access.NONE, limit="page", spec="")
     async def account(self, request: Request) -> Answer:
         visit = await self._visits.look(request)
+        if request.raw_query.get("action") == "org.matrix.profile":
+            return self._visits.go(f"{_PATH}/profile")  # which has those sign in who have not
         if visit.user_id is None:
             carried = {key: request.raw_query[key] for key in ("action", "device_id") if key in request.raw_query}
             onward = f"{_PATH}?{urlencode(carried)}" if carried else _PATH

@@ -9,6 +9,7 @@ from typing import Any
 from homeserver.accounts.oauth.browser import LIFETIME_S, BrowserSessions
 from homeserver.core.identifiers import UserId
 from homeserver.web.endpoint import Answer, Request
+from homeserver.web.forms import SentFile
 from homeserver.web.pages import Pages, Widget, language_of
 from homeserver.web.visitors import Visitor, Visitors
 
@@ -51,6 +52,14 @@ class Visits:
         visit = await self.look(request)
         return visit, await self._visitors.fields(request, visit.visitor)
 
+    async def upload(
+        self, request: Request, name: str, *, file_bytes_max: int
+    ) -> tuple[Visit, dict[str, str], SentFile | None]:
+        """The same for a form with a file of this field, which is None where none was chosen. Raises TooLarge too."""
+        visit = await self.look(request)
+        fields, file = await self._visitors.upload(request, visit.visitor, name, file_bytes_max=file_bytes_max)
+        return visit, fields, file
+
     def page(
         self,
         visit: Visit,
@@ -61,6 +70,7 @@ class Visits:
         form_targets: str = "'self'",
         script: str | None = None,
         widget: Widget | None = None,
+        pictures: bool = False,
     ) -> Answer:
         shown = {"user_id": visit.user_id, "form_code": visit.visitor.form_code, "error": "", **(values or {})}
         headers = self._visitors.headers(visit.visitor)
@@ -73,6 +83,7 @@ class Visits:
             form_targets=form_targets,
             script=script,
             widget=widget,
+            pictures=pictures,
         )
 
     def go(self, where: str, *, cookie: str | None = None, ends: bool = False) -> Answer:

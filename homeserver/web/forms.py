@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from email.parser import HeaderParser
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlsplit
 
@@ -12,7 +17,19 @@ from homeserver.web.endpoint import Request
 
 FORM_BYTES_MAX = 65_536
 FIELDS_MAX = 100
+_HEAD_BYTES_MAX = 4_096
 _FORM = "application/x-www-form-urlencoded"
+_FORM_WITH_FILE = "multipart/form-data"
+# spec: RFC 2046, section 5.1.1; browsers use letters, digits and dashes.
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=?-]{1,70}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file of a form: its bytes, and the type that the browser says it has."""
+
+    content: bytes
+    content_type: str
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -22,18 +39,70 @@ async def read_form(request: Request) -> dict[str, str]:
     """
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != _FORM:
         raise InvalidParam(f"the body must be {_FORM}")
+    body = await _read(request, FORM_BYTES_MAX)
+    try:
+        pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict")
+    except (ValueError, UnicodeDecodeError):
+        raise InvalidParam("the body is no form") from None
+    return _fields(pairs)
+
+
+async def read_form_with_file(
+    request: Request, name: str, *, file_bytes_max: int
+) -> tuple[dict[str, str], SentFile | None]:
+    """The fields of a multipart body, and the file of this name if one was chosen. Raises InvalidParam, TooLarge.
+
+    All of it is in memory: for small files. spec: RFC 7578
+    """
+    kind = Message()
+    kind["Content-Type"] = request.headers.get("Content-Type", "")
+    boundary = kind.get_boundary("")
+    if kind.get_content_type() != _FORM_WITH_FILE or _BOUNDARY.fullmatch(boundary) is None:
+        raise InvalidParam(f"the body must be {_FORM_WITH_FILE}")
+    body = await _read(request, FORM_BYTES_MAX + file_bytes_max)
+    # A few milliseconds for megabytes.
+    pairs, file = await asyncio.to_thread(_parts, body, boundary.encode(), name)
+    if file is not None and len(file.content) > file_bytes_max:
+        raise TooLarge(f"a file may have {file_bytes_max} bytes")
+    return _fields(pairs), file
+
+
+def _parts(body: bytes, boundary: bytes, name: str) -> tuple[list[tuple[str, str]], SentFile | None]:
+    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary, FIELDS_MAX + 1)
+    if len(pieces) < 2 or pieces[-1].rstrip(b"\r\n") != b"--":
+        raise InvalidParam("the body is no form")
+    pairs: list[tuple[str, str]] = []
+    file: SentFile | None = None
+    for piece in pieces[1:-1]:
+        head, separator, content = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        if not separator or len(head) > _HEAD_BYTES_MAX:
+            raise InvalidParam("the body is no form")
+        try:
+            said = HeaderParser().parsestr(head.decode("utf-8"))
+            field = said.get_param("name", header="content-disposition")
+            if field == name:
+                if file is not None:
+                    raise InvalidParam("a field may be given once")
+                file = SentFile(content, said.get_content_type())
+            elif isinstance(field, str):
+                pairs.append((field, content.decode("utf-8")))
+        except UnicodeDecodeError:
+            raise InvalidParam("the body is no form") from None
+    # What browsers send where nobody chose a file is an empty one.
+    return pairs, file if file is not None and file.content else None
+
+
+async def _read(request: Request, bytes_max: int) -> bytes:
     pieces, size = [], 0
     async for piece in request.stream():
         size += len(piece)
-        if size > FORM_BYTES_MAX:
-            raise TooLarge(f"a form may have {FORM_BYTES_MAX} bytes")
+        if size > bytes_max:
+            raise TooLarge(f"a form may have {bytes_max} bytes")
         pieces.append(piece)
-    try:
-        pairs = parse_qsl(
-            b"".join(pieces).decode("utf-8"), keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict"
-        )
-    except (ValueError, UnicodeDecodeError):
-        raise InvalidParam("the body is no form") from None
+    return b"".join(pieces)
+
+
+def _fields(pairs: list[tuple[str, str]]) -> dict[str, str]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise InvalidParam("a field may be given once")

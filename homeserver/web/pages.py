@@ -1,6 +1,6 @@
 """Pages for people: templates that escape what they show, in the reader's language.
 
-Invariant: a page loads nothing but our own style sheet, runs nothing but the one script of ours that it was made with,
+Invariant: a page loads nothing but our own style sheet and pictures, runs nothing but the one script of ours that it was made with,
 and can't be shown inside another site. Only a page with a widget, which is a captcha, loads that from where the
 operator says.
 """
@@ -69,8 +69,11 @@ class Pages:
         form_targets: str = "'self'",
         script: str | None = None,
         widget: Widget | None = None,
+        pictures: bool = False,
     ) -> Answer:
         """A page as an answer. `form_targets` names where its forms may lead, redirects included.
+
+        With `pictures` it may show such as this server serves.
 
         `script` is the name of a file beside the templates; the browser runs it by its hash, and nothing else but the
         widget's.
@@ -88,7 +91,7 @@ class Pages:
             # Captchas lay out what they show by style attributes.
             scripts += f"frame-src {others}; img-src {others} data:; style-src 'self' 'unsafe-inline'; "
         else:
-            scripts += "style-src 'self'; "
+            scripts += "style-src 'self'; " + ("img-src 'self'; " if pictures else "")
         body = self._pages.get_template(f"{name}.html").render(**(values or {}), **usual)
         return Answer(
             body.encode(),

@@ -13,7 +13,15 @@ from typing import Literal
 
 from homeserver.core.errors import Forbidden
 from homeserver.web.endpoint import Answer, Request
-from homeserver.web.forms import cookie, form_code, is_same_origin, read_form, set_cookie
+from homeserver.web.forms import (
+    SentFile,
+    cookie,
+    form_code,
+    is_same_origin,
+    read_form,
+    read_form_with_file,
+    set_cookie,
+)
 
 COOKIE_CHARS = range(20, 129)
 
@@ -65,7 +73,16 @@ class Visitors:
 
     async def fields(self, request: Request, visitor: Visitor) -> dict[str, str]:
         """What a form says. Raises Forbidden for one that isn't ours, InvalidParam, TooLarge."""
-        fields = await read_form(request)
+        return self._ours(request, visitor, await read_form(request))
+
+    async def upload(
+        self, request: Request, visitor: Visitor, name: str, *, file_bytes_max: int
+    ) -> tuple[dict[str, str], SentFile | None]:
+        """The same of a form with a file field of this name, and the file. Raises as `fields` does."""
+        fields, file = await read_form_with_file(request, name, file_bytes_max=file_bytes_max)
+        return self._ours(request, visitor, fields), file
+
+    def _ours(self, request: Request, visitor: Visitor, fields: dict[str, str]) -> dict[str, str]:
         code = fields.pop("form_code", "")
         is_ours = hmac.compare_digest(code.encode(), visitor.form_code.encode())
         if visitor.is_new or not is_ours or not is_same_origin(request.headers, self._base_url):

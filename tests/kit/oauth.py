@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import re
+from collections.abc import Mapping
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -106,11 +107,24 @@ class Browser:
         form = {html.unescape(name): html.unescape(value) for name, value in hidden} | fields
         return await self._go("POST", path, urlencode(form).encode())
 
+    async def send_file(self, path: str, content: bytes, content_type: str, **fields: str) -> Answered:
+        """Sends a form with a file, and the page's code unless another is given."""
+        [code, *_] = re.findall(r'name="form_code" value="([^"]*)"', self.text)
+        parts = [
+            f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode()
+            for name, value in ({"form_code": code} | fields).items()
+        ]
+        about = f'Content-Disposition: form-data; name="file"; filename="a"\r\nContent-Type: {content_type}\r\n\r\n'
+        body = b"".join(b"--limit\r\n%b\r\n" % part for part in (*parts, about.encode() + content)) + b"--limit--\r\n"
+        return await self._go("POST", path, body, {"Content-Type": "multipart/form-data; boundary=limit"})
+
     async def sign_in(self, name: str, password: str = "correct horse battery") -> Answered:
         return await self.submit("/_hansa/login", username=name, password=password)
 
-    async def _go(self, method: str, path: str, data: bytes | None = None) -> Answered:
-        headers = {**(FORM if data is not None else {}), **({"Cookie": self.cookie} if self.cookie else {})}
+    async def _go(
+        self, method: str, path: str, data: bytes | None = None, kind: Mapping[str, str] = FORM
+    ) -> Answered:
+        headers = {**(kind if data is not None else {}), **({"Cookie": self.cookie} if self.cookie else {})}
         self.page = await self._client.request(method, path, data=data, headers=headers, follow=False)
         if "Set-Cookie" in self.page.headers:
             jar: SimpleCookie = SimpleCookie(self.page.headers["Set-Cookie"])
