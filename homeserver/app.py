@@ -50,8 +50,8 @@ from homeserver.assembly.people import build_people
 from homeserver.assembly.relations import build_relations, threads_of
 from homeserver.assembly.remote_media import build_remote_media
 from homeserver.assembly.rooms import RoomParts, build_rooms
-from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.sign_in import profile_pages
+from homeserver.assembly.sliding_sync import build_sliding_sync
 from homeserver.assembly.spam import ask_policy_servers, build_spam, hear_appeals, policy_endpoint, spam_endpoints
 from homeserver.assembly.sync import build_sync
 from homeserver.assembly.webhooks import build_webhooks

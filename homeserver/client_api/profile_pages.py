@@ -69,9 +69,7 @@ class ProfileWork:
         await self._check(user_id)
         if file.content_type not in PICTURE_TYPES:
             raise FormRefused("profile_no_picture_file")
-        upload = Upload(
-            pieces=_pieces(file.content), content_type=file.content_type, size_bytes=len(file.content)
-        )
+        upload = Upload(pieces=_pieces(file.content), content_type=file.content_type, size_bytes=len(file.content))
         uri = await self._media.upload(user_id, upload)
         server_name, media_id = uri.removeprefix("mxc://").split("/")
         try:
@@ -222,9 +220,7 @@ class ProfilePages:
             "others": others,
             "added": shown if shown["field"] not in own and shown["field"] not in found else {"field": "", "value": ""},
         }
-        return self._visits.page(
-            visit, "profile", values, status=error.http_status if error else 200, pictures=True
-        )
+        return self._visits.page(visit, "profile", values, status=error.http_status if error else 200, pictures=True)
 
 
 def _value(fields: Mapping[str, str]) -> Any:

@@ -80,7 +80,10 @@ async def test_a_picture_is_uploaded_shown_and_removed(server: RunningServer) ->
     assert kept.body == picture(400, 300)
     small = await browser.open(PICTURE)
     assert (small.status, small.headers["Content-Type"]) == (200, "image/png")
-    assert (small.headers["Cache-Control"], small.headers["Cross-Origin-Resource-Policy"]) == ("no-store", "same-origin")
+    assert (small.headers["Cache-Control"], small.headers["Cross-Origin-Resource-Policy"]) == (
+        "no-store",
+        "same-origin",
+    )
     assert (await server.anonymous().request("GET", PICTURE)).status == 404
     await browser.open(PATH)
     await browser.submit(PATH, field="avatar_url", action="remove")

@@ -121,9 +121,7 @@ class Browser:
     async def sign_in(self, name: str, password: str = "correct horse battery") -> Answered:
         return await self.submit("/_hansa/login", username=name, password=password)
 
-    async def _go(
-        self, method: str, path: str, data: bytes | None = None, kind: Mapping[str, str] = FORM
-    ) -> Answered:
+    async def _go(self, method: str, path: str, data: bytes | None = None, kind: Mapping[str, str] = FORM) -> Answered:
         headers = {**(kind if data is not None else {}), **({"Cookie": self.cookie} if self.cookie else {})}
         self.page = await self._client.request(method, path, data=data, headers=headers, follow=False)
         if "Set-Cookie" in self.page.headers:
