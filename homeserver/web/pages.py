@@ -1,8 +1,8 @@
 """Pages for people: templates that escape what they show, in the reader's language.
 
-Invariant: a page loads nothing but our own style sheet and pictures, runs nothing but the one script of ours that it was made with,
-and can't be shown inside another site. Only a page with a widget, which is a captcha, loads that from where the
-operator says.
+Invariant: a page loads nothing but our own style sheet and pictures, runs nothing but the one script of ours that it
+was made with, and can't be shown inside another site. Only a page with a widget, which is a captcha, loads that from
+where the operator says.
 """
 
 from __future__ import annotations
