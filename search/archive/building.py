@@ -7,10 +7,11 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, pairwise
-from operator import attrgetter
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,6 +29,7 @@ _NUMBERS = [field.name for field in SCHEMA if pa.types.is_integer(field.type)]
 # Pages of texts are as long as may be: what repeats in them is found.
 _PAGE_BYTES = 8 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
+_AT = {name: at for at, name in enumerate(Row._fields)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,6 @@ class Builder:
         )
         self._terms = TermWriter()
         self._words = Words(self._terms.number)
-        self._named: dict[tuple[str, str, str], tuple[int, ...]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive-file")
         self._writing: Future[None] | None = None
         self._waiting: list[Row] = []
@@ -90,18 +91,19 @@ class Builder:
         """Raises ValueError for rows out of order."""
         if not rows:
             return
-        places = [self._last, *[(row.room_nid, row.place) for row in rows]]
-        if any(before >= after for before, after in pairwise(places)):
+        columns = list(zip(*rows, strict=True))
+        rooms, places, nids = (np.array(columns[_AT[name]], np.int64) for name in ("room_nid", "place", "event_nid"))
+        later = (rooms[1:] > rooms[:-1]) | ((rooms[1:] == rooms[:-1]) & (places[1:] > places[:-1]))
+        if not later.all() or self._last >= (rooms[0], places[0]):
             raise ValueError("rows come by room and place")
-        self._last = places[-1]
-        nids = [row.event_nid for row in rows]
-        first, last = self._nids or (nids[0], nids[0])
-        self._nids = (min(first, *nids), max(last, *nids))
+        self._last = int(rooms[-1]), int(places[-1])
+        first, last = self._nids or (2**63, 0)
+        self._nids = (min(first, int(nids.min())), max(last, int(nids.max())))
         self._digest.update(_said([row.event_id for row in rows], [row.source_nid for row in rows]))
-        for row in rows:
-            self._index(row)
-        for (room_nid, room_id), some in groupby(rows, attrgetter("room_nid", "room_id")):
-            self._terms.room(room_nid, room_id, sum(1 for _ in some))
+        self._index(rows, columns)
+        begins = [0, *(np.flatnonzero(np.diff(rooms)) + 1).tolist(), len(rows)]
+        for begin, end in pairwise(begins):
+            self._terms.room(rows[begin].room_nid, rows[begin].room_id, end - begin)
         self._waiting += rows
         self._rows += len(rows)
         while len(self._waiting) >= GROUP_ROWS:
@@ -141,26 +143,29 @@ class Builder:
             terms=_made(self.terms_path, head, head + length, None),
         )
 
-    def _index(self, row: Row) -> None:
-        """What a row is found by, but for its place and time."""
-        words, tokens = self._words.of(row.body)
-        self._ranks.append(rank_of(tokens))
-        name = row.sender, row.type, row.key
-        named = self._named.get(name)
-        number = self._terms.number
-        if named is None:
-            named = number(SENDER + row.sender), number(TYPE + row.type), number(KEY + row.key)
-            self._named[name] = named
-        words.update(named)
-        if row.has:
-            words.update([number(HAS + kind) for kind in row.has])
-        if row.mentions:
-            words.update([number(MENTION + user_id) for user_id in row.mentions])
-        if row.hosts:
-            words.update([number(HOST + host) for host in hosts_of(row.hosts)])
-        if row.thread_root is not None:
-            words.add(number(HAS + "thread"))
-        self._terms.add(words)
+    def _index(self, rows: Sequence[Row], columns: Sequence[Sequence[Any]]) -> None:
+        """What rows are found by, but for place and time."""
+        number, found = self._terms.number, self._words.of(columns[_AT["body"]])
+        tokens = found.tokens.tolist()
+        ranks = {count: rank_of(count) for count in set(tokens)}
+        self._ranks += [ranks[count] for count in tokens]
+        numbers, of = list[int](), list[int]()
+        for place, row in enumerate(rows):
+            if row.has or row.mentions or row.hosts or row.thread_root is not None:
+                more = [HAS + kind for kind in row.has]
+                more += [MENTION + user_id for user_id in row.mentions]
+                more += [HOST + host for host in hosts_of(row.hosts)]
+                if row.thread_root is not None:
+                    more.append(HAS + "thread")
+                numbers += map(number, more)
+                of += [place] * len(more)
+        every = [np.array(numbers, np.int64), found.numbers]
+        texts = [np.array(of, np.int64), found.texts]
+        for name, prefix in (("sender", SENDER), ("type", TYPE), ("key", KEY)):
+            known = {one: number(prefix + one) for one in set(columns[_AT[name]])}
+            every.append(np.fromiter(map(known.__getitem__, columns[_AT[name]]), np.int64, len(rows)))
+            texts.append(np.arange(len(rows)))
+        self._terms.add(np.concatenate(every), np.concatenate(texts), len(rows))
 
     def _write(self, count: int) -> None:
         rows, self._waiting = self._waiting[:count], self._waiting[count:]

@@ -19,15 +19,19 @@ class Packer:
     def __init__(self, rows: Numbers, starts: Numbers) -> None:
         distances = np.diff(rows, prepend=0)
         distances[starts] = rows[starts]
-        sizes = np.ones(len(rows), np.int64)
+        sizes = np.ones(len(rows), np.uint8)
         for step in _STEPS:
             sizes += distances >= step
-        ends = np.cumsum(sizes)
+        ends = np.cumsum(sizes, dtype=np.int64)
         packed = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
-        for at in range(len(_STEPS) + 1):
-            some = sizes > at
-            more = sizes[some] > at + 1
-            packed[(ends - sizes)[some] + at] = ((distances[some] >> (7 * at)) & 0x7F) | (more << 7)
+        begins, has_more = ends - sizes, sizes > 1
+        packed[begins] = (distances & 0x7F).astype(np.uint8) | has_more.astype(np.uint8) << 7
+        # Most take one byte: what follows is of few.
+        longer, at = np.flatnonzero(has_more), 1
+        while len(longer):
+            more = sizes[longer] > at + 1
+            packed[begins[longer] + at] = ((distances[longer] >> (7 * at)) & 0x7F) | (more << 7)
+            longer, at = longer[more], at + 1
         self._bytes = packed.tobytes()
         self._ends: list[int] = np.concatenate(([0], ends)).tolist()
 

@@ -11,14 +11,14 @@ where the head is. Every part has a checksum: what is damaged is never taken for
 from __future__ import annotations
 
 import zlib
-from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import zstandard
 from pyroaring import BitMap
 
@@ -37,6 +37,7 @@ _WORDS = "\x02"
 _MAGIC = b"HNSATRM1"
 _LEVEL = 6
 _SHARED_MAX = 255
+_NONE = np.empty(0, np.uint32)
 # How the bitmap of a term is written: as Roaring has it, or as the distances between the rows, compressed.
 _ROARING, _DISTANCES = b"R", b"D"
 
@@ -112,18 +113,20 @@ class TermWriter:
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
-        self._flat = array("I")
-        self._counts = array("I")
+        self._numbered: list[Numbers] = []
+        self._of_rows: list[Numbers] = []
+        self._rows = 0
         self._rooms: list[Room] = []
 
     def number(self, term: str) -> int:
         """By what number `add` takes a term."""
         return self._numbers.setdefault(term, len(self._numbers))
 
-    def add(self, numbers: Collection[int]) -> None:
-        """The next row, by the numbers of its terms, each once."""
-        self._flat.extend(numbers)
-        self._counts.append(len(numbers))
+    def add(self, numbers: Numbers, rows: Numbers, count: int) -> None:
+        """The next so many rows: numbers of terms, each with the row (from 0) that has it, in any order."""
+        self._numbered.append(numbers.astype(np.uint32))
+        self._of_rows.append((rows + self._rows).astype(np.uint32))
+        self._rows += count
 
     def room(self, room_nid: int, room_id: str, count: int) -> None:
         """The next so many rows are of this room."""
@@ -135,16 +138,15 @@ class TermWriter:
 
     def write(self, file: BinaryIO, chunks: list[list[int]]) -> tuple[int, int]:
         """Writes the index; where its head begins, and how long it is."""
-        counts = np.frombuffer(self._counts, np.uint32) if self._counts else np.empty(0, np.uint32)
-        flat = np.frombuffer(self._flat, np.uint32) if self._flat else np.empty(0, np.uint32)
         names = sorted(self._numbers)
         places = np.empty(len(names), np.int64)
-        places[[self._numbers[name] for name in names]] = np.arange(len(names))
+        places[np.fromiter(map(self._numbers.__getitem__, names), np.int64, len(names))] = np.arange(len(names))
         # One number a row of a term, so that sorting is a matter of numbers alone.
-        postings = places[flat] << 32 | np.repeat(np.arange(len(counts)), counts)
+        postings = places[np.concatenate([_NONE, *self._numbered])] << 32 | np.concatenate([_NONE, *self._of_rows])
         postings.sort()
+        postings = postings[np.diff(postings, prepend=-1) != 0]
         ends = np.searchsorted(postings, np.arange(1, len(names) + 1) << 32)
-        lists = _Postings(postings & 0xFFFFFFFF, [0, *ends.tolist()])
+        lists = _Postings(postings & 0xFFFFFFFF, [0, *ends.tolist()], names)
         blocks, at = [], 0
         for first in range(0, len(names), BLOCK_TERMS):
             some = names[first : first + BLOCK_TERMS]
@@ -153,7 +155,7 @@ class TermWriter:
             at += len(bitmaps)
             blocks.append(Block(some[0], at, at + len(data), zlib.crc32(data)))
             at += len(data)
-        head = Head(FORMAT_VERSION, VERSION, len(counts), self._rooms, blocks, chunks)
+        head = Head(FORMAT_VERSION, VERSION, self._rows, self._rooms, blocks, chunks)
         data = lists.packer.compress(msgspec.msgpack.encode(head))
         file.write(data)
         tail = at.to_bytes(8, "little") + len(data).to_bytes(4, "little") + zlib.crc32(data).to_bytes(4, "little")
@@ -164,32 +166,29 @@ class TermWriter:
 class _Postings:
     """All terms' rows, one after the other in the order of the terms."""
 
-    def __init__(self, rows: Numbers, places: list[int]) -> None:
+    def __init__(self, rows: Numbers, places: list[int], terms: Sequence[str]) -> None:
         self.packer = zstandard.ZstdCompressor(level=_LEVEL)
         self._rows = rows
         self._places = places
         starts = np.array(places[:-1], np.int64)
         self._lists = Packer(rows, starts)
+        self._counts = np.diff(np.array(places, np.int64))
+        self._shared = _shared(terms)
 
     def block(self, terms: Sequence[str], first: int, at: int) -> tuple[bytes, bytes]:
         """The bitmaps of these terms, which begin at `at`, and their block."""
-        shared, rests, counts, before = bytearray(), list[str](), list[int](), ""
-        listed, bitmaps, crcs = list[bytes](), list[bytes](), list[int]()
-        for number, term in enumerate(terms, first):
-            same = _shared(before, term)
-            shared.append(same)
-            rests.append(term[same:])
-            before = term
-            begin, end = self._places[number], self._places[number + 1]
-            counts.append(end - begin)
-            if end - begin <= INLINE_ROWS:
-                listed.append(self._lists.packed(begin, end))
-            else:
-                bitmap = self._bitmap(begin, end)
-                bitmaps.append(bitmap)
-                crcs.append(zlib.crc32(bitmap))
-        sizes = [len(bitmap) for bitmap in bitmaps]
-        block = _Terms(bytes(shared), rests, counts, b"".join(listed), at, sizes, crcs)
+        last, places = first + len(terms), self._places
+        shared = self._shared[first:last]
+        rests = [term[same:] for term, same in zip(terms, shared.tolist(), strict=True)]
+        counts = self._counts[first:last]
+        listed, bitmaps, begin = list[bytes](), list[bytes](), first
+        for number in (np.flatnonzero(counts > INLINE_ROWS) + first).tolist():
+            listed.append(self._lists.packed(places[begin], places[number]))
+            bitmaps.append(self._bitmap(places[number], places[number + 1]))
+            begin = number + 1
+        listed.append(self._lists.packed(places[begin], places[last]))
+        sizes, crcs = [len(bitmap) for bitmap in bitmaps], [zlib.crc32(bitmap) for bitmap in bitmaps]
+        block = _Terms(shared.tobytes(), rests, counts.tolist(), b"".join(listed), at, sizes, crcs)
         return b"".join(bitmaps), self.packer.compress(msgspec.msgpack.encode(block))
 
     def _bitmap(self, begin: int, end: int) -> bytes:
@@ -277,10 +276,19 @@ class TermReader:
         return found
 
 
-def _shared(before: str, term: str) -> int:
-    """How many characters two terms begin with alike."""
-    most = min(len(before), len(term), _SHARED_MAX)
-    return next((at for at in range(most) if before[at] != term[at]), most)
+def _shared(terms: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """How many characters each term begins with that the one before it in its block begins with too."""
+    codes = np.frombuffer("".join(terms).encode("utf-32-le", "surrogatepass"), np.uint32)
+    sizes = np.fromiter(map(len, terms), np.int64, len(terms))
+    starts = np.cumsum(sizes) - sizes
+    most = np.minimum(np.minimum(sizes, np.roll(sizes, 1)), _SHARED_MAX)
+    most[::BLOCK_TERMS] = 0
+    shared, alike, at = np.zeros(len(terms), np.uint8), np.arange(len(terms)), 0
+    while len(alike := alike[most[alike] > at]):
+        alike = alike[codes[starts[alike] + at] == codes[starts[alike - 1] + at]]
+        shared[alike] += 1
+        at += 1
+    return shared
 
 
 def _entries_of(block: _Terms) -> Iterator[Entry]:

@@ -17,6 +17,7 @@ from pyroaring import BitMap64
 
 from search.analyser import analyse
 from search.archive import building
+from search.archive import words as words_module
 from search.archive.evaluating import evaluate
 from search.archive.postings import Packer, unpacked, unpacked_lists
 from search.archive.rows import COLUMNS
@@ -145,6 +146,13 @@ _PIECES = st.sampled_from(
         "C++",
         "c#",
         "服务器",
+        "好",
+        "か\u3099",
+        "한.",
+        "ﾊﾝ",
+        "，",
+        "Word",
+        "(word),",
         "ひらがな",
         "\u3000",
         "\u0301a",
@@ -162,12 +170,35 @@ def test_the_words_of_pieces_are_those_of_the_text(parts: list[str]) -> None:
     """What is remembered of texts never finds another thing than the analyser."""
     numbers: dict[str, int] = {}
     words = Words(lambda word: numbers.setdefault(word, len(numbers)))
-    text = "".join(parts)
+    texts = ["".join(parts), "", "".join(parts[::-1]), "".join(parts)]
     for _ in range(2):
-        found, count = words.of(text)
-        analysed = analyse(text)
-        assert {word for word, number in numbers.items() if number in found} == {*analysed.tokens, *analysed.extras}
-        assert count == len(analysed.tokens)
+        found = words.of(texts)
+        names = list(numbers)
+        for at, text in enumerate(texts):
+            analysed = analyse(text)
+            assert {names[number] for number in found.numbers[found.texts == at]} == {
+                *analysed.tokens,
+                *analysed.extras,
+            }
+            assert found.tokens[at] == len(analysed.tokens)
+
+
+@pytest.mark.slow
+def test_long_and_many_texts_have_their_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are analysed whole, and what was forgotten in between."""
+    monkeypatch.setattr(words_module, "PIECES_MAX", 20)
+    numbers: dict[str, int] = {}
+    words = Words(lambda word: numbers.setdefault(word, len(numbers)))
+    texts = ["服务器 升级。" * 900, "one", "word " * 700, "一 二三 x", "ひらがな！カタカナ", "한국어."]
+    for round_ in range(4):
+        some = [*texts, *(f"only{round_}x{number}" for number in range(30))]
+        found = words.of(some)
+        names = list(numbers)
+        for at, text in enumerate(some):
+            analysed = analyse(text)
+            expected = {*analysed.tokens, *analysed.extras}
+            assert {names[number] for number in found.numbers[found.texts == at]} == expected
+            assert found.tokens[at] == len(analysed.tokens)
 
 
 @given(st.lists(st.frozensets(st.integers(0, 2**32 - 1), min_size=1, max_size=9), max_size=6))
