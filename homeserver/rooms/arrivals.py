@@ -18,10 +18,11 @@ from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import EventId, UserId
 from homeserver.core.room import Head, RoomHead
 from homeserver.core.state_resolution import may_take_away
-from homeserver.rooms.building import Built, Written, may_redact
+from homeserver.rooms.building import Built, Written
 from homeserver.rooms.committer import Arrived, Batch
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.forks import Forks, Meetings, Pending
+from homeserver.rooms.redactions import REDACTION, Redactions
 from homeserver.rooms.residents import USUAL_KEYS, Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.tips import Accepted, Tip, cited_states, in_order, joined_tips
@@ -149,8 +150,7 @@ class Work:
         self._gaps: set[EventId] = set()
         self._batch = Batch(arrived=Arrived(room_nid=room.nid))
         self._memberships: dict[tuple[int, str], MembershipRow] = {}
-        self._redactions: dict[int, int] = {}
-        self._redacted: list[StoredEvent] = []
+        self._redactions = Redactions(room.nid)
         self._written: list[tuple[StoredEvent, Event | None, str | None, StoredEvent | None]] = []
         self._promoted: list[int] = []
         self._changes: dict[int, int] = {}
@@ -178,9 +178,11 @@ class Work:
         wanted = {head.event_id for head in room.head.heads}
         for event in events:
             wanted.update((event.event_id, *event.prev_event_ids, *event.auth_event_ids))
-            if event.type == "m.room.redaction" and (named := event.redacted_id) is not None:
+            if event.type == REDACTION and (named := event.redacted_id) is not None:
                 wanted.add(named)
         work._events = await reads.event_store.by_ids(wanted)
+        early = await reads.event_store.early_redactions(room.nid, [event.event_id for event in events])
+        work._redactions = Redactions(room.nid, early)
         keys = {key for event in events for key in keys_for_check(event)} | set(USUAL_KEYS)
         await reads.numbers.find(list(keys))
         work._key_nids = await reads.numbers.give([event.key for event in events if event.is_state])
@@ -392,9 +394,11 @@ class Work:
             flags={Fate.REJECTED: REJECTED, Fate.SOFT_FAILED: SOFT_FAILED}.get(fate, 0),
             json=event.canonical,
         )
+        redacted_by = self._redactions.of(event, nid, self._known) if accepted else None
+        event = event if redacted_by is None else event.redacted()
         stored = StoredEvent(
             nid=nid, room_nid=row.room_nid, ordering=row.ordering, event=event, state_nid=before.nid, replaces=replaces,
-            redacted_by=None, flags=row.flags, device_id=None, txn_id=None, size_bytes=len(row.json),
+            redacted_by=redacted_by, flags=row.flags, device_id=None, txn_id=None, size_bytes=len(row.json),
         )  # fmt: skip
         self._events[event.event_id] = stored
         if existing is None:
@@ -446,7 +450,7 @@ class Work:
             self._step(stored, after)
         else:
             await self._fall_behind(stored, position)
-        target = await self._redact(event, stored.nid) if event.type == "m.room.redaction" else None
+        target = self._redact(event, stored.nid) if event.type == REDACTION else None
         self._written.append((stored, replaced, was, target))
 
     def _step(self, stored: StoredEvent, after: Line) -> None:
@@ -529,16 +533,11 @@ class Work:
         self._members = self._members.set(user_id, "leave")
         self._memberships[self._room.nid, user_id] = MembershipRow(self._room.nid, user_id, "leave", self._newest)
 
-    async def _redact(self, event: Event, nid: int) -> StoredEvent | None:
-        """Marks the target where the redaction applies. spec: rooms/v3/#handling-redactions"""
-        target = self._events.get(event.redacted_id or EventId(""))
-        if target is None or target.room_nid != self._room.nid or target.redacted_by is not None:
-            return None
-        if not may_redact(self._known, event.sender, target.event):
-            return None
-        self._redactions[target.nid] = nid
-        self._redacted.append(target)
-        if target.event.is_state:
+    def _redact(self, event: Event, nid: int) -> StoredEvent | None:
+        """Marks the target where the redaction applies."""
+        named = self._events.get(event.redacted_id or EventId(""))
+        target = self._redactions.apply(event, nid, named, self._known)
+        if target is not None and target.event.is_state:
             current = self._known.get(target.event.key)
             if current is not None and current.event_id == target.event.event_id:
                 self._known = self._known.set(target.event.key, target.event.redacted())
@@ -558,14 +557,15 @@ class Work:
         elif self._room.has_own_heads:
             self._batch.heads = Heads(room.nid, None, None)
         self._batch.memberships = self._memberships
-        self._batch.redactions = self._redactions
+        self._batch.redactions = self._redactions.applied
+        self._batch.early, self._arrived.met = self._redactions.still_waiting(), self._redactions.met
         keys = [row.event.key for row in self._batch.events if row.event.is_state]
         self._batch.state_keys = self._reads.numbers.unsaved(keys)
         written = [
             Written(stored=stored, room=room, replaced=replaced, membership_before=was, redacts=target)
             for stored, replaced, was, target in self._written
         ]
-        return Built(room, self._batch, written, self._changes, self._redacted, promoted=self._promoted)
+        return Built(room, self._batch, written, self._changes, self._redactions.redacted, promoted=self._promoted)
 
     def _after(self) -> Room:
         tips = in_order(self._tips.values())

@@ -20,6 +20,7 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import USUAL_KEYS, Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.runtime.ids import Randomness
+from homeserver.storage.early_redactions import EarlyRedaction
 from homeserver.storage.events import NewEvent, StoredEvent
 from homeserver.storage.memberships import MembershipRow
 from homeserver.storage.relations import row_of
@@ -156,6 +157,8 @@ class WriteSteps:
         """Brings memory up to what is now durable."""
         self._numbers.saved(built.batch.state_keys)
         self._events.promoted(built.promoted)
+        if built.batch.early:
+            self._events.early_redactions_wait(built.room.nid)
         self._events.put(written.stored for written in built.written)
         if built.redacted:
             self._events.redacted([stored.nid for stored in built.redacted])
@@ -292,7 +295,10 @@ class _Rows:
 
     def _redact(self, event: Event, nid: int, targets: Mapping[EventId, StoredEvent]) -> StoredEvent | None:
         """Marks the target where the redaction applies. spec: rooms/v3/#handling-redactions"""
-        target = targets.get(event.redacted_id or EventId(""))
+        named = event.redacted_id
+        target = targets.get(named) if named is not None else None
+        if target is None and named is not None:
+            self._batch.early.append(EarlyRedaction(self._room_nid, named, event.sender, nid))
         if target is None or target.room_nid != self._room_nid or target.redacted_by is not None:
             return None
         if not may_redact(self._known, event.sender, target.event):

@@ -21,6 +21,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import (
     awaited_keys,
+    early_redactions,
     events,
     forks,
     memberships,
@@ -35,6 +36,7 @@ from homeserver.storage import (
     sticky_events,
 )
 from homeserver.storage.database import Database, NoRoom, Tx, UniqueViolation
+from homeserver.storage.early_redactions import EarlyRedaction
 from homeserver.storage.events import REJECTED, NewEvent
 from homeserver.storage.forks import Gap, Jump
 from homeserver.storage.memberships import MembershipRow
@@ -81,6 +83,7 @@ class Arrived:
     awaited: Mapping[ServerName, bytes] = field(default_factory=dict)  # whose keys are missing; an event of each
     told: list[tuple[int, int]] = field(default_factory=list)  # (event, a state that was told for it)
     made_anew: MadeAnew | None = None
+    met: list[EventId] = field(default_factory=list)  # targets of early redactions that have come
     unwelcome: set[int] = field(default_factory=set)  # events that stay hidden, whatever becomes of the room
 
 
@@ -94,6 +97,7 @@ class Batch:
     memberships: Mapping[tuple[int, str], MembershipRow] = field(default_factory=dict)
     relations: list[RelationRow] = field(default_factory=list)
     redactions: Mapping[int, int] = field(default_factory=dict)
+    early: list[EarlyRedaction] = field(default_factory=list)  # whose targets aren't here
     new_room: RoomRow | None = None
     alias: AliasRow | None = None
     heads: Heads | None = None
@@ -107,7 +111,7 @@ class Batch:
     @property
     def is_simple(self) -> bool:
         """Whether it is written by one statement, and needs no transaction of several."""
-        return not (self.redactions or self.new_room or self.alias or self.heads or self.arrived)
+        return not (self.redactions or self.early or self.new_room or self.alias or self.heads or self.arrived)
 
 
 class RepeatedTransactions(Exception):
@@ -266,6 +270,9 @@ async def _write_all_tables(tx: Tx, batches: Sequence[Batch], rows: list[NewEven
     redactions = {target: nid for batch in batches for target, nid in batch.redactions.items()}
     if redactions:
         await events.set_redacted(tx, redactions)
+    early = [one for batch in batches for one in batch.early]
+    if early:
+        await early_redactions.insert(tx, early)
     for batch in batches:
         if batch.heads is not None:
             await rooms.set_heads(tx, batch.heads)
@@ -297,6 +304,8 @@ async def _write_arrived(tx: Tx, arrived: Arrived) -> None:
         await _write_anew(tx, arrived, arrived.made_anew)
     if arrived.told:
         await partial_rooms.insert_told(tx, arrived.room_nid, arrived.told)
+    if arrived.met:
+        await early_redactions.delete(tx, arrived.room_nid, arrived.met)
     if arrived.awaited:
         await awaited_keys.put(tx, arrived.room_nid, arrived.awaited)
 

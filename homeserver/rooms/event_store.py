@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from homeserver.core.events import Event, is_content_intact
 from homeserver.core.identifiers import EventId
-from homeserver.storage import bodies, events
+from homeserver.storage import bodies, early_redactions, events
 from homeserver.storage.database import Database
+from homeserver.storage.early_redactions import EarlyRedaction
 from homeserver.storage.events import StoredEvent
 
 CACHE_BYTES_MAX = 64 * 1024 * 1024
@@ -27,6 +28,9 @@ class EventStore:
         self._nids: dict[EventId, int] = {}
         # Raised by every redaction: what was read before one and arrives after it isn't kept.
         self._redactions = 0
+        # Rooms in which redactions wait for their targets; all of them once they were asked for.
+        self._with_early: set[int] = set()
+        self._has_early = False
 
     async def by_nids(self, nids: Collection[int]) -> dict[int, StoredEvent]:
         """These events by number; those that don't exist are left out. At most one query.
@@ -68,6 +72,19 @@ class EventStore:
 
     async def by_id(self, event_id: EventId) -> StoredEvent | None:
         return (await self.by_ids([event_id])).get(event_id)
+
+    async def early_redactions(self, room_nid: int, targets: Collection[EventId]) -> list[EarlyRedaction]:
+        """The redactions that came before these events. No query in rooms where none waits."""
+        if not self._has_early:
+            self._with_early |= await early_redactions.rooms(self._db)
+            self._has_early = True
+        if room_nid not in self._with_early:
+            return []
+        return await early_redactions.of(self._db, room_nid, targets)
+
+    def early_redactions_wait(self, room_nid: int) -> None:
+        """Such were just written."""
+        self._with_early.add(room_nid)
 
     async def regain(self, told: Sequence[Event]) -> None:
         """Takes the bodies of lost events from who tells them once more: events that were checked against their ids."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from homeserver.core.auth_rules import check_auth, check_auth_events
-from homeserver.core.errors import Forbidden, MissingEvents, NotFound, RuleBroken
+from homeserver.core.auth_rules import CREATE, POWER_LEVELS, check_auth
+from homeserver.core.errors import Forbidden, NotFound
 from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.core.room_versions import RoomVersion
@@ -22,7 +22,9 @@ from homeserver.rooms.arrivals import GAP_PLACES, Arrival, Arrivals, Fate, posit
 from homeserver.rooms.building import PAST, Built, Past, Written
 from homeserver.rooms.committer import Arrived, Batch, Committer
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.judging import create_ids, in_auth_order, judge, judge_and_encode
 from homeserver.rooms.power_loss import watch_power
+from homeserver.rooms.redactions import Redactions
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.writer import RoomWriter
@@ -67,14 +69,6 @@ class RoomSnapshot:
     event: Event
     servers: Sequence[ServerName] | None = None
     awaited: Mapping[ServerName, bytes] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Judged:
-    """Why some events are rejected, and those of which nothing can be said: their auth events aren't all known."""
-
-    refused: dict[EventId, str] = field(default_factory=dict)
-    unknown: set[EventId] = field(default_factory=set)
 
 
 class Incoming:
@@ -213,9 +207,9 @@ class Incoming:
         wanted |= create_ids(events)
         known = dict(await self._events.by_ids(wanted))
         if len(events) > 50:
-            new, refusals = await asyncio.to_thread(_judge_and_encode, events, known)
+            new, refusals = await asyncio.to_thread(judge_and_encode, events, known)
         else:
-            new, refusals = _judge_and_encode(events, known)
+            new, refusals = judge_and_encode(events, known)
         numbers = await self._numbers.give([event.key for event in new if event.is_state])
         for at in range(0, len(new), CHUNK):
             chunk = new[at : at + CHUNK]
@@ -276,7 +270,7 @@ class Incoming:
             return 0
         ids = {event.event_id for event in events}
         wanted = {*ids, *(name for event in events for name in (*event.auth_event_ids, *event.prev_event_ids))}
-        wanted |= create_ids(events)
+        wanted |= create_ids(events) | {name for event in events if (name := event.redacted_id) is not None}
         known = await self._events.by_ids(wanted)
         new = [event for event in events if (one := known.get(event.event_id)) is None or one.ordering is None]
         new.sort(key=lambda event: (event.depth, event.origin_server_ts))
@@ -311,7 +305,21 @@ class Incoming:
         here = {event.event_id for event in new} | {one.event.event_id for one in known.values() if one.has_place}
         open_gaps = await fork_tables.gaps_among(self._parts.db, room.nid, passed_over) if passed_over else set()
         self._pass_over(batch, Gap(room.nid, edge, at.nid), passed_over, open_gaps, here)
-        return await self._write_back(room, at.nid, batch, here, placed + len(open_gaps))
+        redacted = await self._redact_past(room, batch, known)
+        await self._write_back(room, at.nid, batch, here, redacted)
+        return placed + len(open_gaps)
+
+    async def _redact_past(self, room: Room, batch: Batch, here: Mapping[EventId, StoredEvent]) -> list[StoredEvent]:
+        """Marks what redactions among these events, or before them, apply to; what of it was here before."""
+        assert batch.arrived is not None
+        rows = [*batch.events, *batch.arrived.promoted]
+        room = await self._rooms.with_known(room, [CREATE, POWER_LEVELS])
+        early = await self._events.early_redactions(room.nid, [row.event.event_id for row in rows])
+        redactions = Redactions(room.nid, early)
+        redactions.of_past(rows, here, room.head.known)
+        batch.redactions = redactions.applied
+        batch.early, batch.arrived.met = redactions.still_waiting(), redactions.met
+        return [stored for stored in redactions.redacted if stored.event.event_id in here]
 
     def _pass_over(
         self,
@@ -347,7 +355,9 @@ class Incoming:
         if refusal is not None:
             batch.arrived.refusals[row.nid] = refusal
 
-    async def _write_back(self, room: Room, edge_nid: int, batch: Batch, here: Collection[EventId], placed: int) -> int:
+    async def _write_back(
+        self, room: Room, edge_nid: int, batch: Batch, here: Collection[EventId], redacted: Sequence[StoredEvent]
+    ) -> None:
         """Commits what goes before the edge: its gap is closed, and those of the new events are open.
 
         What a refused event follows is missing at the edge: the refused one itself has no place to read on from.
@@ -370,14 +380,24 @@ class Incoming:
             await self._parts.committer.commit(batch)
             self._numbers.saved(batch.state_keys)
             self._events.promoted([row.nid for row in batch.arrived.promoted])
-            await self._tell_of_past(placed_rows)
-        return placed
+            if batch.early:
+                self._events.early_redactions_wait(room.nid)
+            self._events.redacted(list(batch.redactions))
+            if any(stored.event.is_state for stored in redacted):
+                self._rooms.drop(room.room_id)
+            await self._tell_of_past(room.room_id, placed_rows, batch.redactions, redacted)
 
-    async def _tell_of_past(self, rows: Sequence[NewEvent]) -> None:
+    async def _tell_of_past(
+        self, room_id: RoomId, rows: Sequence[NewEvent], redactions: Collection[int], redacted: Sequence[StoredEvent]
+    ) -> None:
         """For those who keep what events say: what came in at the beginning of a timeline is no news to clients."""
         journal = self._parts.journal
         position = await journal.open()
-        journal.close(position, [Entry(position, PAST, None, (), tuple(Past(row.nid, row.event) for row in rows))])
+        past = [Past(row.nid, row.event.redacted() if row.nid in redactions else row.event) for row in rows]
+        entries = [Entry(position, PAST, None, (), tuple(past))]
+        if redacted:
+            entries.append(Entry(position, "redacted", room_id, (), tuple(stored.nid for stored in redacted)))
+        journal.close(position, entries)
 
     # --- a room to come into
 
@@ -524,67 +544,3 @@ def _is_joined(room: Room, server: str) -> bool:
 
 def _gaps(room_nid: int, event: Event, nid: int) -> list[Gap]:
     return [Gap(room_nid, name, nid) for name in event.prev_event_ids]
-
-
-def create_ids(events: Sequence[Event]) -> set[EventId]:
-    """The create events that these name by their room ids alone. spec: rooms/v12/#event-format-1"""
-    return {EventId("$" + event.room_id[1:]) for event in events if event.version.room_id_from_create_event}
-
-
-def in_auth_order(events: Sequence[Event]) -> list[Event]:
-    """These events, each after those of them that it cites. What cites in a circle is left out."""
-    by_id = {event.event_id: event for event in events}
-    waiting = {
-        event.event_id: sum(1 for name in set(event.auth_event_ids) if name in by_id) for event in by_id.values()
-    }
-    citing: dict[EventId, list[EventId]] = {}
-    for event in by_id.values():
-        for name in set(event.auth_event_ids):
-            if name in by_id:
-                citing.setdefault(name, []).append(event.event_id)
-    ready = [event_id for event_id, count in waiting.items() if count == 0]
-    ordered: list[Event] = []
-    while ready:
-        event_id = ready.pop()
-        ordered.append(by_id[event_id])
-        for later in citing.get(event_id, ()):
-            waiting[later] -= 1
-            if waiting[later] == 0:
-                ready.append(later)
-    return ordered
-
-
-def _judge_and_encode(
-    events: Sequence[Event], known: Mapping[EventId, StoredEvent]
-) -> tuple[list[Event], dict[EventId, str]]:
-    """Those that aren't known and can be judged, in auth order, and why some are rejected; their bytes are made too."""
-    new = in_auth_order([event for event in events if event.event_id not in known])
-    judged = judge(new, known)
-    new = [event for event in new if event.event_id not in judged.unknown]
-    for event in new:
-        _ = event.canonical
-    return new, judged.refused
-
-
-def judge(events: Sequence[Event], known: Mapping[EventId, StoredEvent]) -> Judged:
-    """What these events, given in auth order, are by what they cite. About 20 µs an event."""
-    judged = Judged()
-    rejected = {event_id for event_id, stored in known.items() if stored.flags & REJECTED}
-    have = {event_id: stored.event for event_id, stored in known.items()}
-    creates = [event for event in (*have.values(), *events) if event.type == "m.room.create"]
-    for event in events:
-        cited = [have[name] for name in event.auth_event_ids if name in have]
-        try:
-            check_auth_events(event, cited, rejected=rejected)
-            state = {one.key: one for one in cited if one.is_state}
-            for create in creates:
-                state.setdefault(create.key, create)
-            check_auth(event, state)
-        except RuleBroken as broken:
-            judged.refused[event.event_id] = f"by its auth events: {broken}"
-            rejected.add(event.event_id)
-        except MissingEvents:
-            judged.unknown.add(event.event_id)
-            continue
-        have[event.event_id] = event
-    return judged

@@ -98,6 +98,7 @@ class Replay(Work):
     async def _look_up(self, events: Sequence[StoredEvent]) -> None:
         self._events = {stored.event.event_id: stored for stored in events}
         wanted = {name for one in events for name in (*one.event.prev_event_ids, *one.event.auth_event_ids)}
+        wanted |= {named for one in events if (named := one.event.redacted_id) is not None}
         self._events |= await self._reads.event_store.by_ids([name for name in wanted if name not in self._events])
         self._key_nids = await self._reads.numbers.give([one.event.key for one in events if one.event.is_state])
 

@@ -43,6 +43,7 @@ _BY_NID = (
     "DELETE FROM backward_extremities WHERE room_nid = $1",
     "DELETE FROM partial_rooms WHERE room_nid = $1",
     "DELETE FROM awaited_keys WHERE room_nid = $1",
+    "DELETE FROM early_redactions WHERE room_nid = $1",
     "DELETE FROM told_states WHERE room_nid = $1",
 )
 _MARKED = "SELECT room_nid, room_id FROM purged_rooms WHERE room_id = $1 ORDER BY room_nid"

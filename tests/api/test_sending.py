@@ -145,6 +145,17 @@ async def test_redactions(server: RunningServer, version: str, by_send: bool) ->
     assert (redaction["redacts"], redaction["content"]) == (his, {"redacts": his, "reason": "why"})
 
 
+async def test_a_redaction_is_no_state(server: RunningServer) -> None:
+    """T-C14: as such it would ask nobody's leave, and other servers apply it to what any user of the sender's said."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    levels = {"events": {"m.room.redaction": 0}}
+    room = await alice.create_room(room_version="11", preset="public_chat", power_level_content_override=levels)
+    await bob.join(room)
+    redaction = {"redacts": await alice.send(room, "hers")}
+    (await bob.put(STATE, room, "m.room.redaction", "", body=redaction)).refused(400, "M_INVALID_PARAM")
+    (await bob.put(STATE, room, "m.room.redaction", "x", body=redaction)).refused(400, "M_INVALID_PARAM")
+
+
 async def test_state(server: RunningServer) -> None:
     alice, bob, carol = [await server.user(name) for name in ("alice", "bob", "carol")]
     room = await alice.create_room(preset="public_chat", power_level_content_override={"events": {"org.open": 0}})

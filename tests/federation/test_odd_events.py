@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from homeserver.core.events import DEPTH_MAX, Event
+from homeserver.core.events import DEPTH_MAX, Event, parse_pdu, sign_event
 from tests.federation.test_hostile_peers import joined, name_of, texts
 from tests.kit.authority import Authority
 from tests.kit.peer import Peer, running_peer
-from tests.kit.peer_room import PeerRoom
+from tests.kit.peer_room import V1, PeerRoom
 from tests.kit.server import Client, RunningServer
 from tests.kit.until import until
 
@@ -121,3 +122,118 @@ async def test_a_redaction_of_nothing_stops_no_room(here: RunningServer, peer: P
     await heard(here, alice, room)
     assert await texts(alice, room.room_id) == ["x"] * 5 + ["the last word"]
     (await alice.get("/sync")).ok()
+
+
+# --- redactions
+
+
+async def shown(alice: Client, room_id: str, event_id: str) -> bool:
+    """Whether an event's words are there, the same on every way to them."""
+    event = (await alice.get("/rooms/{}/event/{}", room_id, event_id)).ok()
+    page = (await alice.get("/rooms/{}/messages", room_id, dir="b", limit="50")).ok()["chunk"]
+    timeline = (await alice.sync())["rooms"]["join"][room_id]["timeline"]["events"]
+    found = [event, *(one for one in (*page, *timeline) if one["event_id"] == event_id)]
+    are_there = {"body" in one["content"] for one in found}
+    assert len(are_there) == 1, found
+    assert all(("redacted_because" in one.get("unsigned", {})) != ("body" in one["content"]) for one in found)
+    return are_there.pop()
+
+
+@pytest.mark.parametrize("version", ["1", "3", "10", "11", "12"])
+async def test_who_redacts_what(here: RunningServer, peer: Peer, version: str) -> None:
+    """T-C11, T-B5: who has the power, or a server what its own users said; never what somebody said elsewhere."""
+    alice, room = await joined(here, peer, version)
+    mallory = f"@mallory:{peer.name}"
+    await room.send(name_of(here), room.add("m.room.member", {"membership": "join"}, mallory, sender=mallory))
+    private = await alice.create_room(room_version=version)
+    elsewhere = await alice.send(private, "elsewhere")
+    mine, moderated = [await alice.send(room.room_id, words) for words in ("mine", "moderated")]
+    await peer.until(lambda: {mine, moderated} <= {parse_pdu(room.version, pdu).event_id for pdu in peer.pdus})
+    for pdu in peer.pdus:
+        room.take(parse_pdu(room.version, pdu))
+    theirs = room.text("theirs")
+    await room.send(name_of(here), theirs)
+    for sender, target in (
+        (mallory, mine), (room.eve, moderated), (mallory, theirs.event_id), (room.eve, elsewhere), (mallory, elsewhere)
+    ):  # fmt: skip
+        redaction = redacting(room, target, sender=sender)
+        if version != "1" or (sender, target) not in ((mallory, mine), (mallory, elsewhere)):
+            room.take(redaction)  # else it is rejected: nothing goes on from it
+        await room.send(name_of(here), redaction)
+    await heard(here, alice, room)
+    assert await shown(alice, room.room_id, mine)
+    assert not await shown(alice, room.room_id, moderated)
+    assert not await shown(alice, room.room_id, theirs.event_id)
+    assert await shown(alice, private, elsewhere)
+
+
+def redacting(room: PeerRoom, target: str, **made: Any) -> Event:
+    """A redaction on top of the room, which doesn't go on from it."""
+    if room.version.redacts_in_content:
+        return room.make("m.room.redaction", {"redacts": target}, **made)
+    return room.make("m.room.redaction", {}, redacts=target, **made)
+
+
+@pytest.mark.parametrize("version", ["1", "10", "11"])
+async def test_a_redaction_that_comes_before_its_target(
+    here: RunningServer, peer: Peer, authority: Authority, version: str
+) -> None:
+    """T-C11, T-C13: it applies as soon as there is something that it may redact, and only then."""
+    alice, room = await joined(here, peer, version)
+    async with running_peer(authority) as other:
+        mallory = f"@mallory:{other.name}"
+        join = room.make("m.room.member", {"membership": "join"}, mallory, sender=mallory)
+        room.take(resigned(join, other))
+        await room.send(name_of(here), room.events[room.heads[0]])
+        fork = list(room.heads)
+        late = [room.make("m.room.message", {"body": body, "msgtype": "m.text"}) for body in ("withdrawn", "kept")]
+        topic = room.make("m.room.topic", {"topic": "withdrawn"}, "")
+        by_eve = [redacting(room, target.event_id, prev=fork) for target in (late[0], topic)]
+        by_mallory = resigned(redacting(room, late[1].event_id, sender=mallory, prev=fork), other)
+        await room.send(name_of(here), *by_eve, *([] if version == "1" else [by_mallory]))
+        await room.send(name_of(here), *late, topic)
+        room.heads = [event.event_id for event in (*by_eve, *late, topic)]
+        await heard(here, alice, room)
+        assert not await shown(alice, room.room_id, late[0].event_id)
+        assert await shown(alice, room.room_id, late[1].event_id)
+        assert await state(alice, room.room_id, "m.room.topic") == {}
+        told = await peer.ask_json("GET", name_of(here), f"{V1}/event/{late[0].event_id}")
+        assert "body" not in told["pdus"][0]["content"]
+
+
+def resigned(event: Event, peer: Peer) -> Event:
+    """The same event as another server makes it."""
+    kept = {key: value for key, value in event.pdu.items() if key not in ("hashes", "signatures")}
+    if "event_id" in kept:
+        kept["event_id"] = f"$other{kept['origin_server_ts']}:{peer.name}"
+    return sign_event(event.version, kept, peer.signer)
+
+
+@pytest.mark.parametrize("version", ["1", "10", "11"])
+async def test_redactions_of_what_was_said_before_we_came(here: RunningServer, peer: Peer, version: str) -> None:
+    """T-C13: what is read back is redacted by what is read back with it, before it or after it, whoever tells it whole."""
+    words: list[Event] = []
+
+    def fill(room: PeerRoom) -> None:
+        words.append(room.text("withdrawn"))
+        words.append(room.text("kept"))
+        room.take(redacting(room, words[0].event_id))
+
+    alice, room = await joined(here, peer, version, filled=fill)
+    said = sorted((event for event in room.events.values() if event.depth > 4), key=lambda event: -event.depth)
+    told = [event.pdu for event in said if event.sender == room.eve]
+    pages = [told[:1], told[1:]]
+
+    def answer(sent: Any) -> dict[str, Any]:
+        return {"origin": peer.name, "origin_server_ts": 1, "pdus": pages.pop(0) if pages else []}
+
+    peer.answers[V1 + "/backfill"] = answer
+
+    async def is_read_back() -> bool:
+        found = await texts(alice, room.room_id)
+        return "kept" in found and not pages
+
+    await until(is_read_back)
+    assert await texts(alice, room.room_id) == ["kept"]
+    event = (await alice.get("/rooms/{}/event/{}", room.room_id, words[0].event_id)).ok()
+    assert event["content"] == {} and "redacted_because" in event["unsigned"]

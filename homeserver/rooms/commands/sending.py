@@ -68,9 +68,15 @@ class Sending:
         timestamp_ms: int | None = None,
         sticky_ms: int | None = None,
     ) -> Event:
-        """Any state but memberships. Raises as `RoomWriter.send`; M_BAD_ALIAS for a foreign canonical alias."""
+        """Any state but memberships and redactions.
+
+        Raises as `RoomWriter.send`; M_BAD_ALIAS for a foreign canonical alias.
+        """
         if type == CREATE[0]:
             raise MatrixError("a room is created once", errcode="M_BAD_STATE")
+        if type == "m.room.redaction":
+            # Other servers would apply it to what any user of ours said.
+            raise InvalidParam("a redaction can't be a state event")
         room = await self._rooms.joined_room(room_id, sender)
         if type == POWER_LEVELS[0] and state_key == "":
             _check_names_no_creator(room, content)
