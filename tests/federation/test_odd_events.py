@@ -211,7 +211,7 @@ def resigned(event: Event, peer: Peer) -> Event:
 
 @pytest.mark.parametrize("version", ["1", "10", "11"])
 async def test_redactions_of_what_was_said_before_we_came(here: RunningServer, peer: Peer, version: str) -> None:
-    """T-C13: what is read back is redacted by what is read back with it, before it or after it, whoever tells it whole."""
+    """T-C13: what is read back is redacted by what is read back with it, before it or after it, whoever tells it."""
     words: list[Event] = []
 
     def fill(room: PeerRoom) -> None:
