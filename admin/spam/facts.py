@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Self, TypeVar, overload
 
 import msgspec
@@ -24,6 +25,7 @@ FRESH_S = 3_600
 _TEXT_KEYS = ("body", "formatted_body", "name", "topic", "reason", "displayname")
 _MEDIA_KEYS = ("url", "avatar_url")
 _MEDIA_MAX = 20
+_JOINS = ("join", "remote_join")
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,39 +88,39 @@ class Rates:
         self._recent = Recent(600)
         self._fresh_1m = Windows(60, 1_000)
 
+        # By name once: a trial over a long history counts ten million times.
+        self._by_name: Mapping[str, Callable[[Reading, float], int]] = {
+            "sender_10s": partial(_of_sender, self._sender_10s),
+            "sender_1m": partial(_of_sender, self._sender_1m),
+            "sender_1h": partial(_of_sender, self._sender_1h),
+            "sender_rooms_1m": lambda one, now: self._sender_rooms.add(
+                (one.what.hook, one.what.sender), one.what.room_id, now
+            ),
+            "server_1m": lambda one, now: self._server_1m.add((one.what.hook, domain_of(one.what.sender)), now),
+            "room_1m": lambda one, now: _unless_empty(self._room_1m, one.what.hook, one.what.room_id, now),
+            "address_1m": lambda one, now: _unless_empty(self._address_1m, one.what.hook, one.what.address, now),
+            "text_10m": lambda one, now: self._text_10m.add(one.code, now) if one.code else 0,
+            "text_rooms_10m": lambda one, now: self._text_rooms.add(one.code, one.what.room_id, now) if one.code else 0,
+            "link_10m": lambda one, now: max((self._link_10m.add(domain, now) for domain in one.domains), default=0),
+            "link_rooms_10m": lambda one, now: max(
+                (self._link_rooms.add(domain, one.what.room_id, now) for domain in one.domains), default=0
+            ),
+            "fresh_1m": lambda one, now: self._fresh_1m.add(one.what.hook, now) if one.sender.age_s < FRESH_S else 0,
+            "joins_1m": lambda one, now: self._joins_1m.add(one.what.room_id, now) if one.what.hook in _JOINS else 0,
+            "similar": lambda one, now: self._recent.add(fingerprint(one.text), now),
+        }
+
     def count(self, name: str, reading: Reading) -> int:
         """Counts this one under one name, and says how many that makes. Once for each thing that happens."""
-        what = reading.what
-        now, kind = what.at_s, what.hook
-        match name:
-            case "sender_10s":
-                return self._sender_10s.add((kind, what.sender), now)
-            case "sender_1m":
-                return self._sender_1m.add((kind, what.sender), now)
-            case "sender_1h":
-                return self._sender_1h.add((kind, what.sender), now)
-            case "sender_rooms_1m":
-                return self._sender_rooms.add((kind, what.sender), what.room_id, now)
-            case "server_1m":
-                return self._server_1m.add((kind, domain_of(what.sender)), now)
-            case "room_1m":
-                return self._room_1m.add((kind, what.room_id), now) if what.room_id else 0
-            case "address_1m":
-                return self._address_1m.add((kind, what.address), now) if what.address else 0
-            case "text_10m":
-                return self._text_10m.add(reading.code, now) if reading.code else 0
-            case "text_rooms_10m":
-                return self._text_rooms.add(reading.code, what.room_id, now) if reading.code else 0
-            case "link_10m":
-                return max((self._link_10m.add(domain, now) for domain in reading.domains), default=0)
-            case "link_rooms_10m":
-                return max((self._link_rooms.add(one, what.room_id, now) for one in reading.domains), default=0)
-            case "fresh_1m":
-                return self._fresh_1m.add(kind, now) if reading.sender.age_s < FRESH_S else 0
-            case "joins_1m":
-                return self._joins_1m.add(what.room_id, now) if kind in ("join", "remote_join") else 0
-            case _:
-                return self._recent.add(fingerprint(reading.text), now)
+        return self._by_name[name](reading, reading.what.at_s)
+
+
+def _of_sender(windows: Windows, reading: Reading, now_s: float) -> int:
+    return windows.add((reading.what.hook, reading.what.sender), now_s)
+
+
+def _unless_empty(windows: Windows, kind: str, key: str, now_s: float) -> int:
+    return windows.add((kind, key), now_s) if key else 0
 
 
 def invited_by(type: str, sender: str, state_key: str | None) -> str | None:

@@ -396,10 +396,11 @@ class RuleSet:
         if not worth:
             return found
         fields = worth[0][1].fields if len(worth) == 1 else {field for _, one in worth for field in one.fields}
-        context = context_of(asked.values(fields))
+        values = asked.values(fields)
+        context = None if all(condition.is_plain for _, condition in worth) else context_of(values)
         for rule, condition in worth:
             try:
-                evaluate = partial(condition.holds, context)
+                evaluate = partial(condition.holds, values, context)
                 holds = measured(rule, evaluate) if measured else evaluate()
             except FAULTS as error:
                 found.faults.append(Fault(rule, f"{type(error).__name__}: {str(error)[:300]}"))
