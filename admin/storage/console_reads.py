@@ -60,26 +60,33 @@ _REPORTS_ABOUT = """
     SELECT report_id, kind, target, reporter, reason, received_ts FROM reports
     WHERE (sender = $1 OR target = $1) AND ($2::text[] IS NULL OR room_id = ANY($2)) ORDER BY report_id DESC LIMIT 100
 """
-_ROOMS = f"""
+_ROOMS_WHERE = f"""
     SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_published, f.is_encrypted, f.room_type, {_NAME_OF_ROOM},
         (SELECT count(*) FROM memberships m WHERE m.room_nid = r.room_nid AND m.membership = 'join') AS members,
         EXISTS (SELECT FROM blocked_rooms b WHERE b.room_id = r.room_id) AS is_blocked
     FROM rooms r LEFT JOIN room_facts f USING (room_nid)
-    WHERE r.room_nid < $1 AND ($2 = '' OR r.room_id = $2 OR r.creator = $2
-        OR r.room_id = (SELECT a.room_id FROM room_aliases a WHERE a.alias = $2)
-        OR r.room_nid IN (
-            SELECT o.room_nid FROM room_overviews o
-            WHERE lower(coalesce(o.name, o.canonical_alias, o.room_id)) >= lower($2)
-                AND lower(coalesce(o.name, o.canonical_alias, o.room_id)) < lower($2) || $5
-        ))
-        AND CASE $3 WHEN 'published' THEN r.is_published WHEN 'encrypted' THEN coalesce(f.is_encrypted, false)
+    WHERE r.room_nid < $1
+        AND CASE $2 WHEN 'published' THEN r.is_published WHEN 'encrypted' THEN coalesce(f.is_encrypted, false)
         WHEN 'blocked' THEN EXISTS (SELECT FROM blocked_rooms b WHERE b.room_id = r.room_id)
         WHEN 'spaces' THEN f.room_type = 'm.space' ELSE true END
-        AND ($6::text[] IS NULL OR r.room_id = ANY($6))
-    ORDER BY r.room_nid DESC LIMIT $4
+        AND ($4::text[] IS NULL OR r.room_id = ANY($4))
 """
-# How a name begins that many rooms have is found among the newest; where it isn't, few rooms have it.
-_LOOKED_THROUGH = 5_000
+_ROOMS = f"{_ROOMS_WHERE} ORDER BY r.room_nid DESC LIMIT $3"
+_NAMED = """SELECT o.room_nid FROM room_overviews o
+        WHERE lower(coalesce(o.name, o.canonical_alias, o.room_id)) >= lower({wanted})
+            AND lower(coalesce(o.name, o.canonical_alias, o.room_id)) < lower({wanted}) || {last}"""
+# Each of these by an index of its own. Joined by OR they would be looked for in every room that there is.
+_ROOMS_WANTED = f"""
+    {_ROOMS_WHERE} AND r.room_nid IN (
+        SELECT w.room_nid FROM rooms w WHERE w.room_id = $5
+        UNION ALL SELECT w.room_nid FROM room_aliases a JOIN rooms w USING (room_id) WHERE a.alias = $5
+        UNION ALL SELECT o.room_nid FROM room_overviews o WHERE o.creator = $5
+        UNION ALL {_NAMED.format(wanted="$5", last="$6")} OFFSET 0
+    ) ORDER BY r.room_nid DESC LIMIT $3
+"""
+# How a name begins that many rooms have is found among the newest, which takes as long as they are.
+_LOOKED_THROUGH, _MANY = 5_000, 10_000
+_IS_COMMON = f"SELECT count(*) >= {_MANY} FROM ({_NAMED.format(wanted='$1', last='$2')} LIMIT {_MANY}) AS few"
 _ROOMS_AMONG_NEWEST = f"""
     SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_published, f.is_encrypted, f.room_type, {_NAME_OF_ROOM},
         (SELECT count(*) FROM memberships m WHERE m.room_nid = r.room_nid AND m.membership = 'join') AS members,
@@ -260,11 +267,14 @@ async def reports_about(db: Reader, target: str, rooms: Within = None) -> list[S
 
 async def rooms(db: Reader, below: int, wanted: str, state: str, limit: int, within: Within = None) -> list[Shown]:
     """Rooms, those known last first. `wanted` is a room id, an alias, a creator, or how a name begins."""
-    if wanted and not wanted.startswith(("!", "#", "@")) and state == "all" and within is None:
+    is_name = bool(wanted) and not wanted.startswith(("!", "#", "@")) and state == "all" and within is None
+    if is_name and await db.fetchval(_IS_COMMON, wanted, _LAST):
         found = await db.fetch(_ROOMS_AMONG_NEWEST, below, wanted, limit)
         if len(found) == limit:
             return [_room(row) for row in found]
-    return [_room(row) for row in await db.fetch(_ROOMS, below, wanted, state, limit, _LAST, _given(within))]
+    values = (below, state, limit, _given(within))
+    found = await (db.fetch(_ROOMS_WANTED, *values, wanted, _LAST) if wanted else db.fetch(_ROOMS, *values))
+    return [_room(row) for row in found]
 
 
 async def room(db: Reader, room_id: str) -> Shown | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -38,6 +39,23 @@ async def test_rooms_are_blocked_and_opened_again(server: RunningServer, crew: C
     await auditor.get("/admin/rooms")
     assert 'name="pick_' not in auditor.page
     assert (await auditor.post("/admin/rooms/act", {**chosen, "step": "do"})).status == 403
+
+
+async def test_rooms_are_found_by_id_alias_creator_and_how_their_name_begins(server: RunningServer, crew: Crew) -> None:
+    user, other = crew.user, await server.user("other")
+    body = {"name": "Zebras", "preset": "public_chat", "visibility": "public", "room_alias_name": "stripes"}
+    room_id, plain = await user.create_room(**body), await other.create_room(name="Horses")
+    await server.hansa.admin.rooms.overviews.write()
+    visitor = await Visitor(server).log_in("the-moderator")
+
+    async def found(wanted: str, state: str = "all") -> list[str]:
+        page = await visitor.get(f"/admin/rooms?q={quote(wanted, safe='')}&state={state}&format=json")
+        return [row["room_id"] for row in json.loads(page.body)]
+
+    for wanted in (room_id, "#stripes:hansa.test", user.user_id, "zeb", "Zebras"):
+        assert await found(wanted) == [room_id], wanted
+    assert (await found("zeb", "published"), await found("zeb", "blocked")) == ([room_id], [])
+    assert (await found("Hors"), await found(""), await found("nothing")) == ([plain], [plain, room_id], [])
 
 
 async def test_members_are_put_out_and_bans_taken_back(server: RunningServer, crew: Crew) -> None:
