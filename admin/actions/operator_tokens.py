@@ -7,12 +7,11 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from admin.actions.operators import ROOMS_MAX
+from admin.actions.named_rooms import rooms_named
 from admin.actions.targets import AccountTools
 from admin.audit import entry_of
 from homeserver.accounts.sessions import OPERATOR_PREFIX
 from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, NotFound
-from homeserver.core.identifiers import is_room_id
 from homeserver.core.operators import Permission
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import operator_tokens
@@ -55,8 +54,7 @@ class OperatorTokens:
             raise InvalidParam(f"expires_in_s must be 1 to {LIFETIME_S_MAX}")
         for scope in scopes:
             by.check(scope)
-        if rooms is not None and not (0 < len(rooms) <= ROOMS_MAX and all(is_room_id(one) for one in rooms)):
-            raise InvalidParam(f"rooms must be 1 to {ROOMS_MAX} ids of rooms or spaces")
+        these = await rooms_named(self._tools.db, rooms) if rooms is not None else None
         tools, now = self._tools, self._tools.clock.now_ms()
         token = f"{OPERATOR_PREFIX}{self._randomness.token(32)}"
         kept = OperatorToken(
@@ -66,15 +64,15 @@ class OperatorTokens:
             scopes=frozenset(scopes),
             created_ts=now,
             expires_ts=now + lifetime_s * 1000,
-            rooms=frozenset(rooms) if rooms is not None else None,
+            rooms=these,
         )
         async with tools.db.transaction() as tx:
             if await operator_tokens.count(tx, by.user_id) >= TOKENS_PER_USER_MAX:
                 raise LimitExceeded("too many tokens: end some", retry_after_ms=60_000)
             nid = await operator_tokens.insert(tx, hashlib.sha256(token.encode()).digest(), kept)
             after: dict[str, Any] = {"name": name, "scopes": sorted(scopes), "expires_ts": kept.expires_ts}
-            if rooms is not None:
-                after["rooms"] = sorted(rooms)
+            if these is not None:
+                after["rooms"] = sorted(these)
             await tools.audit.record(tx, entry_of(by, "operator_token.create", f"operator_token:{nid}", after=after))
         return token, replace(kept, token_nid=nid)
 

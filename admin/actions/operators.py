@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from admin.actions.named_rooms import rooms_named
 from admin.audit import AuditLog, entry_of
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
-from homeserver.core.identifiers import UserId, is_room_id
+from homeserver.core.identifiers import UserId
 from homeserver.core.operators import BINDABLE, UNBOUND, Bounds, Permission, Role
 from homeserver.runtime.clock import Clock
 from homeserver.storage import operator_roles, users
 from homeserver.storage.database import Database, Tx
 from homeserver.web.endpoint import Operator
 
-ROOMS_MAX = 200
 _Held = tuple[Role, Bounds] | None
 
 
@@ -44,10 +45,13 @@ class OperatorRoles:
     ) -> None:
         """Makes the account an operator of this role; a moderator's may be bound to rooms and actions.
 
+        The rooms may be named by aliases of this server, each of which stands for the room that has it now.
         Raises NotFound, InvalidParam, Forbidden (the last owner).
         """
         by.check(Permission.CHANGE_OPERATORS)
         check_bounds(role, bounds)
+        if bounds.rooms is not None:
+            bounds = replace(bounds, rooms=await rooms_named(self._db, bounds.rooms))
         async with self._db.transaction() as tx:
             await operator_roles.lock(tx)
             user = await users.by_id(tx, user_id)
@@ -107,15 +111,11 @@ class OperatorRoles:
 
 
 def check_bounds(role: Role, bounds: Bounds) -> None:
-    """Raises InvalidParam for what a role can't be bound to."""
+    """Raises InvalidParam for what a role can't be bound to. The rooms are looked at where they are looked up."""
     if bounds == UNBOUND:
         return
     if role is not Role.MODERATOR:
         raise InvalidParam("only a moderator's role is bound to rooms or actions")
-    if bounds.rooms is not None and not 0 < len(bounds.rooms) <= ROOMS_MAX:
-        raise InvalidParam(f"rooms must be 1 to {ROOMS_MAX} ids of rooms or spaces")
-    if not all(is_room_id(one) for one in bounds.rooms or ()):
-        raise InvalidParam("rooms must be ids of rooms or spaces")
     if bounds.actions is not None and (not bounds.actions or bounds.actions - BINDABLE):
         raise InvalidParam(f"actions must be some of {', '.join(sorted(BINDABLE))}")
 

@@ -29,8 +29,9 @@ OPERATORS: Final[Mapping[str, tuple[str, str]]] = {
     "all_of_role": ("all that the role may", "该角色的全部权限"),
     "bound_rooms": ("A moderator of these rooms alone (empty: all)", "仅限这些房间的版主（留空：全部）"),
     "bound_rooms_text": (
-        "Ids of rooms, one a line. Of a space all rooms count that it names and that name it as their parent.",
-        "每行一个房间 ID。填写空间时，凡被该空间列出且自身也将其设为父空间的房间都算在内。",
+        "Ids of rooms, or their aliases here, one a line."
+        " Of a space all rooms count that it names and that name it as their parent.",
+        "每行一个房间 ID，或该房间在本服务器上的别名。填写空间时，凡被该空间列出且自身也将其设为父空间的房间都算在内。",
     ),
     "bound_actions": ("A moderator may", "版主可以"),
     "may_read_users": ("look at accounts", "查看账户"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from html import unescape
 from typing import Any
 from urllib.parse import quote
 
@@ -166,6 +167,43 @@ async def test_each_page_by_a_moderator_of_another_room(server: RunningServer, c
     for link in re.findall(r'href="(/admin[^"?#]*)', visitor.page):
         if "/static/" not in link:
             assert (await visitor.get(link)).status in (200, 303), link
+
+
+@pytest.mark.slow
+async def test_no_link_of_their_own_rooms_is_closed(server: RunningServer, crew: Crew) -> None:
+    """T-J2: with cases, decisions and reports of their own, whatever a page leads to can be read."""
+    ids = await furnish(server, crew, "Plain text", await Visitor(server).log_in("owner"))
+    await bound(crew, ids["room_id"])
+    visitor = await Visitor(server).log_in("the-moderator")
+    links: dict[str, str] = {}
+    for declared, path in pages_of(server, ids):
+        if declared.reach is Reach.WITHIN or declared.reach is Reach.ROOM:
+            assert (await visitor.get(path)).status == 200, path
+            # As a person follows them: without files to download.
+            for link in re.findall(r'<a [^>]*href="(/admin[^"#]*)"(?! download)', visitor.page):
+                links.setdefault(unescape(link), path)
+    assert any("/decisions/" in link for link in links) and any("/cases/" in link for link in links)
+    closed = [(page, link) for link, page in links.items() if (await visitor.get(link)).status not in (200, 303)]
+    assert not closed
+
+
+async def test_a_room_is_named_by_its_alias(server: RunningServer, crew: Crew) -> None:
+    """T-J2: it stands for the room that had it then, so that moving it opens no other room."""
+    owner = await server.user("keeper")
+    own, other = await room_for(server, crew, owner, "Their room"), await room_for(server, crew, owner, "Another room")
+    alias = "#theirs:hansa.test"
+    (await owner.put("/directory/room/{}", alias, body={"room_id": own})).ok()
+    await bound(crew, alias)
+    assert [one["room_id"] for one in (await crew.moderator.get(ROOMS)).ok()["rooms"]] == [own]
+    assert (await entries(crew.owner, limit=1))[0]["after"] == {"role": "moderator", "rooms": [own]}
+    script = await program(server, crew.admin, {"name": "One", "scopes": ["read_rooms"], "rooms": [alias]})
+    (await owner.delete("/directory/room/{}", alias)).ok()
+    (await owner.put("/directory/room/{}", alias, body={"room_id": other})).ok()
+    for who in (crew.moderator, script):
+        assert [one["room_id"] for one in (await who.get(ROOMS)).ok()["rooms"]] == [own]
+    wrong = {"role": "moderator", "rooms": ["#nowhere:hansa.test"]}
+    refused = (await crew.owner.put(OPERATORS, crew.moderator.user_id, body=wrong)).refused(400, "M_INVALID_PARAM")
+    assert "#nowhere:hansa.test" in refused["error"]
 
 
 async def test_what_a_bound_moderator_may(server: RunningServer, crew: Crew) -> None:
