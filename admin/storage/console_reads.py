@@ -72,21 +72,26 @@ _ROOMS_WHERE = f"""
         AND ($4::text[] IS NULL OR r.room_id = ANY($4))
 """
 _ROOMS = f"{_ROOMS_WHERE} ORDER BY r.room_nid DESC LIMIT $3"
-_NAMED = """SELECT o.room_nid FROM room_overviews o
-        WHERE lower(coalesce(o.name, o.canonical_alias, o.room_id)) >= lower({wanted})
-            AND lower(coalesce(o.name, o.canonical_alias, o.room_id)) < lower({wanted}) || {last}"""
 # Each of these by an index of its own. Joined by OR they would be looked for in every room that there is.
 _ROOMS_WANTED = f"""
     {_ROOMS_WHERE} AND r.room_nid IN (
         SELECT w.room_nid FROM rooms w WHERE w.room_id = $5
         UNION ALL SELECT w.room_nid FROM room_aliases a JOIN rooms w USING (room_id) WHERE a.alias = $5
         UNION ALL SELECT o.room_nid FROM room_overviews o WHERE o.creator = $5
-        UNION ALL {_NAMED.format(wanted="$5", last="$6")} OFFSET 0
+        UNION ALL SELECT o.room_nid FROM room_overviews o
+        WHERE lower(coalesce(o.name, o.canonical_alias, o.room_id)) >= lower($5)
+            AND lower(coalesce(o.name, o.canonical_alias, o.room_id)) < lower($5) || $6 OFFSET 0
     ) ORDER BY r.room_nid DESC LIMIT $3
 """
 # How a name begins that many rooms have is found among the newest, which takes as long as they are.
 _LOOKED_THROUGH, _MANY = 5_000, 10_000
-_IS_COMMON = f"SELECT count(*) >= {_MANY} FROM ({_NAMED.format(wanted='$1', last='$2')} LIMIT {_MANY}) AS few"
+_IS_COMMON = f"""
+    SELECT count(*) >= {_MANY} FROM (
+        SELECT FROM room_overviews o
+        WHERE lower(coalesce(o.name, o.canonical_alias, o.room_id)) >= lower($1)
+            AND lower(coalesce(o.name, o.canonical_alias, o.room_id)) < lower($1) || $2 LIMIT {_MANY}
+    ) AS few
+"""
 _ROOMS_AMONG_NEWEST = f"""
     SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_published, f.is_encrypted, f.room_type, {_NAME_OF_ROOM},
         (SELECT count(*) FROM memberships m WHERE m.room_nid = r.room_nid AND m.membership = 'join') AS members,
