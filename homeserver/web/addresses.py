@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 JUDGED_MAX = 10_000
-_NAT64 = ip_network("64:ff9b::/96")
+# Networks whose last 32 bits are an IPv4 address: NAT64 (its own prefix and a network's own), the stateless translation
+# of RFC 2765, and the tunnels of RFC 4291, section 2.5.5.1, which are no more, but in some kernels.
+_CARRIERS = [ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")]
+_NO_CARRIERS = (ip_address("::"), ip_address("::1"))
 
 
 class AddressFilter:
     """Denied ranges, and the ranges that are let through although they are denied.
 
-    An IPv6 address that carries an IPv4 address (mapped, 6to4, Teredo, NAT64) passes only where both may.
+    An IPv6 address that carries an IPv4 address (mapped, translated, tunnelled) passes only where both may.
     """
 
     def __init__(self, *, deny: Iterable[str], allow: Iterable[str] = ()) -> None:
@@ -49,6 +52,6 @@ def _carried(address: IPv4Address | IPv6Address) -> list[IPv4Address]:
     if isinstance(address, IPv4Address):
         return []
     carried = [found for found in (address.sixtofour, *(address.teredo or ())) if found is not None]
-    if address in _NAT64:
+    if address not in _NO_CARRIERS and any(address in network for network in _CARRIERS):
         carried.append(IPv4Address(int(address) & 0xFFFFFFFF))
     return carried
