@@ -12,7 +12,7 @@ from homeserver.runtime.findings import Finding, failed, warning, well
 from homeserver.runtime.progress import Progress, unseen
 from homeserver.storage.database import Database, Reader
 from homeserver.storage.embedded import EmbeddedPostgres
-from homeserver.storage.migrate import applied_migrations, known_migrations
+from homeserver.storage.migrate import applied_migrations, known_migrations, wrong_order
 
 _VERSION_MIN = 140_000
 _SKEW_MS_MAX = 5_000
@@ -25,8 +25,6 @@ _SETTINGS = """
            current_setting('full_page_writes') AS full_page_writes,
            current_setting('data_checksums') AS data_checksums,
            current_setting('max_connections')::int AS max_connections,
-           (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()) AS encoding,
-           (SELECT datcollate FROM pg_database WHERE datname = current_database()) AS collation,
            pg_database_size(current_database()) AS size_bytes,
            (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
 """
@@ -89,7 +87,8 @@ async def database_findings(db: Reader, clock: Clock, pool_size_max: int) -> lis
     row = await db.fetchrow(_SETTINGS)
     assert row is not None
     settings = dict(row.items())
-    findings = [*_server(settings, pool_size_max), *_durability(settings), _schema(await migration_states(db))]
+    findings = [*_server(settings, pool_size_max), *_order(await wrong_order(db)), *_durability(settings)]
+    findings.append(_schema(await migration_states(db)))
     skew_ms = abs(clock.now_ms() - settings["now_ms"])
     if skew_ms > _SKEW_MS_MAX:
         hint = "switch on time synchronisation on both machines: `timedatectl set-ntp true`"
@@ -104,16 +103,16 @@ def _server(settings: Mapping[str, object], pool_size_max: int) -> Iterator[Find
         yield failed("database", text, f"use PostgreSQL {_VERSION_MIN // 10_000} or newer")
     else:
         yield well("database", text)
-    if settings["encoding"] != "UTF8" or settings["collation"] not in ("C", "C.UTF-8", "POSIX"):
-        yield failed(
-            "collation",
-            f"encoding {settings['encoding']}, collation {settings['collation']}: system updates break indexes",
-            "make it with: CREATE DATABASE hansa ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
-        )
     connections = settings["max_connections"]
     if isinstance(connections, int) and connections < pool_size_max + 3:
         hint = "raise `max_connections` there, or lower `database.pool_size_max`"
         yield failed("connections", f"it takes {connections} connections, we may open {pool_size_max}", hint)
+
+
+def _order(wrong: str | None) -> Iterator[Finding]:
+    if wrong is not None:
+        hint = "make it with: CREATE DATABASE hansa ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0"
+        yield failed("collation", f"{wrong}: system updates break indexes", hint)
 
 
 def _durability(settings: Mapping[str, object]) -> Iterator[Finding]:

@@ -108,6 +108,17 @@ class _Connection(asyncpg.Connection):
         return ""
 
 
+# What we acknowledge is on the disk by then, whatever else lies in that cluster may be lost. Not `local` or
+# `remote_apply`: these are durable, and somebody's choice.
+_DURABLE = """
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
+
+
+async def _made_durable(connection: asyncpg.Connection[Row]) -> None:
+    await connection.execute(_DURABLE)
+
+
 class _Unhurried:
     """A connection as `Tx`, waited for as long as it takes."""
 
@@ -165,6 +176,7 @@ class Database:
                 target_session_attrs=SessionAttribute.primary,
                 command_timeout=statement_timeout_s + _SILENCE_S,
                 max_inactive_connection_lifetime=0,
+                init=_made_durable,
                 server_settings={
                     "application_name": "hansa",
                     "timezone": "UTC",

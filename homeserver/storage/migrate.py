@@ -23,9 +23,19 @@ _CREATE = """
 """
 _APPLIED = "SELECT number FROM migrations ORDER BY number"
 _RECORD = "INSERT INTO migrations (number, name) VALUES ($1, $2)"
-_ENCODING = (
-    "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate FROM pg_database WHERE datname = current_database()"
-)
+# ICU's order, and that of PostgreSQL itself, stand beside `datcollate`, in columns that older versions don't have.
+_ENCODING = """
+    SELECT pg_encoding_to_char(encoding) AS encoding,
+           CASE to_jsonb(d) ->> 'datlocprovider'
+               WHEN 'i' THEN 'ICU ' || coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', '')
+               WHEN 'b' THEN to_jsonb(d) ->> 'datlocale'
+               ELSE datcollate
+           END AS collation
+      FROM pg_database d
+     WHERE datname = current_database()
+"""
+# Orders that no update of the system's libraries changes: one that does breaks every index of text.
+_ORDERS = ("C", "C.UTF-8", "POSIX")
 
 
 class WrongDatabase(Exception):
@@ -56,15 +66,23 @@ async def applied_migrations(db: Reader) -> list[int]:
     return [row["number"] for row in await db.fetch(_APPLIED)]
 
 
+async def wrong_order(db: Reader) -> str | None:
+    """Encoding and collation of the database, where these aren't UTF8 and an order that stays."""
+    row = await db.fetchrow(_ENCODING)
+    if row is None or (row["encoding"] == "UTF8" and row["collation"] in _ORDERS):
+        return None
+    return f"encoding {row['encoding']} and collation {row['collation']}"
+
+
 async def migrate(db: Database, progress: Progress = unseen) -> list[Migration]:
     """Brings the schema up to date, and gives what was applied.
 
     Raises WrongDatabase for an encoding or collation other than UTF8 and C, and for a schema newer than this program.
     """
-    row = await db.fetchrow(_ENCODING)
-    if row is not None and (row["encoding"] != "UTF8" or row["datcollate"] not in ("C", "C.UTF-8", "POSIX")):
+    wrong = await wrong_order(db)
+    if wrong is not None:
         raise WrongDatabase(
-            f"the database has encoding {row['encoding']} and collation {row['datcollate']}; "
+            f"the database has {wrong}; "
             "make it with: CREATE DATABASE hansa ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0"
         )
     known = known_migrations()

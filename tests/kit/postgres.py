@@ -53,6 +53,12 @@ class PostgresForTests:
             yield dsn
 
     @asynccontextmanager
+    async def made(self, how: str) -> AsyncIterator[str]:
+        """The DSN of an empty database that an operator made with these words."""
+        async with self._database(f"TEMPLATE template0 {how}") as dsn:
+            yield dsn
+
+    @asynccontextmanager
     async def _database(self, how: str) -> AsyncIterator[str]:
         name = f"hansa_test_{next(self._numbers)}"
         await self._run(f"CREATE DATABASE {name} {how}")

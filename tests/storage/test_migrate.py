@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from homeserver.core.errors import MatrixError
 from homeserver.storage.database import Database
 from homeserver.storage.migrate import WrongDatabase, applied_migrations, known_migrations, migrate
+from tests.kit.postgres import PostgresForTests
 
 NUMBERS = [migration.number for migration in known_migrations()]
 
@@ -70,3 +72,32 @@ async def test_a_long_migration_is_not_given_up(empty_database_dsn: str) -> None
             await db.fetchval("SELECT pg_sleep(0.5)")
     finally:
         await db.close()
+
+
+async def test_an_order_that_changes_is_refused(postgres: PostgresForTests, empty_database_dsn: str) -> None:
+    """T-O2: an update of the system's ICU or libc must break no index, also where `datcollate` says C."""
+    async with postgres.made("ENCODING 'SQL_ASCII' LOCALE 'C'") as dsn:
+        db = await connected(dsn)
+        with pytest.raises(WrongDatabase, match="SQL_ASCII"):
+            await migrate(db)
+        await db.close()
+    db = await connected(empty_database_dsn)
+    try:
+        await migrate(db)
+        # As CREATE DATABASE writes it where PostgreSQL is built with ICU, which not every one is.
+        await db.execute(
+            "UPDATE pg_database SET datlocprovider = 'i', datlocale = 'en-US' WHERE datname = current_database()"
+        )
+        with pytest.raises(WrongDatabase, match="ICU en-US"):
+            await migrate(db)
+    finally:
+        await db.close()
+
+
+async def test_what_is_acknowledged_is_on_the_disk(database_dsn: str, database: Database) -> None:
+    """T-O6: a cluster may be set up to lose what it has just said is committed (as this one is); for us it doesn't."""
+    plain = await asyncpg.connect(database_dsn)
+    assert await plain.fetchval("SHOW synchronous_commit") == "off"
+    await plain.close()
+    async with database.transaction() as tx:
+        assert await tx.fetchval("SHOW synchronous_commit") == "on"
