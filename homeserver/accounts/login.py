@@ -15,6 +15,7 @@ from homeserver.ports import AbuseCheck
 from homeserver.storage import contacts
 from homeserver.storage import users as users_table
 from homeserver.storage.database import Database
+from homeserver.web.connections import network_of
 from homeserver.web.rate_limits import RateLimiter
 
 
@@ -52,6 +53,8 @@ class Login:
 
     async def prove(self, identifier: Mapping[str, Any], password: str, *, address: str) -> UserId:
         """Whose password this is, if the account may be used. Raises as `by_password`, and Unavailable."""
+        # Whoever has an IPv6 network has as many addresses as there are passwords.
+        address = network_of(address)
         user_id = await self._named(identifier)
         self._limiter.check("login_address", address)
         self._limiter.check("login_account", user_id)
@@ -70,7 +73,7 @@ class Login:
         self, token: str, *, address: str, device_id: str | None, display_name: str | None, refreshable: bool
     ) -> dict[str, Any]:
         """A session for a token of `login/get_token`, which is used up. Raises Forbidden, LimitExceeded."""
-        self._limiter.check("login_address", address)
+        self._limiter.check("login_address", network_of(address))
         user_id, upstream = await self._tokens.take(token)
         return await self.open(
             user_id, device_id=device_id, display_name=display_name, refreshable=refreshable, upstream=upstream

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from homeserver.accounts.email_validation import Ask, EmailValidation, Purpose
+from homeserver.core.email_address import parse_email_address
 from homeserver.runtime.ids import Randomness
 from homeserver.web.endpoint import Request
 from homeserver.web.pages import language_of
@@ -39,8 +40,8 @@ class AddressProofs:
 
     async def begin(self, purpose: Purpose, address: str, request: Request) -> AddressProof:
         """Sends a link. Raises LimitExceeded, InvalidParam, MatrixError (M_THREEPID_DENIED)."""
-        self._limiter.check("email_requester", request.address)
-        self._limiter.check("email_address", address.strip().lower()[:255])
+        self._limiter.check("email_requester", request.network)
+        self._limiter.check("email_address", parse_email_address(address))
         secret = self._randomness.token(32)
         ask = Ask(address=address, client_secret=secret, send_attempt=1, language=language_of(request.headers))
         return AddressProof(await self._validation.request(purpose, ask), secret)

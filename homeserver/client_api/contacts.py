@@ -18,6 +18,7 @@ from homeserver.accounts.email_validation import (
     credentials_of,
 )
 from homeserver.accounts.uia import Uia
+from homeserver.core.email_address import parse_email_address
 from homeserver.core.identifiers import UserId
 from homeserver.web.endpoint import Access, Answer, Caller, Json, Request, endpoint
 from homeserver.web.pages import Pages, language_of
@@ -111,7 +112,7 @@ class EmailTokens:
         spec="client-server-api/#post_matrixclientv3registeremailrequesttoken",
     )
     async def to_register(self, request: Request, body: EmailBody) -> Json:
-        return await self._ask("register", request.address, request, body)
+        return await self._ask("register", request.network, request, body)
 
     @endpoint(
         "POST",
@@ -121,7 +122,7 @@ class EmailTokens:
         spec="client-server-api/#post_matrixclientv3accountpasswordemailrequesttoken",
     )
     async def to_set_a_password(self, request: Request, body: EmailBody) -> Json:
-        return await self._ask("password", request.address, request, body)
+        return await self._ask("password", request.network, request, body)
 
     @endpoint(
         "POST",
@@ -169,7 +170,7 @@ class EmailTokens:
         self, purpose: Purpose, requester: str, request: Request, body: EmailBody, user_id: UserId | None = None
     ) -> Json:
         self._limiter.check("email_requester", requester)
-        self._limiter.check("email_address", body.email.strip().lower()[:255])
+        self._limiter.check("email_address", parse_email_address(body.email))
         ask = Ask(
             address=body.email,
             client_secret=body.client_secret,

@@ -71,7 +71,7 @@ class SignInPages:
         if "@" not in name[1:]:
             kind = {"type": "m.id.user", "user": name}
         try:
-            user_id = await self._login.prove(kind, password, address=request.address)
+            user_id = await self._login.prove(kind, password, address=request.network)
         except MatrixError as error:
             return await self._login_page(visit, onward, name, error)
         if await self._passkeys.is_required(user_id):

@@ -11,8 +11,10 @@ import pytest
 
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Access, endpoint
+from tests.admin.console.visitor import Visitor
 from tests.kit.acknowledged import device_keys
 from tests.kit.clock import FakeClock
+from tests.kit.oauth import Browser
 from tests.kit.server import Client, RunningServer, running_server
 
 PASSWORD = "correct horse battery"
@@ -181,6 +183,49 @@ async def test_passwords_cannot_be_tried(database_dsn: str) -> None:
         assert await tried("somebody", "wrong") == 429, "the address rests, whomever it tries"
         clock.advance(3600)
         assert await tried("alice", PASSWORD) == 200
+
+
+async def test_an_ipv6_network_tries_no_more_than_one_address(database_dsn: str) -> None:
+    """T-I16: by the API, by our own page, at the console and by mails: 2^64 addresses are one client."""
+    limits = """
+        [rate_limits]
+        login_address = {per_second = 0.001, burst = 4}
+        login_account = {per_second = 100, burst = 100}
+        email_requester = {per_second = 0.001, burst = 4}
+        requests_address = {per_second = 100, burst = 1000}
+    """
+    async with running_server(database_dsn, toml=limits) as server:
+        await server.user("alice")
+        for number, way in enumerate((_by_api, _by_page, _by_console, _by_mail)):
+            found = [await way(server, f"2001:db8:0:{number}::{last}") for last in range(1, 9)]
+            assert set(found[4:]) == {429} and 429 not in found[:4], (way, found)
+            assert await way(server, f"2001:db8:1:{number}::1") != 429, "others are not held up"
+
+
+async def _by_api(server: RunningServer, address: str) -> int:
+    login = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": "wrong"}
+    headers = {"X-Forwarded-For": address}
+    return (await server.anonymous().request("POST", "/login", body=login, headers=headers)).status
+
+
+async def _by_page(server: RunningServer, address: str) -> int:
+    browser = Browser(server)
+    browser.headers = {"X-Forwarded-For": address}
+    await browser.open("/_hansa/login")
+    return (await browser.sign_in("alice", "wrong")).status
+
+
+async def _by_console(server: RunningServer, address: str) -> int:
+    visitor = Visitor(server)
+    visitor.headers = {"X-Forwarded-For": address}
+    await visitor.get("/admin/login")
+    return (await visitor.post("/admin/login", {"name": "alice", "password": "wrong"})).status
+
+
+async def _by_mail(server: RunningServer, address: str) -> int:
+    body = {"email": "a@mail.test", "client_secret": "s", "send_attempt": 1}
+    headers = {"X-Forwarded-For": address}
+    return (await server.anonymous().request("POST", "/register/email/requestToken", body=body, headers=headers)).status
 
 
 async def test_new_devices_are_shown_at_once(server: RunningServer) -> None:

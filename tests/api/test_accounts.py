@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kit.server import SHARED_SECRET, Client, RunningServer
+from tests.kit.clock import FakeClock
+from tests.kit.server import SHARED_SECRET, Client, RunningServer, config_for_tests, running_server
 from tests.kit.until import SOON_S
 
 PASSWORD = "correct horse battery"
@@ -158,22 +162,57 @@ async def test_tokens_are_not_in_the_database(server: RunningServer) -> None:
     assert all(alice.token not in str(row) for row in rows)
 
 
-async def shared_secret(client: Client, name: str, *, is_admin: bool, secret: str = SHARED_SECRET) -> Any:
-    nonce = (await client.get("/_synapse/admin/v1/register")).ok()["nonce"]
+def signed(name: str, nonce: str, *, is_admin: bool = False, secret: str = SHARED_SECRET) -> dict[str, Any]:
     words = "\0".join([nonce, name, PASSWORD, "admin" if is_admin else "notadmin"])
     mac = hmac.new(secret.encode(), words.encode(), hashlib.sha1).hexdigest()
-    body = {"nonce": nonce, "username": name, "password": PASSWORD, "mac": mac, "admin": is_admin}
+    return {"nonce": nonce, "username": name, "password": PASSWORD, "mac": mac, "admin": is_admin}
+
+
+async def shared_secret(client: Client, name: str, *, is_admin: bool, secret: str = SHARED_SECRET) -> Any:
+    nonce = (await client.get("/_synapse/admin/v1/register")).ok()["nonce"]
+    body = signed(name, nonce, is_admin=is_admin, secret=secret)
     return body, await client.post("/_synapse/admin/v1/register", body=body)
 
 
 async def test_registration_by_shared_secret(server: RunningServer) -> None:
-    """A nonce is good once, and a code only for what it covers."""
+    """T-J1: a nonce is good once, and a code only for what it covers."""
     nobody = server.anonymous()
     body, made = await shared_secret(nobody, "root", is_admin=True)
     assert made.ok()["user_id"] == "@root:hansa.test"
-    assert (await nobody.post("/_synapse/admin/v1/register", body=body)).status == 400
+    again = await nobody.post("/_synapse/admin/v1/register", body=body)
+    assert "nonce" in again.refused(400, "M_UNKNOWN")["error"]
     _, wrong = await shared_secret(nobody, "evil", is_admin=True, secret="another secret")
     wrong.refused(403, "M_FORBIDDEN")
+    # Whoever sees one go by can't make more of it: nor an operator, nor another name, nor with a nonce of their own.
+    seen, made = await shared_secret(nobody, "carol", is_admin=False)
+    made.ok()
+    for change in ({"admin": True}, {"username": "mallory"}, {"password": "mine"}, {"user_type": "bot"}):
+        nonce = (await nobody.get("/_synapse/admin/v1/register")).ok()["nonce"]
+        for body in ({**seen, **change}, {**seen, **change, "nonce": nonce}, {**seen, **change, "nonce": "x"}):
+            assert (await nobody.post("/_synapse/admin/v1/register", body=body)).status in (400, 403), body
+
+
+async def test_a_nonce_is_good_for_a_minute(database_dsn: str) -> None:
+    """T-J1"""
+    clock = FakeClock()
+    async with running_server(database_dsn, clock=clock) as server:
+        nobody = server.anonymous()
+        nonces = [(await nobody.get("/_synapse/admin/v1/register")).ok()["nonce"] for _ in range(2)]
+        for name, nonce, seconds, status in (("early", nonces[0], 50, 200), ("late", nonces[1], 11, 400)):
+            clock.advance(seconds)
+            assert (await nobody.post("/_synapse/admin/v1/register", body=signed(name, nonce))).status == status
+
+
+async def test_without_a_secret_nobody_registers_by_it(database_dsn: str) -> None:
+    """T-J1: it is off unless the operator has set one; an empty one, or none, signs nothing."""
+    with tempfile.TemporaryDirectory(prefix="hansa-test-") as folder:
+        config = config_for_tests(Path(folder))
+        off = replace(config, registration=replace(config.registration, shared_secret=None))
+        async with running_server(database_dsn, config=off) as server:
+            nobody = server.anonymous()
+            (await nobody.get("/_synapse/admin/v1/register")).refused(403, "M_FORBIDDEN")
+            body = signed("evil", "", secret="")
+            (await nobody.post("/_synapse/admin/v1/register", body=body)).refused(403, "M_FORBIDDEN")
 
 
 async def test_a_profile_goes_into_the_rooms(server: RunningServer) -> None:

@@ -96,11 +96,33 @@ async def test_nobody_learns_whose_address_it_is(server: RunningServer, office: 
 
 
 async def test_mails_are_rationed(database_dsn: str, office: PostOffice) -> None:
-    """By whoever asks for them."""
+    """T-N5: by whoever asks for them, and by whom they go to, whoever asks and however it is written."""
     limits = "[rate_limits]\nemail_requester = { per_second = 0.001, burst = 2 }\n"
     async with running_server(database_dsn, toml=mail_config(office) + limits) as server:
-        for status in (200, 200, 429):
-            assert (await ask(server, "alice@mail.test")).page.status == status
+        for number, status in enumerate((200, 200, 429)):
+            assert (await ask(server, f"user{number}@mail.test")).page.status == status
+    limits = "[rate_limits]\nemail_address = { per_second = 0.001, burst = 3 }\n"
+    async with running_server(database_dsn, toml=mail_config(office) + limits) as server:
+        anonymous, alice = server.anonymous(), await server.user("alice")
+        for number, (client, path, email, status) in enumerate(
+            [
+                (anonymous, "/register", "victim@mail.test", 200),
+                (alice, "/account/3pid", "VICTIM@mail.test", 200),
+                (anonymous, "/account/password", " Victim@Mail.Test ", 200),
+                (anonymous, "/register", "victim@mail.test", 429),
+                (alice, "/account/3pid", "victim@MAIL.test", 429),
+                (anonymous, "/account/password", "victim@mail.test", 429),
+                # Letters that are others, and one that is none, in the eyes of whoever delivers the mail.
+                (anonymous, "/register", "victim@\uff4dail.test", 429),
+                (anonymous, "/register", "victim@ma\u00adil.test", 429),
+                (anonymous, "/register", "v\u0131ctim@mail.test", 200),
+                (anonymous, "/register", "other@mail.test", 200),
+            ]
+        ):
+            body = {"email": email, "client_secret": f"secret{number}", "send_attempt": 1}
+            assert (await client.post(path + "/email/requestToken", body=body)).status == status, (number, path)
+        for email in ("victim@mail.test", "victim@\uff4dail.test"):
+            assert (await ask(server, email)).page.status == 429
 
 
 async def test_registering_where_an_address_is_wanted(database_dsn: str, office: PostOffice) -> None:

@@ -89,6 +89,7 @@ class Browser:
     def __init__(self, server: RunningServer) -> None:
         self._client: Client = server.anonymous()
         self.cookie: str | None = None
+        self.headers: dict[str, str] = {}
         self.page = Answered(0, {}, b"")
 
     @property
@@ -122,7 +123,8 @@ class Browser:
         return await self.submit("/_hansa/login", username=name, password=password)
 
     async def _go(self, method: str, path: str, data: bytes | None = None, kind: Mapping[str, str] = FORM) -> Answered:
-        headers = {**(kind if data is not None else {}), **({"Cookie": self.cookie} if self.cookie else {})}
+        own = {"Cookie": self.cookie} if self.cookie else {}
+        headers = {**self.headers, **(kind if data is not None else {}), **own}
         self.page = await self._client.request(method, path, data=data, headers=headers, follow=False)
         if "Set-Cookie" in self.page.headers:
             jar: SimpleCookie = SimpleCookie(self.page.headers["Set-Cookie"])

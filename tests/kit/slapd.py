@@ -72,7 +72,8 @@ async def slapd(authority: Authority) -> AsyncIterator[Slapd]:
         schemas = "\n".join(f"include /etc/ldap/schema/{one}.schema" for one in _SCHEMAS)
         config = folder / "slapd.conf"
         config.write_text(
-            f"{schemas}\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\npidfile {folder}/pid\n"
+            # As careless as one can be set up to be: a name without a password is bound, as nobody.
+            f"allow bind_anon_cred bind_anon_dn\n{schemas}\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\npidfile {folder}/pid\n"
             f"TLSCertificateFile {certificate}\nTLSCertificateKeyFile {key}\n"
             f'database mdb\nsuffix "{BASE}"\nrootdn "{ADMIN}"\nrootpw "{ADMIN_PASSWORD}"\ndirectory {folder}/db\n'
         )

@@ -27,6 +27,7 @@ class Visitor:
         self._cookie_name = "hansa-admin"
         self.secret = ""
         self.page = ""
+        self.headers: dict[str, str] = {}
 
     async def get(self, path: str) -> Answered:
         return self._kept(await self._request("GET", path, self._headers()))
@@ -64,7 +65,7 @@ class Visitor:
             return Answered(answer.status, dict(answer.headers), await answer.read())
 
     def _headers(self) -> dict[str, str]:
-        return {"Cookie": f"{self._cookie_name}={self.cookie}"} if self.cookie else {}
+        return {**self.headers, **({"Cookie": f"{self._cookie_name}={self.cookie}"} if self.cookie else {})}
 
     def _kept(self, answered: Answered) -> Answered:
         given = answered.headers.get("Set-Cookie", "")
