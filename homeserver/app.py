@@ -301,6 +301,7 @@ class Hansa:
                 json_depth_max=limits.json_depth_max,
                 open_requests_per_user_max=limits.open_requests_per_user_max,
                 shutdown_seconds_max=limits.shutdown_time_s,
+                stall_seconds_max=limits.answer_stall_s,
                 compresses=listener.compress,
             ),
             trusted_proxies=listener.trusted_proxies,

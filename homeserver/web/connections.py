@@ -20,6 +20,9 @@ log = structlog.get_logger()
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# The slowest reader: a telephone at the edge of a net of the nineties takes some times as much.
+_READ_BYTES_PER_S_MIN = 1024
+
 
 def network_of(address: str) -> str:
     """What counts as one client: an IPv4 address, or the /64 that one IPv6 subscriber gets."""
@@ -103,12 +106,48 @@ class Connections:
 
 
 class _Conversation(RequestHandler):
-    """aiohttp's side of one connection, which says in our words what is no HTTP.
+    """aiohttp's side of one connection, which says in our words what is no HTTP, and waits for no reader for ever.
 
-    aiohttp would log such bytes with a traceback, tokens in them included, and show them to whoever sent them.
+    aiohttp would log such bytes with a traceback, tokens in them included, and show them to whoever sent them. And it
+    would keep an answer in memory for as long as whoever asked for it reads nothing.
     """
 
-    __slots__ = ()
+    __slots__ = ("_reading", "_stall_seconds_max")
+
+    def __init__(self, *args: Any, stall_seconds_max: float, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._stall_seconds_max = stall_seconds_max
+        self._reading: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """More lies here than the reader has taken."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        self._forget_reader()
+        super().resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._forget_reader()
+        super().connection_lost(exc)
+
+    def _watch_reader(self) -> None:
+        assert isinstance(self.transport, asyncio.WriteTransport)
+        left = self.transport.get_write_buffer_size()
+        self._reading = self._loop.call_later(self._stall_seconds_max, self._look_at_reader, self.transport, left)
+
+    def _look_at_reader(self, transport: asyncio.WriteTransport, before: int) -> None:
+        if before - transport.get_write_buffer_size() >= _READ_BYTES_PER_S_MIN * self._stall_seconds_max:
+            self._watch_reader()
+            return
+        log.info("reader_given_up", left_bytes=transport.get_write_buffer_size())
+        transport.abort()
+
+    def _forget_reader(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -136,13 +175,14 @@ class GuardedServer(web.Server):
         proxies: Sequence[Network],
         *,
         head_seconds_max: float,
+        stall_seconds_max: float,
         **settings: Any,
     ) -> None:
         super().__init__(handler, **settings)
         self._counted = connections
         self._proxies = proxies
         self._head_seconds_max = head_seconds_max
-        self._settings = settings
+        self._settings = {**settings, "stall_seconds_max": stall_seconds_max}
         self._taken: dict[RequestHandler, str | None] = {}
         self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
 

@@ -84,6 +84,7 @@ class WebLimits:
     json_depth_max: int = 100
     open_requests_per_user_max: int = 100
     keepalive_s: float = 60.0
+    stall_seconds_max: float = STALL_S
     shutdown_seconds_max: float = 10.0
     compresses: bool = True
 
@@ -276,6 +277,7 @@ class WebServer:
             self._door.connections,
             self._trusted,
             head_seconds_max=self._limits.head_seconds_max,
+            stall_seconds_max=self._limits.stall_seconds_max,
             access_log=None,
             keepalive_timeout=self._limits.keepalive_s,
             read_bufsize=_READ_AHEAD_BYTES,

@@ -73,7 +73,8 @@ async def slapd(authority: Authority) -> AsyncIterator[Slapd]:
         config = folder / "slapd.conf"
         config.write_text(
             # As careless as one can be set up to be: a name without a password is bound, as nobody.
-            f"allow bind_anon_cred bind_anon_dn\n{schemas}\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\npidfile {folder}/pid\n"
+            f"allow bind_anon_cred bind_anon_dn\n{schemas}\n"
+            f"modulepath /usr/lib/ldap\nmoduleload back_mdb\npidfile {folder}/pid\n"
             f"TLSCertificateFile {certificate}\nTLSCertificateKeyFile {key}\n"
             f'database mdb\nsuffix "{BASE}"\nrootdn "{ADMIN}"\nrootpw "{ADMIN_PASSWORD}"\ndirectory {folder}/db\n'
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -166,6 +168,31 @@ async def test_a_slow_body_is_given_up(database_dsn: str) -> None:
     ):
         await wire.send(b"POST /_matrix/client/v3/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert (await wire.head()).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.slow
+async def test_who_does_not_read_is_given_up(database_dsn: str) -> None:
+    """T-M17, T-O22: an answer that nobody takes is not kept for ever, nor is its connection's place."""
+    async with server_with(database_dsn, "[limits]\nanswer_stall_s = 2\n") as server:
+        alice = await server.user("alice")
+        for number in range(12):
+            path = f"/user/{alice.user_id}/account_data/org.example.large{number}"
+            large = b'{"a":"' + b"x" * 1_000_000 + b'"}'
+            assert (await alice.request("PUT", path, data=large)).status == 200
+        asked = b"GET /_matrix/client/v3/sync HTTP/1.1\r\nHost: hansa.test\r\nAuthorization: Bearer %b\r\n\r\n"
+        # Twelve megabytes are more than the buffers of both sides take.
+        with socket.create_connection(server.hansa.addresses[0]) as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.sendall(asked % (alice.token or "").encode())
+
+            async def others_are(expected: int) -> bool:
+                """Beside the one connection on which Alice asks now."""
+                assert (await alice.get("/account/whoami")).status == 200
+                return server.hansa.door.connections.open == 1 + expected
+
+            await until(partial(others_are, 1))
+            await until(partial(others_are, 0))
+        assert len(json.dumps(await alice.sync())) > 12_000_000, "who reads gets it all"
 
 
 @pytest.mark.parametrize("kind", [b"application/json", b"multipart/form-data; boundary=x", b"MultiPart/Form-DATA"])
