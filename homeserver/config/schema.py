@@ -483,7 +483,9 @@ class Limits:
     header_time_s: float = option(10.0, "Longest time until a new connection has sent its first request.", low=0.1)
     request_time_s: float = option(60.0, "Longest time for a request, waits of /sync apart.", low=0.1)
     body_read_time_s: float = option(30.0, "Longest time in which a body must arrive.", low=0.1)
-    answer_stall_s: float = option(60.0, "Longest time in which a client may take (nearly) nothing of an answer.", low=0.1)
+    answer_stall_s: float = option(
+        60.0, "Longest time in which a client may take (nearly) nothing of an answer.", low=0.1
+    )
     sync_timeout_s: float = option(300.0, "Longest wait that /sync grants.", low=0)
     open_requests_per_user_max: int = option(100, "Requests of one user that may be open at once.", low=1)
     open_connections_max: int = option(10_000, "Connections of all listeners that may be open at once.", low=1)
