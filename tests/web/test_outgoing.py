@@ -19,20 +19,12 @@ from tests.kit.canned import answer, canned
 
 DENIED = Config().federation.deny_ip_ranges
 # The registries of special-purpose addresses (RFC 6890), multicast, and what was never given out.
-_SPECIAL_IPV4 = [
-    ipaddress.IPv4Network(text)
-    for text in """
+_SPECIAL = """
     0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24
     192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 255.255.255.255/32
-    """.split()
-]
-_SPECIAL_IPV6 = [
-    ipaddress.IPv6Network(text)
-    for text in """
     ::/128 ::1/128 ::/96 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001:db8::/32 2002::/16 3fff::/20 5f00::/16
     4000::/2 8000::/2 c000::/3 e000::/4 fc00::/7 fe80::/10 fec0::/10 ff00::/8
-    """.split()
-]
+""".split()
 
 
 async def get(client: OutgoingClient, url: str, **options: Any) -> OutgoingAnswer:
@@ -95,11 +87,10 @@ def test_private_and_special_addresses_are_denied(address: str, allowed: bool) -
 def test_what_is_not_of_the_internet_is_denied() -> None:
     """T-K20: at both ends and in the middle of every network that has a name."""
     chosen = AddressFilter(deny=DENIED)
-    for network in (*_SPECIAL_IPV4, *_SPECIAL_IPV6):
-        first, last = int(network.network_address), int(network.broadcast_address)
-        for number in (first, (first + last) // 2, last):
-            address = type(network.network_address)(number)
-            assert not chosen.is_allowed(str(address)), address
+    for text in _SPECIAL:
+        network = ipaddress.ip_network(text)
+        for number in (0, network.num_addresses // 2, network.num_addresses - 1):
+            assert not chosen.is_allowed(str(network[number])), network[number]
 
 
 @pytest.mark.parametrize("carrier", ["64:ff9b::", "64:ff9b:1::", "::ffff:0:", "::"])
