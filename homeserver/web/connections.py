@@ -184,20 +184,37 @@ class GuardedServer(web.Server):
         self._head_seconds_max = head_seconds_max
         self._settings = {**settings, "stall_seconds_max": stall_seconds_max}
         self._taken: dict[RequestHandler, str | None] = {}
+        self._expected: dict[asyncio.Protocol, str | None] = {}
         self._silent: dict[RequestHandler, asyncio.TimerHandle] = {}
 
     def __call__(self) -> RequestHandler:
         return _Conversation(self, loop=asyncio.get_running_loop(), **self._settings)
 
+    def expected(self, address: str) -> RequestHandler | None:
+        """A conversation with somebody whose handshake is to come, and counts already. None for one too many."""
+        network = self._network(address)
+        if not self._counted.take(network):
+            return None
+        handler = self()
+        self._expected[handler] = network
+        return handler
+
+    def expected_no_more(self, handler: asyncio.Protocol) -> None:
+        """The handshake has ended: where it came to nothing, another one may come."""
+        if handler in self._expected:
+            self._counted.give_back(self._expected.pop(handler))
+
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if isinstance(peer, tuple) else ""
-        network = None if not address or is_in(address, self._proxies) else network_of(address)
-        if not self._counted.take(network):
-            transport.abort()
-            return
-        self._taken[handler] = network
+        if handler in self._expected:
+            self._taken[handler] = self._expected.pop(handler)
+        else:
+            peer = transport.get_extra_info("peername")
+            network = self._network(str(peer[0]) if isinstance(peer, tuple) else "")
+            if not self._counted.take(network):
+                transport.abort()
+                return
+            self._taken[handler] = network
         loop = asyncio.get_running_loop()
         self._silent[handler] = loop.call_later(self._head_seconds_max, self._close_silent, handler)
 
@@ -211,6 +228,9 @@ class GuardedServer(web.Server):
     def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         self._has_spoken(protocol)
         return super()._make_request(message, payload, protocol, writer, task)
+
+    def _network(self, address: str) -> str | None:
+        return None if not address or is_in(address, self._proxies) else network_of(address)
 
     def _has_spoken(self, handler: RequestHandler) -> None:
         timer = self._silent.pop(handler, None)

@@ -43,6 +43,7 @@ from homeserver.web.endpoint import Access, Answer, Caller, Endpoint, Handler, O
 from homeserver.web.older_spellings import older_spellings
 from homeserver.web.rate_limits import RateLimiter
 from homeserver.web.router import Router
+from homeserver.web.tls_door import TlsDoor
 
 log = structlog.get_logger()
 
@@ -250,6 +251,7 @@ class WebServer:
         self._open: Counter[str] = Counter()
         self._trusted = [ipaddress.ip_network(network) for network in trusted_proxies]
         self._runner: web.ServerRunner | None = None
+        self._doors: list[TlsDoor] = []
         self.endpoints: list[Endpoint] = []
 
     def add(self, *parts: object) -> None:
@@ -288,12 +290,20 @@ class WebServer:
         # aiohttp waits so long twice: before it takes the bodies away, and before it cancels.
         self._runner = web.ServerRunner(server, shutdown_timeout=max(self._limits.shutdown_seconds_max / 2, 0.05))
         await self._runner.setup()
+        secured: list[tuple[str, int]] = []
         for address, port, tls in binds:
-            await web.TCPSite(self._runner, address, port, ssl_context=tls, backlog=1024).start()
-        return [(bound[0], bound[1]) for bound in self._runner.addresses]
+            if tls is None:
+                await web.TCPSite(self._runner, address, port, backlog=1024).start()
+                continue
+            door = TlsDoor(server, tls, self._clock, handshake_seconds_max=self._limits.head_seconds_max)
+            secured += await door.open(address, port)
+            self._doors.append(door)
+        return [*((bound[0], bound[1]) for bound in self._runner.addresses), *secured]
 
     async def stop(self) -> None:
         """Stops listening and lets open requests end; those that take too long are cancelled."""
+        for door in self._doors:
+            await door.close()
         if self._runner is not None:
             await self._runner.cleanup()
 

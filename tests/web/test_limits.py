@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from homeserver.config import Listener
 from homeserver.storage.database import Database
+from tests.kit.authority import Authority
 from tests.kit.raw_http import Wire, wire_to
-from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 from tests.kit.until import until
 
 VERSIONS = b"GET /_matrix/client/versions HTTP/1.1\r\nHost: hansa.test\r\n\r\n"
@@ -143,6 +148,48 @@ async def test_connections_of_one_address_are_counted(database_dsn: str) -> None
         counted.give_back("203.0.113.9")
         assert counted.take("203.0.113.9")
         assert counted.open == before + 2
+
+
+@pytest.mark.slow
+async def test_handshakes_are_counted_and_have_a_time(database_dsn: str, tmp_path: Path) -> None:
+    """T-M17: who opens connections for TLS and says nothing takes places as others do, and loses them in time."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.server_files("localhost")
+    plain = config_for_tests(tmp_path, "[limits]\nheader_time_s = 5\nopen_connections_max = 2\n")
+    secured = Listener(port=0, tls_certificate_path=certificate, tls_private_key_path=key)
+    async with running_server(database_dsn, config=replace(plain, listeners=(secured,))) as server:
+        place, counted = server.hansa.addresses[0], server.hansa.door.connections
+        trusting = ssl.create_default_context(cafile=str(authority.ca_path))
+
+        async def are_open(expected: int) -> bool:
+            return counted.open == expected
+
+        async def is_served_by_tls() -> bool:
+            try:
+                reader, writer = await asyncio.open_connection(*place, ssl=trusting, server_hostname="localhost")
+            except OSError:
+                return False
+            answered = await is_served(Wire(reader, writer))
+            writer.close()
+            return answered
+
+        assert await is_served_by_tls()
+        await until(partial(are_open, 0))
+        silent = [await asyncio.open_connection(*place) for _ in range(2)]
+        await until(partial(are_open, 2))
+        assert not await is_served_by_tls(), "there is no place left"
+        assert counted.refused == 1
+        await until(is_served_by_tls)
+        await until(partial(are_open, 0))
+        for reader, writer in silent:
+            assert await Wire(reader, writer).rest() == b""
+            writer.close()
+        # What is no handshake at all gives its place back at once.
+        reader, writer = await asyncio.open_connection(*place)
+        await Wire(reader, writer).send(VERSIONS)
+        assert b"HTTP" not in await Wire(reader, writer).rest()
+        writer.close()
+        await until(partial(are_open, 0))
 
 
 @pytest.mark.slow
