@@ -21,13 +21,14 @@ SESSIONS_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What was said last, its version, and until when."""
+    """What was said last, its version, and until when: as the wall's clock says, and as one that nobody sets says."""
 
     session_id: str
     payload: bytes
     etag: str
     changed_ms: int
     ends_ms: int
+    ends_s: float
 
 
 class Rendezvous:
@@ -42,7 +43,7 @@ class Rendezvous:
         """Raises TooLarge."""
         self._drop_old()
         now = self._clock.now_ms()
-        session = Session(self._randomness.token(18), _checked(payload), self._etag(), now, now + LIFETIME_MS)
+        session = Session(self._randomness.token(18), _checked(payload), self._etag(), now, now + LIFETIME_MS, self._end_s())
         self._sessions[session.session_id] = session
         if len(self._sessions) > SESSIONS_MAX:
             self._sessions.popitem(last=False)
@@ -66,7 +67,7 @@ class Rendezvous:
                 extra={"org.matrix.msc4108.errcode": "M_CONCURRENT_WRITE"},
             )
         now = self._clock.now_ms()
-        session = Session(session_id, _checked(payload), self._etag(), now, before.ends_ms)
+        session = Session(session_id, _checked(payload), self._etag(), now, before.ends_ms, before.ends_s)
         self._sessions[session_id] = session
         return session
 
@@ -78,9 +79,12 @@ class Rendezvous:
     def _etag(self) -> str:
         return f'"{self._randomness.token(9)}"'
 
+    def _end_s(self) -> float:
+        return self._clock.monotonic_s() + LIFETIME_MS / 1000
+
     def _drop_old(self) -> None:
-        now = self._clock.now_ms()
-        while self._sessions and next(iter(self._sessions.values())).ends_ms <= now:
+        now = self._clock.monotonic_s()
+        while self._sessions and next(iter(self._sessions.values())).ends_s <= now:
             self._sessions.popitem(last=False)
 
 

@@ -13,7 +13,7 @@ from homeserver.storage.database import Database
 from homeserver.web.endpoint import Access, endpoint
 from tests.admin.console.visitor import Visitor
 from tests.kit.acknowledged import device_keys
-from tests.kit.clock import FakeClock
+from tests.kit.clock import FakeClock, JumpingClock
 from tests.kit.oauth import Browser
 from tests.kit.server import Client, RunningServer, running_server
 
@@ -266,13 +266,6 @@ async def test_nobody_joins_a_call_for_another(server: RunningServer, kind: str)
 async def seen_by(client: Client, room: str) -> list[str]:
     events = (await client.get("/rooms/{}/messages", room, dir="b", limit=50)).ok()["chunk"]
     return [event["content"]["body"] for event in reversed(events) if event["type"] == "m.room.message"]
-
-
-class JumpingClock(FakeClock):
-    """Its wall time can be set, as by an administrator or a broken time server; the monotonic time goes on."""
-
-    def jump(self, seconds: float) -> None:
-        self._now_ms += int(seconds * 1000)
 
 
 async def test_a_jumping_clock_breaks_nothing(database_dsn: str) -> None:

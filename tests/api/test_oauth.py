@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.accounts.oauth import clients
 from tests.kit.clock import FakeClock
 from tests.kit.oauth import REDIRECT, App, Browser, scope, told
 from tests.kit.server import Client, RunningServer, running_server
@@ -269,6 +270,44 @@ async def test_a_device_without_a_browser(server: RunningServer, clock: FakeCloc
     assert (await app.post("token", **{**form, "device_code": late["device_code"]})).json["error"] == "expired_token"
     await browser.open("/_hansa/link")
     assert (await browser.submit("/_hansa/link", user_code=late["user_code"])).status == 400
+
+
+async def test_user_codes_cannot_be_tried(database_dsn: str) -> None:
+    """T-I19, T-N6: neither typed nor in an address; and what another client has begun is nobody else's."""
+    limits = "[rate_limits]\noauth_user_code = {per_second = 0.001, burst = 4}\n"
+    async with running_server(database_dsn, toml=limits) as server:
+        await server.user("alice")
+        app, other, browser = App(server), App(server), Browser(server)
+        await app.register()
+        await other.register(client_name="Other")
+        begun = (await app.post("device", client_id=app.client_id, scope=scope("TV"))).ok()
+        grant = "urn:ietf:params:oauth:grant-type:device_code"
+        form = {"grant_type": grant, "device_code": begun["device_code"], "client_id": other.client_id}
+        assert (await other.post("token", **form)).json["error"] == "invalid_grant"
+        await browser.open("/_hansa/login")
+        await browser.sign_in("alice")
+        for number in range(2):
+            assert (await browser.open(f"/_hansa/link?user_code=BCDF-BCD{number}")).status == 400
+            await browser.open("/_hansa/link")
+            assert (await browser.submit("/_hansa/link", user_code=f"BCDFBCD{number}")).status == 400
+        right = begun["user_code"]
+        assert (await browser.open(f"/_hansa/link?user_code={right}")).status == 429
+        await browser.open("/_hansa/link")
+        assert (await browser.submit("/_hansa/link", user_code=right)).status == 429
+        assert (await browser.submit("/_hansa/link", user_code=right, decision="allow")).status in (403, 429)
+        pending = await app.post("token", **{**form, "client_id": app.client_id})
+        assert pending.json["error"] in ("authorization_pending", "slow_down")
+
+
+async def test_clients_are_capped(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-I18: one too many is refused; those there are go on."""
+    monkeypatch.setattr(clients, "CLIENTS_MAX", 2)
+    one, two, three = App(server), App(server), App(server)
+    await one.register(client_name="One")
+    await two.register(client_name="Two")
+    assert (await three.register(client_name="Three")).status == 503
+    await Browser(server).open(one.request())
+    assert await server.db.fetchval("SELECT count(*) FROM oauth_clients") == 2
 
 
 async def test_registering_on_the_way(server: RunningServer) -> None:

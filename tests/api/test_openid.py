@@ -20,6 +20,11 @@ async def test_openid_tokens_tell_who_one_is_and_no_more(database_dsn: str) -> N
         openid = server.hansa.people.openid
         assert await openid.holder(given["access_token"]) == alice.user_id
         (await bob.post(path, alice.user_id)).refused(403, "M_FORBIDDEN")
+        userinfo = "/_matrix/federation/v1/openid/userinfo"
+        asked = server.anonymous()
+        assert (await asked.get(userinfo, access_token=given["access_token"])).ok() == {"sub": alice.user_id}
+        for wrong in (alice.token, "x", ""):
+            assert (await asked.get(userinfo, access_token=wrong)).status == 401
         thief = server.anonymous()
         thief.token = given["access_token"]
         (await thief.get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
@@ -27,6 +32,7 @@ async def test_openid_tokens_tell_who_one_is_and_no_more(database_dsn: str) -> N
             with pytest.raises(UnknownToken):
                 await openid.holder(wrong)
         clock.advance(3601)
+        (await asked.get(userinfo, access_token=given["access_token"])).refused(401, "M_UNKNOWN_TOKEN")
         with pytest.raises(UnknownToken):
             await openid.holder(given["access_token"])
 

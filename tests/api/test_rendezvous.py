@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.kit.clock import FakeClock
+import pytest
+
+from homeserver.accounts import rendezvous
+from tests.kit.clock import JumpingClock
 from tests.kit.server import Answered, Client, RunningServer, running_server
 
 PATH = "/_matrix/client/unstable/org.matrix.msc4108/rendezvous"
@@ -38,6 +41,7 @@ async def test_two_devices_write_in_turn(server: RunningServer) -> None:
 
 
 async def test_refusals(server: RunningServer) -> None:
+    """T-I25: some kilobytes of what is shown to nobody as a page, at addresses that nobody guesses."""
     client = server.anonymous()
     (await client.request("POST", PATH, data=b"x" * 4_097, headers=TEXT)).refused(413, "M_TOO_LARGE")
     (await client.request("POST", PATH, data=b"x", headers={"Content-Type": "text/html"})).refused(
@@ -49,13 +53,28 @@ async def test_refusals(server: RunningServer) -> None:
     (await client.get(PATH + "/{}", "guess")).refused(404, "M_NOT_FOUND")
 
 
+async def test_meeting_points_are_few(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-I25: the oldest gives way to one too many, and nobody makes many in a short time."""
+    monkeypatch.setattr(rendezvous, "SESSIONS_MAX", 3)
+    async with running_server(
+        database_dsn, toml="[rate_limits]\nrendezvous = {per_second = 0.001, burst = 5}\n"
+    ) as server:
+        client = server.anonymous()
+        made = [(await created(client, b"%d" % number))[0] for number in range(5)]
+        seen = [(await client.get(path[path.index("/_matrix") :])).status for path in made]
+        assert seen == [404, 404, 200, 200, 200]
+        (await client.request("POST", PATH, data=b"x", headers=TEXT)).refused(429, "M_LIMIT_EXCEEDED")
+
+
 async def test_a_meeting_point_ends_after_a_minute(database_dsn: str) -> None:
-    clock = FakeClock()
+    """T-I25, T-O13: also when the machine's clock is set back meanwhile."""
+    clock = JumpingClock()
     async with running_server(database_dsn, clock=clock) as server:
         client = server.anonymous()
         path = (await created(client))[0]
         path = path[path.index("/_matrix") :]
         clock.advance(59)
+        clock.jump(-86_400)
         assert (await client.get(path)).status == 200
         clock.advance(2)
         (await client.get(path)).refused(404, "M_NOT_FOUND")

@@ -82,3 +82,10 @@ class FastClock:
 
     async def sleep(self, seconds: float) -> None:
         await self._real.sleep(seconds / self._factor)
+
+
+class JumpingClock(FakeClock):
+    """Its wall time can be set, as by an administrator or a broken time server; the monotonic time goes on."""
+
+    def jump(self, seconds: float) -> None:
+        self._now_ms += int(seconds * 1000)

@@ -101,7 +101,7 @@ async def test_a_plain_user_is_told_and_stays_out(server: RunningServer, crew: C
 
 
 async def test_wrong_passwords_and_codes_look_alike_and_are_few(database_dsn: str) -> None:
-    """Neither factor can be guessed at leisure."""
+    """T-N6, T-I16: neither factor can be guessed at leisure."""
     toml = "[rate_limits]\nenabled = true\n"
     async with running_server(database_dsn, toml=toml) as server:
         await owner_of(server)
