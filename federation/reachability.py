@@ -14,6 +14,7 @@ import structlog
 from federation.storage import unreachable_servers
 from federation.storage.unreachable_servers import ROWS_MAX, Outage
 from homeserver.core.identifiers import ServerName
+from homeserver.runtime.backoff import left_ms
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage.database import Database
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 RETRY_MIN_S = 5
 RETRY_MAX_S = 86_400
 RETRY_FACTOR = 4
+_SPREAD_MOST = 1.2
+_WAIT_MS_MAX = int(RETRY_MAX_S * 1000 * _SPREAD_MOST)
 # A server gets this long to come back before others count it as away: short restarts cost a few seconds.
 _WRITE_EVERY_S = 2.0
 
@@ -59,13 +62,21 @@ class Reachability:
     def retry_at_ms(self, server: ServerName) -> int | None:
         """When to try again; None: now."""
         outage = self._outages.get(server)
-        return outage.retry_at_ms if outage is not None and outage.retry_at_ms > self._clock.now_ms() else None
+        return outage.retry_at_ms if outage is not None and self._left_ms(outage) else None
+
+    def rest_s(self, server: ServerName) -> float:
+        """How long it is left alone from now on; 0: not at all."""
+        outage = self._outages.get(server)
+        return self._left_ms(outage) / 1000 if outage is not None else 0.0
+
+    def _left_ms(self, outage: Outage) -> int:
+        return left_ms(outage.retry_at_ms, self._clock.now_ms(), _WAIT_MS_MAX)
 
     def failed(self, server: ServerName, reason: str) -> Outage:
         """Notes that it could not be reached. The wait grows, up to a day, with some chance in it."""
         now_ms = self._clock.now_ms()
         before = self._outages.get(server)
-        if before is not None and before.retry_at_ms > now_ms:
+        if before is not None and self._left_ms(before):
             return before  # several requests were under way: one outage
         self._proven.pop(server, None)
         failures = before.failures + 1 if before is not None else 1

@@ -67,7 +67,7 @@ class Deliveries:
         self._tasks = tasks
         self._pacing = Pacing(clock)
         self._servers: dict[ServerName, Destination] = {}
-        self._parked: list[tuple[int, ServerName]] = []
+        self._parked: list[tuple[float, ServerName]] = []
         self._made = 0
         self._visible = 0
         reachability.listen(self._wake_if_waiting)
@@ -152,8 +152,8 @@ class Deliveries:
     async def run(self) -> None:
         """One round of a background task: wakes those whose time has come."""
         await self._clock.sleep(_TICK_S)
-        now_ms = self._clock.now_ms()
-        while self._parked and self._parked[0][0] <= now_ms:
+        now_s = self._clock.monotonic_s()
+        while self._parked and self._parked[0][0] <= now_s:
             _, name = heapq.heappop(self._parked)
             if (destination := self._servers.get(name)) is not None:
                 destination.is_parked = False
@@ -173,18 +173,18 @@ class Deliveries:
     def _wake(self, destination: Destination) -> None:
         if destination.is_busy or not destination.has_work:
             return
-        outage = self._reachability.outage(destination.name)
-        if outage is not None and outage.retry_at_ms > self._clock.now_ms():
+        rest_s = self._reachability.rest_s(destination.name)
+        if rest_s:
             if not destination.is_parked:
-                self._park(destination, outage.retry_at_ms)
+                self._park(destination, rest_s)
             return
         destination.is_busy = True
         destination.is_parked = False
         self._tasks.start(self._deliver(destination), name="federation_delivery")
 
-    def _park(self, destination: Destination, until_ms: int) -> None:
+    def _park(self, destination: Destination, seconds: float) -> None:
         destination.is_parked = True
-        heapq.heappush(self._parked, (until_ms, destination.name))
+        heapq.heappush(self._parked, (self._clock.monotonic_s() + seconds, destination.name))
 
     async def _deliver(self, destination: Destination) -> None:
         try:
@@ -200,8 +200,8 @@ class Deliveries:
             if not destination.has_work:
                 self._servers.pop(destination.name, None)
             else:
-                outage = self._reachability.outage(destination.name)
-                self._park(destination, outage.retry_at_ms if outage else self._clock.now_ms() + 1000)
+                failing = self._reachability.outage(destination.name) is not None
+                self._park(destination, self._reachability.rest_s(destination.name) if failing else 1.0)
 
     async def _step(self, destination: Destination) -> None:
         if destination.is_behind:

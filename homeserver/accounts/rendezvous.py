@@ -43,7 +43,8 @@ class Rendezvous:
         """Raises TooLarge."""
         self._drop_old()
         now = self._clock.now_ms()
-        session = Session(self._randomness.token(18), _checked(payload), self._etag(), now, now + LIFETIME_MS, self._end_s())
+        session_id, end_s = self._randomness.token(18), self._clock.monotonic_s() + LIFETIME_MS / 1000
+        session = Session(session_id, _checked(payload), self._etag(), now, now + LIFETIME_MS, end_s)
         self._sessions[session.session_id] = session
         if len(self._sessions) > SESSIONS_MAX:
             self._sessions.popitem(last=False)
@@ -78,9 +79,6 @@ class Rendezvous:
 
     def _etag(self) -> str:
         return f'"{self._randomness.token(9)}"'
-
-    def _end_s(self) -> float:
-        return self._clock.monotonic_s() + LIFETIME_MS / 1000
 
     def _drop_old(self) -> None:
         now = self._clock.monotonic_s()

@@ -27,7 +27,7 @@ from homeserver.core.identifiers import UserId
 from homeserver.journal.event_log import EventLog
 from homeserver.journal.journal import Entry
 from homeserver.rooms.client_events import ClientEvents, Viewer
-from homeserver.runtime.backoff import Backoff
+from homeserver.runtime.backoff import Backoff, left_ms
 from homeserver.runtime.clock import Clock
 from homeserver.storage import appservices
 from homeserver.storage.appservices import Pending, QueueRow
@@ -202,8 +202,10 @@ class Queue:
                 await self._save(replace(self._row, failures=failures, retry_ts=self._tools.clock.now_ms() + wait_ms))
 
     async def _rest(self) -> None:
-        while not self._is_alive and (left_ms := self._row.retry_ts - self._tools.clock.now_ms()) > 0:
-            await self._tools.clock.sleep(min(left_ms / 1000, _TICK_S))
+        while not self._is_alive and (
+            left := left_ms(self._row.retry_ts, self._tools.clock.now_ms(), BACKOFF.most_ms)
+        ):
+            await self._tools.clock.sleep(min(left / 1000, _TICK_S))
 
     async def stop(self) -> None:
         """Keeps what was acknowledged, so that a restart repeats nothing."""

@@ -22,6 +22,7 @@ from homeserver.push.asking import Asking
 from homeserver.push.rulesets import PushRulesets
 from homeserver.push.tallies import MAIN
 from homeserver.rooms.building import Written
+from homeserver.runtime.backoff import left_ms
 from homeserver.runtime.clock import Clock
 from homeserver.storage import pushers, pushes
 from homeserver.storage.database import Database, Tx
@@ -35,6 +36,8 @@ WAITING_MAX = 100
 MAILBOXES_IDLE_MAX = 50_000
 LOADED_MAX = 200_000
 MEMBERS_AT_ONCE = 500
+# The longest that a gateway, or an address for mails, is left alone.
+REST_MS_MAX = 3_600_000
 _PAGE = 1_000
 
 
@@ -65,6 +68,10 @@ class Mailbox:
     @property
     def has_work(self) -> bool:
         return bool(self.waiting) or self.is_badge_due
+
+    def rests(self, now_ms: int) -> bool:
+        """Whether its gateway is left alone."""
+        return left_ms(self.retry_ts, now_ms, REST_MS_MAX) > 0
 
 
 @dataclass(slots=True)
@@ -240,7 +247,7 @@ class Outbox:
         ready, self._ready = self._ready, {}
         found = []
         for box in ready.values():
-            if box.retry_ts > now_ms:
+            if box.rests(now_ms):
                 self._resting[box.key] = box
             elif box.has_work and not box.is_busy:
                 box.is_busy = True
@@ -249,7 +256,7 @@ class Outbox:
 
     def wake(self, now_ms: int) -> None:
         """Makes those ready whose gateway was left alone for long enough. Call it now and then."""
-        due = [box for box in self._resting.values() if box.retry_ts <= now_ms]
+        due = [box for box in self._resting.values() if not box.rests(now_ms)]
         for box in due:
             del self._resting[box.key]
             self._ready[box.key] = box

@@ -16,13 +16,13 @@ from homeserver.core.identifiers import UserId
 from homeserver.push.badges import Badges
 from homeserver.push.digest import APART_MS, APP_ID, UNREAD_FOR_MS, MailSettings, Unread, digest
 from homeserver.push.gateway import Gateway, Names, Outcome, Told, badge_notification, event_notification, tell
-from homeserver.push.outbox import Mailbox, Outbox, Push
+from homeserver.push.outbox import REST_MS_MAX, Mailbox, Outbox, Push
 from homeserver.push.pushers import Pushers
 from homeserver.push.turns import Turns
 from homeserver.push.unread import Unread as UnreadCounts
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Rooms
-from homeserver.runtime.backoff import Backoff
+from homeserver.runtime.backoff import Backoff, left_ms
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.metrics import Metrics
 from homeserver.runtime.tasks import Tasks
@@ -35,7 +35,7 @@ from homeserver.web.outgoing import Outgoing
 log = structlog.get_logger()
 
 ROUND_S = 1.0
-BACKOFF = Backoff(first_ms=5_000, most_ms=3_600_000)
+BACKOFF = Backoff(first_ms=5_000, most_ms=REST_MS_MAX)
 AGE_MAX_MS = 86_400_000
 
 
@@ -104,9 +104,9 @@ class Postman:
         """One mail about all that has stayed unread; then none for a while."""
         box.is_badge_due = False
         now, pushes = self._clock.now_ms(), list(box.waiting.values())
-        if not pushes or box.retry_ts > now:
+        if not pushes or box.rests(now):
             return
-        if pushes[0].decided_ts + UNREAD_FOR_MS > now:
+        if left_ms(pushes[0].decided_ts + UNREAD_FOR_MS, now, UNREAD_FOR_MS):
             box.retry_ts = pushes[0].decided_ts + UNREAD_FOR_MS
             return
         if self.mail is None or not await self._pushers.may_mail(row):
@@ -140,7 +140,7 @@ class Postman:
         """Whether to go on with this mailbox."""
         if box.row is not row:
             return True  # changed while it waited for its turn
-        if box.retry_ts > self._clock.now_ms():
+        if box.rests(self._clock.now_ms()):
             return False
         push = next(iter(box.waiting.values()), None)
         if push is None:

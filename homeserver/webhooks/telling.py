@@ -21,7 +21,7 @@ from homeserver.journal.journal import Entry
 from homeserver.rooms.client_events import ClientEvents, Viewer
 from homeserver.rooms.history import History
 from homeserver.rooms.residents import Room, Rooms
-from homeserver.runtime.backoff import Backoff
+from homeserver.runtime.backoff import Backoff, left_ms
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
 from homeserver.storage import event_webhooks
@@ -194,8 +194,8 @@ class Telling:
             )
 
     async def _rest(self, row: EventWebhookRow) -> None:
-        while row.webhook_id in self._known and (left_ms := row.retry_ts - self._clock.now_ms()) > 0:
-            await self._clock.sleep(min(left_ms / 1000, _TICK_S))
+        while row.webhook_id in self._known and (left := left_ms(row.retry_ts, self._clock.now_ms(), BACKOFF.most_ms)):
+            await self._clock.sleep(min(left / 1000, _TICK_S))
 
     async def _save(self, row: EventWebhookRow) -> None:
         async with self._tools.db.transaction() as tx:

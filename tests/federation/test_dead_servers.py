@@ -19,7 +19,7 @@ from homeserver.runtime.ids import SystemRandomness
 from homeserver.web.outgoing import Outgoing, OutgoingError, OutgoingStream
 from tests.federation.test_sender import room_with
 from tests.kit.authority import Authority
-from tests.kit.clock import FakeClock
+from tests.kit.clock import FakeClock, WrongClock
 from tests.kit.federation import federated_server, signer_of
 from tests.kit.network import Network
 from tests.kit.peer import Peer, running_peer
@@ -80,6 +80,23 @@ async def test_who_is_known_to_be_dead_is_asked_last(here: RunningServer, peer: 
     room.answer_joins(alice.user_id)
     query = "&".join(f"via={name}" for name in [*dead(12), peer.name])
     (await alice.post(f"/join/{{}}?{query}", room.room_id)).ok()
+
+
+@pytest.mark.slow
+async def test_a_clock_that_was_ahead_keeps_nobody_away(
+    postgres: PostgresForTests, authority: Authority, peer: Peer
+) -> None:
+    """T-O13: a server that failed while our clock was a year ahead is tried again soon after it is right."""
+    clock = WrongClock()
+    async with postgres.fresh() as dsn, federated_server(dsn, authority, clock=clock) as here:
+        alice, room_id = await room_with(here, peer.name)
+        assert here.hansa.federation is not None
+        clock.ahead_s = 365 * 86_400
+        here.hansa.federation.reachability.failed(peer.name, "a test")
+        await alice.send(room_id, "while it is ahead")
+        clock.ahead_s = 0
+        await alice.send(room_id, "while it is right")
+        await peer.until(lambda: [pdu["content"].get("body") for pdu in peer.pdus][-1:] == ["while it is right"])
 
 
 async def test_waits_outlive_a_restart(database_dsn: str, authority: Authority) -> None:

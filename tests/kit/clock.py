@@ -89,3 +89,13 @@ class JumpingClock(FakeClock):
 
     def jump(self, seconds: float) -> None:
         self._now_ms += int(seconds * 1000)
+
+
+class WrongClock(SystemClock):
+    """The machine's, which somebody set wrong by so much."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_s * 1000
