@@ -202,9 +202,7 @@ class Queue:
                 await self._save(replace(self._row, failures=failures, retry_ts=self._tools.clock.now_ms() + wait_ms))
 
     async def _rest(self) -> None:
-        while not self._is_alive and (
-            left := left_ms(self._row.retry_ts, self._tools.clock.now_ms(), BACKOFF.most_ms)
-        ):
+        while not self._is_alive and (left := left_ms(self._row.retry_ts, self._tools.clock.now_ms(), BACKOFF.most_ms)):
             await self._tools.clock.sleep(min(left / 1000, _TICK_S))
 
     async def stop(self) -> None:
