@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import structlog
 
-from homeserver.accounts.sso import Begun, Identity, SsoFailed
+from homeserver.accounts.sso import AFTER_LOGOUT, Begun, Identity, SsoFailed
 from homeserver.config.sign_in import CasService as CasConfig
 from homeserver.core.errors import Forbidden
 from homeserver.web.outgoing import Outgoing, OutgoingError
@@ -25,13 +25,14 @@ _NAMES = {"cas": "http://www.yale.edu/tp/cas"}
 class CasProvider:
     """Implements `homeserver.accounts.sso.SignInService`."""
 
-    def __init__(self, config: CasConfig, outgoing: Outgoing) -> None:
+    def __init__(self, config: CasConfig, outgoing: Outgoing, *, base_url: str) -> None:
         self.id, self.name, self.brand = config.id, config.name, config.brand
         self.config = config
         self.timeout_s: float = config.timeout_s
         self._base = config.url.rstrip("/")
         self.provider = f"cas {self._base}"
         self._outgoing = outgoing
+        self._back_here = base_url + AFTER_LOGOUT
 
     async def url(self, begun: Begun, state: str, callback: str) -> str:
         return f"{self._base}/login?{urlencode({'service': _service(callback, state)})}"
@@ -55,6 +56,12 @@ class CasProvider:
         if answer.status != 200:
             raise SsoFailed("the sign-in service refused")
         return self._read(answer.body, ticket)
+
+    async def way_out(self, details: bytes, number: str) -> str | None:
+        """Where somebody signs out there too; None where that isn't wanted. spec: CAS protocol 3.0, section 2.3"""
+        if not self.config.logout_there:
+            return None
+        return f"{self._base}/logout?{urlencode({'service': self._back_here})}"
 
     def ended_ticket(self, order: str) -> str | None:
         """The ticket whose session has ended, if this is an order of CAS. spec: CAS protocol 3.0, section 2.3.3"""
@@ -88,6 +95,7 @@ class CasProvider:
             wanted=user,
             display_name=name.strip() if name and name.strip() else None,
             session=ticket,
+            details=b"{}" if self.config.logout_there else None,
         )
 
 

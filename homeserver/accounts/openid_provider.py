@@ -6,15 +6,16 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import quote_plus, urlencode, urlsplit
 
+import msgspec
 import orjson
 import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from homeserver.accounts.sso import Begun, Identity, SsoFailed
+from homeserver.accounts.sso import AFTER_LOGOUT, Begun, Identity, SsoFailed
 from homeserver.config.sign_in import SsoProvider
 from homeserver.core.errors import Forbidden
 from homeserver.runtime.clock import Clock
@@ -30,18 +31,28 @@ KEYS_MAX = 100
 ANSWER_BYTES_MAX = 256 * 1024
 CODE_CHARS_MAX = 4_000
 TOKEN_CHARS_MAX = 16_000
+# A token goes back in an address when somebody signs out there.
+HINT_CHARS_MAX = 4_000
+ADDRESS_CHARS_MAX = 2_000
 # Signatures that anybody can check by the provider's published keys, or that need none of ours: never `none` or HS.
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What the service is told to end a sign-in: the token that it gave for it, unless that is too long to be sent."""
+
+    token: str | None
 
 
 class OpenIdProvider:
     """Implements `homeserver.accounts.sso.SignInService`."""
 
-    def __init__(self, config: SsoProvider, outgoing: Outgoing, clock: Clock) -> None:
+    def __init__(self, config: SsoProvider, outgoing: Outgoing, clock: Clock, *, base_url: str) -> None:
         self.id, self.name, self.brand = config.id, config.name, config.brand
         self.config = config
         self.timeout_s: float = config.timeout_s
         self.provider = config.issuer
+        self._back_here = base_url + AFTER_LOGOUT
         self._outgoing = outgoing
         self._clock = clock
         self._metadata: tuple[float, dict[str, Any]] | None = None
@@ -71,7 +82,7 @@ class OpenIdProvider:
             raise Forbidden("the sign-in service let nobody in")
         if "iss" in query and query["iss"] != str((await self._known())["issuer"]):
             raise Forbidden("another service answered than the one that was asked")
-        claims = await self._claims(code, begun, callback)
+        claims, token = await self._claims(code, begun, callback)
         wanted, name = claims.get(self.config.localpart_claim), claims.get("name")
         session = claims.get("sid")
         return Identity(
@@ -80,10 +91,36 @@ class OpenIdProvider:
             wanted=wanted if isinstance(wanted, str) else None,
             display_name=name if isinstance(name, str) else None,
             session=session if isinstance(session, str) else None,
+            details=self._details(token),
         )
 
-    async def _claims(self, code: str, begun: Begun, redirect_uri: str) -> dict[str, Any]:
-        """What the service says of whoever signed in, signed. Raises SsoFailed, Forbidden."""
+    def _details(self, token: str) -> bytes | None:
+        if not self.config.logout_there:
+            return None
+        return msgspec.json.encode(_Kept(token if len(token) <= HINT_CHARS_MAX else None))
+
+    async def way_out(self, details: bytes, number: str) -> str | None:
+        """Where somebody signs out there too; None where that isn't wanted, or can't be asked.
+
+        spec: OpenID Connect RP-Initiated Logout 1.0, section 2
+        """
+        if not self.config.logout_there:
+            return None
+        try:
+            place = (await self._known()).get("end_session_endpoint")
+        except SsoFailed:
+            return None
+        if not isinstance(place, str) or not _is_address(place, self.config.issuer):
+            log.info("no_way_out", provider=self.config.id)
+            return None
+        kept = msgspec.json.decode(details, type=_Kept)
+        query = {"client_id": self.config.client_id, "post_logout_redirect_uri": self._back_here}
+        if kept.token is not None:
+            query["id_token_hint"] = kept.token
+        return f"{place}{'&' if '?' in place else '?'}{urlencode(query)}"
+
+    async def _claims(self, code: str, begun: Begun, redirect_uri: str) -> tuple[dict[str, Any], str]:
+        """What the service says of whoever signed in, and the token in which it does. Raises SsoFailed, Forbidden."""
         metadata = await self._known()
         form = {
             "grant_type": "authorization_code",
@@ -118,7 +155,7 @@ class OpenIdProvider:
         except (JoseError, ValueError, TypeError, KeyError) as error:
             log.warning("identity_refused", provider=self.config.id, error=type(error).__name__)
             raise Forbidden("the sign-in service's answer is not good") from None
-        return await self._completed(dict(decoded.claims), metadata, answer.get("access_token"))
+        return await self._completed(dict(decoded.claims), metadata, answer.get("access_token")), token
 
     async def _completed(self, claims: dict[str, Any], metadata: Mapping[str, Any], token: object) -> dict[str, Any]:
         """With what the service says of the same person at its other place, where their name isn't signed along.
@@ -191,6 +228,17 @@ class OpenIdProvider:
         if answer.status != 200 or not isinstance(said, dict):
             raise SsoFailed("the sign-in service refused")
         return said
+
+
+def _is_address(place: str, issuer: str) -> bool:
+    """Whether the browser may be sent there: an address of the web, encrypted unless the service itself isn't."""
+    try:
+        parts = urlsplit(place)
+    except ValueError:
+        return False
+    schemes = {"https", urlsplit(issuer).scheme}
+    is_plain = place.isascii() and place.isprintable() and " " not in place and "\\" not in place
+    return parts.scheme in schemes and bool(parts.hostname) and is_plain and len(place) <= ADDRESS_CHARS_MAX
 
 
 def _key_set(keys: Mapping[str, Any]) -> KeySet:

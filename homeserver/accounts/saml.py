@@ -203,7 +203,7 @@ class SamlProvider:
         fields = {"SAMLResponse": await asyncio.to_thread(posted, text, self._key())}
         return Onward(url=place, fields={**fields, **({"RelayState": relay_state} if relay_state else {})})
 
-    def way_out(self, details: bytes, number: str) -> str | None:
+    async def way_out(self, details: bytes, number: str) -> str | None:
         """Where somebody signs out there too; None where that isn't wanted, or can't be asked."""
         place = self._provider.logout.get(_REDIRECT)
         if not self.config.logout_there or place is None or self._signer is None:

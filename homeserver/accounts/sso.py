@@ -24,6 +24,8 @@ from homeserver.runtime.ids import Randomness
 from homeserver.storage.upstream_sessions import UpstreamSession
 
 CALLBACK_PATH = "/_hansa/sso/callback"
+# Where people come back to from signing out at a service; some send them only to addresses that they were told before.
+AFTER_LOGOUT = "/_hansa/login"
 BEGUN_MAX = 10_000
 BEGUN_LIFETIME_S = 600.0
 # Of each service.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from homeserver.accounts.cas import CasProvider
@@ -85,8 +85,8 @@ def build_ways(base: Base, accounts: AccountParts, tokens: LoginTokens, welcome:
     newcomers = Newcomers(db, accounts.users, welcome)
     has_jwt = config.jwt.secret is not None or config.jwt.public_key_path is not None
     saml = {one.id: _saml(one, clock, config.base_url) for one in config.saml}
-    openid = [OpenIdProvider(one, base.outgoing, clock) for one in config.sso]
-    cas = [CasProvider(one, base.outgoing) for one in config.cas]
+    openid = [OpenIdProvider(one, base.outgoing, clock, base_url=config.base_url) for one in config.sso]
+    cas = [CasProvider(one, base.outgoing, base_url=config.base_url) for one in config.cas]
     providers: list[SignInService] = [
         *openid,
         *cas,
@@ -174,12 +174,12 @@ def _sign_out(base: Base, tools: SignInTools, upstream: UpstreamSessions) -> lis
     return found
 
 
-def _way_out(base: Base, ways: Ways) -> Callable[[str, bytes], str | None]:
+def _way_out(base: Base, ways: Ways) -> Callable[[str, bytes], Awaitable[str | None]]:
     """Where somebody signs out at the service of their sign-in."""
-    services = {one.provider: one for one in ways.saml.values()}
+    services = {one.provider: one for one in (*ways.openid, *ways.cas, *ways.saml.values())}
 
-    def way_out(provider: str, details: bytes) -> str | None:
+    async def way_out(provider: str, details: bytes) -> str | None:
         service = services.get(provider)
-        return service.way_out(details, base.world.randomness.token(32)) if service is not None else None
+        return await service.way_out(details, base.world.randomness.token(32)) if service is not None else None
 
     return way_out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
@@ -151,7 +151,7 @@ class SignOutEverywhere:
         browser: BrowserSessions,
         sessions: Sessions,
         upstream: UpstreamSessions,
-        way_out: Callable[[str, bytes], str | None],
+        way_out: Callable[[str, bytes], Awaitable[str | None]],
     ) -> None:
         self._visits = visits
         self._browser = browser
@@ -167,7 +167,7 @@ class SignOutEverywhere:
         known = await self._upstream.details(visit.upstream)
         await self._sessions.end_all(visit.user_id)
         await self._browser.close_all(visit.user_id)
-        onward = self._way_out(*known) if known is not None else None
+        onward = await self._way_out(*known) if known is not None else None
         return self._visits.page(visit, "signed_out", {"onward": onward or ""})
 
 

@@ -96,6 +96,9 @@ class SsoProvider:
     scopes: tuple[str, ...] = option(("openid", "profile"), "What it is asked for.")
     localpart_claim: str = option("preferred_username", "What a new account is named after.")
     timeout_s: int = option(15, "How long it may take for an answer.", low=1, high=30)
+    logout_there: bool = option(
+        False, "Whether people who sign out everywhere on our pages are shown the way to sign out there too."
+    )
     backchannel_logout_enabled: bool = option(
         False, "Whether it may end the sessions that were opened by it (OpenID Connect Back-Channel Logout)."
     )
@@ -118,6 +121,9 @@ class CasService:
     )
     display_name_attribute: str = option("displayName", "The attribute that a new account is called by.")
     single_logout: bool = option(True, "Whether it may end the sessions that were opened by it.")
+    logout_there: bool = option(
+        False, "Whether people who sign out everywhere on our pages are shown the way to sign out there too."
+    )
     timeout_s: int = option(15, "How long it may take for an answer.", low=1, high=30)
 
 

@@ -26,7 +26,7 @@ CLIENT_ID, CLIENT_SECRET = "hansa", "known to both"
 class OpenIdService:
     """`claims` is what it will say of whoever signs in next; `wrong` replaces parts of its answers.
 
-    `instead` replaces whole answers, by path, with a status and a body.
+    `more` goes into its metadata too; `instead` replaces whole answers, by path, with a status and a body.
     With `told_apart` it says their names at its place for that alone; `takes` is how it takes our secret.
     """
 
@@ -36,6 +36,7 @@ class OpenIdService:
         self.wrong: dict[str, Any] = {}
         self.told_apart: dict[str, Any] | None = None
         self.takes: str | None = None
+        self.more: dict[str, Any] = {}
         # Paths at which it is slow: it sends blanks until it is told to go on.
         self.slow: set[str] = set()
         self.go_on = asyncio.Event()
@@ -92,7 +93,7 @@ class OpenIdService:
             paths["userinfo_endpoint"] = "/userinfo"
         endpoints = {key: self.issuer + path for key, path in paths.items()}
         takes = {"token_endpoint_auth_methods_supported": [self.takes]} if self.takes else {}
-        return web.json_response({"issuer": self.issuer, **endpoints, **takes})
+        return web.json_response({"issuer": self.issuer, **endpoints, **takes, **self.more})
 
     async def userinfo(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer an access token"
