@@ -176,7 +176,8 @@ def _sign_out(base: Base, tools: SignInTools, upstream: UpstreamSessions) -> lis
 
 def _way_out(base: Base, ways: Ways) -> Callable[[str, bytes], Awaitable[str | None]]:
     """Where somebody signs out at the service of their sign-in."""
-    services = {one.provider: one for one in (*ways.openid, *ways.cas, *ways.saml.values())}
+    all_ways: list[OpenIdProvider | CasProvider | SamlProvider] = [*ways.openid, *ways.cas, *ways.saml.values()]
+    services = {one.provider: one for one in all_ways}
 
     async def way_out(provider: str, details: bytes) -> str | None:
         service = services.get(provider)
