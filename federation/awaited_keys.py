@@ -63,7 +63,8 @@ class AwaitedKeys:
             async with self._db.transaction() as tx:
                 await awaited_keys.heard(tx, heard)
         by_room: dict[RoomId, list[Awaited]] = {}
-        for row in await awaited_keys.due(self._db, self._clock.now_ms(), EACH_ROUND):
+        now_ms = self._clock.now_ms()
+        for row in await awaited_keys.due(self._db, now_ms, EACH_ROUND, wait_ms_max=RETRY_LONGEST_MS):
             by_room.setdefault(row.room_id, []).append(row)
         for room_id, rows in by_room.items():
             try:

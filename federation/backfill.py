@@ -24,7 +24,7 @@ log = structlog.get_logger()
 EVENTS_MAX = 100
 SERVERS_TRIED_MAX = 4
 AUTH_ASKED_MAX = 20
-AGAIN_AFTER_MS = 60_000
+AGAIN_AFTER_S = 60
 ROOMS_REMEMBERED_MAX = 10_000
 STEPS_BACK_MAX = 10
 LAST_PLACE = 2**62
@@ -41,7 +41,7 @@ class Backfill:
         self._server_name = server_name
         # Gaps that nobody could fill just now: room, and the event that is missing.
         self._shared: dict[int, tuple[Map[UserId, str], bool]] = {}
-        self._failed: dict[tuple[RoomId, EventId], int] = {}
+        self._failed: dict[tuple[RoomId, EventId], float] = {}
 
     async def reach_back(self, room_id: RoomId, place: int, floor: int) -> bool:
         """Fills the nearest gap between these places. Whether anything came in."""
@@ -114,10 +114,10 @@ class Backfill:
         return known[1]
 
     def _has_failed(self, room_id: RoomId, missing: EventId) -> bool:
-        until_ms = self._failed.get((room_id, missing))
-        return until_ms is not None and until_ms > self._clock.now_ms()
+        until_s = self._failed.get((room_id, missing))
+        return until_s is not None and until_s > self._clock.monotonic_s()
 
     def _remember(self, room_id: RoomId, missing: EventId) -> None:
         if len(self._failed) >= ROOMS_REMEMBERED_MAX:
             self._failed.clear()
-        self._failed[room_id, missing] = self._clock.now_ms() + AGAIN_AFTER_MS
+        self._failed[room_id, missing] = self._clock.monotonic_s() + AGAIN_AFTER_S

@@ -142,7 +142,7 @@ class RoomIntake:
     async def _retry(self) -> None:
         """One round of a background task: takes up what has waited long enough."""
         await self._clock.sleep(RETRY_EVERY_S)
-        for room_id in await staged_pdus.due(self._db, self._clock.now_ms()):
+        for room_id in await staged_pdus.due(self._db, self._clock.now_ms(), wait_ms_max=RETRY_LONGEST_MS):
             self._wake(room_id)
         await self.backlog.count_now_and_then()
 
@@ -158,7 +158,7 @@ class RoomIntake:
         try:
             while True:
                 self._again.discard(room_id)
-                while staged := await staged_pdus.of_room(self._db, room_id, pace.at_once, self._clock.now_ms()):
+                while staged := await self._next(room_id, pace.at_once):
                     await self._take_staged(room_id, staged)
                     rest_s = pace.rest_s()
                     if rest_s:
@@ -169,6 +169,9 @@ class RoomIntake:
         finally:
             self._running.discard(room_id)
             self._paces.pop(room_id, None)
+
+    async def _next(self, room_id: RoomId, limit: int) -> list[StagedPdu]:
+        return await staged_pdus.of_room(self._db, room_id, limit, self._clock.now_ms(), wait_ms_max=RETRY_LONGEST_MS)
 
     async def _take_staged(self, room_id: RoomId, staged: Sequence[StagedPdu]) -> None:
         """Takes these in as far as one turn goes."""

@@ -24,8 +24,7 @@ log = structlog.get_logger()
 RETRY_MIN_S = 5
 RETRY_MAX_S = 86_400
 RETRY_FACTOR = 4
-_SPREAD_MOST = 1.2
-_WAIT_MS_MAX = int(RETRY_MAX_S * 1000 * _SPREAD_MOST)
+_SPREAD = 0.2
 # A server gets this long to come back before others count it as away: short restarts cost a few seconds.
 _WRITE_EVERY_S = 2.0
 
@@ -70,7 +69,10 @@ class Reachability:
         return self._left_ms(outage) / 1000 if outage is not None else 0.0
 
     def _left_ms(self, outage: Outage) -> int:
-        return left_ms(outage.retry_at_ms, self._clock.now_ms(), _WAIT_MS_MAX)
+        # As long as so few failures can give, and not as the longest of all: a clock is rather an hour off than a year,
+        # and two servers that had lost each other would keep each other waiting for that hour.
+        longest_ms = int(_wait_ms(outage.failures) * (1 + _SPREAD))
+        return left_ms(outage.retry_at_ms, self._clock.now_ms(), longest_ms)
 
     def failed(self, server: ServerName, reason: str) -> Outage:
         """Notes that it could not be reached. The wait grows, up to a day, with some chance in it."""
@@ -80,8 +82,7 @@ class Reachability:
             return before  # several requests were under way: one outage
         self._proven.pop(server, None)
         failures = before.failures + 1 if before is not None else 1
-        wait_s = min(RETRY_MAX_S, RETRY_MIN_S * RETRY_FACTOR ** min(failures - 1, 12))
-        wait_ms = int(wait_s * 1000 * (0.8 + 0.4 * self._randomness.fraction()))
+        wait_ms = int(_wait_ms(failures) * (1 - _SPREAD + 2 * _SPREAD * self._randomness.fraction()))
         since_ms = before.failing_since_ms if before is not None else now_ms
         outage = Outage(server, since_ms, now_ms + wait_ms, failures, reason[:200])
         if before is None and len(self._outages) >= ROWS_MAX:
@@ -152,3 +153,9 @@ class Reachability:
             self._unsaved |= unsaved
             self._changed.set()
             raise
+
+
+def _wait_ms(failures: int) -> int:
+    """How long is waited after so many failures in a row, chance apart."""
+    wait_s: int = min(RETRY_MAX_S, RETRY_MIN_S * RETRY_FACTOR ** min(failures - 1, 12))
+    return wait_s * 1000

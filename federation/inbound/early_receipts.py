@@ -82,9 +82,9 @@ class EarlyReceipts:
         if not self._waiting:
             self._has_waiting.clear()
             return
-        wait_ms = min(one.due_ms for one in self._waiting.values()) - self._clock.now_ms()
+        wait_ms = min(one.due_ms for one in self._waiting.values()) - self._now_ms()
         await self._clock.sleep(min(max(wait_ms, 0), 1_000) / 1_000)
-        now_ms = self._clock.now_ms()
+        now_ms = self._now_ms()
         for one in [one for one in self._waiting.values() if one.due_ms <= now_ms]:
             self._leave(one)
             await self._try(one)
@@ -102,7 +102,11 @@ class EarlyReceipts:
                     receipt.user_id, receipt.room_id, receipt.event_id, receipt.thread_id, ts=receipt.ts
                 )
             if one.tries < len(WAITS_MS):
-                self._wait(replace(one, due_ms=self._clock.now_ms() + WAITS_MS[one.tries], tries=one.tries + 1))
+                self._wait(replace(one, due_ms=self._now_ms() + WAITS_MS[one.tries], tries=one.tries + 1))
+
+    def _now_ms(self) -> int:
+        """Since the start: a clock on the wall that is put back would make all wait longer."""
+        return int(self._clock.monotonic_s() * 1000)
 
     def _wait(self, one: _Waiting) -> None:
         server = domain_of(one.receipt.user_id)

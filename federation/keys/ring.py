@@ -67,6 +67,8 @@ class Signed:
 
 @dataclass(slots=True)
 class _Wait:
+    """`until_ms` by the time since the start, which nobody puts back."""
+
     until_ms: int
     wait_ms: int
 
@@ -182,7 +184,7 @@ class Keys:
         up: Collection[ServerName] = (),
     ) -> None:
         """Fetches those that aren't to wait; joins fetches that are under way. Never raises for a server's fault."""
-        now_ms = self._clock.now_ms()
+        now_ms = int(self._clock.monotonic_s() * 1000)
         fresh = [
             server
             for server in servers
@@ -230,7 +232,7 @@ class Keys:
             wait_ms = ASK_AGAIN_MS
         else:
             wait_ms = min(max(before.wait_ms * 2, ASK_AGAIN_MS), ASK_AGAIN_MS_MAX)
-        self._waits[server] = _Wait(self._clock.now_ms() + wait_ms, wait_ms)
+        self._waits[server] = _Wait(int(self._clock.monotonic_s() * 1000) + wait_ms, wait_ms)
         if len(self._waits) > SERVERS_MAX:
             self._waits.popitem(last=False)
 

@@ -26,7 +26,7 @@ _PUT = """
 """
 _DUE = """
     SELECT a.room_nid, r.room_id, a.server_name, a.pdu, a.tries FROM awaited_keys a JOIN rooms r USING (room_nid)
-    WHERE a.due_ms <= $1 ORDER BY a.due_ms LIMIT $2
+    WHERE a.due_ms <= $1 OR a.due_ms > $3 ORDER BY a.due_ms LIMIT $2
 """
 _PUT_OFF = """
     UPDATE awaited_keys SET tries = tries + 1, due_ms = later.due_ms
@@ -44,8 +44,11 @@ async def put(tx: Tx, room_nid: int, pdus: Mapping[ServerName, bytes]) -> None:
     await tx.execute(_PUT, room_nid, list(pdus), list(pdus.values()))
 
 
-async def due(db: Reader, now_ms: int, limit: int) -> list[Awaited]:
-    """Those that have waited long enough, the longest first."""
+async def due(db: Reader, now_ms: int, limit: int, *, wait_ms_max: int) -> list[Awaited]:
+    """Those that have waited long enough, the longest first.
+
+    One that would wait for more than `wait_ms_max` was put off by a clock that has been put back since: it is due.
+    """
     return [
         Awaited(
             room_nid=row["room_nid"],
@@ -54,7 +57,7 @@ async def due(db: Reader, now_ms: int, limit: int) -> list[Awaited]:
             pdu=row["pdu"],
             tries=row["tries"],
         )
-        for row in await db.fetch(_DUE, now_ms, limit)
+        for row in await db.fetch(_DUE, now_ms, limit, now_ms + wait_ms_max)
     ]
 
 

@@ -45,7 +45,7 @@ _INSERT = """
 """
 _OF_ROOM = """
     SELECT staged_nid, room_id, event_id, origin, received_ms, json, tries, due_ms FROM staged_pdus
-    WHERE room_id = $1 AND due_ms <= $3 ORDER BY staged_nid LIMIT $2
+    WHERE room_id = $1 AND (due_ms <= $3 OR due_ms > $4) ORDER BY staged_nid LIMIT $2
 """
 _LOADS = """
     SELECT room_id, origin, due_ms > 0 AS is_later, count(*) AS events, sum(octet_length(json)) AS size
@@ -54,7 +54,7 @@ _LOADS = """
 _WAITING = """
     SELECT event_id, due_ms > 0 AS is_later FROM staged_pdus WHERE room_id = $1 AND event_id = ANY($2::text[])
 """
-_DUE = "SELECT DISTINCT room_id FROM staged_pdus WHERE due_ms > 0 AND due_ms <= $1"
+_DUE = "SELECT DISTINCT room_id FROM staged_pdus WHERE due_ms > 0 AND (due_ms <= $1 OR due_ms > $2)"
 _LATER = """
     UPDATE staged_pdus SET tries = tries + 1, due_ms = later.due_ms
     FROM unnest($1::bigint[], $2::bigint[]) AS later(nid, due_ms) WHERE staged_nid = later.nid
@@ -74,8 +74,12 @@ async def insert(tx: Tx, pdus: Sequence[StagedPdu]) -> None:
     )
 
 
-async def of_room(db: Reader, room_id: RoomId, limit: int, now_ms: int) -> list[StagedPdu]:
-    """The oldest of a room, without those that are to wait longer."""
+async def of_room(db: Reader, room_id: RoomId, limit: int, now_ms: int, *, wait_ms_max: int) -> list[StagedPdu]:
+    """The oldest of a room, without those that are to wait longer.
+
+    One that would wait for more than `wait_ms_max` was put off by a clock that has been put back since: it waits no
+    longer.
+    """
     return [
         StagedPdu(
             nid=row["staged_nid"],
@@ -87,7 +91,7 @@ async def of_room(db: Reader, room_id: RoomId, limit: int, now_ms: int) -> list[
             tries=row["tries"],
             is_later=row["due_ms"] > 0,
         )
-        for row in await db.fetch(_OF_ROOM, room_id, limit, now_ms)
+        for row in await db.fetch(_OF_ROOM, room_id, limit, now_ms, now_ms + wait_ms_max)
     ]
 
 
@@ -105,9 +109,9 @@ async def waiting(db: Reader, room_id: RoomId, event_ids: Collection[EventId]) -
     return {EventId(row["event_id"]): row["is_later"] for row in rows}
 
 
-async def due(db: Reader, now_ms: int) -> list[RoomId]:
-    """Rooms in which something has waited long enough to be tried again."""
-    return [RoomId(row["room_id"]) for row in await db.fetch(_DUE, now_ms)]
+async def due(db: Reader, now_ms: int, *, wait_ms_max: int) -> list[RoomId]:
+    """Rooms in which something has waited long enough to be tried again; `wait_ms_max` as for `of_room`."""
+    return [RoomId(row["room_id"]) for row in await db.fetch(_DUE, now_ms, now_ms + wait_ms_max)]
 
 
 async def put_off(tx: Tx, due_ms: Mapping[int, int]) -> None:

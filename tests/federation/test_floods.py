@@ -327,6 +327,21 @@ async def test_waits_grow_to_a_day_and_are_spread() -> None:
     assert max(at) - min(at) > 1_500 and len(at) > 300
 
 
+async def test_a_clock_that_was_ahead_makes_nobody_wait_for_hours() -> None:
+    """T-E14: what was noted by it is no longer than any wait of its kind, however far it is put back."""
+    clock = FakeClock()
+    reachability = Reachability(None, clock, SystemRandomness())  # type: ignore[arg-type]
+    name = ServerName("a.test")
+    first = reachability.failed(name, "down")
+    clock.put_back(0.5)
+    assert reachability.retry_at_ms(name) == first.retry_at_ms  # not much more than was meant
+    clock.put_back(3_600)
+    assert reachability.retry_at_ms(name) is None and reachability.is_failing(name)
+    second = reachability.failed(name, "down")
+    assert second.failures == 2 and 0 < second.retry_at_ms - clock.now_ms() <= 24_000
+    assert reachability.retry_at_ms(name) == second.retry_at_ms
+
+
 async def test_servers_are_tried_one_after_the_other() -> None:
     """T-E14: after a start, and after an outage of everything, so many a second."""
     clock = FakeClock()

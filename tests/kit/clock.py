@@ -23,6 +23,10 @@ class FakeClock:
     def monotonic_s(self) -> float:
         return self._passed_s
 
+    def put_back(self, seconds: float) -> None:
+        """Somebody sets the clock on the wall right, which was so far ahead."""
+        self._now_ms -= int(seconds * 1000)
+
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
             await asyncio.sleep(0)

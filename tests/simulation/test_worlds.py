@@ -90,6 +90,23 @@ def test_worlds_that_once_ended_in_two(stage: Stage, seed: int) -> None:
     check(stage, short(seed))
 
 
+@pytest.mark.slow
+def test_clocks_that_were_ahead_keep_nobody_waiting(stage: Stage) -> None:
+    """T-E14: two that lost each other while their clocks were hours ahead, which then are put right."""
+    acts = (
+        *(Act("clock", who, (3_600_000,)) for who in (0, 1)),
+        Act("weather", rest=(0, 0, 0, 0, ((0, 1),))),
+        *(Act(what, who, (number,)) for number in range(3) for what, who in (("say", 0), ("say", 1), ("wait", 0))),
+    )
+    check(stage, Plan(1, "11", 2, False, acts))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "version"), [(107, "2"), (147, "2"), (127, "9")])
+def test_worlds_whose_clocks_were_ahead(stage: Stage, seed: int, version: str) -> None:
+    check(stage, plan(seed, version, acts=100, servers=2 + seed % 2, lies=seed % 3 > 0))
+
+
 def _none_fails(tally: Tally) -> None:
     """Of the first problem, if there is one, the acts without which it isn't there."""
     if tally.problems:
