@@ -186,6 +186,7 @@ class Desk:
             "may": visit.may,
             "is_bound": visit.is_bound,
             "Permission": Permission,
+            "may_say": may_say,
             "done": f"done_{done}" if may_say(f"done_{done}") else "",
             **(values or {}),
         }

@@ -49,5 +49,9 @@ class JobPages:
 
 def _shown(progress: dict[str, Any]) -> str:
     """Counts and steps; lists only by how long they are."""
-    parts = (f"{name}: {len(value) if isinstance(value, list | dict) else value}" for name, value in progress.items())
+    parts = (
+        f"{name}: {len(value) if isinstance(value, list | dict) else value}"
+        for name, value in progress.items()
+        if value is not None
+    )
     return ", ".join(parts)[:_PROGRESS_CHARS_MAX]

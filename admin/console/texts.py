@@ -9,6 +9,7 @@ from admin.console.texts_cases import CASES
 from admin.console.texts_evidence import EVIDENCE
 from admin.console.texts_operators import OPERATORS
 from admin.console.texts_oversight import OVERSIGHT
+from admin.console.texts_packs import PACKS
 from admin.console.texts_rules import RULES
 from admin.console.texts_tracing import TRACING
 from homeserver.web.translations import LANGUAGES
@@ -16,6 +17,7 @@ from homeserver.web.translations import LANGUAGES
 # key → English, Chinese
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     **RULES,
+    **PACKS,
     **CASES,
     **OPERATORS,
     **OVERSIGHT,

@@ -68,8 +68,8 @@ EVIDENCE: Final[Mapping[str, tuple[str, str]]] = {
     "do_delete_export": ("Delete this export", "删除此导出"),
     "retention_on": ("Messages expire by these rules.", "消息按以下规则过期。"),
     "retention_off": (
-        "Retention is off: nothing expires until `rooms.retention` is true in the configuration.",
-        "保留期限已关闭：在配置中将 `rooms.retention` 设为 true 之前不会删除任何内容。",
+        "Retention is off: nothing expires until rooms.retention is true in the configuration.",
+        "保留期限已关闭：在配置中将 rooms.retention 设为 true 之前不会删除任何内容。",
     ),
     "in_force": ("In force", "生效值"),
     "as_if": ("As if", "假设值"),

@@ -30,8 +30,8 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     "col_rule": ("Rule", "规则"),
     "col_stage": ("Stage", "阶段"),
     "col_when": ("When", "时机"),
-    "col_acted": ("Acted, 24 h", "已执行（24 小时）"),
-    "col_shadowed": ("Shadow, 24 h", "影子（24 小时）"),
+    "col_acted": ("Acted, 24 h", "24 小时执行"),
+    "col_shadowed": ("Shadow, 24 h", "24 小时影子"),
     "col_brake": ("Brake", "制动"),
     "brake": ("Brake", "制动"),
     "brake_ready": ("Ready", "就绪"),
@@ -66,9 +66,9 @@ RULES: Final[Mapping[str, tuple[str, str]]] = {
     "condition": ("Condition", "条件"),
     "condition_help": (
         "CEL over event, sender, room and rates, for example: size(event.links) > 0 && sender.age_s < 86400. "
-        'Words of a list: "name" in event.lists. Patterns: event.text.matches("…"), in linear time.',
+        'Words of a list: "name" in event.lists. Patterns: event.text.re2("…"), in linear time.',
         "基于 event、sender、room 和 rates 的 CEL，例如：size(event.links) > 0 && sender.age_s < 86400。"
-        '名单中的词："name" in event.lists。模式：event.text.matches("…")，线性时间。',
+        '名单中的词："name" in event.lists。模式：event.text.re2("…")，线性时间。',
     ),
     "sample_text": ("A message to try it on (optional)", "用于试验的消息（可选）"),
     "do_check": ("Check", "检查"),

@@ -1,0 +1,57 @@
+"""What a trace says, in the other language: traces are made of English, and `hansa trace` prints them so. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from homeserver.web.translations import LANGUAGES
+
+# English, Chinese; the first that fits counts. Names in braces stand for what differs.
+_SAYINGS: Final[Sequence[tuple[str, str]]] = (
+    ("sent here", "在本服务器发送"),
+    ("came from {server}, or a server that had it", "来自 {server}，或持有它的其他服务器"),
+    ("from {server}", "来自 {server}"),
+    ("it waits for events before it that aren't here yet", "等待尚未收到的更早事件"),
+    ("by nobody", "无签名"),
+    ("by {who}; by the policy server {server}", "{who}；策略服务器 {server}"),
+    ("accepted, outside of the timeline", "已接受，不在时间线中"),
+    ("accepted", "已接受"),
+    ("rejected: {reason}", "被拒绝：{reason}"),
+    ("soft-failed: {reason}", "软失败：{reason}"),
+    ("no rule held", "没有规则命中"),
+    (
+        "at position {position}, as history from before this server was in the room",
+        "位置 {position}，为本服务器加入之前的历史",
+    ),
+    ("at position {position}", "位置 {position}"),
+    ("{name} has it", "{name} 已处理"),
+    ("{name} is {behind} positions before it", "{name} 尚差 {behind} 个位置"),
+    ("by none so far", "尚无"),
+    ("no notification waits", "没有等待中的通知"),
+    ("to {user} waits, after {failures} failures", "发给 {user} 的通知在等待，已失败 {failures} 次"),
+    ("to {user} waits", "发给 {user} 的通知在等待"),
+    ("{server} acknowledged it", "{server} 已确认"),
+    ("{server} hasn't got it: {reason}", "{server} 尚未收到：{reason}"),
+    ("{server} hasn't got it", "{server} 尚未收到"),
+    ("by {who}", "由 {who}"),
+)
+
+
+def _pattern(english: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", english)
+    return re.compile("".join(f"(?P<{one}>.+?)" if n % 2 else re.escape(one) for n, one in enumerate(parts)), re.DOTALL)
+
+
+_PATTERNS: Final = tuple((_pattern(english), chinese) for english, chinese in _SAYINGS)
+
+
+def told(what: str, language: str) -> str:
+    """The words of a step in this language; as they are where there are no others."""
+    if language == LANGUAGES[0]:
+        return what
+    for pattern, chinese in _PATTERNS:
+        if found := pattern.fullmatch(what):
+            return chinese.format(**found.groupdict())
+    return what
