@@ -333,8 +333,7 @@ async def test_a_clock_that_was_ahead_makes_nobody_wait_for_hours() -> None:
     reachability = Reachability(None, clock, SystemRandomness())  # type: ignore[arg-type]
     name = ServerName("a.test")
     first = reachability.failed(name, "down")
-    clock.put_back(0.5)
-    assert reachability.retry_at_ms(name) == first.retry_at_ms  # not much more than was meant
+    assert reachability.retry_at_ms(name) == first.retry_at_ms
     clock.put_back(3_600)
     assert reachability.retry_at_ms(name) is None and reachability.is_failing(name)
     second = reachability.failed(name, "down")

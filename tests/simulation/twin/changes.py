@@ -321,7 +321,6 @@ def fresh_store() -> Store:
         store.end(tx, keep=True)
     for migration in known_migrations():
         _given(store, "migrations", (migration.number, migration.name, None))
-    _given(store, "pg_database", ("twin", "UTF8", "C"))
     return store
 
 

@@ -74,6 +74,8 @@ class MemoryConnection:
             raise asyncpg.InFailedSQLTransactionError("current transaction is aborted")
         if sql.lstrip().upper().startswith(("CREATE TABLE IF NOT EXISTS", "SET ")):
             return {}, [], "CREATE TABLE"
+        if "FROM pg_database" in sql:
+            return {"encoding": 0, "collation": 1}, [("UTF8", "C")], "SELECT 1"
         statement = compiled(sql)
         _check_texts(args)
         tx = self.waiting or self.tx or Transaction()

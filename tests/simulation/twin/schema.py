@@ -190,11 +190,8 @@ def schema() -> Schema:
     found = Schema()
     for migration in known_migrations():
         _SchemaParser(migration.sql, found).read()
-    for name, columns in (
-        ("migrations", (("number", "integer"), ("name", "text"), ("applied_at", "timestamptz"))),
-        ("pg_database", (("datname", "text"), ("encoding", "text"), ("datcollate", "text"))),
-    ):
-        found.tables[name] = TableSchema(name, [Column(column, type) for column, type in columns])
+    columns = (("number", "integer"), ("name", "text"), ("applied_at", "timestamptz"))
+    found.tables["migrations"] = TableSchema("migrations", [Column(column, type) for column, type in columns])
     return found
 
 
