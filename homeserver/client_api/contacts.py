@@ -156,7 +156,7 @@ class EmailTokens:
     async def add_by_phone(self, caller: Caller, body: PhoneBody) -> Json:
         raise NotSupported("this server sends no text messages: use an e-mail address")
 
-    @endpoint("GET", CONFIRM_PATH, access=Access.NONE, limit="email_requester", spec="")
+    @endpoint("GET", CONFIRM_PATH, access=Access.NONE, limit="email_requester", acts=True, spec="")
     async def confirm(self, request: Request) -> Answer:
         """The page that a mail's link opens."""
         sid, token = request.raw_query.get("sid", ""), request.raw_query.get("token", "")

@@ -121,7 +121,7 @@ class RegistrationEndpoints:
         """What a password must be, for clients that say it before one is chosen (MSC2000)."""
         return self._registration.password_policy()
 
-    @endpoint("GET", "/_synapse/admin/v1/register", access=Access.NONE, spec="")
+    @endpoint("GET", "/_synapse/admin/v1/register", access=Access.NONE, acts=True, spec="")
     async def nonce(self) -> Json:
         return {"nonce": self._by_secret.nonce()}
 

@@ -66,7 +66,7 @@ class SsoPages:
         onward = safe_next(request.raw_query.get("next"), "/_hansa/account")
         return await self._begin(await self._visits.look(request), provider_id, onward=onward)
 
-    @endpoint("GET", CALLBACK_PATH, access=Access.NONE, limit="page", spec="")
+    @endpoint("GET", CALLBACK_PATH, access=Access.NONE, limit="page", acts=True, spec="")
     async def callback(self, request: Request) -> Answer:
         visit = await self._visits.look(request)
         try:

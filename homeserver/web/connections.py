@@ -152,7 +152,9 @@ class _Conversation(RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        if status >= 500:
+        if isinstance(exc, ConnectionError):
+            log.debug("caller_gone", kind=type(exc).__name__)
+        elif status >= 500:
             log.error("connection_failed", exc_info=exc)
         else:
             log.debug("not_http", kind=type(exc).__name__)

@@ -137,6 +137,8 @@ class Endpoint:
     waits: bool = False
     while_suspended: bool = True
     while_locked: bool = False
+    # A GET that does something: no HEAD is taken for it, as programs send it that look where links lead.
+    acts: bool = False
     raw_body: bool = False  # the handler reads `request.stream()` itself
     # Refused while the disk is nearly full; None: unless it only reads, or is for administrators.
     needs_disk: bool | None = None
@@ -174,6 +176,7 @@ def endpoint(
     waits: bool = False,
     while_suspended: bool = True,
     while_locked: bool = False,
+    acts: bool = False,
     raw_body: bool = False,
     needs_disk: bool | None = None,
     needs: Permission | None = None,
@@ -199,6 +202,7 @@ def endpoint(
         waits=waits,
         while_suspended=while_suspended,
         while_locked=while_locked,
+        acts=acts,
         raw_body=raw_body,
         needs_disk=needs_disk,
         needs=needs,

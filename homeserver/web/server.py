@@ -317,7 +317,9 @@ class WebServer:
             # As it was sent: the URL object would have normalised it.
             route, path = self._router.find(raw.method, raw.raw_path.partition("?")[0])
             name = route.declared.name or route.declared.paths[0]
-            if _is_implied_head(raw, route.declared) and route.declared.access not in (Access.NONE, Access.OPTIONAL):
+            if _is_implied_head(raw, route.declared) and (
+                route.declared.acts or route.declared.access not in (Access.NONE, Access.OPTIONAL)
+            ):
                 raise Unrecognized("this path takes GET, not HEAD", status=405)
             answer = await self._call(route, path, raw)
             response = await _respond(raw, answer)

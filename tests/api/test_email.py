@@ -43,6 +43,8 @@ def by_mail(sid: str, secret: str = "s3cret", **more: Any) -> dict[str, Any]:
 
 
 async def open_link(client: Client, mail: Arrived) -> None:
+    """As somebody opens it; what looks before where it leads opens nothing."""
+    assert (await client.request("HEAD", mail.link)).status == 405
     assert (await client.get(mail.link)).status == 200
 
 
@@ -60,6 +62,9 @@ async def test_an_address_is_added_and_used(server: RunningServer, office: PostO
     mail = await office.next()
     assert (mail.to, mail.subject) == ("alice@mail.test", "Confirm your e-mail address for hansa.test")
     body = {"sid": sid, "client_secret": "s3cret", "auth": by_password(alice)}
+    (await alice.post("/account/3pid/add", body=body)).refused(401, "M_THREEPID_AUTH_FAILED")
+    # T-M18: programs that look where links lead prove nothing.
+    assert (await server.anonymous().request("HEAD", mail.link)).status == 405
     (await alice.post("/account/3pid/add", body=body)).refused(401, "M_THREEPID_AUTH_FAILED")
     page = await server.anonymous().get(mail.link)
     assert page.status == 200 and "Address confirmed" in page.body.decode()

@@ -49,6 +49,21 @@ async def test_a_file_of_another_server_comes_once(here: RunningServer, there: R
     nothing.refused(404, "M_NOT_FOUND")
 
 
+async def test_bytes_that_are_barred_stay_so_whoever_holds_them(here: RunningServer, there: RunningServer) -> None:
+    """T-K15: barred there, they aren't given to us; barred here, they aren't shown under another server's name."""
+    alice, bob = await there.user("alice"), await here.user("bob")
+    barred, other = picture(40, 20), picture(50, 25)
+    first = await upload(alice, barred, "image/png")
+    await there.hansa.media.repository.set_quarantined(*first, True)
+    (await download(bob, *first)).refused(404, "M_NOT_FOUND")
+    own, theirs = await upload(bob, other, "image/png"), await upload(alice, other, "image/png")
+    await here.hansa.media.repository.set_quarantined(*own, True)
+    assert (await download(alice, *theirs)).body == other
+    (await download(bob, *theirs)).refused(404, "M_NOT_FOUND")
+    path = f"/_matrix/client/v1/media/thumbnail/{theirs[0]}/{theirs[1]}"
+    (await bob.get(path, width=32, height=32)).refused(404, "M_NOT_FOUND")
+
+
 @pytest.mark.parametrize(("access", "status"), [("open", 404), ("open_fetching", 200)])
 async def test_who_has_no_token_has_files_fetched_where_the_operator_wants_it(
     there: RunningServer, postgres: PostgresForTests, authority: Authority, access: str, status: int

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import ipaddress
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from homeserver.web.connections import client_address, network_of
 from homeserver.web.endpoint import Access
 from tests.kit.raw_http import wire_to
 from tests.kit.server import RunningServer
+from tests.kit.until import until
 
 GET = b"GET /_matrix/client/versions HTTP/1.1\r\n"
 POST = b"POST /_matrix/client/v3/login HTTP/1.1\r\nHost: x\r\n"
@@ -79,6 +82,40 @@ async def test_strange_heads_are_refused(server: RunningServer, data: bytes) -> 
     assert b" 400 " in said.partition(b"\r\n")[0], said
 
 
+async def test_who_hangs_up_is_no_fault_of_ours(server: RunningServer) -> None:
+    """T-O9, T-O19: whoever leaves in the middle of a request writes no failure with its lines into our log."""
+    lines = io.StringIO()
+    configure_logging(format="json", level="debug", value_chars_max=2000, stream=lines)
+    async with wire_to(server.base_url) as wire:
+        await wire.send(POST + b"Content-Length: 100\r\n\r\n{")
+    await until(partial(_holds, lines, "caller_gone"))
+    said = lines.getvalue()
+    assert "connection_failed" not in said and "Traceback" not in said and '"level": "error"' not in said
+
+
+async def _holds(lines: io.StringIO, word: str) -> bool:
+    return word in lines.getvalue()
+
+
+@pytest.mark.slow
+async def test_what_is_sent_at_once_is_taken_bit_by_bit(server: RunningServer) -> None:
+    """T-M9, T-O22: requests behind one that waits aren't read into memory without end."""
+    alice = await server.user("alice")
+    asked = GET.replace(b"versions", b"v3/profile/" + alice.user_id.encode()) + b"Host: x\r\n\r\n"
+    taken = 0
+    async with server.db.transaction() as tx, wire_to(server.base_url) as wire:
+        await tx.execute("LOCK TABLE profiles IN ACCESS EXCLUSIVE MODE")
+        try:
+            while taken < 64_000_000:
+                async with asyncio.timeout(2):
+                    await wire.send(asked * 1000)
+                taken += len(asked) * 1000
+        except TimeoutError:
+            pass
+    assert taken < 32_000_000
+    assert (await alice.get("/account/whoami")).status == 200
+
+
 @pytest.mark.parametrize("protocol", ["websocket", "h2c"])
 async def test_no_connection_becomes_another_protocol(server: RunningServer, protocol: str) -> None:
     """T-M8, T-M22: a request for an upgrade is a request like any other."""
@@ -137,6 +174,8 @@ async def test_methods_are_what_they_are(server: RunningServer) -> None:
         answer = await alice.request("POST", "/account/whoami", headers={header: "GET"})
         assert answer.refused(405, "M_UNRECOGNIZED")
     assert (await alice.request("HEAD", "/sync")).status == 405
+    for acts in ("/_hansa/confirm?sid=x&token=y", "/_hansa/sso/callback", "/_synapse/admin/v1/register"):
+        assert (await server.anonymous().request("HEAD", acts)).status == 405, acts
     assert (await alice.request("HEAD", "/_matrix/client/versions")).status == 200
     for method in ("TRACE", "PROPFIND"):
         (await alice.request(method, "/account/whoami")).refused(405, "M_UNRECOGNIZED")
