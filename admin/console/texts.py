@@ -15,14 +15,7 @@ from admin.console.texts_tracing import TRACING
 from homeserver.web.translations import LANGUAGES
 
 # key → English, Chinese
-_TEXTS: Final[Mapping[str, tuple[str, str]]] = {
-    **RULES,
-    **PACKS,
-    **CASES,
-    **OPERATORS,
-    **OVERSIGHT,
-    **EVIDENCE,
-    **TRACING,
+_COMMON: Final[Mapping[str, tuple[str, str]]] = {
     "console": ("Console", "控制台"),
     "skip": ("Skip to the content", "跳到正文"),
     "menu": ("Menu", "菜单"),
@@ -268,6 +261,9 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "done_retry": ("The server is tried again.", "正在重试该服务器。"),
     "done_cancel": ("The job is cancelled.", "任务已取消。"),
 }
+# No key stands in two of them: the later one would be said in place of the first.
+TABLES: Final = (_COMMON, RULES, PACKS, CASES, OPERATORS, OVERSIGHT, EVIDENCE, TRACING)
+_TEXTS: Final[Mapping[str, tuple[str, str]]] = {key: text for table in TABLES for key, text in table.items()}
 
 
 def say(key: str, language: str, values: Mapping[str, object]) -> str:

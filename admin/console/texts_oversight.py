@@ -32,7 +32,7 @@ OVERSIGHT: Final[Mapping[str, tuple[str, str]]] = {
     "lags": ("Catches up", "追赶中"),
     "sent_upto": ("Has events up to", "已发送至"),
     "everything": ("everything", "全部"),
-    "do_check": ("Check how it is found and trusted", "检查如何找到并信任它"),
+    "do_check_server": ("Check how it is found and trusted", "检查如何找到并信任它"),
     "check_text": (
         "How this server finds and trusts it, step by step, just now:",
         "本服务器此刻如何找到并信任它，逐步列出：",

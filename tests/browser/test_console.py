@@ -65,6 +65,7 @@ async def log_in(server: RunningServer, context: BrowserContext, name: str) -> P
 
 async def keep(page: Page, name: str) -> None:
     if SHOTS is not None:
+        await page.evaluate("scrollTo(0, 0)")  # the navigation stays in sight, and would stand in the middle
         width = page.viewport_size["width"] if page.viewport_size else 0
         await page.screenshot(path=f"{SHOTS}/{name}-{width}.png", full_page=True)
 
@@ -212,7 +213,7 @@ async def write_and_try(page: Page, navigation: Locator) -> None:
     await page.get_by_label("A message to try it on (optional)").fill("Earn coins at https://coin9.example")
     await page.get_by_label("Action 1").select_option("deny")
     await page.get_by_label("What the sender is told").first.fill("No advertising here")
-    await page.get_by_role("button", name="Check").click()
+    await page.get_by_role("button", name="Check", exact=True).click()
     await expect(page.get_by_role("status")).to_contain_text("It hits the message")
     await keep(page, "wave-1-rule")
     await page.get_by_label("Reason (kept in the audit log)").fill("a wave of coins")
@@ -257,9 +258,32 @@ async def clean_up(page: Page, navigation: Locator, spammer: str) -> None:
     await expect(page.get_by_role("status")).to_have_text("The case is closed.")
 
 
+async def take_back(page: Page, user_id: str) -> None:
+    """They said that it was somebody else: the suspension is lifted where their page says that it is in force."""
+    await page.get_by_role("definition").get_by_role("link", name=user_id).click()
+    await expect(page.get_by_text("Suspended", exact=True)).to_be_visible()
+    await keep(page, "wave-7-user")
+    await page.get_by_label("Reason", exact=False).first.fill("their account was taken over, and is theirs again")
+    await page.get_by_role("button", name="Lift the suspension").click()
+    await expect(page.get_by_role("status")).to_have_text("The suspension is lifted.")
+
+
+async def read_the_log(server: RunningServer, spammer: str) -> None:
+    """An auditor finds each step by whom it was about."""
+    async with chromium() as context:
+        page = await log_in(server, context, "the-auditor")
+        await page.get_by_role("link", name="Audit log").click()
+        await page.get_by_label("Target").fill(spammer)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("cell", name="user.suspend", exact=True)).to_have_count(2)
+        await expect(page.get_by_text("their account was taken over")).to_be_visible()
+        await keep(page, "wave-8-audit")
+
+
 async def test_a_wave_is_found_explained_and_cleaned_up(server: RunningServer, crew: Crew) -> None:
-    """From the overview: a case, a rule that is tried and then enforced, its decision explained, all cleaned up;
-    and the audit log tells every step."""
+    """From the overview: a case, a rule that is tried and then enforced, its decision explained, all cleaned up, one
+    step taken back; and the audit log tells each.
+    """
     rooms, spammer = await spam_wave(crew)
     async with chromium() as context:
         page = await log_in(server, context, "the-moderator")
@@ -280,8 +304,10 @@ async def test_a_wave_is_found_explained_and_cleaned_up(server: RunningServer, c
         await expect(page.get_by_text("earn coins at https://coin7.example").first).to_be_visible()
         await keep(page, "wave-3-decision")
         await clean_up(page, navigation, spammer)
+        await take_back(page, spammer)
         assert (await crew.user.post("/join/{}", rooms[1])).status == 403
         sql = "SELECT action FROM audit_log WHERE actor = $1 AND action <> 'console.log_in' ORDER BY entry_nid"
         told = [row["action"] for row in await server.db.fetch(sql, crew.moderator.user_id)]
-        acts = ["event.redact"] * 3 + ["member.ban"] * 3 + ["user.suspend", "case.note", "case.close"]
+        acts = ["event.redact"] * 3 + ["member.ban"] * 3 + ["user.suspend", "case.note", "case.close", "user.suspend"]
         assert told == ["rule.put", "rule.trial", "sample.mark", "rule.stage", "case.assign", *acts]
+    await read_the_log(server, spammer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from admin.console.texts import say
+from admin.console.texts import TABLES, say
 from admin.console.texts_packs import PACKS as RULE_TITLES
 from admin.console.trace_words import told
 from admin.spam.packs import PACKS
@@ -12,6 +12,11 @@ from tests.admin.console.furnished import furnish
 from tests.admin.console.visitor import Visitor
 from tests.admin.people import Crew
 from tests.kit.server import RunningServer
+
+
+def test_no_text_stands_in_place_of_another() -> None:
+    keys = [key for table in TABLES for key in table]
+    assert sorted(keys) == sorted(set(keys))
 
 
 def test_each_rule_of_a_pack_has_a_title_in_each_language() -> None:
