@@ -82,7 +82,8 @@ class ThirdPartyInvites:
     async def exchange(self, room_id: RoomId, signed: Mapping[str, Any]) -> Event:
         """The invite that was promised, for the user whom the identity server named and signed for.
 
-        For whoever joins by it, and for other servers' `exchange_third_party_invite`. Raises Forbidden.
+        For whoever joins by it, and for other servers' `exchange_third_party_invite`. Whoever is invited or in the room
+        stays so. Raises Forbidden; also for who was removed since the invite was promised.
         """
         mxid, token = signed.get("mxid"), signed.get("token")
         if not isinstance(mxid, str) or not is_user_id(mxid) or not isinstance(token, str):
@@ -90,6 +91,12 @@ class ThirdPartyInvites:
         promise = await self._rooms.state_event(room_id, PROMISE, token[:_TEXT_CHARS_MAX])
         if promise is None or not self._submission.is_local(promise.sender):
             raise Forbidden("there is no such invite")
+        member = await self._rooms.state_event(room_id, "m.room.member", mxid)
+        if member is not None and member.membership in ("join", "invite"):
+            return member
+        if member is not None and member.sender != mxid and member.depth > promise.depth:
+            # What the identity server signed is for all to read in the first invite: it brings nobody back.
+            raise Forbidden("this invite was taken back")
         if not await self._are_keys_valid(promise.content):
             raise Forbidden("the identity server no longer stands by this invite")
         invited = UserId(mxid)

@@ -151,6 +151,8 @@ async def test_what_servers_say_beside_an_event_is_not_believed(here: RunningSer
         (await alice.get("/rooms/{}/event/{}", room.room_id, said.event_id)).ok(),
         (await alice.get("/rooms/{}/context/{}", room.room_id, said.event_id)).ok()["event"],
     ]
+    kept = await here.db.fetch("SELECT json FROM events WHERE event_id = ANY($1)", [said.event_id, topic.event_id])
+    assert [b"unsigned" in row["json"] for row in kept] == [False, False]
     mine = [event for event in shown if event["event_id"] in (said.event_id, topic.event_id)]
     assert len(mine) == 7
     for event in mine:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from homeserver.core.auth_rules import auth_keys
-from homeserver.core.events import Event, StateKey, references, sign_event
+from homeserver.core.events import Event, StateKey, parse_pdu, references, sign_event
 from homeserver.core.identifiers import EventId
 from homeserver.core.room_versions import ROOM_VERSIONS, EventIdFormat
 from homeserver.runtime.clock import SystemClock
@@ -114,6 +115,23 @@ class PeerRoom:
         whole = {"room_version": self.version.id, "event": {**self.template(user_id), **(template or {})}}
         self.peer.answers[V1 + "/make_join"] = lambda sent: whole
         self.peer.answers[V2 + "/send_join"] = lambda sent: {**self.told(), "event": sent, **(told or {})}
+
+    @classmethod
+    async def visited(cls, peer: Peer, server: str, room_id: str, version: str = "11") -> PeerRoom:
+        """A public room of another server, which Eve has joined."""
+        room = cls(peer, version)
+        room.room_id, room.state, room.events, room.heads, room.depth = room_id, {}, {}, [], 0
+        query = f"?ver={version}"
+        path = f"{V1}/make_join/{quote(room_id)}/{quote(room.eve)}{query}"
+        template = (await peer.ask_json("GET", server, path))["event"]
+        join = sign_event(room.version, {**template, "origin_server_ts": room._ts}, peer.signer)
+        path = f"{V2}/send_join/{quote(room_id)}/{quote(join.event_id, safe='')}"
+        told = await peer.ask_json("PUT", server, path, join.pdu)
+        for pdu in told["state"]:
+            event = parse_pdu(room.version, pdu)
+            room.state[event.key] = event
+        room.take(parse_pdu(room.version, told["event"]))
+        return room
 
     async def send(self, server: str, *events: Event, txn_id: str | None = None, edus: Sequence[Json] = ()) -> Json:
         """Brings these to a server in one transaction; its answer's `pdus`."""
