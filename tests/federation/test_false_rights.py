@@ -158,15 +158,19 @@ async def test_nobody_is_let_in_by_who_may_not(here: RunningServer, peer: Peer, 
     """T-C21: into a restricted room: by us, who didn't vouch, by who isn't there, by who may not invite."""
     alice, bob, carol = [await here.user(name) for name in ("alice", "bob", "carol")]
     space = await alice.create_room(preset="public_chat", room_version=version)
+    levels = {carol.user_id: 50} if version == "12" else {alice.user_id: 100, carol.user_id: 50}
     rule = {"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": space}]}
     room_id = await alice.create_room(
         preset="public_chat",
         room_version=version,
         initial_state=[{"type": "m.room.join_rules", "state_key": "", "content": rule}],
-        power_level_content_override={"invite": 50},
+        power_level_content_override={"invite": 50, "users": levels},
     )
     await bob.join(space)
     await bob.join(room_id)
+    await carol.join(space)
+    await carol.join(room_id)
+    (await carol.post("/rooms/{}/leave", room_id)).ok()
     room = await PeerRoom.visited(peer, name_of(here), space, version)
     eve, mallory = room.eve, f"@mallory:{peer.name}"
     make = f"{V1}/make_join/{quote(room_id)}/{{}}?ver={version}"
@@ -174,9 +178,15 @@ async def test_nobody_is_let_in_by_who_may_not(here: RunningServer, peer: Peer, 
     template = (await peer.ask_json("GET", name_of(here), make.format(quote(eve))))["event"]
     assert template["content"]["join_authorised_via_users_server"] == alice.user_id
 
-    def made(user_id: str, authoriser: object) -> Event:
+    inside = (await alice.get("/rooms/{}/state", room_id)).ok()
+    members = {one["state_key"]: one["event_id"] for one in inside if one["type"] == "m.room.member"}
+
+    def made(user_id: str, authoriser: Any) -> Event:
         content = {"membership": "join", "join_authorised_via_users_server": authoriser}
-        changed = {**template, "sender": user_id, "state_key": user_id, "content": content, "origin_server_ts": 1}
+        cited = [name for name in template["auth_events"] if name != members[alice.user_id]]
+        cited += [members[authoriser]] if authoriser in members else []
+        changed = {**template, "sender": user_id, "state_key": user_id, "content": content, "auth_events": cited}
+        changed["origin_server_ts"] = 1
         return sign_event(room.version, changed, peer.signer)
 
     async def put(event: Event) -> int:
