@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness import report
+from homeserver.runtime.logging import configure_logging
 from homeserver.web.outgoing import OutgoingAnswer, OutgoingError
 from tests.kit.authority import Authority
 from tests.kit.federation import federated_server
@@ -75,5 +76,6 @@ async def _dead_servers(postgres: PostgresForTests, folder: Path) -> None:
 
 
 def run() -> None:
+    configure_logging(level="error")
     with running_postgres() as postgres, tempfile.TemporaryDirectory() as folder:
         asyncio.run(_dead_servers(postgres, Path(folder)))
