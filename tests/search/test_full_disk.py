@@ -47,4 +47,6 @@ async def test_a_full_disk_loses_nothing(database_dsn: str, tmp_path: Path, leav
 def _failures(server: RunningServer) -> float:
     """Rounds of the indexer that failed in a row, as an operator sees them."""
     name = b'hansa_search_indexer{figure="failures"} '
-    return next(float(line[len(name) :]) for line in server.hansa.metrics.render().splitlines() if line.startswith(name))
+    return next(
+        float(line[len(name) :]) for line in server.hansa.metrics.render().splitlines() if line.startswith(name)
+    )
