@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from homeserver.runtime.logging import configure_logging
+from tests.kit.authority import Authority
 from tests.kit.clock import FakeClock
 from tests.kit.mail import Arrived, PostOffice, mail_config, post_office
 from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.until import until
 
 PASSWORD = "correct horse battery"
 
@@ -225,6 +230,43 @@ async def test_a_mail_server_that_refuses_is_asked_again(database_dsn: str, offi
     async with running_server(database_dsn, toml=mail_config(office), clock=clock) as server:
         (await server.anonymous().post("/register/email/requestToken", body=ask("a@mail.test"))).ok()
         assert (await office.next(clock=clock)).to == "a@mail.test"
+
+
+@pytest.mark.parametrize(
+    ("name", "offered", "is_trusted", "arrives"),
+    [
+        ("localhost", True, True, True),
+        ("localhost", True, False, False),
+        ("another.test", True, True, False),
+        ("localhost", False, True, False),
+    ],
+    ids=["right", "nobody's authority", "another's name", "no TLS offered"],
+)
+async def test_mails_go_to_the_server_that_is_meant(
+    database_dsn: str, tmp_path: Path, name: str, offered: bool, is_trusted: bool, arrives: bool
+) -> None:
+    """T-L8: who stands between is given neither a mail with its link nor our password, whatever it pretends."""
+    (tmp_path / "other").mkdir()
+    authority, other = Authority(tmp_path), Authority(tmp_path / "other")
+    trusted = authority if is_trusted else other
+    lines = io.StringIO()
+    async with post_office(starttls=authority.server_context(name) if offered else None) as office:
+        toml = (
+            f'[email]\nsmtp_host = "localhost"\nsmtp_port = {office.port}\nsmtp_tls = "starttls"\n'
+            f'smtp_ca_path = "{trusted.ca_path}"\n'
+        )
+        async with running_server(database_dsn, toml=toml) as server:
+            configure_logging(format="json", level="info", value_chars_max=2000, stream=lines)
+            (await server.anonymous().post("/register/email/requestToken", body=ask("a@mail.test"))).ok()
+            if arrives:
+                assert (await office.next()).to == "a@mail.test"
+                return
+
+            async def has_failed() -> bool:
+                return "mail_not_sent" in lines.getvalue()
+
+            await until(has_failed, within_s=60)
+            assert office.asked == [] and office.mails == []
 
 
 async def test_one_who_is_put_off_holds_up_nobody(database_dsn: str, office: PostOffice) -> None:

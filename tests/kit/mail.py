@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -80,9 +81,14 @@ class PostOffice:
 
 
 @asynccontextmanager
-async def post_office() -> AsyncIterator[PostOffice]:
+async def post_office(*, starttls: ssl.SSLContext | None = None) -> AsyncIterator[PostOffice]:
+    """With `starttls` nothing is taken before the connection is secured by it."""
     office = PostOffice()
-    server = await asyncio.get_running_loop().create_server(lambda: SMTP(office), "127.0.0.1", 0)
+
+    def speak() -> SMTP:
+        return SMTP(office, tls_context=starttls, require_starttls=starttls is not None)
+
+    server = await asyncio.get_running_loop().create_server(speak, "127.0.0.1", 0)
     office.port = server.sockets[0].getsockname()[1]
     try:
         yield office
