@@ -185,6 +185,7 @@ async def test_passwords_cannot_be_tried(database_dsn: str) -> None:
         assert await tried("alice", PASSWORD) == 200
 
 
+@pytest.mark.slow
 async def test_an_ipv6_network_tries_no_more_than_one_address(database_dsn: str) -> None:
     """T-I16: by the API, by our own page, at the console and by mails: 2^64 addresses are one client."""
     limits = """

@@ -232,6 +232,7 @@ async def test_a_mail_server_that_refuses_is_asked_again(database_dsn: str, offi
         assert (await office.next(clock=clock)).to == "a@mail.test"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "offered", "is_trusted", "arrives"),
     [

@@ -95,6 +95,7 @@ async def test_nobody_learns_whose_address_it_is(server: RunningServer, office: 
     assert (await ask(server, "no address")).page.status == 400
 
 
+@pytest.mark.slow
 async def test_mails_are_rationed(database_dsn: str, office: PostOffice) -> None:
     """T-N5: by whoever asks for them, and by whom they go to, whoever asks and however it is written."""
     limits = "[rate_limits]\nemail_requester = { per_second = 0.001, burst = 2 }\n"
