@@ -245,14 +245,17 @@ async def _archive(server: RunningServer, data: HistoryData) -> None:
     counts = {row["month"]: row["events"] for row in await server.db.fetch(_COUNTS)}
     left, moved, start = scene.messages // 2, 0, time.perf_counter()
     progress = Progress("archived", scene.messages // 2)
+    jobs_of: dict[str, int] = {}
     for month, events in sorted(counts.items()):
         if left <= 0:
             scene.first_hot = month
             break
         left -= events
-        if f"archived {month}" in scene.done:
-            continue
-        result = await _job(server, "run", month)
+        if f"archived {month}" not in scene.done:
+            # All at once: who waits for one before asking for the next waits for the server to look as well.
+            jobs_of[month] = await _asked(server, "run", month)
+    for month, job_nid in jobs_of.items():
+        result = await _ended(server, job_nid)
         assert "error" not in result, result
         moved += result["messages"]
         scene.moved += result["messages"]
@@ -264,9 +267,12 @@ async def _archive(server: RunningServer, data: HistoryData) -> None:
     data.figure("the archive, of a message", kept, "bytes", scene.moved)
 
 
-async def _job(server: RunningServer, kind: str, month: str) -> Any:
+async def _asked(server: RunningServer, kind: str, month: str) -> int:
     async with server.db.transaction() as tx:
-        job_nid = await jobs.ask(tx, kind, month, 0, is_forced=True)
+        return await jobs.ask(tx, kind, month, 0, is_forced=True)
+
+
+async def _ended(server: RunningServer, job_nid: int) -> Any:
     while True:
         found = await jobs.one(server.db, job_nid)
         assert found is not None

@@ -67,6 +67,23 @@ class LocalObjects:
         finally:
             await to_end(file.close)
 
+    def read(self, name: str, start: int, end: int) -> bytes:
+        """A part of an object, or less where it ends before. From a thread, for those who read many small ones:
+        it costs far less than the turns of `get`. Raises NoSuchObject, OSError.
+        """
+        try:
+            file = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NoSuchObject(name) from None
+        try:
+            pieces: list[bytes] = []
+            while start < end and (piece := os.pread(file, end - start, start)):
+                pieces.append(piece)
+                start += len(piece)
+            return b"".join(pieces)
+        finally:
+            os.close(file)
+
     async def size(self, name: str) -> int | None:
         try:
             return (await asyncio.to_thread(self._path(name).stat)).st_size

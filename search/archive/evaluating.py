@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import heapq
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from pyroaring import BitMap, BitMap64
 
 from search.analyser import analyse
 from search.archive.reading import ArchiveFile
 from search.archive.terms import HAS, HOST, KEY, MENTION, SENDER, TYPE
+from search.documents import KEYS
 from search.tiers import (
     FIRST_PLACE,
     LAST_PLACE,
@@ -35,6 +39,8 @@ from search.tiers import (
 )
 
 _HIT_COLUMNS = ("event_nid", "source_nid", "room_nid", "time_ms", "rank")
+# Those that there are: nobody fills the memory by naming others.
+KEY_TERMS = frozenset(KEY + key for key in KEYS.values())
 _Intervals = Sequence[tuple[int, int]]
 
 
@@ -46,28 +52,75 @@ class Found:
     count: int
 
 
-def evaluate(file: ArchiveFile, question: Question, hidden: BitMap64) -> Found:
-    """What it finds but for what is hidden. Raises Damaged."""
-    rows = _Rows(file)
-    seen, parted = _scoped(file, question)
+class Asked:
+    """A question to many files: what of it is the same for all, and how good a hit must be to be among the first."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.whole: dict[int, None] = {}
+        self.parts: dict[int, _Intervals] = {}
+        for room_nid, spans in question.scope.items():
+            if any(first <= FIRST_PLACE and end >= LAST_PLACE for first, end in spans):
+                self.whole[room_nid] = None
+            elif spans:
+                self.parts[room_nid] = spans
+        self.numbers = np.fromiter(sorted(self.whole), np.int64, len(self.whole))
+        self._lock = threading.Lock()
+        self._best: list[tuple[float, int]] = []
+
+    @property
+    def floor(self) -> tuple[float, int] | None:
+        """What isn't behind this cursor is none of the first, as other files have enough that are better."""
+        with self._lock:
+            return self._best[0] if len(self._best) == self.question.limit else None
+
+    def found(self, hits: Sequence[Hit]) -> None:
+        """A file has these."""
+        with self._lock:
+            self._best = heapq.nlargest(self.question.limit, [*self._best, *(hit.cursor for hit in hits)])[::-1]
+
+
+def evaluate(file: ArchiveFile, question: Question | Asked, hidden: BitMap64) -> Found:
+    """What it finds but for what is hidden. Of a question to many files only hits that may be among the first of all.
+
+    Raises Damaged.
+    """
+    asked = question if isinstance(question, Asked) else Asked(question)
+    rows, question = _Rows(file), asked.question
+    seen, parted = _scoped(file, asked)
+    if not seen:
+        return Found([], 0)
     wanted = BitMap()
     for key in question.keys:
         wanted |= seen & rows.having(KEY + key)
     found = rows.matching(question.query, wanted)
     found = _in_places(file, found, parted)
     found = _shown(file, found, question.upto, hidden)
-    return Found(_first(file, found, question), len(found))
+    hits = _first(file, found, asked)
+    asked.found(hits)
+    return Found(hits, len(found))
 
 
-def _scoped(file: ArchiveFile, question: Question) -> tuple[BitMap, list[tuple[int, int, _Intervals]]]:
+def _scoped(file: ArchiveFile, asked: Asked) -> tuple[BitMap, list[tuple[int, int, _Intervals]]]:
     """The rows of rooms that are seen, and those of them (from a row to before another) of which parts are."""
     seen, parted = BitMap(), []
-    for room in file.rooms:
-        spans = question.scope.get(room.room_nid)
-        if spans:
-            last = room.first_row + room.count
-            seen.add_range(room.first_row, last)
-            if not any(first <= FIRST_PLACE and end >= LAST_PLACE for first, end in spans):
+    is_whole = np.zeros(len(file.room_nids), np.bool_)
+    if len(asked.numbers):
+        at = np.minimum(np.searchsorted(asked.numbers, file.room_nids), len(asked.numbers) - 1)
+        is_whole = asked.numbers[at] == file.room_nids
+    if is_whole.all():
+        seen.add_range(0, file.head.rows)
+        return seen, []
+    for place in np.flatnonzero(is_whole).tolist():
+        room = file.rooms[place]
+        seen.add_range(room.first_row, room.first_row + room.count)
+    if asked.parts:
+        for place in np.flatnonzero(~is_whole).tolist():
+            room = file.rooms[place]
+            spans = asked.parts.get(room.room_nid)
+            if spans:
+                last = room.first_row + room.count
+                seen.add_range(room.first_row, last)
                 parted.append((room.first_row, last, spans))
     return seen, parted
 
@@ -79,11 +132,17 @@ def _in_places(file: ArchiveFile, found: BitMap, parted: Sequence[tuple[int, int
         span = BitMap()
         span.add_range(first, last)
         for group, begin, rows in _by_group(file, found & span):
+            if _covers(spans, file.bounds(group, "place")) and _covers(spans, file.bounds(group, "source_place")):
+                continue
             places, sources = file.column(group, "place"), file.column(group, "source_place")
             for row in rows:
                 if not (_within(spans, places[row - begin]) and _within(spans, sources[row - begin])):
                     unseen.add(row)
     return found - unseen
+
+
+def _covers(spans: _Intervals, bounds: tuple[int, int]) -> bool:
+    return any(first <= bounds[0] and bounds[1] <= last for first, last in spans)
 
 
 def _within(spans: _Intervals, place: int) -> bool:
@@ -101,28 +160,41 @@ def _shown(file: ArchiveFile, found: BitMap, upto: int, hidden: BitMap64) -> Bit
     return found - unshown
 
 
-def _first(file: ArchiveFile, found: BitMap, question: Question) -> list[Hit]:
+def _first(file: ArchiveFile, found: BitMap, asked: Asked) -> list[Hit]:
     """The first ones in the order asked for. Row groups that can't have any of them aren't read."""
+    question, floor = asked.question, asked.floor
     order = "rank" if question.by_rank else "time_ms"
     groups = sorted(_by_group(file, found), key=lambda one: file.bounds(one[0], order)[1], reverse=True)
-    best: list[tuple[tuple[float, int], Hit]] = []
+    best: list[Hit] = []
     for group, begin, rows in groups:
-        if len(best) == question.limit and (file.bounds(group, order)[1], 2**63) <= best[0][0]:
+        most = (file.bounds(group, order)[1], 2**63)
+        if (floor is not None and most <= floor) or (len(best) == question.limit and most <= best[-1].cursor):
             break
         if question.after is not None and (file.bounds(group, order)[0], 0) > question.after:
             continue
-        file.load(group, _HIT_COLUMNS)
-        nids, sources, rooms, times, ranks = (file.column(group, name) for name in _HIT_COLUMNS)
-        for row in rows:
-            at = row - begin
-            cursor = (ranks[at] if question.by_rank else times[at], nids[at])
-            if question.after is not None and cursor >= question.after:
-                continue
-            if len(best) == question.limit and cursor <= best[0][0]:
-                continue
-            hit = Hit(nids[at], sources[at], rooms[at], float(ranks[at]), cursor)
-            (heapq.heappush if len(best) < question.limit else heapq.heapreplace)(best, (cursor, hit))
-    return [hit for _, hit in sorted(best, key=lambda one: one[0], reverse=True)]
+        best = sorted([*best, *_of_group(file, group, np.array(rows) - begin, question)], key=_cursor, reverse=True)
+        del best[question.limit :]
+    return best
+
+
+def _of_group(file: ArchiveFile, group: int, at: npt.NDArray[np.int64], question: Question) -> list[Hit]:
+    """The first of these rows of a group, in no order."""
+    file.load(group, _HIT_COLUMNS)
+    values = {name: file.numbers(group, name)[at] for name in _HIT_COLUMNS}
+    keys, nids = values["rank" if question.by_rank else "time_ms"], values["event_nid"]
+    order = np.lexsort((nids, keys))
+    if question.after is not None:
+        value, nid = question.after
+        order = order[((keys < value) | ((keys == value) & (nids < nid)))[order]]
+    columns = [values[name][order[-question.limit :]].tolist() for name in _HIT_COLUMNS]
+    return [
+        Hit(nid, source, room, float(rank), (rank if question.by_rank else time_ms, nid))
+        for nid, source, room, time_ms, rank in zip(*columns, strict=True)
+    ]
+
+
+def _cursor(hit: Hit) -> tuple[float, int]:
+    return hit.cursor
 
 
 def _by_group(file: ArchiveFile, rows: BitMap) -> list[tuple[int, int, list[int]]]:
@@ -146,9 +218,13 @@ class _Rows:
 
     def having(self, term: str) -> BitMap:
         """The rows that have a term."""
-        found = self._known.get(term)
+        # Every question names a key: which rows have it is remembered from one question to the next.
+        known = self._file.keys if term.startswith(KEY) else self._known
+        found = known.get(term)
         if found is None:
-            found = self._known[term] = self._file.terms.rows(term)
+            found = self._file.terms.rows(term)
+            if known is self._known or term in KEY_TERMS:
+                known[term] = found
         return found
 
     def matching(self, query: Query, within: BitMap) -> BitMap:

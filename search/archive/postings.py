@@ -57,6 +57,16 @@ def unpacked_lists(data: bytes, counts: Sequence[int]) -> list[list[int]]:
     return [rows[first:end] for first, end in zip(firsts.tolist(), ends.tolist(), strict=True)]
 
 
+def unpacked_at(data: bytes, first: int, count: int) -> list[int]:
+    """A list of so many rows, of which so many numbers lie in others before it. Raises ValueError."""
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) < 0x80)
+    if first + count > len(ends):
+        raise ValueError("a list of rows is cut short")
+    begin = int(ends[first - 1]) + 1 if first else 0
+    rows: list[int] = np.cumsum(_distances(data[begin : int(ends[first + count - 1]) + 1])).tolist() if count else []
+    return rows
+
+
 def _distances(data: bytes) -> Numbers:
     parts = np.frombuffer(data, np.uint8)
     if not len(parts):

@@ -6,21 +6,25 @@ import io
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyroaring import BitMap
 
 from search.archive.building import Built, chunk_span
-from search.archive.rows import COLUMNS, Kept, kept_of
+from search.archive.rows import COLUMNS, SCHEMA, Kept, kept_of
 from search.archive.terms import Damaged, Head, Room, TermReader, read_head
 
 # Columns that aren't in the file, from two that are.
 _TIMES = ("origin_server_ts", "delay_ms")
-_WORKED_OUT: dict[str, Callable[[int, int], int]] = {
+_Numbers = npt.NDArray[np.int64]
+_WORKED_OUT: dict[str, Callable[[_Numbers, _Numbers], _Numbers]] = {
     "received_ms": lambda said_ms, delay_ms: said_ms + delay_ms,
-    "time_ms": lambda said_ms, delay_ms: said_ms + min(0, delay_ms),
+    "time_ms": lambda said_ms, delay_ms: said_ms + np.minimum(0, delay_ms),
 }
 
 
@@ -39,6 +43,10 @@ class Contents:
     head: Head
     metadata: pq.FileMetaData
     size_bytes: int
+    # What questions need of every file, once it was looked at: rows by key, bounds by row group and column.
+    room_nids: _Numbers
+    keys: dict[str, BitMap] = field(default_factory=dict)
+    bounds: dict[tuple[int, str], tuple[int, int]] = field(default_factory=dict)
 
 
 def read_contents(source: Source, built: Built) -> Contents:
@@ -52,7 +60,8 @@ def read_contents(source: Source, built: Built) -> Contents:
     metadata = pq.read_metadata(pa.BufferReader(footer))
     if metadata.num_rows != built.rows or head.rows != built.rows:
         raise Damaged("the file has other rows than it should")
-    return Contents(head, metadata, 8 * (len(head_data) + len(footer)))
+    rooms = np.array([room.room_nid for room in head.rooms], np.int64)
+    return Contents(head, metadata, 8 * (len(head_data) + len(footer)), rooms)
 
 
 class ArchiveFile:
@@ -61,11 +70,15 @@ class ArchiveFile:
     def __init__(self, contents: Contents, source: Source) -> None:
         self.head = contents.head
         self.terms = TermReader(contents.head, source.terms)
+        self.room_nids = contents.room_nids
+        self.keys = contents.keys
+        self._bounds = contents.bounds
         self._metadata = contents.metadata
         self._source = source
         self._starts = [0]
         for group in range(contents.metadata.num_row_groups):
             self._starts.append(self._starts[-1] + contents.metadata.row_group(group).num_rows)
+        self._read: dict[tuple[int, str], pa.ChunkedArray] = {}
         self._columns: dict[tuple[int, str], list[Any]] = {}
 
     @property
@@ -89,34 +102,46 @@ class ArchiveFile:
         if column == "time_ms":
             (least, most), (soonest, latest) = self.bounds(group, "origin_server_ts"), self.bounds(group, "delay_ms")
             return least + min(0, soonest), most + min(0, latest)
-        statistics = self._metadata.row_group(group).column(COLUMNS[column]).statistics
-        return statistics.min, statistics.max
+        found = self._bounds.get((group, column))
+        if found is None:
+            statistics = self._metadata.row_group(group).column(COLUMNS[column]).statistics
+            found = self._bounds[group, column] = statistics.min, statistics.max
+        return found
 
     def column(self, group: int, name: str) -> list[Any]:
         """The values of a column in a row group, also of those that are worked out. Raises Damaged."""
         found = self._columns.get((group, name))
         if found is None:
-            self.load(group, [name])
-            found = self._columns[group, name]
+            if name in _WORKED_OUT or pa.types.is_integer(SCHEMA.field(name).type):
+                found = self.numbers(group, name).tolist()
+            else:
+                self.load(group, [name])
+                found = self._read[group, name].to_pylist()
+            self._columns[group, name] = found
         return found
+
+    def numbers(self, group: int, name: str) -> _Numbers:
+        """The same of a column of numbers. Raises Damaged."""
+        self.load(group, [name])
+        if name in _WORKED_OUT:
+            said, delays = (self._read[group, one].to_numpy() for one in _TIMES)
+            return _WORKED_OUT[name](said, delays)
+        numbers: _Numbers = self._read[group, name].to_numpy()
+        return numbers
 
     def load(self, group: int, names: Sequence[str]) -> None:
         """Reads columns of a row group, those next to each other at once. Raises Damaged."""
         wanted = dict.fromkeys(one for name in names for one in (_TIMES if name in _WORKED_OUT else (name,)))
-        missing = [name for name in wanted if (group, name) not in self._columns]
+        missing = [name for name in wanted if (group, name) not in self._read]
         if missing:
             table = self.table(group, missing)
             for name in missing:
-                self._columns[group, name] = table.column(name).to_pylist()
-        for name in names:
-            if name in _WORKED_OUT and (group, name) not in self._columns:
-                said, delays = (self._columns[group, one] for one in _TIMES)
-                work_out = _WORKED_OUT[name]
-                self._columns[group, name] = [work_out(at, by) for at, by in zip(said, delays, strict=True)]
+                self._read[group, name] = table.column(name)
 
     def let_go(self) -> None:
         """Forgets the columns that were read."""
         self._columns.clear()
+        self._read.clear()
 
     def rows(self, first: int, last: int) -> Iterator[Kept]:
         """The rows from one to before another, row group by row group. Raises Damaged."""

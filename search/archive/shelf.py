@@ -14,6 +14,7 @@ import structlog
 from pyroaring import BitMap64
 
 from homeserver.core.errors import Unavailable
+from homeserver.objects.local import LocalObjects
 from homeserver.objects.store import NoSuchObject, ObjectStore
 from homeserver.storage.database import Database
 from search.archive import catalog
@@ -64,14 +65,33 @@ class ObjectParts:
     def _part(self, name: str, start: int, end: int) -> bytes:
         if end <= start:
             return b""
+        if isinstance(self._store, LocalObjects):
+            data = _read_directly(self._store, name, start, end)
+        else:
+            data = self._waited_for(name, start, end)
+        self.bytes_read += len(data)
+        return data
+
+    def _waited_for(self, name: str, start: int, end: int) -> bytes:
         waiting = asyncio.run_coroutine_threadsafe(read_part(self._store, name, start, end), self._loop)
         try:
-            data = waiting.result(READ_S + 5)
+            return waiting.result(READ_S + 5)
         except TimeoutError:
             waiting.cancel()
             raise TierFault("the archive's store doesn't answer") from None
-        self.bytes_read += len(data)
-        return data
+
+
+def _read_directly(store: LocalObjects, name: str, start: int, end: int) -> bytes:
+    """As `read_part`, without a turn of the event loop: a question reads many small parts."""
+    try:
+        data = store.read(name, start, end)
+    except NoSuchObject:
+        raise Damaged("an object is missing") from None
+    except OSError as error:
+        raise TierFault(f"the archive's store can't be read: {type(error).__name__}") from None
+    if len(data) != end - start:
+        raise Damaged("an object is cut short")
+    return data
 
 
 async def read_part(store: ObjectStore, name: str, start: int, end: int) -> bytes:

@@ -23,7 +23,7 @@ import zstandard
 from pyroaring import BitMap
 
 from search.analyser import VERSION
-from search.archive.postings import Numbers, Packer, unpacked, unpacked_lists
+from search.archive.postings import Numbers, Packer, unpacked, unpacked_at, unpacked_lists
 from search.archive.spelling import Spelling
 
 FORMAT_VERSION = 2
@@ -228,10 +228,8 @@ class TermReader:
     def rows(self, term: str) -> BitMap:
         """The rows that have a term. Raises Damaged."""
         at = bisect_right(self._firsts, term) - 1
-        for entry in self._entries(at, at + 1) if at >= 0 else ():
-            if entry.term == term:
-                return self._bitmaps([entry])
-        return BitMap()
+        entry = _entry_of(self._block(at), term) if at >= 0 else None
+        return self._bitmaps([entry]) if entry is not None else BitMap()
 
     def with_prefix(self, prefix: str) -> BitMap:
         """The rows that have a term that begins so. Raises Damaged."""
@@ -253,6 +251,11 @@ class TermReader:
         for at in range(len(self._firsts)):
             for entry in self._entries(at, at + 1):
                 yield entry.term, self._bitmaps([entry])
+
+    def _block(self, at: int) -> _Terms:
+        block = self._head.blocks[at]
+        data = _checked(self._fetch(block.start, block.end), block.crc)
+        return _blocks.decode(zstandard.decompress(data))
 
     def _entries(self, first: int, last: int) -> Iterator[Entry]:
         blocks = self._head.blocks[first:last]
@@ -302,6 +305,23 @@ def _entries_of(block: _Terms) -> Iterator[Entry]:
             size, crc = next(bitmaps)
             yield Entry(term, [], at, at + size, crc)
             at += size
+
+
+def _entry_of(block: _Terms, wanted: str) -> Entry | None:
+    """One of them alone, without a look at what the others have."""
+    term, number = "", -1
+    for same, rest in zip(block.shared, block.rests, strict=True):
+        term, number = term[:same] + rest, number + 1
+        if term == wanted:
+            break
+    else:
+        return None
+    before, count = block.counts[:number], block.counts[number]
+    if count <= INLINE_ROWS:
+        return Entry(term, unpacked_at(block.rows, sum(one for one in before if one <= INLINE_ROWS), count))
+    large = sum(one > INLINE_ROWS for one in before)
+    begin = block.bitmaps + sum(block.sizes[:large])
+    return Entry(term, [], begin, begin + block.sizes[large], block.crcs[large])
 
 
 def _bitmap_of(data: bytes) -> BitMap:

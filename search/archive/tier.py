@@ -13,7 +13,7 @@ from pyroaring import BitMap64
 from homeserver.core.errors import Unavailable
 from homeserver.runtime.clock import Clock
 from search.archive.catalog import File
-from search.archive.evaluating import Found, evaluate
+from search.archive.evaluating import Asked, Found, evaluate
 from search.archive.reading import ArchiveFile
 from search.archive.shelf import Shelf
 from search.archive.terms import Damaged
@@ -52,12 +52,15 @@ class ColdTier:
         reading = Reading()
         scope = {room_nid: spans for room_nid, spans in question.scope.items() if spans}
         files = self._shelf.of_rooms(scope)
-        asked = []
+        together, asked = Asked(question), []
+        if not question.by_rank:
+            # The newest first: those before them have but to count, once there are enough.
+            files.sort(key=lambda file: file.month, reverse=True)
         for file in files:
             if file.damage is not None or (not file.is_cold and file.name not in self._shelf.still_hot):
                 reading.missed.append(file.name)
             elif file.built.first_nid <= question.upto:
-                asked.append(asyncio.ensure_future(self._ask(file, question, reading)))
+                asked.append(asyncio.ensure_future(self._ask(file, together, reading)))
         found: list[Found] = []
         try:
             if asked:
@@ -136,7 +139,7 @@ class ColdTier:
                 await self._shelf.damaged(file, str(damage))
         await self._hide(hidden)
 
-    async def _ask(self, file: File, question: Question, reading: Reading) -> Found | None:
+    async def _ask(self, file: File, question: Asked, reading: Reading) -> Found | None:
         hidden = file.hidden | self._shelf.still_hot.get(file.name, BitMap64())
         try:
             found, reading.bytes_by_file[file.name] = await self._shelf.reading(

@@ -154,26 +154,47 @@ class ElasticIndex:
                     self._clauses_max = max(queries.CLAUSES_LEAST, self._clauses_max // 2)
 
     async def _found(self, question: Question) -> Findings:
+        """Most words are rare: then one request finds everything, whoever sees it, and what lies in rooms that are seen
+        in parts is looked through here."""
         whole, parts = queries.parted(question.scope)
-        asking = [self._search(question, queries.scopes(whole, {}, self._clauses_max))] if whole else []
-        return merged(await _together([*asking, *([self._parted(question, parts)] if parts else [])]), question.limit)
+        asked, searches, cells = queries.asked(question), list[Json](), grids.CELLS
+        if whole:
+            searches = [self._searched(question, [one, *asked]) for one in queries.scopes(whole, {}, self._clauses_max)]
+        is_glanced = 0 < len(parts) <= queries.VALUES_MAX
+        glances = [queries.glance(question, list(parts), timeout_ms=self._timeout_ms)] if is_glanced else []
+        answers = await self._ask([*searches, *glances])
+        found = [self._findings(answer, question) for answer in answers[: len(searches)]]
+        seen = self._visible(answers[-1:], question, parts) if is_glanced else None
+        if seen is not None:
+            found.append(seen)
+        elif parts:
+            if is_glanced:
+                cells = grids.cells_for(answers[-1]["hits"]["total"]["value"])
+            found += await self._parted(question, parts, cells)
+        return merged(found, question.limit)
 
-    async def _parted(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
-        """Most words are rare: then one search finds everything, whoever sees it, and it is looked through here."""
-        cells, changed = grids.CELLS, None
-        if len(parts) <= queries.VALUES_MAX:
-            glanced = await self._ask(queries.glances(question, list(parts), timeout_ms=self._timeout_ms))
-            found, changed = (self._visible([one], question, parts) for one in glanced)
-            if found is not None:
-                return [found]
-            cells = grids.cells_for(glanced[0]["hits"]["total"]["value"])
-        if changed is not None:
-            return [changed, *await self._unedited(question, parts, cells)]
+    async def _parted(self, question: Question, parts: Mapping[int, queries.Spans], cells: int) -> list[Findings]:
         if sum(map(queries.clauses_of, parts.values())) <= queries.CLAUSES_AT_ONCE:
-            asking = [self._search(question, queries.scopes((), parts, self._clauses_max))]
-        else:
-            asking = [self._unedited(question, parts, cells), self._edited(question, parts)]
-        return await _together([*asking, self._before_edits(question, parts)])
+            asking = self._search(question, queries.scopes((), parts, self._clauses_max))
+            return await _together([asking, self._before_edits(question, parts)])
+        changed: list[Findings] = []
+
+        async def look() -> list[Findings]:
+            changed.extend(await self._changed(question, parts))
+            return changed
+
+        found = await _together([look(), self._unedited(question, parts, cells)])
+        if changed:
+            return found
+        return [*found, *await _together([self._edited(question, parts), self._before_edits(question, parts)])]
+
+    async def _changed(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
+        """What is seen of what was ever edited; nothing where that is too much to be looked through."""
+        if len(parts) > queries.VALUES_MAX:
+            return []
+        wanted = queries.changed(question, list(parts), timeout_ms=self._timeout_ms)
+        found = self._visible(await self._ask([wanted]), question, parts)
+        return [found] if found is not None else []
 
     async def _before_edits(self, question: Question, parts: Mapping[int, queries.Spans]) -> list[Findings]:
         """What was said before it was edited, where the edits aren't seen: little of what is ever said."""

@@ -144,14 +144,17 @@ def looked_through(question: Question, filters: Sequence[Json], *, timeout_ms: i
     return body | {"docvalue_fields": [*_FIELDS, *_PLACES, _LATER]}
 
 
-def glances(question: Question, nids: Sequence[int], *, timeout_ms: int) -> list[Json]:
-    """Two searches: for all that is found in these rooms, if that is little; for all of it that was ever edited."""
-    asking = asked(question)
-    old = in_rooms(nids, "old_room")
-    first = looked_through(question, [any_of([in_rooms(nids), old]), *asking], timeout_ms=timeout_ms)
-    changed = any_of([all_of([in_rooms(nids), EDITED]), old])
-    second = looked_through(question, [changed, *asking], timeout_ms=timeout_ms)
-    return [first | {"size": GLANCED_AT_MAX, "sort": ["_doc"]}, second | {"sort": ["_doc"]}]
+def glance(question: Question, nids: Sequence[int], *, timeout_ms: int) -> Json:
+    """A search for all that is found in these rooms, if that is little."""
+    wanted = any_of([in_rooms(nids), in_rooms(nids, "old_room")])
+    found = looked_through(question, [wanted, *asked(question)], timeout_ms=timeout_ms)
+    return found | {"size": GLANCED_AT_MAX, "sort": ["_doc"]}
+
+
+def changed(question: Question, nids: Sequence[int], *, timeout_ms: int) -> Json:
+    """A search for all of it that was ever edited."""
+    wanted = any_of([all_of([in_rooms(nids), EDITED]), in_rooms(nids, "old_room")])
+    return looked_through(question, [wanted, *asked(question)], timeout_ms=timeout_ms) | {"sort": ["_doc"]}
 
 
 def before_edits(question: Question, nids: Sequence[int], *, timeout_ms: int) -> Json:

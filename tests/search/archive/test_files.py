@@ -18,7 +18,7 @@ from pyroaring import BitMap64
 from search.analyser import analyse
 from search.archive import building
 from search.archive import words as words_module
-from search.archive.evaluating import evaluate
+from search.archive.evaluating import Asked, evaluate
 from search.archive.postings import Packer, unpacked, unpacked_lists
 from search.archive.rows import COLUMNS
 from search.archive.spelling import Spelling
@@ -56,6 +56,33 @@ def test_a_file_finds_what_the_oracle_finds(
             assert Findings(found.hits, found.count) == oracle.find(shown, following)
             is_full = len(found.hits) == following.limit
             following = replace(following, after=found.hits[-1].cursor) if is_full else None
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(documents=oracle.documents(), questions=st.lists(oracle.questions(), min_size=1, max_size=8))
+def test_many_files_find_what_the_oracle_finds(
+    tmp_path: Path, documents: Sequence[Document], questions: list[Question]
+) -> None:
+    """T-G8: whichever file is asked first, the pages of all together are those of the brute force; counts too."""
+    documents = [one for one in documents if not one.later]
+    files = []
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir(exist_ok=True)
+        some = [one for one in documents if one.event_nid % 3 == number]
+        if some:
+            files.append(opened(folder, build(folder, some))[0])
+    for question in questions:
+        following: Question | None = question
+        while following is not None:
+            asked = Asked(following)
+            found = [evaluate(file, asked, BitMap64()) for file in files]
+            hits = sorted((hit for one in found for hit in one.hits), key=lambda hit: hit.cursor, reverse=True)
+            page = hits[: following.limit]
+            assert Findings(page, sum(one.count for one in found)) == oracle.find(documents, following)
+            following = replace(following, after=page[-1].cursor) if len(page) == following.limit else None
+            files.reverse()
 
 
 @given(st.text("abc", max_size=7), st.text("abc", max_size=7), st.sampled_from((1, 2)))
