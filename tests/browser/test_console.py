@@ -25,6 +25,8 @@ SIZES: dict[str, ViewportSize] = {
     "phone": {"width": 390, "height": 844},
     "desktop": {"width": 1280, "height": 800},
 }
+# Between them, where columns have the least room.
+BETWEEN = (640, 820, 900, 1010)
 # Where to keep what the pages look like, for people who look.
 SHOTS = os.environ.get("HANSA_SHOTS")
 
@@ -104,6 +106,10 @@ async def test_every_page_can_be_read_by_everybody(server: RunningServer, crew: 
             bad += [f"{page.url} is too wide"] if await sideways(page) else []
             assert await page.get_by_role("heading", level=1).count() == 1, path
             await keep(page, f"{scheme}{re.sub(r'[^a-z]+', '-', declared.paths[0])}")
+            for width in BETWEEN if size == "desktop" else ():
+                await page.set_viewport_size({"width": width, "height": 800})
+                bad += [f"{page.url} is too wide for {width}"] if await sideways(page) else []
+            await page.set_viewport_size(SIZES[size])
         assert not bad, "\n".join(bad)
         assert not [text for text in complaints if "Content Security Policy" in text], complaints
 
