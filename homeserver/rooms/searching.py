@@ -30,8 +30,9 @@ from homeserver.storage.states import StateMap
 # If the gate keeps back what the index gave, a page is filled by so many questions at most.
 ROUNDS_MAX = 4
 LAST_POSITION = 2**62
-# Senders who were erased are told apart by what the viewer keeps of them, so finely; each takes a question of its own.
-ERASED_KINDS_MAX = 8
+# Senders who were erased are told apart by what the viewer keeps of them, so finely; each kind takes a question of its
+# own. It takes one more in the same room for each time that the viewer came back after somebody there was erased.
+ERASED_KINDS_MAX = 32
 # Views of so many rooms are worked out at once, so that others aren't held up by somebody in thousands of rooms.
 ROOMS_AT_ONCE = 1_000
 _TOKEN = re.compile(r"(\d{1,18})_(-?\d{1,18})_(\d{1,18})(?:_(room_id|sender)_(.{1,255}))?", re.ASCII | re.DOTALL)
@@ -298,23 +299,32 @@ def facets_of(found: SearchFacets, rooms: Mapping[int, RoomId]) -> Facets:
 def _kept_of(
     erased: Mapping[UserId, tuple[int, Collection[int]]], timelines: Mapping[int, VisibilityTimeline]
 ) -> list[tuple[frozenset[str], Mapping[int, Ranges]]]:
-    """What is left to the viewer of what these senders said, where that isn't all that they see; by those senders of
-    whom the same is left."""
-    kinds: dict[tuple[tuple[int, tuple[tuple[int | None, int | None], ...]], ...], set[str]] = {}
+    """What is left to the viewer of what these senders said, where that isn't all that they see; by those senders who
+    can be asked for at once: of each of their rooms the same is left of all of them."""
+    alike: dict[tuple[tuple[int, tuple[tuple[int | None, int | None], ...]], ...], set[str]] = {}
     for user_id, (position, room_nids) in erased.items():
         kept = {room_nid: timelines[room_nid].kept_ranges(position) for room_nid in sorted(room_nids)}
         if any(ranges != timelines[room_nid].visible_ranges() for room_nid, ranges in kept.items()):
-            left = tuple((room_nid, tuple(ranges)) for room_nid, ranges in kept.items() if ranges)
-            kinds.setdefault(left, set()).add(user_id)
-    listed = sorted(kinds.items(), key=lambda kind: (bool(kind[0]), -len(kind[1])))
+            alike.setdefault(tuple((room_nid, tuple(ranges)) for room_nid, ranges in kept.items()), set()).add(user_id)
+    kinds: list[tuple[set[str], dict[int, tuple[tuple[int | None, int | None], ...]]]] = []
+    for left, senders in sorted(alike.items(), key=lambda one: (-len(one[0]), min(one[1]))):
+        for some, rooms in kinds:
+            # Who was never in a room has said nothing there, so it doesn't matter what is left of others there.
+            if all(rooms.get(room_nid, ranges) == ranges for room_nid, ranges in left):
+                some |= senders
+                rooms.update(left)
+                break
+        else:
+            kinds.append((set(senders), dict(left)))
     found: list[tuple[frozenset[str], Mapping[int, Ranges]]] = [
-        (frozenset(senders), dict(left)) for left, senders in listed[:ERASED_KINDS_MAX]
+        (frozenset(some), {room_nid: ranges for room_nid, ranges in rooms.items() if ranges})
+        for some, rooms in kinds[:ERASED_KINDS_MAX]
     ]
-    if rest := listed[ERASED_KINDS_MAX:]:
+    if rest := kinds[ERASED_KINDS_MAX:]:
         # Of so many kinds the last are one, with all that may be left of any: the gate keeps back what isn't.
-        senders = frozenset(sender for _, some in rest for sender in some)
-        rooms = {room_nid for left, _ in rest for room_nid, _ in left}
-        found.append((senders, {room_nid: timelines[room_nid].visible_ranges() for room_nid in rooms}))
+        senders_left = frozenset(sender for some, _ in rest for sender in some)
+        of_any = {room_nid for _, rooms in rest for room_nid, ranges in rooms.items() if ranges}
+        found.append((senders_left, {room_nid: timelines[room_nid].visible_ranges() for room_nid in of_any}))
     return found
 
 

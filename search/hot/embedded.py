@@ -124,13 +124,16 @@ class EmbeddedIndex:
             return await asyncio.to_thread(self._open)
 
     async def adopt(self) -> None:
-        """From now on the index is what was written into it: whoever fills it begins at the beginning."""
-        await asyncio.to_thread(lambda: (self._folder / _MARK).write_text(f"{VERSION}.{SCHEMA_VERSION}"))
+        """From now on the index is what was written into it: whoever fills it begins at the beginning.
+
+        Raises IndexBroken.
+        """
+        await self._in_thread(lambda: (self._folder / _MARK).write_text(f"{VERSION}.{SCHEMA_VERSION}"))
 
     async def clear(self) -> None:
-        """Makes it anew, empty. Until `adopt` it is so at the next start as well."""
+        """Makes it anew, empty. Until `adopt` it is so at the next start as well. Raises IndexBroken."""
         async with self._writing:
-            await asyncio.to_thread(self._make)
+            await self._in_thread(self._make)
 
     async def promote(self) -> None:
         """Which folder answers is written down elsewhere."""
@@ -193,7 +196,9 @@ class EmbeddedIndex:
         try:
             await asyncio.shield(running)
         except IndexBroken as error:
-            raise TierFault(str(error)) from error
+            # The engine seldom says that a full disk is what kept it from writing.
+            free = shutil.disk_usage(self._folder.parent if not self._folder.exists() else self._folder).free
+            raise TierFault(f"the index can't be written ({free} bytes are free on its disk): {error}") from error
         except asyncio.CancelledError:
             await asyncio.wait([running])
             raise

@@ -204,3 +204,35 @@ async def test_counts_of_what_an_erased_author_said(server: RunningServer) -> No
         assert len(texts) == len(set(texts)) == mine
         facets = (await who.post("/_hansa/client/v1/search/facets", body={"search_term": "harbour"})).ok()
         assert facets["count"] == sum(one["count"] for one in facets["senders"]) == mine
+
+
+async def erase(author: Client) -> None:
+    auth = {
+        "type": "m.login.password",
+        "identifier": {"type": "m.id.user", "user": author.user_id},
+        "password": "correct horse battery",
+    }
+    (await author.post("/account/deactivate", body={"auth": auth, "erase": True})).ok()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_one_room", [False, True])
+async def test_counts_of_many_kinds_of_erased_authors(server: RunningServer, *, is_one_room: bool) -> None:
+    """T-G8: ten authors of whom something else is left each; in rooms of their own, and all in one, which the searcher
+    came back to after each was erased."""
+    viewer, host = await server.user("viewer"), await server.user("host")
+    kept, rooms = [], [await host.create_room(preset="public_chat") for _ in range(1 if is_one_room else 10)]
+    for number in range(10):
+        author, room = await server.user(f"author{number}"), rooms[number % len(rooms)]
+        await author.join(room)
+        await viewer.join(room)
+        kept.append(await author.send(room, "harbour kept"))
+        (await viewer.post("/rooms/{}/leave", room)).ok()
+        await author.send(room, "harbour lost")
+        await erase(author)
+        await viewer.join(room)
+        (await viewer.post("/rooms/{}/leave", room)).ok()
+    for limit in (1, 4, 50):
+        answer = await found(viewer, "harbour", filter={"limit": limit})
+        assert answer["count"] == 10
+        assert [one["result"]["event_id"] for one in answer["results"]] == kept[::-1][:limit]
