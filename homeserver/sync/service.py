@@ -30,7 +30,8 @@ log = structlog.get_logger()
 TO_DEVICE_MAX = 100
 ACKNOWLEDGED_MAX = 50_000
 FILTER_CHARS_MAX = 65_536
-_WRONG_DATA = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
+# What reading stored data that is wrong may end in.
+WRONG_DATA = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,7 @@ class SyncService:
         """
         try:
             return await self._sections.build(span, entries, data, ignored)
-        except _WRONG_DATA:
+        except WRONG_DATA:
             if not entries:
                 raise
             if len(entries) == 1:

@@ -11,6 +11,7 @@ import pytest
 from homeserver.storage.database import Database
 from tests.kit.loop_watch import loop_watched
 from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.sliding import WHOLE_STATE, SlidingClient, window
 from tests.kit.until import SOON_S, until
 
 MEGABYTE = 1024 * 1024
@@ -137,6 +138,10 @@ async def test_one_bad_room_spoils_no_sync(database_dsn: str) -> None:
         again = await server.login("alice")
         for answer in (await again.sync(), await again.sync(since=since)):
             assert answer["rooms"]["join"][good]["timeline"]["events"][-1]["content"]["body"] == "after"
+        client = SlidingClient(again)
+        for name in ("first", "next"):
+            answer = await client.sync(lists={name: window(limit=5, state=WHOLE_STATE)})
+            assert good in client.rooms and not {headless, stateless} & set(client.rooms)
         await again.send(good, "more")
         assert (await again.get("/rooms/{}/messages", good, dir="b")).ok()["chunk"][0]["content"]["body"] == "more"
         for room_id in (headless, stateless):
@@ -164,6 +169,39 @@ async def test_a_room_whose_past_is_damaged_is_left_out(database_dsn: str) -> No
         again = await server.login("alice")
         assert set((await again.sync(filter=last))["rooms"]["join"]) == {good}
         assert set((await again.sync())["rooms"]["join"]) == {good, bad}
+
+
+async def test_a_room_that_was_damaged_where_one_left_is_left_out(database_dsn: str) -> None:
+    """T-G4, T-G3: of sliding sync as well, and told once it can be read."""
+    damage = "UPDATE states SET delta = $2 WHERE index = 7 AND state_nid IN (" + _STATES_OF_ROOM + ")"
+    lists = {"all": window(limit=1, state=WHOLE_STATE)}
+    async with running_server(database_dsn) as server:
+        alice, bob = await server.user("alice"), await server.user("bob")
+        good, bad = await bob.create_room(), await alice.create_room(preset="public_chat")
+        await bob.join(bad)
+        number = 0
+        while await server.db.fetchval(_INDEX, bad) < 6:
+            number += 1
+            (await alice.put("/rooms/{}/state/m.room.topic", bad, body={"topic": str(number)})).ok()
+        (await alice.post("/rooms/{}/kick", bad, body={"user_id": bob.user_id})).ok()
+        (await alice.put("/rooms/{}/state/m.room.topic", bad, body={"topic": "after"})).ok()
+        delta = await server.db.fetchval(
+            "SELECT delta FROM states WHERE index = 7 AND state_nid IN (" + _STATES_OF_ROOM + ")", bad
+        )
+        await server.db.execute(damage, bad, delta + b"\x01")
+    async with running_server(database_dsn) as server:
+        client = SlidingClient(await server.login("bob"))
+        await client.sync(lists=lists)
+        assert set(client.rooms) == {good}
+        await client.sync(lists=lists)
+        assert set(client.rooms) == {good}
+        await server.db.execute(damage, bad, delta)
+        await client.sync(lists=lists)
+        assert set(client.rooms) == {good, bad}
+
+
+_STATES_OF_ROOM = "SELECT event_nid FROM events JOIN rooms USING (room_nid) WHERE room_id = $1"
+_INDEX = "SELECT max(index) FROM states WHERE state_nid IN (" + _STATES_OF_ROOM + ")"
 
 
 async def _damage(db: Database, room_id: str, kind: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from homeserver.core.identifiers import RoomId
 from homeserver.storage.memberships import UserRoom
@@ -66,6 +66,15 @@ class SlidingPlan:
             raise UnknownPosition("this connection has asked for too many different things: begin without a position")
         self.wanted = (*self.wanted, state)
         return len(self.wanted) - 1
+
+
+def leave_out(plan: SlidingPlan, left: RoomPlan) -> None:
+    """A room of the plan that can't be read now: the client has no more of it than before, and gets it once it can."""
+    plan.is_cut = True
+    if left.sent is None or left.is_initial:
+        plan.changes.pop(left.entry.room_nid, None)
+    else:
+        plan.changes[left.entry.room_nid] = replace(left.sent, upto=left.since)
 
 
 def make_plan(known: UserLists, relevant: Relevant, state: SentState, news: News) -> SlidingPlan:

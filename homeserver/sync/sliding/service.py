@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+import structlog
 
 from homeserver.core.identifiers import DeviceId, RoomId, UserId
 from homeserver.journal.journal import Journal
@@ -18,6 +19,7 @@ from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
 from homeserver.sync.kept_out import KeptOut
 from homeserver.sync.room_facts import RoomFacts
+from homeserver.sync.service import WRONG_DATA
 from homeserver.sync.sliding.connections import (
     NOTHING,
     Connection,
@@ -27,12 +29,14 @@ from homeserver.sync.sliding.connections import (
     parse_position,
 )
 from homeserver.sync.sliding.extensions import SlidingExtensions, Told
-from homeserver.sync.sliding.plans import JOINED, OUT, WAITING, News, RoomPlan, SlidingPlan, make_plan
+from homeserver.sync.sliding.plans import JOINED, OUT, WAITING, News, RoomPlan, SlidingPlan, leave_out, make_plan
 from homeserver.sync.sliding.request import NO_EXTENSIONS, NO_FILTER, Extensions, SlidingBody
 from homeserver.sync.sliding.room_lists import RoomLists, RoomTraits, UserLists
 from homeserver.sync.sliding.rooms import SlidingRooms, Wish
 from homeserver.sync.sliding.windows import Reader, Relevant
 from homeserver.sync.sources import Sources
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +147,7 @@ class SlidingSync:
         news = self._news(talk, known, relevant, read, direct)
         plan = make_plan(known, relevant, talk.state, news)
         told = Told(viewer=talk.viewer, entries=known.entries, relevant=relevant, since=talk.since, upto=upto)
-        rooms = await self._rooms(talk, plan, known, told, direct, news)
+        rooms = await self._rooms(talk, plan, plan.rooms, known, told, news)
         extensions, has_news = await parts.extensions.build(talk.extensions, told)
         state = await parts.connections.keep(talk.connection, talk.state, plan.changes, plan.wanted, upto)
         talk.connection.complete = (
@@ -197,14 +201,47 @@ class SlidingSync:
         )
 
     async def _rooms(
-        self, talk: _Talk, plan: SlidingPlan, known: UserLists, told: Told, direct: frozenset[str], news: News
+        self,
+        talk: _Talk,
+        plan: SlidingPlan,
+        planned: Sequence[RoomPlan],
+        known: UserLists,
+        told: Told,
+        news: News,
     ) -> dict[RoomId, dict[str, Any]]:
-        """What is told of each planned room; `told` takes in what the extensions must know."""
-        if not plan.rooms:
+        """What is told of these planned rooms. One that can't be read is left out and logged: the others are told.
+
+        Only for what is wrong with stored data: when the database fails, nothing is passed over.
+        """
+        if not planned:
             return {}
+        try:
+            return await self._readable_rooms(talk, plan, planned, known, told, news)
+        except WRONG_DATA:
+            if len(planned) == 1:
+                log.exception("room_left_out_of_sync", room_id=planned[0].room_id)
+                leave_out(plan, planned[0])
+                return {}
+        half = len(planned) // 2
+        first = await self._rooms(talk, plan, planned[:half], known, told, news)
+        return {**first, **await self._rooms(talk, plan, planned[half:], known, told, news)}
+
+    async def _readable_rooms(
+        self,
+        talk: _Talk,
+        plan: SlidingPlan,
+        planned: Sequence[RoomPlan],
+        known: UserLists,
+        told: Told,
+        news: News,
+    ) -> dict[RoomId, dict[str, Any]]:
+        """`told` takes in what the extensions must know."""
         answers = self._parts.answers
-        found = await self._parts.rooms.get_many([room.room_id for room in plan.rooms])
-        waiting, gone, wishes = await self._sorted(talk, plan.rooms, found, told)
+        found = await self._parts.rooms.get_many([room.room_id for room in planned])
+        for one in planned:
+            if one.room_id not in found and one.entry.membership == JOINED:
+                leave_out(plan, one)
+        waiting, gone, wishes = await self._sorted(talk, planned, found, told)
         ignored = await self._parts.kept_out.by(talk.viewer.user_id)
         rooms: dict[RoomId, dict[str, Any]] = {}
         if waiting:
@@ -212,7 +249,7 @@ class SlidingSync:
         if gone:
             rooms.update(await answers.gone(talk.viewer, gone))
         if wishes:
-            rooms.update(await answers.build(talk.viewer, talk.place, wishes, direct, ignored))
+            rooms.update(await answers.build(talk.viewer, talk.place, wishes, news.direct, ignored))
         told.event_nids.update(stored.nid for wish in wishes for stored in wish.events)
         for wish in wishes:
             # Beyond a gap the client has only what it gets now.
@@ -220,7 +257,7 @@ class SlidingSync:
             if wish.is_limited and sent is not None:
                 plan.changes[wish.entry.room_nid] = replace(sent, timeline_limit=wish.config.timeline_limit)
         starts = {wish.room.room_id: wish.start for wish in wishes}
-        for room in plan.rooms:
+        for room in planned:
             answer = rooms.get(room.room_id)
             if answer is None:
                 continue
