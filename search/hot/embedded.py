@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,6 +104,18 @@ def _schema() -> tantivy.Schema:
     return builder.build()
 
 
+async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Who is cancelled waits all the same: a thread can't be, and whoever has the lock next must find it done."""
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # told to nobody: who asked has gone
+        raise
+
+
 class EmbeddedIndex:
     """One index, written by one process. All calls run in threads, writes one after the other.
 
@@ -121,7 +133,7 @@ class EmbeddedIndex:
     async def open(self) -> bool:
         """Whether it holds what was written before; else it is empty now, and `adopt` says that this is known."""
         async with self._writing:
-            return await asyncio.to_thread(self._open)
+            return await _uninterrupted(asyncio.to_thread(self._open))
 
     async def adopt(self) -> None:
         """From now on the index is what was written into it: whoever fills it begins at the beginning.
@@ -133,7 +145,7 @@ class EmbeddedIndex:
     async def clear(self) -> None:
         """Makes it anew, empty. Until `adopt` it is so at the next start as well. Raises IndexBroken."""
         async with self._writing:
-            await self._in_thread(self._make)
+            await _uninterrupted(self._in_thread(self._make))
 
     async def promote(self) -> None:
         """Which folder answers is written down elsewhere."""
@@ -191,17 +203,12 @@ class EmbeddedIndex:
         return await self._in_thread(lambda: self._held(month, room_nid))
 
     async def _to_the_end(self, work: Callable[[], None]) -> None:
-        """Who is cancelled waits all the same: a thread can't be, and whoever has the lock next must find it done."""
-        running = asyncio.ensure_future(self._in_thread(work))
         try:
-            await asyncio.shield(running)
+            await _uninterrupted(self._in_thread(work))
         except IndexBroken as error:
             # The engine seldom says that a full disk is what kept it from writing.
             free = shutil.disk_usage(self._folder.parent if not self._folder.exists() else self._folder).free
             raise TierFault(f"the index can't be written ({free} bytes are free on its disk): {error}") from error
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:

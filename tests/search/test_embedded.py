@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -153,4 +154,27 @@ async def test_an_index_that_was_never_filled_is_no_index(tmp_path: Path) -> Non
     await index.write([document(1, 5, "word")], [])
     await index.close()
     assert not await index.open()
+    await index.close()
+
+
+async def test_a_server_that_stops_while_it_opens_leaves_the_folder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-O19: what was begun has ended when the server has: nothing is written behind its back."""
+    begun, may_go_on, make = threading.Event(), threading.Event(), EmbeddedIndex._make
+
+    def slowly(self: EmbeddedIndex) -> None:
+        begun.set()
+        may_go_on.wait(60)
+        make(self)
+
+    monkeypatch.setattr(EmbeddedIndex, "_make", slowly)
+    index = EmbeddedIndex(tmp_path / "index")
+    opening = asyncio.create_task(index.open())
+    assert await asyncio.to_thread(begun.wait, 60)
+    opening.cancel()
+    asyncio.get_running_loop().call_later(0.05, may_go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert (tmp_path / "index").is_dir()
     await index.close()
