@@ -256,7 +256,7 @@ class FederatedRooms:
                 except (Unreachable, FederationError) as fault:
                     log.info("remote_room_refused", server=server, reason=str(fault))
                     told = fault.as_matrix_error()
-                    if refusal is None or refusal.http_status >= 500:
+                    if refusal is None or refusal.http_status >= 500 or told.http_status == 403:
                         refusal = told
                 except (InvalidEvent, RemoteFault) as fault:
                     log.info("remote_room_refused", server=server, reason=str(fault))

@@ -13,6 +13,7 @@ from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of, is_user_id
 from homeserver.ports import MemberProfiles, RemoteRooms
 from homeserver.rooms.ban_redactions import KEY
+from homeserver.rooms.commands.emptied_rooms import former_servers
 from homeserver.rooms.commands.restricted_joins import authorising_user, needs_authorisation
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Room, Rooms
@@ -69,9 +70,11 @@ class Membership:
             room, via = await self._almost_whole(room, user_id, via)
         # While members are missing nobody here knows whether the user may come in.
         if room is None or room.partial is not None or not self._is_here(room):
-            content = {**(await self._contents("join", [user_id], None))[user_id], **own}
-            await self._submission.judge(room_id, self._submission.draft("m.room.member", user_id, content, user_id))
-            await self._remote.join(user_id, room_id, via, content)
+            await self._join_elsewhere(room_id, user_id, own, via)
+            return
+        if room.joined == 0 and await self._goes_on_elsewhere(
+            room, user_id, via, lambda servers: self._join_elsewhere(room_id, user_id, own, servers)
+        ):
             return
         try:
             await self._join_here(room, user_id, own, is_guest=is_guest)
@@ -90,10 +93,14 @@ class Membership:
         check_reason(reason)
         room = await self._rooms.get(room_id)
         content = (await self._contents("knock", [user_id], reason))[user_id]
-        if room is None or not self._is_here(room):
+
+        async def elsewhere(servers: Sequence[ServerName]) -> None:
             await self._submission.judge(room_id, self._submission.draft("m.room.member", user_id, content, user_id))
-            await self._remote.knock(user_id, room_id, via, content)
-        else:
+            await self._remote.knock(user_id, room_id, servers, content)
+
+        if room is None or not self._is_here(room):
+            await elsewhere(via)
+        elif room.joined or not await self._goes_on_elsewhere(room, user_id, via, elsewhere):
             await self._send(room_id, user_id, user_id, content)
 
     async def invite(self, room_id: RoomId, target: UserId, *, by: UserId, reason: str | None = None) -> None:
@@ -114,7 +121,7 @@ class Membership:
             outside = await self._rooms.outside_member(room_id, user_id)
             membership = outside.event.membership if outside is not None else None
         content = {"membership": "leave", **_reason(reason)}
-        if membership in ("invite", "knock") and (room is None or not self._is_here(room)):
+        if membership in ("invite", "knock") and await self._is_outside(room, room_id, user_id):
             await self._remote.leave(user_id, room_id, content)
         elif membership is None:
             raise Forbidden("you are not in this room")
@@ -270,8 +277,54 @@ class Membership:
         )
         return list(found)[:SERVERS_ASKED_MAX]
 
+    async def _join_elsewhere(
+        self, room_id: RoomId, user_id: UserId, own: Mapping[str, Any], via: Sequence[ServerName]
+    ) -> None:
+        content = {**(await self._contents("join", [user_id], None))[user_id], **own}
+        await self._submission.judge(room_id, self._submission.draft("m.room.member", user_id, content, user_id))
+        await self._remote.join(user_id, room_id, via, content)
+
+    async def _goes_on_elsewhere(
+        self,
+        room: Room,
+        user_id: UserId,
+        via: Sequence[ServerName],
+        enter: Callable[[Sequence[ServerName]], Awaitable[None]],
+    ) -> bool:
+        """Whether `enter` found somebody in a room that is empty as far as this server knows.
+
+        Raises what the servers refuse with that the user, or an invite, named; also that none of them can be reached,
+        for a room entered here meanwhile would be another one of the same name. Servers that only were in the room
+        once have no say.
+        """
+        teller = await self._heard_from(room.room_id, user_id)
+        me = self._submission.server_name
+        named = [server for server in dict.fromkeys([*via, *teller]) if server != me]
+        servers = named or former_servers(room, me)
+        if not servers:
+            return False
+        try:
+            await enter(servers)
+        except MatrixError as error:
+            is_as_good_here = error.http_status >= 500 and me in via
+            if named and error.http_status != 404 and not is_as_good_here:
+                raise
+            return False
+        return True
+
+    async def _is_outside(self, room: Room | None, room_id: RoomId, user_id: UserId) -> bool:
+        """Whether another server's word is all that is known of a user's membership."""
+        if room is None or not self._is_here(room):
+            return True
+        return room.joined == 0 and bool(await self._heard_from(room_id, user_id))
+
+    async def _heard_from(self, room_id: RoomId, user_id: UserId) -> list[ServerName]:
+        """The server that told of a user's membership, where it is no part of the room as it is known here."""
+        member = await self._rooms.outside_member(room_id, user_id)
+        return [domain_of(member.event.sender)] if member is not None and not member.has_place else []
+
     def _is_here(self, room: Room) -> bool:
-        """Whether this server takes part in the room, or nobody does."""
+        """Whether this server takes part in the room, or nobody does as far as it knows."""
         if room.joined == 0 and room.partial is None:
             return True
         suffix = ":" + self._submission.server_name
