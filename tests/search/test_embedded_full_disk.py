@@ -15,7 +15,7 @@ from tests.kit.until import until
 from tests.search.test_search import answered, ids
 
 # Of other letters each: what is said alike takes no room in an index.
-LONG = 4_000
+LONG, SENT_MAX = 4_000, 15
 
 
 @pytest.fixture
@@ -33,7 +33,8 @@ def told(server: RunningServer, figure: str) -> float:
 
 @pytest.mark.slow
 @pytest.mark.root
-async def test_a_full_disk_under_the_index(database_dsn: str, folder: Path) -> None:
+@pytest.mark.parametrize("leave_kib", [0, 4, 24, 120])
+async def test_a_full_disk_under_the_index(database_dsn: str, folder: Path, leave_kib: int) -> None:
     """T-O12: sends go on, a search finds what is in it and says that this isn't all; it catches up by itself."""
     with small_disk(folder / "search", 4 * 1024) as disk:
         config = config_for_tests(folder)
@@ -42,14 +43,15 @@ async def test_a_full_disk_under_the_index(database_dsn: str, folder: Path) -> N
             room = await alice.create_room()
             early = [await alice.send(room, f"harbour {number}") for number in range(3)]
             assert await ids(alice, "harbour") == early[::-1]
-            filler = fill(disk)
+            filler = fill(disk, leave_kib=leave_kib)
             late: list[str] = []
             with structlog.testing.capture_logs() as logs:
 
                 async def is_noticed() -> bool:
                     number = len(late)
-                    words = " ".join(f"quay{number}x{word}" for word in range(LONG))
-                    late.append(await alice.send(room, f"harbour {number} {words}"))
+                    if number < SENT_MAX:
+                        words = " ".join(f"quay{number}x{word}" for word in range(LONG))
+                        late.append(await alice.send(room, f"harbour {number} {words}"))
                     return told(server, "failures") > 0
 
                 await until(is_noticed, within_s=60)
