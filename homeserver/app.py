@@ -58,6 +58,7 @@ from homeserver.assembly.webhooks import build_webhooks
 from homeserver.client_api.delegated import HIDDEN
 from homeserver.client_api.sliding_sync import SlidingSyncEndpoint
 from homeserver.client_api.sync import SyncEndpoint
+from homeserver.client_api.thread_subscriptions import ThreadSubscriptionEndpoints
 from homeserver.config import Config, Listener
 from homeserver.config.options import is_secret
 from homeserver.core.identifiers import ServerName
@@ -148,7 +149,8 @@ class Hansa:
         remote_keys = self.federation.remote_keys if self.federation is not None else NoRemoteKeys()
         encryption = build_encryption(base, accounts, rooms, remote_keys)
         self.sync = build_sync(base, accounts, rooms, live, encryption)
-        self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync, threads_of(base, rooms))
+        threads = threads_of(base, rooms, live)
+        self.sliding_sync = await build_sliding_sync(base, accounts, rooms, self.sync, threads)
         contacts = build_contacts(base, accounts)
         live.send_mail(base, contacts.mails)
         self.people = await build_people(base, accounts, rooms, commands, bridges.bridges)
@@ -175,6 +177,7 @@ class Hansa:
             *self.calls.endpoints,
             *(await build_webhooks(base, accounts, rooms, commands, self.people)),
             *self.relations.endpoints,
+            ThreadSubscriptionEndpoints(threads),
             SyncEndpoint(self.sync.service),
             SlidingSyncEndpoint(self.sliding_sync),
         ]

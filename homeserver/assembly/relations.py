@@ -10,6 +10,7 @@ from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.contacts import ContactParts
 from homeserver.assembly.people import PeopleParts
+from homeserver.assembly.live import LiveParts
 from homeserver.assembly.rooms import RoomParts
 from homeserver.assembly.search import build_saved_searches, build_search
 from homeserver.assembly.sync import SyncSide
@@ -18,7 +19,6 @@ from homeserver.client_api.relations import Relations
 from homeserver.client_api.search import Search
 from homeserver.client_api.search_pages import SearchPages
 from homeserver.client_api.spaces import Spaces
-from homeserver.client_api.thread_subscriptions import ThreadSubscriptionEndpoints
 from homeserver.client_api.visits import Visits
 from homeserver.rooms.commands.finding import RoomFinder
 from homeserver.rooms.families import RoomFamilies
@@ -27,6 +27,7 @@ from homeserver.rooms.related import Related
 from homeserver.rooms.search_everywhere import EverywhereSearch
 from homeserver.rooms.searching import Searching
 from homeserver.rooms.space_tree import SpaceTree
+from homeserver.core.identifiers import EventId, UserId
 from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.rooms.watching import RoomWatch
 from search.hot.current import CurrentTier
@@ -45,8 +46,16 @@ class RelationParts:
     hot: CurrentTier
 
 
-def threads_of(base: Base, parts: RoomParts) -> ThreadSubscriptions:
-    return ThreadSubscriptions(base.world.db, parts.journal, parts.history)
+def threads_of(base: Base, parts: RoomParts, live: LiveParts) -> ThreadSubscriptions:
+    threads = ThreadSubscriptions(base.world.db, parts.journal, parts.history)
+
+    async def began(user_id: UserId, root: EventId) -> None:
+        await live.rulesets.follow_threads(user_id)
+        # What is said in it next then waits for nothing.
+        await live.unread.threads.load([root])
+
+    threads.began = began
+    return threads
 
 
 async def build_relations(
@@ -78,7 +87,6 @@ async def build_relations(
             SavedSearchEndpoints(saved, parts.views),
             RoomPeeking(db, parts.journal, parts.history, parts.views, accounts.account_data),
             EventStream(sync.service, parts.history, parts.views, parts.rooms, RoomWatch(parts.journal)),
-            ThreadSubscriptionEndpoints(threads_of(base, parts)),
             Spaces(spaces, RoomFinder(commands.aliases)),
         ],
     )

@@ -8,12 +8,15 @@ from types import MappingProxyType
 from typing import Any
 
 from homeserver.core.identifiers import localpart_of
-from homeserver.core.push_conditions import OWN_LOCALPART, OWN_USER_ID
+from homeserver.core.push_conditions import OWN_LOCALPART, OWN_USER_ID, THREAD_SUBSCRIPTION
 
 KINDS = ("override", "content", "room", "sender", "underride")
 """The kinds of rules, in the order in which they are checked."""
 
-WITH_CONDITIONS = frozenset({"override", "underride"})
+POSTCONTENT = "postcontent"
+"""The kind of the rules about followed threads (MSC4306), checked after the content rules. It has none of users' own."""
+
+WITH_CONDITIONS = frozenset({"override", POSTCONTENT, "underride"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,12 @@ def _default(kind: str, name: str, conditions: Sequence[dict[str, Any]], *action
 def _poll(kind: str, name: str, conditions: Sequence[dict[str, Any]], *actions: Any) -> Rule:
     """A rule about polls (MSC3930), under the unstable name that clients look for."""
     return replace(_default(kind, name, conditions, *actions), rule_id=".org.matrix.msc3930.rule." + name)
+
+
+def _thread(name: str, subscribed: bool, *actions: Any) -> Rule:
+    """A rule about threads (MSC4306), under the unstable name that clients look for."""
+    conditions = [{"kind": THREAD_SUBSCRIPTION, "subscribed": subscribed}]
+    return replace(_default(POSTCONTENT, name, conditions, *actions), rule_id=".io.element.msc4306.rule." + name)
 
 
 def _sound(value: str) -> Mapping[str, Any]:
@@ -152,6 +161,11 @@ CONTENTS = (
         default=True,
     ),
 )
+# Only of those whose clients follow threads: else nobody would hear of what is said in one.
+THREADS = (
+    _thread("unsubscribed_thread", False),
+    _thread("subscribed_thread", True, "notify", _sound("default")),
+)
 UNDERRIDES = (
     _default("underride", "call", [_match("type", "m.call.invite")], "notify", _sound("ring")),
     _default(
@@ -172,5 +186,5 @@ UNDERRIDES = (
     _poll("underride", "poll_end", [_POLL_END], "notify"),
 )
 DEFAULTS: Mapping[tuple[str, str], Rule] = MappingProxyType(
-    {(rule.kind, rule.rule_id): rule for rule in (MASTER, *OVERRIDES, *CONTENTS, *UNDERRIDES)}
+    {(rule.kind, rule.rule_id): rule for rule in (MASTER, *OVERRIDES, *CONTENTS, *THREADS, *UNDERRIDES)}
 )

@@ -5,7 +5,7 @@ What a condition asks of the event alone is worked out once per event and shared
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,8 @@ OWN_USER_ID = "\ud800user_id"
 OWN_LOCALPART = "\ud800localpart"
 """Likewise, for the part of the id before the colon."""
 
+THREAD_SUBSCRIPTION = "io.element.msc4306.thread_subscription"
+
 _BODY: Path = ("content", "body")
 _MENTIONS: Path = ("content", "m.mentions")
 _DEFAULT_NOTIFICATION_LEVEL = 50
@@ -30,7 +32,7 @@ _UNSEEN: Any = object()
 class EventView:
     """An event as push rules see it. Make one per event and use it for every user: it remembers what it worked out."""
 
-    __slots__ = ("_folded", "_properties", "_seen", "_strings", "_words", "room_id", "sender", "settled")
+    __slots__ = ("_folded", "_properties", "_seen", "_strings", "_words", "followers", "room_id", "sender", "settled")
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
         """`properties` has the keys of a client event: type, sender, room_id, content, perhaps state_key."""
@@ -41,6 +43,8 @@ class EventView:
         self._folded: dict[Path, str | None] = {}
         self._strings: dict[Path, frozenset[str]] = {}
         self._words: Words | None = None
+        # Who follows the event's thread; None where it is in none, or that isn't known.
+        self.followers: Container[str] | None = None
         # What rules shared by many users come to for this event, by the identity of their holder.
         self.settled: dict[object, Any] = {}
 
@@ -250,6 +254,18 @@ class _SenderMayNotify:
         return recipient.sender_power >= _level(needed)
 
 
+class _ThreadSubscription:
+    """The event is in a thread that the recipient follows, or doesn't (MSC4306)."""
+
+    of_event_alone = False
+
+    def __init__(self, subscribed: bool) -> None:
+        self._subscribed = subscribed
+
+    def holds(self, event: EventView, recipient: Recipient) -> bool:
+        return event.followers is not None and (recipient.user_id in event.followers) is self._subscribed
+
+
 def _level(value: object) -> int:
     """A notification level, which rooms before version 10 may also write as a string."""
     if type(value) is int:
@@ -322,6 +338,11 @@ def _sender_notification_permission(condition: Mapping[str, Any]) -> Condition:
     return _SenderMayNotify(key) if isinstance(key, str) else NEVER
 
 
+def _thread_subscription(condition: Mapping[str, Any]) -> Condition:
+    subscribed = condition.get("subscribed")
+    return _ThreadSubscription(subscribed) if isinstance(subscribed, bool) else NEVER
+
+
 NEVER: Condition = _Never()
 NO_MENTIONS: Condition = _NoMentions()
 _DISPLAY_NAME: Condition = _ContainsDisplayName()
@@ -334,6 +355,7 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], Condition]] = {
     "contains_display_name": lambda condition: _DISPLAY_NAME,
     "room_member_count": _member_count,
     "sender_notification_permission": _sender_notification_permission,
+    THREAD_SUBSCRIPTION: _thread_subscription,
 }
 
 

@@ -17,6 +17,8 @@ from homeserver.core.default_push_rules import (
     LEGACY_MENTIONS,
     MASTER,
     OVERRIDES,
+    POSTCONTENT,
+    THREADS,
     UNDERRIDES,
     WITH_CONDITIONS,
     Rule,
@@ -24,6 +26,7 @@ from homeserver.core.default_push_rules import (
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.core.push_conditions import (
     NO_MENTIONS,
+    THREAD_SUBSCRIPTION,
     Condition,
     EventView,
     Recipient,
@@ -73,6 +76,8 @@ class PushEdits:
 
     rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     changed: Mapping[tuple[str, str], Rule] = field(default_factory=dict)
+    # Whether a client of theirs follows threads (MSC4306): then the rules about that are theirs too.
+    follows_threads: bool = False
 
     def own(self, kind: str) -> tuple[Rule, ...]:
         return self.rules.get(kind, ())
@@ -93,6 +98,8 @@ Ruleset = Mapping[str, tuple[Rule, ...]]
 def effective(edits: PushEdits) -> Ruleset:
     """The whole ruleset: the user's rules above the server's, but `.m.rule.master` above all."""
     ruleset = {kind: edits.own(kind) for kind in KINDS}
+    if edits.follows_threads:
+        ruleset[POSTCONTENT] = tuple(_changed(edits, THREADS))
     if not edits.changed:
         ruleset["override"] = (MASTER, *ruleset["override"], *OVERRIDES)
         ruleset["content"] = (*ruleset["content"], *CONTENTS)
@@ -120,7 +127,7 @@ def find_rule(edits: PushEdits, kind: str, rule_id: str) -> Rule:
     if position is not None:
         return edits.own(kind)[position]
     default = DEFAULTS.get((kind, rule_id))
-    if default is None:
+    if default is None or (kind == POSTCONTENT and not edits.follows_threads):
         raise NotFound("the push rule was not found")
     return edits.changed.get((kind, rule_id), default)
 
@@ -301,6 +308,7 @@ def edits_to_json(edits: PushEdits) -> dict[str, Any]:
             {"kind": rule.kind, "rule_id": rule.rule_id, "enabled": rule.enabled, "actions": list(rule.actions)}
             for rule in edits.changed.values()
         ],
+        **({"follows_threads": True} if edits.follows_threads else {}),
     }
 
 
@@ -325,7 +333,7 @@ def edits_from_json(stored: Mapping[str, Any]) -> PushEdits:
         for change in stored.get("changed", ())
         if (key := (change["kind"], change["rule_id"])) in DEFAULTS
     }
-    return PushEdits(rules=rules, changed=changed)
+    return PushEdits(rules=rules, changed=changed, follows_threads=stored.get("follows_threads") is True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +439,10 @@ class Compiled:
         "_overrides",
         "_rooms",
         "_senders",
+        "_threads",
         "_underrides",
+        "asks_threads",
+        "has_thread_rules",
     )
 
     def __init__(self, rules: Ruleset) -> None:
@@ -444,9 +455,14 @@ class Compiled:
         # Content rules come right after the server's overrides, the user's own first.
         self._rooms = (_ask(own["content"]), _look_up(own["room"]))
         self._default_contents = _shared_or_asked(contents, CONTENTS, _SHARED_CONTENTS)
+        self._threads = _ask(rules.get(POSTCONTENT, ()))
         self._senders = _look_up(own["sender"])
         self._underrides = _ask(own["underride"])
         self._default_underrides = _shared_or_asked(underrides, UNDERRIDES, _SHARED_UNDERRIDES)
+        self.has_thread_rules = POSTCONTENT in rules
+        # Whether it matters to any rule who follows a thread.
+        conditions = (one for kind in rules.values() for rule in kind if rule.enabled for one in rule.conditions)
+        self.asks_threads = any(one.get("kind") == THREAD_SUBSCRIPTION for one in conditions)
 
     def actions(
         self,
@@ -468,6 +484,7 @@ class Compiled:
             or _first(_settle(event, self._default_overrides), event, recipient)
             or (content and _first(content, event, recipient))
             or _first(_settle(event, self._default_contents), event, recipient)
+            or (self._threads and _first(self._threads, event, recipient))
             or rooms.get(event.room_id)
             or self._senders.get(event.sender)
             or (self._underrides and _first(self._underrides, event, recipient))

@@ -70,11 +70,17 @@ class Notified:
         stored = [event for event in found_at.values() if event.event.sender != user_id]
         rooms = await self._rooms.get_many({event.event.room_id for event in stored})
         rules = (await self._rulesets.compile_many([user_id]))[user_id]
+        shown = [
+            Asking(room, event, MAIN)
+            for room in rooms.values()
+            for event in await self._gate.filter(user_id, room, stored)
+        ]
+        await self._unread.take_followers(shown, rules)
         found = []
-        for room in rooms.values():
-            for event in await self._gate.filter(user_id, room, stored):
-                actions = Asking(room, event, MAIN).actions(rules, user_id)
-                found.append(Notification(event, _plain(actions.actions if actions else ()), places[event.nid]))
+        for asking in shown:
+            actions = asking.actions(rules, user_id)
+            event = found_at[asking.nid]
+            found.append(Notification(event, _plain(actions.actions if actions else ()), places[event.nid]))
         return sorted(found, key=_newest_first)
 
 

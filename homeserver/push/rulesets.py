@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -147,6 +147,12 @@ class PushRulesets:
             await table.upsert(write.tx, user_id, changes, write.position)
             changed = RulesChanged(user_id, edits, compile_ruleset(effective(edits)))
             write.publish("account_data", user_ids=[user_id], payload=changed)
+
+    async def follow_threads(self, user_id: UserId) -> None:
+        """From now on the rules about followed threads are this user's. Nothing where they are already."""
+        compiled = self.compiled(user_id)
+        if compiled is None or not compiled.has_thread_rules:
+            await self.change(user_id, lambda edits: replace(edits, follows_threads=True))
 
     async def copy_room_rules(self, user_id: UserId, old: RoomId, new: RoomId) -> None:
         """Gives a room the rules that the user has for another. Raises InvalidParam at the caps."""

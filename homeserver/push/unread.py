@@ -21,10 +21,12 @@ from homeserver.core.push_rules import Actions, Compiled
 from homeserver.core.relations import THREAD, relation_of
 from homeserver.journal.journal import Entry, Journal
 from homeserver.push.asking import Asking
+from homeserver.push.followers import ThreadFollowers
 from homeserver.push.names import NamesInRooms
 from homeserver.push.rulesets import PushRulesets
 from homeserver.push.tallies import MAIN, POSITIONS_MAX, Places, RoomTally, UnreadCounts
 from homeserver.rooms.residents import Room
+from homeserver.rooms.thread_subscriptions import FollowChanged
 from homeserver.runtime.clock import Clock
 from homeserver.storage import events, journal_cursors, push_rules, receipts, unread
 from homeserver.storage.database import Database, Tx
@@ -92,11 +94,13 @@ class Unread:
         self._rooms = rooms
         self._rulesets = rulesets
         self._names = NamesInRooms(rooms, server_name)
+        self.threads = ThreadFollowers(db)
         self._clock = clock
         self._server_name = server_name
         self._tallies: OrderedDict[RoomId, RoomTally] = OrderedDict()
         self._threaded: OrderedDict[EventId, str] = OrderedDict()  # events in threads → the root
         self._heard = 0
+        self._began_at = 0  # events up to here are of earlier runs
         self._uncounted = 0  # events since the cursor was written
         self._places: list[tuple[RoomTally, int, UserId, str, bool, int]] = []
         self._marks: dict[tuple[int, UserId, str], int] = {}
@@ -132,11 +136,20 @@ class Unread:
             found.extend((place, place <= reading.upto(_thread_at(tally, user_id, place))) for place in places)
         return sorted(found, reverse=True)[:limit]
 
+    async def take_followers(self, asked: Collection[Asking], rules: Compiled) -> None:
+        """Lets these events know who follows their threads, if the rules ask that. One query at most."""
+        roots = {asking.root for asking in asked if asking.root is not None} if rules.asks_threads else set()
+        followers = await self.threads.load(roots) if roots else {}
+        for asking in asked:
+            if asking.root is not None:
+                asking.know_followers(followers.get(asking.root))
+
     # --- life
 
     async def start(self) -> None:
         """Counts what was written after the last flush of an earlier run. Call it before anybody can write."""
-        upto, cursor = self._journal.visible, await journal_cursors.position(self._db, CONSUMER) or 0
+        upto = self._began_at = self._journal.visible
+        cursor = await journal_cursors.position(self._db, CONSUMER) or 0
         while nids := await events.after_position(self._db, cursor, upto, CATCH_UP_EVENTS):
             await self._catch_up(await events.by_nids(self._db, nids))
             cursor = max(nids.values())
@@ -161,6 +174,8 @@ class Unread:
                 elif entry.kind == "receipt" and isinstance(entry.payload, tuple):
                     for receipt in entry.payload:
                         self._receipt(receipt)
+                elif isinstance(entry.payload, FollowChanged):
+                    self.threads.hear(entry.payload, entry.position)
             except Exception:
                 log.exception("unread_count_failed", room_id=entry.room_id, position=entry.position)
             self._heard = max(self._heard, entry.position)
@@ -224,6 +239,7 @@ class Unread:
         if self._is_local(event.sender) and (event.type in _MESSAGES or (thread_id and event.type != "m.room.member")):
             self._mark(room, tally, event.sender, thread_id or MAIN, place)
         asking = Asking(room, stored, thread_id or MAIN, self._names.of(room.room_id))
+        asking.know_followers(self.threads.known(asking.root))
         everyone = asking.actions(self._rulesets.default, _NOBODY)
         shared = (everyone.notify, everyone.highlight) if everyone else (False, False)
         self._note(asking, tally, EVERYONE, shared, (False, False))
@@ -234,6 +250,8 @@ class Unread:
             self._ask_custom(asking, tally, [target])
         self._ask_mentioned(asking, tally, _mentioned(event) | self._named(asking, tally), shared)
         custom = self._custom_members(room, tally)
+        if place <= self._began_at:
+            custom = [user_id for user_id in custom if self._was_custom(user_id, place)]
         self._ask_custom(asking, tally, custom[:ASKED_AT_ONCE])
         if len(custom) > ASKED_AT_ONCE:
             self._late.append((asking, tally, custom[ASKED_AT_ONCE:]))
@@ -244,7 +262,7 @@ class Unread:
         """Asks the default rules for those to whom they may say more than to everyone."""
         for user_id in user_ids:
             if (
-                user_id not in self._rulesets.custom
+                not self._was_custom(user_id, asking.position)
                 and self._is_local(user_id)
                 and asking.room.membership(user_id) == "join"
             ):
@@ -279,7 +297,7 @@ class Unread:
         absent = []
         for user_id in user_ids:
             rules = self._rulesets.compiled(user_id)
-            if rules is None:
+            if rules is None or asking.hangs_on_followers(rules, user_id):
                 absent.append(user_id)
             else:
                 self._ask(asking, tally, user_id, rules, (False, False))
@@ -287,13 +305,16 @@ class Unread:
             self._late.append((asking, tally, absent))
 
     async def _ask_late(self) -> None:
-        """Asks the rules of those who were left: too many at once, or not in memory."""
+        """Asks the rules of those who were left: too many at once, or not in memory, they or who follows a thread."""
         await self._ask_unnamed()
         while self._late:
             asking, tally, user_ids = self._late.pop(0)
             for start in range(0, len(user_ids), ASKED_AT_ONCE):
                 part = user_ids[start : start + ASKED_AT_ONCE]
-                for user_id, rules in (await self._rulesets.compile_many(part)).items():
+                compiled = await self._rulesets.compile_many(part)
+                if asking.root is not None and any(rules.asks_threads for rules in compiled.values()):
+                    asking.know_followers((await self.threads.load([asking.root]))[asking.root])
+                for user_id, rules in compiled.items():
                     self._ask(asking, tally, user_id, rules, (False, False))
                 await self._clock.sleep(0)
 
@@ -396,6 +417,11 @@ class Unread:
                 tally.custom = [user_id for user_id in room.joined_members() if user_id in custom]
             tally.custom_generation = self._rulesets.generation
         return tally.custom
+
+    def _was_custom(self, user_id: UserId, position: int) -> bool:
+        """Whether the user had rules of their own when this event came; if not, it counts with the room's."""
+        since = self._rulesets.custom.get(user_id)
+        return since is not None and since < position
 
     def _is_local(self, user_id: UserId) -> bool:
         return domain_of(user_id) == self._server_name

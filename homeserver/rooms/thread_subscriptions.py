@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from homeserver.core.errors import LimitExceeded, MatrixError, NotFound
@@ -17,8 +19,20 @@ SUBSCRIPTIONS_MAX = 20_000
 _PREFIX = "IO.ELEMENT.MSC4306.M_"
 
 
+@dataclass(frozen=True, slots=True)
+class FollowChanged:
+    """What the journal's entry of a change carries."""
+
+    user_id: UserId
+    root: EventId
+    is_subscribed: bool
+
+
 class ThreadSubscriptions:
     """Reads and changes subscriptions."""
+
+    # Told when a user begins to follow a thread: from the first one on, their push rules are to ask that.
+    began: Callable[[UserId, EventId], Awaitable[None]] | None = None
 
     def __init__(self, db: Database, journal: Journal, history: History) -> None:
         self._db = db
@@ -62,7 +76,9 @@ class ThreadSubscriptions:
                 return
             new = Subscription(room_id, root, True, cause is not None, write.position)
             await table.upsert(write.tx, user_id, new)
-            write.publish("thread_subscription", user_ids=[user_id])
+            write.publish("thread_subscription", user_ids=[user_id], payload=FollowChanged(user_id, root, True))
+        if self.began is not None:
+            await self.began(user_id, root)
 
     async def unsubscribe(self, user_id: UserId, room_id: RoomId, root: EventId) -> None:
         """Nothing where the user doesn't follow the thread. Raises NotFound for one that they may not see."""
@@ -73,7 +89,7 @@ class ThreadSubscriptions:
             if before is None or not before.is_subscribed:
                 return
             await table.upsert(write.tx, user_id, Subscription(room_id, root, False, False, write.position))
-            write.publish("thread_subscription", user_ids=[user_id])
+            write.publish("thread_subscription", user_ids=[user_id], payload=FollowChanged(user_id, root, False))
 
     async def changes(self, user_id: UserId, since: int, upto: int, limit: int) -> dict[str, Any]:
         """`subscribed`, `unsubscribed` and `prev_batch` as MSC4308 has them, of what changed in (since, upto]."""
