@@ -9,8 +9,8 @@ from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
 from homeserver.assembly.contacts import ContactParts
-from homeserver.assembly.people import PeopleParts
 from homeserver.assembly.live import LiveParts
+from homeserver.assembly.people import PeopleParts
 from homeserver.assembly.rooms import RoomParts
 from homeserver.assembly.search import build_saved_searches, build_search
 from homeserver.assembly.sync import SyncSide
@@ -20,6 +20,7 @@ from homeserver.client_api.search import Search
 from homeserver.client_api.search_pages import SearchPages
 from homeserver.client_api.spaces import Spaces
 from homeserver.client_api.visits import Visits
+from homeserver.core.identifiers import EventId, UserId
 from homeserver.rooms.commands.finding import RoomFinder
 from homeserver.rooms.families import RoomFamilies
 from homeserver.rooms.found_messages import FoundMessages
@@ -27,7 +28,6 @@ from homeserver.rooms.related import Related
 from homeserver.rooms.search_everywhere import EverywhereSearch
 from homeserver.rooms.searching import Searching
 from homeserver.rooms.space_tree import SpaceTree
-from homeserver.core.identifiers import EventId, UserId
 from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.rooms.watching import RoomWatch
 from search.hot.current import CurrentTier
