@@ -14,7 +14,7 @@ KINDS = ("override", "content", "room", "sender", "underride")
 """The kinds of rules, in the order in which they are checked."""
 
 POSTCONTENT = "postcontent"
-"""The kind of the rules about followed threads (MSC4306), checked after the content rules. It has none of users' own."""
+"""The kind of the rules about followed threads (MSC4306), after the content rules. None of it are users' own."""
 
 WITH_CONDITIONS = frozenset({"override", POSTCONTENT, "underride"})
 
