@@ -67,6 +67,7 @@ from homeserver.encryption.keys import NoRemoteKeys
 from homeserver.journal.journal import Journal
 from homeserver.ports import RemoteRooms
 from homeserver.rooms.remote import NoRemoteRooms
+from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
 from homeserver.runtime.clock import SystemClock
 from homeserver.runtime.disk import DiskGuard
 from homeserver.runtime.ids import SystemRandomness
@@ -177,9 +178,7 @@ class Hansa:
             *self.calls.endpoints,
             *(await build_webhooks(base, accounts, rooms, commands, self.people)),
             *self.relations.endpoints,
-            ThreadSubscriptionEndpoints(threads),
-            SyncEndpoint(self.sync.service),
-            SlidingSyncEndpoint(self.sliding_sync),
+            *self._sync_endpoints(threads),
         ]
         between_servers: list[object] = []
         if self.federation is not None and federated is not None:
@@ -197,6 +196,13 @@ class Hansa:
         for_operators = self._for_operators(accounts, commands)
         await self._serve([*parts, *self.admin.for_clients], between_servers, for_operators)
         self._watch(journal)
+
+    def _sync_endpoints(self, threads: ThreadSubscriptions) -> list[object]:
+        return [
+            ThreadSubscriptionEndpoints(threads),
+            SyncEndpoint(self.sync.service),
+            SlidingSyncEndpoint(self.sliding_sync),
+        ]
 
     def _for_operators(self, accounts: AccountParts, commands: CommandParts) -> list[object]:
         """The admin API and the console; what clients may ask of these parts is added to `admin.for_clients`."""
