@@ -14,7 +14,7 @@ from homeserver.core import canonical_json
 from homeserver.core.auth_rules import required_signers
 from homeserver.core.errors import InvalidEvent
 from homeserver.core.events import Event, parse_pdu, signed_form
-from homeserver.core.identifiers import EventId, ServerName, domain_of
+from homeserver.core.identifiers import EventId, ServerName, domain_of, is_event_id
 from homeserver.core.room_versions import EventIdFormat, RoomVersion
 
 # More events than this are parsed in a thread: about 5 ms of work.
@@ -94,7 +94,7 @@ def _name(version: RoomVersion, pdu: Any) -> EventId | None:
     if isinstance(event, Event):
         return event.event_id
     says = pdu.get("event_id") if version.event_id_format is EventIdFormat.IN_EVENT else None
-    return EventId(says) if isinstance(says, str) else None
+    return EventId(str(says)) if is_event_id(says) else None
 
 
 def _signatures(event: Event) -> list[Signed]:

@@ -49,8 +49,12 @@ class RoomAccess:
 
 def is_in(room: Room, server: ServerName) -> bool:
     """Whether some user of a server is joined."""
+    # The end alone isn't the server: a server's name of digits ends like another's with a port.
     suffix = ":" + server
-    return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())
+    return any(
+        membership == "join" and user_id.endswith(suffix) and domain_of(user_id) == server
+        for user_id, membership in room.members.items()
+    )
 
 
 def joined_servers(room: Room) -> list[ServerName]:

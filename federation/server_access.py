@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from homeserver.core.globs import WholeGlob, fold
 from homeserver.core.identifiers import ServerName
+from homeserver.core.server_acl import host_of
 
 
 class ServerAccess:
@@ -21,6 +22,8 @@ class ServerAccess:
         if server == self.own:
             return False
         name = fold(server)
-        if any(pattern.matches(name) for pattern in self._deny):
+        # Whoever is shut out doesn't come in by another spelling, or another port.
+        spellings = {name, fold(host_of(server))}
+        if any(pattern.matches(spelling) for pattern in self._deny for spelling in spellings):
             return False
         return self._allow is None or any(pattern.matches(name) for pattern in self._allow)

@@ -160,6 +160,8 @@ class Edus:
         user = UserId(str(user_id))
         async with self._journal.write() as write:
             is_first = not await remote_devices.lists(write.tx, [user])
+            if is_first and not await remote_devices.sharing(write.tx, [user], self._access.server_name):
+                return  # nobody of ours has to do with this user, if there is one: a server can name any number
             await remote_devices.mark_changed(write.tx, [user])
             # A user without devices who has just come in: clients have heard of the user by the join.
             if not (is_first and content.get("deleted") is True and content.get("device_id") == ""):

@@ -199,6 +199,10 @@ class FederatedMemberships:
         stored = (await self._reads.by_ids([event.event_id])).get(event.event_id)
         if stored is None or stored.flags or fate not in (Fate.ACCEPTED, Fate.KNOWN):
             raise Forbidden("the room's rules don't allow it")
+        now = await self._access.open_room(room.room_id, origin)
+        if now.membership(event.sender) != event.membership:
+            # One of long ago, sent once more by a server that has been put out since: it is told nothing for it.
+            raise Forbidden("the user's membership is another one by now")
         return stored
 
 

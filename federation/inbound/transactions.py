@@ -13,7 +13,7 @@ from federation.pdu_checks import PduChecks
 from federation.room_access import RoomAccess
 from homeserver.core.errors import BadJson, MatrixError, NotFound
 from homeserver.core.events import Event
-from homeserver.core.identifiers import RoomId, ServerName, is_room_id
+from homeserver.core.identifiers import RoomId, ServerName, is_event_id, is_room_id
 from homeserver.rooms.residents import Room
 from homeserver.runtime.clock import Clock
 from homeserver.storage.staged_pdus import StagedPdu
@@ -97,7 +97,7 @@ class Transactions:
                 await self._outside.take(room_id, of_room)
                 # Of which version the room is isn't known, so only events that bear their ids can be named.
                 names = [pdu.get("event_id") for pdu in of_room]
-                answer.update({name: {"error": error.message} for name in names if isinstance(name, str)})
+                answer.update({name: {"error": error.message} for name in names if is_event_id(name)})
                 continue
             except MatrixError as error:
                 answer.update(await self._refused(room_id, [(pdu, error.message) for pdu in of_room]))

@@ -56,7 +56,9 @@ def parse_document(document: Any, server_name: ServerName, now_ms: int) -> KeyDo
     if not keys:
         raise BadKeys("there is no ed25519 key")
     for key_id, (key, expired_ms) in _listed(document, "old_verify_keys").items():
-        keys.setdefault(key_id, KeyRow(server_name, key_id, key, expired_ms, True))
+        # One that is said to be over in time to come is believed no longer than one in use.
+        until = min(expired_ms, now_ms + VALID_AHEAD_MS_MAX)
+        keys.setdefault(key_id, KeyRow(server_name, key_id, key, until, True))
     _check_own_signatures(document, server_name, keys)
     return KeyDocument(server_name, until_ms, keys, document)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from federation.keys.documents import KeyDocument
+from federation.keys.documents import VALID_AHEAD_MS_MAX, KeyDocument
 from federation.keys.fetching import KeyFetcher
 from federation.keys.own import OwnKeys
 from federation.request_signing import is_key_id
@@ -37,6 +37,7 @@ ASK_AGAIN_MS = 60_000
 # After one that helped: a server that comes back with a new key is soon believed, and can still make us ask but rarely.
 ASK_AGAIN_HELPED_MS = 5_000
 ASK_AGAIN_MS_MAX = 3_600_000
+_CLOCKS_APART_MS_MAX = 3_600_000
 
 
 class Verdict(Enum):
@@ -242,7 +243,7 @@ class Keys:
             return
         names = {document.server_name for document in documents}
         async with self._db.transaction() as tx:
-            stored = {row.server_name: row.valid_until_ms for row in await server_keys.documents(tx, names)}
+            stored = {row.server_name: _good_until(row) for row in await server_keys.documents(tx, names)}
             rows = {(row.server_name, row.key_id): row for row in await server_keys.keys(tx, names)}
             for document in documents:
                 is_newer = document.valid_until_ms >= stored.get(document.server_name, 0)
@@ -272,6 +273,13 @@ class Keys:
 
 def _usable(signatures: Mapping[str, Any]) -> list[str]:
     return [key_id for key_id in list(signatures)[: 4 * KEYS_TRIED_MAX] if is_key_id(key_id)][:KEYS_TRIED_MAX]
+
+
+def _good_until(row: DocumentRow) -> int:
+    """What later documents are held against. One that said it is good for ever (a clock that was wrong, a key that was
+    stolen) makes none that comes after it the older one: then not even the server itself could take that back."""
+    is_believed = row.valid_until_ms <= row.fetched_ms + VALID_AHEAD_MS_MAX + _CLOCKS_APART_MS_MAX
+    return row.valid_until_ms if is_believed else 0
 
 
 def _until(row: DocumentRow | None) -> int:

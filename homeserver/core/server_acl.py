@@ -26,8 +26,8 @@ class ServerAcl:
         self._allows_literals = content.get("allow_ip_literals") is not False
 
     def allows(self, server_name: str) -> bool:
-        """Ports don't count, and neither does case."""
-        host = fold(_host(server_name))
+        """Ports don't count, and neither do case and the dot that ends a name in the DNS: it's the same server."""
+        host = fold(host_of(server_name))
         if not self._allows_literals and _is_literal(host):
             return False
         if any(pattern.matches(host) for pattern in self._deny):
@@ -46,10 +46,12 @@ def _patterns(value: object) -> list[WholeGlob]:
     return [WholeGlob(entry) for entry in value[:PATTERNS_MAX] if isinstance(entry, str)]
 
 
-def _host(server_name: str) -> str:
+def host_of(server_name: str) -> str:
+    """The name without its port, and without the dot at its end that changes nothing of where it leads."""
     if server_name.startswith("["):
         return server_name.partition("]")[0] + "]"
-    return server_name.partition(":")[0]
+    host = server_name.partition(":")[0]
+    return host.rstrip(".") or host
 
 
 def _is_literal(host: str) -> bool:

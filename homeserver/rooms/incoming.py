@@ -539,7 +539,10 @@ def _cited_members(event: Event, known: Mapping[EventId, StoredEvent]) -> dict[S
 
 def _is_joined(room: Room, server: str) -> bool:
     suffix = ":" + server
-    return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())
+    return any(
+        membership == "join" and user_id.endswith(suffix) and domain_of(user_id) == server
+        for user_id, membership in room.members.items()
+    )
 
 
 def _gaps(room_nid: int, event: Event, nid: int) -> list[Gap]:

@@ -21,7 +21,10 @@ ANY = {"allow": ["*"]}
         ({}, "a.example", False),
         ({"allow": ["*"], "deny": ["*.evil.example"]}, "x.evil.example", False),
         ({"allow": ["*"], "deny": ["*.evil.example"]}, "x.EVIL.example:8448", False),
+        ({"allow": ["*"], "deny": ["*.evil.example"]}, "x.evil.example.", False),
+        ({"allow": ["*"], "deny": ["*.evil.example"]}, "x.evil.example..:443", False),
         ({"allow": ["*"], "deny": ["*.evil.example"]}, "evil.example", True),
+        ({**ANY, "allow_ip_literals": False}, "1.2.3.4.", False),
         ({"allow": ["?.example"]}, "a.example", True),
         ({"allow": ["?.example"]}, "ab.example", False),
         ({**ANY, "allow_ip_literals": False}, "1.2.3.4:8448", False),
@@ -32,7 +35,7 @@ ANY = {"allow": ["*"]}
     ],
 )
 def test_who_may_take_part(content: dict[str, Any], server: str, allowed: bool) -> None:
-    """T-C24: neither case nor port makes another server of it."""
+    """T-C24, T-A20: neither case nor port nor a dot at the end makes another server of it."""
     assert ServerAcl(content).allows(server) is allowed
 
 

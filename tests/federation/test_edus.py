@@ -59,6 +59,26 @@ async def test_presence_is_seen(here: RunningServer, there: RunningServer) -> No
     await until(seen)
 
 
+@pytest.mark.parametrize("kind", ["m.device_list_update", "m.signing_key_update"])
+async def test_devices_of_made_up_users_leave_nothing(here: RunningServer, authority: Authority, kind: str) -> None:
+    """T-A18, T-E13: a server may name any number of users of its own; those whom nobody here has to do with take no
+    room, those who share one are heard of."""
+    async with running_peer(authority) as peer:
+        alice = await here.user("alice")
+        room_id = await alice.create_room(preset="public_chat", room_version="11")
+        room = await PeerRoom.visited(peer, here.hansa.config.server_name, room_id)
+        users = [f"@made-up-{number}:{peer.name}" for number in range(20)] + [room.eve]
+        edus = [
+            {"edu_type": kind, "content": {"user_id": user, "device_id": "D", "stream_id": 1, "prev_id": []}}
+            for user in users
+        ]
+        await room.send(here.hansa.config.server_name, edus=edus)
+        kept = await here.db.fetch("SELECT user_id FROM remote_device_lists")
+        assert [row["user_id"] for row in kept] == [room.eve]
+        told = await here.db.fetch("SELECT user_id FROM device_list_changes WHERE user_id LIKE '@made-up%'")
+        assert told == []
+
+
 async def test_keys_and_messages_reach_devices(here: RunningServer, there: RunningServer) -> None:
     """A message to a device comes once, and a key is handed out once."""
     alice, bob, _ = await a_room(here, there)

@@ -226,6 +226,27 @@ async def test_an_older_document_takes_nothing_back(database: Database, servers:
     assert await keys.verify([signed(before, at=NOW + 1)]) == [Verdict.KEY_NOT_VALID]
 
 
+async def test_a_document_for_ever_can_be_taken_back(
+    database: Database, servers: FakeServers, clock: FakeClock
+) -> None:
+    """T-A13, T-A7: neither what says it is good for ever nor what says it ends in a thousand years keeps a key in use
+    that its server has ended since."""
+    before, after = signer_of(A, "before"), signer_of(A, "after")
+    far = NOW + 365_000 * DAY
+    oldest = OwnKeyRow(signer_of(A, "oldest").key_id, signer_of(A, "oldest").verify_key, far)
+    servers.documents[A] = document(before, until_ms=far, old=[oldest])
+    keys = await ring(database, servers, clock)
+    assert await keys.verify([signed(before), signed(before, at=NOW + 8 * DAY)]) == [
+        Verdict.VALID,
+        Verdict.KEY_NOT_VALID,
+    ]
+    assert await keys.verify([signed(signer_of(A, "oldest"), at=NOW + 8 * DAY)]) == [Verdict.KEY_NOT_VALID]
+    servers.documents[A] = document(after, old=[OwnKeyRow(before.key_id, before.verify_key, NOW + 1)])
+    clock.advance(8 * 3600)
+    assert await keys.verify([signed(after)]) == [Verdict.VALID]
+    assert await keys.verify([signed(before, at=NOW + 2)]) == [Verdict.KEY_NOT_VALID]
+
+
 async def test_notaries_speak_for_servers_that_are_gone(
     database: Database, servers: FakeServers, clock: FakeClock
 ) -> None:
