@@ -22,6 +22,7 @@ from homeserver.rooms.building import Built, Written
 from homeserver.rooms.committer import Arrived, Batch
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.forks import Forks, Meetings, Pending
+from homeserver.rooms.missing_past import missing_before
 from homeserver.rooms.redactions import REDACTION, Redactions
 from homeserver.rooms.residents import USUAL_KEYS, Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
@@ -205,15 +206,16 @@ class Work:
         if before is None:
             return Fate.KNOWN if is_known else Fate.UNCONNECTED
         fate, refusal = await self._fate(arrival, before)
-        if arrival.states_before is not None:
-            self._note_told(existing.nid if existing is not None else self._next)
-            # What is kept outside of the timeline, as part of a state, has a past that isn't here either.
-            prevs = {name: self._events.get(name) for name in event.prev_event_ids}
-            missing = [name for name, prev in prevs.items() if prev is None or not prev.has_place]
-            nid = existing.nid if existing is not None else self._next
-            self._arrived.gaps.extend(Gap(self._room.nid, name, nid) for name in missing)
+        nid = existing.nid if existing is not None else self._next
+        is_across_gap = arrival.states_before is not None
+        if is_across_gap:
+            self._note_told(nid)
+        missing = await missing_before(
+            self._reads.db, event, self._events, self._arrived.gaps, is_across_gap=is_across_gap
+        )
+        self._arrived.gaps.extend(Gap(self._room.nid, name, nid) for name in missing)
         if arrival.unwelcome is not None:
-            self._arrived.unwelcome.add(existing.nid if existing is not None else self._next)
+            self._arrived.unwelcome.add(nid)
         await self._place(event, existing, before, fate, refusal)
         return fate
 

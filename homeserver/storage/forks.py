@@ -49,6 +49,10 @@ _FILL_GAPS = "DELETE FROM backward_extremities WHERE room_nid = $1 AND missing_i
 _GAPS_AMONG = """
     SELECT DISTINCT missing_id FROM backward_extremities WHERE room_nid = $1 AND missing_id = ANY($2::text[])
 """
+_MISSING_BEFORE = """
+    SELECT missing_id FROM backward_extremities WHERE event_nid = ANY($1::bigint[])
+    ORDER BY event_nid DESC, missing_id LIMIT $2
+"""
 _GAPS_BETWEEN = """
     SELECT g.room_nid, g.missing_id, g.event_nid FROM backward_extremities g JOIN events e USING (event_nid)
     WHERE g.room_nid = $1 AND e.ordering >= $2 AND e.ordering <= $3
@@ -108,6 +112,11 @@ async def fill_gaps(tx: Tx, room_nid: int, event_ids: Collection[EventId]) -> No
 async def gaps_among(db: Reader, room_nid: int, event_ids: Collection[EventId]) -> set[EventId]:
     """Those of these events that others cite and that were missing."""
     return {EventId(row["missing_id"]) for row in await db.fetch(_GAPS_AMONG, room_nid, list(event_ids))}
+
+
+async def missing_before(db: Reader, event_nids: Collection[int], limit: int) -> list[EventId]:
+    """Of what these events cite, that which isn't here; what the latest of them cites first."""
+    return [EventId(row["missing_id"]) for row in await db.fetch(_MISSING_BEFORE, list(event_nids), limit)]
 
 
 async def gaps_between(db: Reader, room_nid: int, floor: int, place: int, limit: int) -> list[Gap]:

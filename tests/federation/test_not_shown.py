@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId
+from homeserver.rooms.arrivals import Arrival, Fate
+from homeserver.rooms.missing_past import INHERITED_MAX
 from homeserver.runtime.clock import SystemClock
 from tests.federation.test_hostile_peers import joined, name_of, texts
 from tests.kit.authority import Authority
 from tests.kit.peer import Peer, running_peer
-from tests.kit.peer_room import V1
+from tests.kit.peer_room import V1, PeerRoom
 from tests.kit.server import RunningServer
 from tests.kit.until import until
 
@@ -84,3 +87,56 @@ async def test_times_that_others_write_open_nothing(here: RunningServer, peer: P
     assert await texts(bob, room.room_id) == []
     for event in (old, late):
         (await bob.get("/rooms/{}/event/{}", room.room_id, EventId(event.event_id))).refused(404, "M_NOT_FOUND")
+
+
+async def _take(here: RunningServer, room: PeerRoom, *arrivals: Arrival) -> list[Fate]:
+    return await here.hansa.rooms.incoming.take(RoomId(room.room_id), arrivals)
+
+
+async def _unwelcome(here: RunningServer, room: PeerRoom, event: Event) -> Arrival:
+    """The event as it comes where what it follows isn't here, and something speaks against showing it."""
+    known = await here.hansa.rooms.rooms.get(RoomId(room.room_id))
+    assert known is not None
+    whole = await here.hansa.rooms.rooms.state_map(known)
+    return Arrival(event=event, states_before=[whole], unwelcome="not now")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_is_missing_before_a_hidden_event_is_fetched(
+    here: RunningServer, peer: Peer, *, at_once: bool
+) -> None:
+    """T-C18: a soft-failed event across a gap hides itself and not what others said before it: whoever reads back from
+    what follows it comes to that, and a sync says that something lies between."""
+    alice, room = await joined(here, peer)
+    since = (await alice.sync())["next_batch"]
+    unheard = room.text("unheard")
+    peer.answers[V1 + "/backfill"] = lambda sent: {"pdus": [unheard.pdu]}
+    hidden = await _unwelcome(here, room, room.text("hidden"))
+    next_hidden = Arrival(event=room.text("hidden too"), unwelcome="nor this")
+    heard = Arrival(event=room.text("heard"))
+    if at_once:
+        fates = await _take(here, room, hidden, next_hidden, heard)
+    else:
+        fates = [fate for one in (hidden, next_hidden, heard) for fate in await _take(here, room, one)]
+    assert fates == [Fate.SOFT_FAILED, Fate.SOFT_FAILED, Fate.ACCEPTED]
+    timeline = (await alice.sync(since=since))["rooms"]["join"][room.room_id]["timeline"]
+    assert timeline["limited"]
+    assert [event["content"]["body"] for event in timeline["events"]] == ["heard"]
+    assert await texts(alice, room.room_id) == ["unheard", "heard"]
+    assert await here.db.fetch("SELECT missing_id FROM backward_extremities WHERE missing_id = $1", unheard.event_id) == []
+
+
+async def test_hidden_events_pass_on_a_bounded_number_of_gaps(here: RunningServer, peer: Peer) -> None:
+    """T-C18: a chain of refused events that each cite what nobody has doesn't have more and more with each."""
+    _, room = await joined(here, peer)
+    for number in range(3):
+        prevs = [*room.heads, *(EventId("$" + f"{number}{letter}" * 21 + "x") for letter in "abcdefghijklmnop")]
+        assert await _take(here, room, await _unwelcome(here, room, room.text("hidden", prev=prevs))) == [
+            Fate.SOFT_FAILED
+        ]
+    heard = room.text("heard")
+    assert await _take(here, room, Arrival(event=heard)) == [Fate.ACCEPTED]
+    shown = await here.hansa.rooms.store.by_id(heard.event_id)
+    assert shown is not None
+    gaps = await here.db.fetch("SELECT missing_id FROM backward_extremities WHERE event_nid = $1", shown.nid)
+    assert len(gaps) == INHERITED_MAX
