@@ -123,7 +123,9 @@ async def test_what_is_missing_before_a_hidden_event_is_fetched(
     assert timeline["limited"]
     assert [event["content"]["body"] for event in timeline["events"]] == ["heard"]
     assert await texts(alice, room.room_id) == ["unheard", "heard"]
-    assert await here.db.fetch("SELECT missing_id FROM backward_extremities WHERE missing_id = $1", unheard.event_id) == []
+    assert (
+        await here.db.fetch("SELECT missing_id FROM backward_extremities WHERE missing_id = $1", unheard.event_id) == []
+    )
 
 
 async def test_hidden_events_pass_on_a_bounded_number_of_gaps(here: RunningServer, peer: Peer) -> None:
