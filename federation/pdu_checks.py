@@ -94,6 +94,7 @@ def _name(version: RoomVersion, pdu: Any) -> EventId | None:
     if isinstance(event, Event):
         return event.event_id
     says = pdu.get("event_id") if version.event_id_format is EventIdFormat.IN_EVENT else None
+    # Answers are kept: a name of any size would be kept with them.
     return EventId(str(says)) if is_event_id(says) else None
 
 

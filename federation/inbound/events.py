@@ -93,6 +93,7 @@ class FederatedEvents:
         "GET",
         "/_matrix/federation/v1/event_auth/{room_id}/{event_id}",
         access=Access.SERVER,
+        limit="federation_auth",
         spec="server-server-api/#get_matrixfederationv1event_authroomideventid",
     )
     async def event_auth(self, origin: ServerName, room_id: RoomId, event_id: EventId) -> Answer:

@@ -39,6 +39,7 @@ _SHARING = """
             AND substring(ours.user_id FROM position(':' IN ours.user_id) + 1) = $2
     )
 """
+_IN_PARTIAL_ROOM = "SELECT EXISTS (SELECT FROM partial_rooms WHERE whole_at IS NULL AND $1 = ANY(servers))"
 _BEGIN = """
     INSERT INTO incoming_to_device (origin, message_id, received_ms)
     SELECT $1, id, $3 FROM unnest($2::text[]) AS id ON CONFLICT DO NOTHING RETURNING message_id
@@ -83,6 +84,11 @@ async def put(tx: Tx, fetched: Mapping[UserId, tuple[int, bytes]]) -> None:
 async def sharing(db: Reader, users: Collection[UserId], own: ServerName) -> set[UserId]:
     """Those of these users who are in a room with users of ours: of them we hear when something changes."""
     return {UserId(row["user_id"]) for row in await db.fetch(_SHARING, list(users), own)}
+
+
+async def is_in_partial_room(db: Reader, server: ServerName) -> bool:
+    """Whether a server is in a room of ours of which we don't know all members yet."""
+    return bool(await db.fetchval(_IN_PARTIAL_ROOM, server))
 
 
 async def begin(tx: Tx, origin: ServerName, message_ids: Collection[str], now_ms: int) -> set[str]:

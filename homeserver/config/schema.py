@@ -352,6 +352,7 @@ class RateLimits:
     federation_invite: RateLimit = _limit(2, 50, "Invites of other servers, by server.")
     federation_policy: RateLimit = _limit(50, 500, "Events that rooms' servers want looked at, by server.")
     federation_state: RateLimit = _limit(2, 50, "Questions for whole states, by server.")
+    federation_auth: RateLimit = _limit(10, 200, "Questions for what an event rests on, by server.")
     federation_media: RateLimit = _limit(20, 500, "Downloads of our files, by server.")
     federation_keys: RateLimit = _limit(10, 200, "Questions for servers' signing keys, by address.")
 

@@ -84,6 +84,8 @@ class ToDevice:
         Raises InvalidParam, TooLarge. Durable when it returns.
         """
         addressed = await self._addressed(sender, kind, messages)
+        if not addressed:  # nothing would come twice, so nothing is remembered
+            return
         async with self._journal.write() as write:
             if await begin(write.tx):
                 await self._put(write, addressed)
