@@ -6,15 +6,17 @@ spec: server-server-api/#backfilling-and-retrieving-missing-events, #room-state-
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import structlog
 from immutables import Map
 
-from federation.budgets import Budget
+from federation.budgets import Budget, NoPatience, Patience
 from federation.client import FederationError, Unreachable
-from federation.pdu_checks import PduChecks, Uncheckable
+from federation.pdu_checks import Checked, PduChecks, Uncheckable
 from federation.peers import Peers
 from federation.room_access import joined_servers
 from homeserver.core.events import Event
@@ -29,6 +31,7 @@ from homeserver.storage.states import StateMap
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 MISSING_EVENTS_MAX = 20
 OTHERS_ASKED_MAX = 3
 # Fewer missing events than this are fetched one by one, more as a whole state.
@@ -87,6 +90,7 @@ class Gaps:
     def __init__(self, tools: Tools, server_name: ServerName, clock: Clock) -> None:
         self.tools = tools
         self._budget = Budget(clock)
+        self._patience = Patience(clock)
         self._server_name = server_name
 
     async def events_between(self, room: Room, event: Event, origin: ServerName) -> list[Event]:
@@ -98,7 +102,8 @@ class Gaps:
         for server in self._askable(room, origin):
             try:
                 self._spend(room, server)
-                pdus = await self.tools.peers.missing_events(
+                question = partial(
+                    self.tools.peers.missing_events,
                     server,
                     room.room_id,
                     earliest=[head.event_id for head in room.head.heads][-20:],
@@ -106,11 +111,15 @@ class Gaps:
                     limit=MISSING_EVENTS_MAX,
                     min_depth=0,
                 )
+                pdus = await self._waited(room, origin, question)
             except (Unreachable, FederationError) as fault:
                 log.info("missing_events_not_had", server=server, reason=str(fault))
             if pdus:
                 break
-        checked = await self.tools.checks.check(room.version, pdus[:MISSING_EVENTS_MAX])
+        try:
+            checked = await self._checked(room, origin, pdus[:MISSING_EVENTS_MAX])
+        except Unreachable:
+            return []
         found = {one.event_id: one for one in checked if isinstance(one, Event) and one.room_id == room.room_id}
         found.pop(event.event_id, None)
         return list(found.values())
@@ -131,7 +140,7 @@ class Gaps:
             is_told = False
             for server in self._askable(room, origin):
                 try:
-                    state = await self._state_after(room, prev_id, server, is_patient=is_patient)
+                    state = await self._state_after(room, prev_id, server, origin, is_patient=is_patient)
                 except NotAllHad:
                     is_told = True
                     continue
@@ -150,27 +159,29 @@ class Gaps:
         return [origin, *self.tools.peers.by_hope(others)[:OTHERS_ASKED_MAX]]
 
     async def _state_after(
-        self, room: Room, prev_id: EventId, origin: ServerName, *, is_patient: bool
+        self, room: Room, prev_id: EventId, server: ServerName, origin: ServerName, *, is_patient: bool
     ) -> StateMap | None:
+        """As one server tells it, for an event that came from the origin."""
         try:
-            self._spend(room, origin)
-            state_ids, chain_ids = await self.tools.peers.state_ids(origin, room.room_id, prev_id)
+            self._spend(room, server)
+            question = partial(self.tools.peers.state_ids, server, room.room_id, prev_id)
+            state_ids, chain_ids = await self._waited(room, origin, question)
             if len(state_ids) + len(chain_ids) > STATE_EVENTS_MAX:
                 return None
         except (Unreachable, FederationError) as fault:
-            log.info("state_not_had", server=origin, reason=str(fault))
+            log.info("state_not_had", server=server, reason=str(fault))
             return None
         try:
-            left = await self._obtain(room, prev_id, [*chain_ids, *state_ids], origin)
-            if not await self._has_come(room, prev_id, origin):
+            left = await self._obtain(room, prev_id, [*chain_ids, *state_ids], server, origin)
+            if not await self._has_come(room, prev_id, server, origin):
                 return None
         except (Unreachable, FederationError) as fault:
-            log.info("state_not_all_had", server=origin, reason=str(fault))
+            log.info("state_not_all_had", server=server, reason=str(fault))
             raise NotAllHad from fault
         # What can't be believed is left out, with what rests on it. What wasn't told others may tell.
         missing = await self._missing(state_ids)
         if len(missing) > left.refused or (missing and left.uncheckable and is_patient):
-            log.info("state_not_all_told", server=origin, room_id=room.room_id)
+            log.info("state_not_all_told", server=server, room_id=room.room_id)
             raise NotAllHad
         stored = await self.tools.event_store.by_ids({*state_ids, prev_id})
         if not any(one.event.type == "m.room.create" for one in stored.values()):
@@ -181,12 +192,13 @@ class Gaps:
             state = state.update(await self._numbered(room, {prev_id: prev}))
         return state
 
-    async def _has_come(self, room: Room, event_id: EventId, origin: ServerName) -> bool:
+    async def _has_come(self, room: Room, event_id: EventId, server: ServerName, origin: ServerName) -> bool:
         """Fetches an event. Whether it changes the state is known then, and not before: False where it can't be had."""
         if not await self._missing([event_id]):
             return True
-        self._spend(room, origin)
-        checked = await self.tools.checks.check_one(room.version, await self.tools.peers.event(origin, event_id))
+        self._spend(room, server)
+        pdu = await self._waited(room, origin, partial(self.tools.peers.event, server, event_id))
+        (checked,) = await self._checked(room, origin, [pdu])
         if not isinstance(checked, Event) or checked.event_id != event_id or checked.room_id != room.room_id:
             return False
         if checked.is_state:
@@ -200,15 +212,18 @@ class Gaps:
                 continue
             try:
                 self._spend(room, origin)
-                pdus = await self.tools.peers.event_auth(origin, room.room_id, event.event_id)
-                await self._keep(room, pdus[:STATE_EVENTS_MAX])
+                question = partial(self.tools.peers.event_auth, origin, room.room_id, event.event_id)
+                pdus = await self._waited(room, origin, question)
+                await self._keep(room, pdus[:STATE_EVENTS_MAX], origin)
             except (Unreachable, FederationError) as fault:
                 log.info("auth_events_not_had", server=origin, reason=str(fault))
             missing = await self._missing(event.auth_event_ids)
             if missing:
-                await self._one_by_one(room, sorted(missing), origin)
+                await self._one_by_one(room, sorted(missing), origin, origin)
 
-    async def _obtain(self, room: Room, event_id: EventId, wanted: Sequence[EventId], origin: ServerName) -> Left:
+    async def _obtain(
+        self, room: Room, event_id: EventId, wanted: Sequence[EventId], server: ServerName, origin: ServerName
+    ) -> Left:
         """Fetches those of a state and its auth chain that aren't here: singly where they are few and it works.
 
         What isn't kept of what was told last.
@@ -216,11 +231,12 @@ class Gaps:
         left = Left()
         missing = await self._missing(wanted)
         if 0 < len(missing) <= SINGLE_MAX:
-            left = await self._one_by_one(room, sorted(missing), origin)
+            left = await self._one_by_one(room, sorted(missing), server, origin)
             missing = await self._missing(wanted)
         if missing:
-            self._spend(room, origin)
-            left = await self._keep(room, await self.tools.peers.state(origin, room.room_id, event_id))
+            self._spend(room, server)
+            told = await self._waited(room, origin, partial(self.tools.peers.state, server, room.room_id, event_id))
+            left = await self._keep(room, told, origin)
         return left
 
     def _spend(self, room: Room, server: ServerName) -> None:
@@ -231,23 +247,41 @@ class Gaps:
     async def _missing(self, event_ids: Collection[EventId]) -> set[EventId]:
         return set(event_ids) - (await self.tools.event_store.by_ids(set(event_ids))).keys()
 
-    async def _one_by_one(self, room: Room, event_ids: Sequence[EventId], origin: ServerName) -> Left:
+    async def _waited(self, room: Room, origin: ServerName, question: Callable[[], Awaitable[T]]) -> T:
+        """What is waited for, for an event of the origin. Raises Unreachable where that has taken too long by now."""
+        try:
+            async with self._patience.waiting(origin, room.room_id):
+                return await question()
+        except NoPatience:
+            log.info("gap_left_for_later", server=origin, room_id=room.room_id)
+            raise Unreachable(origin, "what its events lack was waited for long enough in this room") from None
+
+    async def _checked(self, room: Room, origin: ServerName, pdus: Sequence[object]) -> list[Checked]:
+        """The keys are waited for as well, of servers that anybody can name. Raises Unreachable."""
+        return await self._waited(room, origin, partial(self.tools.checks.check, room.version, pdus))
+
+    async def _one_by_one(
+        self, room: Room, event_ids: Sequence[EventId], server: ServerName, origin: ServerName
+    ) -> Left:
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(event_id: EventId) -> object:
             async with gate:
                 try:
-                    self._spend(room, origin)
-                    return await self.tools.peers.event(origin, event_id)
+                    self._spend(room, server)
+                    return await self.tools.peers.event(server, event_id)
                 except (Unreachable, FederationError):
                     return None
 
-        pdus = await asyncio.gather(*(one(event_id) for event_id in event_ids))
-        return await self._keep(room, [pdu for pdu in pdus if pdu is not None])
+        try:
+            pdus = await self._waited(room, origin, lambda: asyncio.gather(*map(one, event_ids)))
+            return await self._keep(room, [pdu for pdu in pdus if pdu is not None], origin)
+        except Unreachable:
+            return Left()
 
-    async def _keep(self, room: Room, pdus: Sequence[object]) -> Left:
-        """Keeps those that are events of the room."""
-        checked = await self.tools.checks.check(room.version, pdus)
+    async def _keep(self, room: Room, pdus: Sequence[object], origin: ServerName) -> Left:
+        """Keeps those that are events of the room. Raises Unreachable where their checks take too long."""
+        checked = await self._checked(room, origin, pdus)
         events = {one.event_id: one for one in checked if isinstance(one, Event)}
         mine = [one for one in events.values() if one.room_id == room.room_id and one.is_state]
         unknown = await self.tools.incoming.keep(room.room_id, mine)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from federation import backlog
+from federation import backlog, budgets
 from federation.intake import RoomIntake
+from federation.peers import Peers
 from homeserver.core.events import Event
-from homeserver.core.identifiers import RoomId
+from homeserver.core.identifiers import RoomId, ServerName
 from tests.federation.test_floods import made_up
 from tests.federation.test_hostile_peers import joined, name_of, texts
 from tests.kit.authority import Authority
@@ -122,6 +124,48 @@ async def test_a_room_is_not_one_servers_alone(
         said = elsewhere.make("m.room.message", {"msgtype": "m.text", "body": "from another"}, sender=bob)
         lost = elsewhere.make("m.room.message", {"body": "x"}, sender=bob, prev=made_up(1, 77))
         assert taken(await elsewhere.send(name_of(here), said, lost)) == {said.event_id, lost.event_id}
+        await heard(alice, room, "from another")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", ["missing_events", "state_ids", "event_auth"])
+async def test_who_keeps_a_room_waiting_does_so_for_a_while_only(
+    here: RunningServer, authority: Authority, peer: Peer, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    """T-E7, T-E11: a server that sends events without a past, and never answers what is asked about them, though it
+    shows with each transaction that it is up, holds up what others say in the room no longer than its time there."""
+    monkeypatch.setattr(budgets, "WAITING_S_MAX", 1.0)
+    monkeypatch.setattr(budgets, "WAITING_SHARE", 0.0)
+    hung: list[str] = []
+    asked = getattr(Peers, question)
+
+    async def hanging(self: Peers, server: ServerName, *about: Any, **more: Any) -> Any:
+        if server != peer.name:
+            return await asked(self, server, *about, **more)
+        hung.append(server)
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(Peers, question, hanging)
+    alice, room = await joined(here, peer)
+    async with running_peer(authority) as other:
+        bob = f"@bob:{other.name}"
+        elsewhere = PeerRoom(other)
+        elsewhere.room_id, elsewhere.state, elsewhere.events = room.room_id, dict(room.state), dict(room.events)
+        elsewhere.heads, elsewhere.depth = list(room.heads), room.depth
+        await elsewhere.send(name_of(here), elsewhere.add("m.room.member", {"membership": "join"}, bob, sender=bob))
+        lost = pastless(room, 3, 1)
+        if question == "event_auth":
+            made = {"msgtype": "m.text", "body": "x"}
+            lost = [room.make("m.room.message", made, auth=made_up(3, number)) for number in range(3)]
+        for event in lost:
+            await room.send(name_of(here), event)
+
+        async def is_asked() -> bool:
+            return bool(hung)
+
+        await until(is_asked, within_s=60)
+        said = elsewhere.make("m.room.message", {"msgtype": "m.text", "body": "from another"}, sender=bob)
+        await elsewhere.send(name_of(here), said)
         await heard(alice, room, "from another")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import federation.remote_rooms as joining
-from federation.budgets import QUESTIONS_MAX, Budget
+from federation.budgets import QUESTIONS_MAX, WAITING_S_MAX, WAITING_SHARE, Budget, NoPatience, Patience
 from federation.keys.ring import Signed, Verdict
 from federation.outbound.destination import EDUS_MAX, EDUS_PER_TRANSACTION, Destination, QueuedPdu, Transaction
 from federation.outbound.pacing import PER_SECOND, Pacing
@@ -190,6 +190,34 @@ async def test_a_false_past_is_asked_for_a_while(here: RunningServer, peer: Peer
     assert 0 < asked_before_end - before <= QUESTIONS_MAX
     assert (await rooms.rooms.get(RoomId(room.room_id))) is not None
     await alice.send(room.room_id, "still here")
+
+
+async def test_a_rooms_patience_comes_back() -> None:
+    """T-E7: for each server and room apart, with time, and never more than at first."""
+    clock = FakeClock()
+    patience = Patience(clock)
+
+    async def waits(server: str, seconds: float) -> bool:
+        try:
+            async with patience.waiting(ServerName(server), RoomId("!a:x")):
+                clock.advance(seconds)
+        except NoPatience:
+            return False
+        return True
+
+    assert await waits("evil.test", WAITING_S_MAX + 20)
+    assert not await waits("evil.test", 1) and await waits("good.test", 1)
+    clock.advance(20 / WAITING_SHARE + 1)
+    assert await waits("evil.test", 1)
+    clock.advance(10 * WAITING_S_MAX / WAITING_SHARE)
+    assert await waits("evil.test", WAITING_S_MAX) and not await waits("evil.test", 1)
+
+
+async def test_a_time_out_within_is_not_the_rooms() -> None:
+    """T-E7: what is waited for may have bounds of its own."""
+    with pytest.raises(TimeoutError):
+        async with Patience(FakeClock()).waiting(ServerName("a.test"), RoomId("!a:x")):
+            raise TimeoutError
 
 
 def test_a_budget_is_for_a_minute() -> None:
