@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from homeserver.core.identifiers import UserId
+from homeserver.core.invite_permission import InviteVerdict
 from homeserver.push.badges import Badges
 from homeserver.push.digest import APART_MS, APP_ID, UNREAD_FOR_MS, MailSettings, Unread, digest
 from homeserver.push.gateway import Gateway, Names, Outcome, Told, badge_notification, event_notification, tell
@@ -21,6 +22,7 @@ from homeserver.push.pushers import Pushers
 from homeserver.push.turns import Turns
 from homeserver.push.unread import Unread as UnreadCounts
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.policy import invite_permissions
 from homeserver.rooms.residents import Rooms
 from homeserver.runtime.backoff import Backoff, left_ms
 from homeserver.runtime.clock import Clock
@@ -183,8 +185,13 @@ class Postman:
         )
 
     async def _names(self, user_id: UserId, stored: StoredEvent, push: Push) -> Names | None:
-        """None where the user is no longer to be told: has left, or has read it."""
+        """None where the user is no longer to be told: has left, has read it, or wants no invites of its sender."""
         event, rooms = stored.event, self._reads.rooms
+        if event.membership == "invite" and event.state_key == user_id:
+            # Who has asked our user's server may hear a refusal; one that comes as an event of a room can't be refused.
+            permissions = await invite_permissions(self._reads.db, user_id)
+            if permissions.verdict(event.sender) is not InviteVerdict.TAKE:
+                return None
         room = await rooms.get(push.room_id)
         if room is None:
             if await memberships.event_of(self._reads.db, push.room_id, user_id) != stored.nid:

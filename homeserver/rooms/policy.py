@@ -15,7 +15,7 @@ from homeserver.core.invite_permission import KINDS, InvitePermissions, InviteVe
 from homeserver.core.known_content import check_content
 from homeserver.ports import AbuseCheck, PolicyCheck
 from homeserver.storage import account_data, blocked_rooms, server_notice_rooms
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, Reader
 
 
 class Shadowed(Forbidden):
@@ -82,20 +82,22 @@ class InvitePermission:
         if draft.sender in self._exempt:
             return draft
         if domain_of(invited) == self._server_name:
-            permissions = await self._permissions(UserId(invited))
+            permissions = await invite_permissions(self._db, UserId(invited))
             # One that is ignored goes in as any other: whoever sends it must not learn of it.
             if permissions.verdict(draft.sender) is InviteVerdict.BLOCK:
                 raise Forbidden("this user takes no invites of yours", errcode="M_INVITE_BLOCKED")
         return draft
 
-    async def _permissions(self, user_id: UserId) -> InvitePermissions:
-        contents = {}
-        for kind, kept in (await account_data.some(self._db, user_id, KINDS)).items():
-            with contextlib.suppress(MatrixError):
-                content = canonical_json.decode(kept)
-                if isinstance(content, dict):
-                    contents[kind] = content
-        return InvitePermissions(contents)
+
+async def invite_permissions(db: Reader, user_id: UserId) -> InvitePermissions:
+    """A user's wishes, as the account data says now. What of it can't be read counts as not there."""
+    contents = {}
+    for kind, kept in (await account_data.some(db, user_id, KINDS)).items():
+        with contextlib.suppress(MatrixError):
+            content = canonical_json.decode(kept)
+            if isinstance(content, dict):
+                contents[kind] = content
+    return InvitePermissions(contents)
 
 
 class RoomsBlocked:

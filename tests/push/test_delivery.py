@@ -163,6 +163,29 @@ async def test_ignored_and_muted_are_not_pushed(world: World) -> None:
         assert (await world.gateway.next())["content"]["body"] == "heard again"
 
 
+@pytest.mark.parametrize("list_name", ["ignored_users", "blocked_users"])
+async def test_unwanted_invites_are_not_pushed(world: World, list_name: str) -> None:
+    """T-E22: nor is an invite that came before its sender was put on the list, and waits for the gateway."""
+    async with world.running() as server:
+        alice, bob, _ = await pair(server)
+        carol = await server.user("carol")
+        world.gateway.status = 503
+        await set_pusher(bob, world)
+        world.clock.advance(1)
+        await alice.create_room(name="Spam", invite=[bob.user_id])
+        assert (await world.gateway.next())["room_name"] == "Spam"  # and it is to be told again
+        unwanted = {list_name: [alice.user_id]}
+        kind = "org.matrix.msc4155.invite_permission_config"
+        (await bob.put("/user/{}/account_data/{}", bob.user_id, kind, body=unwanted)).ok()
+        if list_name == "ignored_users":
+            await alice.create_room(name="More spam", invite=[bob.user_id])
+        await carol.create_room(name="Council", invite=[bob.user_id])
+        world.gateway.status = 200
+        async with passing(world.clock, 1):
+            assert (await world.gateway.next())["room_name"] == "Council"
+        assert world.gateway.told.empty()
+
+
 async def test_reading_takes_the_badge_away(world: World) -> None:
     async with world.running() as server:
         alice, bob, room_id = await pair(server)
