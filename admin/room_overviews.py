@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from admin.jobs import Job
 from admin.storage import room_overviews
 from admin.storage.room_overviews import CONSUMER, Overview
-from homeserver.core.identifiers import RoomId, ServerName, domain_of
+from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
 from homeserver.rooms.residents import Room, Rooms
@@ -74,6 +74,15 @@ class RoomOverviews:
                 self._changed = {**changed, **self._changed}
                 self._heard.set()
                 raise
+
+    async def forget(self, user_id: UserId) -> int | None:
+        """As a place where content lies (ports.ContentKeeper): what an erased user called their rooms is in it."""
+        await self.write()
+        return None
+
+    async def scrub(self) -> None:
+        """Nothing of a name that is no more is in its table now; the table itself is rewritten with the others."""
+        await self.write()
 
     async def rebuild(self, job: Job) -> None:
         """Work of a job: makes the overviews of all rooms anew."""

@@ -104,6 +104,7 @@ STAYS: Mapping[str, str] = {
     "audit_log": "acts of operators: only added to",
     "blocked_rooms": "acts of operators",
     "device_list_changes": "a position: others must hear that the devices are gone",
+    "early_redactions": "who asked for which event to go: it does once it comes",
     "event_relations": "deleted with the events",
     "events": "their skeletons are the rooms' graph",
     "legal_holds": "acts of operators",

@@ -52,6 +52,7 @@ async def build_admin_rooms(
     world, db = base.world, base.world.db
     jobs = Jobs(db, audit, base.tasks, world.clock, world.randomness)
     overviews = RoomOverviews(db, parts.journal, parts.rooms, world.clock, base.server_name)
+    base.keepers["room_overviews"] = overviews
     await overviews.start()
     await parts.blocked.load()
     base.tasks.forever(overviews.run, name="room_overviews")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from homeserver.config import Config, ConfigError, Secret, load_config, read_config
 from homeserver.config.pages import as_json, in_force
+from homeserver.web.addresses import AddressFilter
 
 TEN_LINES_ABOVE = "\n" * 10
 
@@ -143,10 +144,12 @@ def test_open_registration_must_be_meant() -> None:
 
 def test_private_networks_are_denied_to_remote_names() -> None:
     """T-L3: the safe default; labs allow ranges on purpose."""
-    assert {"127.0.0.0/8", "10.0.0.0/8", "::1/128", "169.254.0.0/16"} <= set(
-        load_config(None, {}).federation.deny_ip_ranges
-    )
-    assert load_config(None, {}).federation.allow_ip_ranges == ()
+    federation = load_config(None, {}).federation
+    addresses = AddressFilter(deny=federation.deny_ip_ranges, allow=federation.allow_ip_ranges)
+    for private in ("127.0.0.1", "10.1.2.3", "169.254.169.254", "192.168.0.1", "::1", "fe80::1", "fc00::1", "::"):
+        assert not addresses.is_allowed(private), private
+    assert addresses.is_allowed("8.8.8.8") and addresses.is_allowed("2a00:1450:4001::1")
+    assert federation.allow_ip_ranges == ()
 
 
 @pytest.mark.parametrize(("mode", "taken"), [(0o600, True), (0o640, False), (0o604, False), (0o666, False)])
