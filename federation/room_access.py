@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from homeserver.core.errors import Forbidden, NotFound
 from homeserver.core.identifiers import RoomId, ServerName, domain_of
-from homeserver.core.server_acl import is_allowed_by
+from homeserver.core.server_acl import AclVerdicts
 from homeserver.rooms.graph_reads import servers_in
 from homeserver.rooms.residents import Room, Rooms
 
@@ -16,6 +16,7 @@ class RoomAccess:
 
     def __init__(self, rooms: Rooms, server_name: ServerName) -> None:
         self._rooms = rooms
+        self._verdicts = AclVerdicts()
         self.server_name = server_name
 
     async def known_room(self, room_id: RoomId) -> Room | None:
@@ -28,7 +29,7 @@ class RoomAccess:
         if room is None or not is_in(room, self.server_name):
             raise NotFound("this server is not in the room")
         room = await self._rooms.with_known(room, [ACL])
-        if not is_allowed_by(room.known_state(*ACL), origin):
+        if not self._verdicts.allow(room.known_state(*ACL), origin):
             raise Forbidden("your server may not take part in this room")
         return room
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeserver.core.server_acl import ServerAcl
+from homeserver.core.room_versions import ROOM_VERSIONS
+from homeserver.core.server_acl import AclVerdicts, ServerAcl
+from tests.kit.dag import make_event
 
 ANY = {"allow": ["*"]}
 
@@ -59,3 +61,16 @@ def test_huge_lists_are_asked_in_linear_time() -> None:
 def test_any_list_gives_a_verdict(content: dict[str, Any], server: str) -> None:
     """T-C23: whatever a room's state says."""
     assert ServerAcl(content).allows(server) in (True, False)
+
+
+def test_what_a_redacted_list_said_counts_no_more() -> None:
+    """T-C23, T-C24: what is kept of a list is kept for its words, each server's for itself."""
+    acl = make_event(
+        ROOM_VERSIONS["11"], type="m.room.server_acl", sender="@alice:a.example", content=ANY, state_key="",
+        room_id="!room:a.example", prev=[], auth=[], depth=1, ts=1,
+    )  # fmt: skip
+    verdicts = AclVerdicts()
+    for _ in range(2):
+        assert verdicts.allow(acl, "a.example") and verdicts.allow(acl, "b.example")
+        assert not verdicts.allow(acl.redacted(), "a.example")
+        assert verdicts.allow(None, "a.example")

@@ -9,6 +9,7 @@ import pytest
 
 from federation.client import FederationError, path_of
 from homeserver.core.events import event_id_of
+from homeserver.core.server_acl import ServerAcl
 from tests.federation.test_hostile_peers import joined
 from tests.federation.test_read_access import V1, Asker, Json, refusal
 from tests.federation.test_rooms import bodies, has, join, name_of
@@ -126,3 +127,24 @@ async def test_an_event_that_is_refused_is_named(here: RunningServer, authority:
         answer = await peer.ask_json("PUT", name_of(here), V1 + "/send/forged", body)
         assert list(answer["pdus"]) == [event_id] and "signature" in answer["pdus"][event_id]["error"]
         assert await room.send(name_of(here), good) == {good.event_id: {}}
+
+
+async def test_a_list_is_read_once_however_much_is_sent(
+    here: RunningServer, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-C23: a room's huge list isn't made ready anew for each of the hundred things that a transaction brings."""
+    read: list[int] = []
+    make = ServerAcl.__init__
+
+    def counted(self: ServerAcl, content: dict[str, Any]) -> None:
+        read.append(len(content["deny"]))
+        make(self, content)
+
+    async with running_peer(authority) as peer:
+        acl = {"allow": ["*"], "deny": [f"*.{number}.evil.example" for number in range(1_500)]}
+        _, room = await joined(here, peer, filled=lambda room: room.add("m.room.server_acl", acl, ""))
+        monkeypatch.setattr(ServerAcl, "__init__", counted)
+        typing = {"edu_type": "m.typing", "content": {"room_id": room.room_id, "user_id": room.eve, "typing": True}}
+        await room.send(name_of(here), room.text("hello"), edus=[typing] * 100)
+        await room.send(name_of(here), edus=[typing] * 100)
+        assert read == [1_500]
