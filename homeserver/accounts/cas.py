@@ -79,7 +79,8 @@ class CasProvider:
 
     def _read(self, body: bytes, ticket: str) -> Identity:
         # Nothing that CAS says needs a document type, and nothing else does harm here.
-        if b"<!" in body:
+        # Without NUL: in UTF-16 a document type would go by unseen.
+        if b"<!" in body or b"\x00" in body:
             raise SsoFailed("the sign-in service's answer can't be used")
         try:
             success = ET.fromstring(body).find("cas:authenticationSuccess", _NAMES)

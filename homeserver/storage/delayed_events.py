@@ -51,7 +51,7 @@ _OF_USER = f"SELECT {_COLUMNS} FROM delayed_events WHERE user_id = $1 ORDER BY s
 _STATE_KEYS = "SELECT delay_id, user_id, room_id, type, state_key FROM delayed_events WHERE state_key IS NOT NULL"
 _RESTART = "UPDATE delayed_events SET since_ts = $2 WHERE delay_id = $1 RETURNING delay_ms"
 _DELETE = "DELETE FROM delayed_events WHERE delay_id = $1"
-_IS_ACTIVE = "SELECT NOT (is_deactivated OR is_locked) FROM users WHERE user_id = $1"
+_SENDER = "SELECT is_deactivated OR is_locked OR is_suspended AS is_silent, is_guest FROM users WHERE user_id = $1"
 
 
 async def insert(db: Database, row: DelayedRow, per_user_max: int) -> str | None:
@@ -101,9 +101,10 @@ async def delete(db: Database, delay_id: str) -> bool:
     return (await db.execute(_DELETE, delay_id)) != "DELETE 0"
 
 
-async def is_active(db: Reader, user_id: UserId) -> bool:
-    """Whether the user may still send anything."""
-    return bool(await db.fetchval(_IS_ACTIVE, user_id))
+async def sender(db: Reader, user_id: UserId) -> tuple[bool, bool]:
+    """Whether the user may still send anything, and whether it is a guest."""
+    row = await db.fetchrow(_SENDER, user_id)
+    return (False, False) if row is None else (not row["is_silent"], row["is_guest"])
 
 
 def _row(row: Row) -> DelayedRow:

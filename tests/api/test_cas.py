@@ -76,6 +76,7 @@ async def test_a_ticket_is_for_the_browser_that_asked(server: RunningServer, ser
         (b"", 502),
         (b"<nothing", 502),
         (b'<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>', 502),
+        ('<?xml version="1.0" encoding="utf-16"?><!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'.encode("utf-16"), 502),
         (b'<?xml version="1.0" encoding="cobol"?><x/>', 502),
         (b"<x/>", 403),
         (
@@ -87,6 +88,7 @@ async def test_a_ticket_is_for_the_browser_that_asked(server: RunningServer, ser
     ],
 )
 async def test_answers_that_name_nobody(server: RunningServer, service: CasServer, answer: bytes, status: int) -> None:
+    """T-I4: nor is anybody let in by a document type, in whatever encoding it comes."""
     service.answer = answer
     browser = Browser(server)
     await arrive(service, browser)

@@ -142,6 +142,12 @@ async def test_initial_state_wins_over_the_preset_and_loses_to_name(server: Runn
         ({"power_level_content_override": {"users": {"@alice:hansa.test": 100}}}, 400, "M_INVALID_ROOM_STATE"),
         ({"room_version": "11", "power_level_content_override": {"users": {}}}, 400, "M_INVALID_ROOM_STATE"),
         ({"power_level_content_override": {"ban": "high"}}, 400, "M_INVALID_ROOM_STATE"),
+        (
+            {"initial_state": [{"type": "m.room.redaction", "state_key": "", "content": {"redacts": "$said"}}]},
+            400,
+            "M_INVALID_PARAM",
+        ),
+        ({"initial_state": [{"type": "m.room.third_party_invite", "content": {}}]}, 400, "M_INVALID_PARAM"),
     ],
 )
 async def test_refused_creations_leave_nothing(
@@ -152,6 +158,18 @@ async def test_refused_creations_leave_nothing(
     taken = await alice.create_room(room_alias_name="taken")
     (await alice.post("/createRoom", body=body)).refused(status, errcode)
     assert (await alice.get("/joined_rooms")).ok() == {"joined_rooms": [taken]}
+
+
+@pytest.mark.parametrize("version", ["11", "12"])
+async def test_nobody_is_invited_past_the_limits(server: RunningServer, version: str) -> None:
+    """T-H6: member events in initial_state would be invites that no limit counts, nor a shadow ban stops."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    for membership in ("invite", "leave", "ban"):
+        member = {"type": "m.room.member", "state_key": bob.user_id, "content": {"membership": membership}}
+        body = {"room_version": version, "initial_state": [member]}
+        (await alice.post("/createRoom", body=body)).refused(400, "M_INVALID_PARAM")
+    assert not (await bob.sync()).get("rooms", {}).get("invite")
+    assert (await alice.get("/joined_rooms")).ok() == {"joined_rooms": []}
 
 
 async def test_creators_are_checked_by_version(server: RunningServer) -> None:

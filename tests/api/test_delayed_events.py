@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from homeserver.storage.database import Database
+from tests.api.test_account_moderation import administrator
 from tests.kit.clock import FakeClock
 from tests.kit.server import Client, RunningServer, running_server
 from tests.kit.until import SOON_S
@@ -187,3 +188,16 @@ async def test_who_is_gone_sends_nothing(database_dsn: str, end: str) -> None:
             (await bob.post("/account/deactivate", body={"auth": auth})).ok()
         (await server.anonymous().post(PATH + "/{}/send", delay_id)).refused(403, "M_FORBIDDEN")
         assert await said(alice, room_id) == []
+
+
+async def test_who_was_suspended_meanwhile_sends_nothing(server: RunningServer) -> None:
+    """T-H9: neither in time nor by the id, which needs no token; not even the words from before."""
+    boss, alice = await administrator(server), await server.user("alice")
+    room_id = await alice.create_room()
+    now, soon = [(await later(alice, room_id, text, txn=text)).ok()["delay_id"] for text in ("now", "soon")]
+    suspend = "/_matrix/client/v1/admin/suspend/{}"
+    (await boss.put(suspend, alice.user_id, body={"suspended": True})).ok()
+    (await server.anonymous().post(PATH + "/{}/send", now)).refused(403, "M_FORBIDDEN")
+    (await boss.put(suspend, alice.user_id, body={"suspended": False})).ok()
+    (await server.anonymous().post(PATH + "/{}/send", soon)).ok()
+    assert await said(alice, room_id) == ["soon"]

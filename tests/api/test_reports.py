@@ -73,3 +73,15 @@ async def test_reports_are_rationed(database_dsn: str) -> None:
         for status in (200, 200, 429):
             answer = await alice.post("/users/{}/report", alice.user_id, body={"reason": "x"})
             assert answer.status == status
+
+
+async def test_a_refusal_tells_as_little(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-H15: who has made as many reports as may be learns no more of hidden rooms than before."""
+    alice, eve = await server.user("alice"), await server.user("eve")
+    secret, known = await alice.create_room(), await eve.create_room()
+    (await eve.post("/rooms/{}/report", known, body={"reason": "x"})).ok()
+    monkeypatch.setattr("homeserver.rooms.commands.reporting.REPORTS_MAX", 1)
+    for room_id in (secret, "!nowhere:hansa.test"):
+        (await eve.post("/rooms/{}/report", room_id, body={"reason": "x"})).refused(429, "M_LIMIT_EXCEEDED")
+    for user_id in (alice.user_id, "@nobody:hansa.test"):
+        (await eve.post("/users/{}/report", user_id, body={"reason": "x"})).refused(429, "M_LIMIT_EXCEEDED")

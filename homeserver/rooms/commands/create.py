@@ -30,6 +30,12 @@ log = structlog.get_logger()
 NAME_CHARS_MAX = 1_000
 TOPIC_CHARS_MAX = 10_000
 INITIAL_STATE_MAX = 200
+# What has a way of its own, whose limits and checks hold for everybody.
+_NO_INITIAL_STATE = {
+    "m.room.member": "people come in by invite",
+    "m.room.third_party_invite": "people come in by invite_3pid",
+    "m.room.redaction": "it is no state",
+}
 ENCRYPTION = {"algorithm": "m.megolm.v1.aes-sha2"}
 
 
@@ -124,6 +130,9 @@ class RoomCreation:
             raise InvalidParam(f"a room may be created with {self._settings.invites_max} invites")
         if len(request.initial_state or []) > INITIAL_STATE_MAX:
             raise InvalidParam(f"initial_state may have {INITIAL_STATE_MAX} events")
+        for state in request.initial_state or []:
+            if state.type in _NO_INITIAL_STATE:
+                raise InvalidParam(f"initial_state must not have {state.type}: {_NO_INITIAL_STATE[state.type]}")
         for name, value, most in (("name", request.name, NAME_CHARS_MAX), ("topic", request.topic, TOPIC_CHARS_MAX)):
             if value is not None and len(value) > most:
                 raise InvalidParam(f"{name} may have {most} characters")

@@ -199,9 +199,10 @@ class DelayedEvents:
         """Sends and forgets; after a crash between the two, the transaction id keeps it from being sent twice."""
         self._leaving.add(row.delay_id)
         try:
-            if not await delayed_events.is_active(self._db, row.user_id):
+            may_send, is_guest = await delayed_events.sender(self._db, row.user_id)
+            if not may_send:
                 raise Forbidden("this account can't send any more")
-            await self._write(row)
+            await self._write(row, is_guest=is_guest)
         except Unavailable:
             raise
         except MatrixError:
@@ -212,11 +213,11 @@ class DelayedEvents:
         finally:
             self._leaving.discard(row.delay_id)
 
-    async def _write(self, row: DelayedRow) -> None:
+    async def _write(self, row: DelayedRow, *, is_guest: bool) -> None:
         content: dict[str, Any] = orjson.loads(row.content)
         if row.state_key is not None:
             if row.type == MEMBER:
-                await self._membership.set(row.room_id, row.user_id, row.state_key, content, is_guest=False)
+                await self._membership.set(row.room_id, row.user_id, row.state_key, content, is_guest=is_guest)
             else:
                 await self._sending.state(
                     row.room_id, row.user_id, row.type, row.state_key, content, sticky_ms=row.sticky_ms

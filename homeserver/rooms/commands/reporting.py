@@ -41,17 +41,20 @@ class Reporting:
         except Forbidden:
             raise NotFound("there is no such event, or you may not see it") from None
         stored = await self._history.event(by, room, event_id)
+        await self._check(by, reason)
         await self._keep(self._new("event", event_id, by, reason, room_id=room_id, sender=stored.event.sender))
 
     async def report_room(self, room_id: RoomId, *, by: UserId, reason: str) -> None:
         _check_reason(reason)
         report = self._new("room", room_id, by, reason, room_id=room_id)
+        await self._check(by, reason)
         if await reports.is_room(self._db, room_id):
             await self._keep(report)
 
     async def report_user(self, user_id: UserId, *, by: UserId, reason: str) -> None:
         _check_reason(reason)
         report = self._new("user", user_id, by, reason, sender=user_id)
+        await self._check(by, reason)
         if await reports.is_user(self._db, user_id):
             await self._keep(report)
 
@@ -75,9 +78,14 @@ class Reporting:
             sender=sender,
         )
 
-    async def _keep(self, report: NewReport) -> None:
+    async def _check(self, by: UserId, reason: str) -> None:
+        """Before anything is looked for: a refusal tells as little as success does. Raises MatrixError."""
         if self._abuse is not None:
-            await self._abuse.check("report", report.reporter, content={"reason": report.reason})
+            await self._abuse.check("report", by, content={"reason": reason})
+        if await reports.count(self._db, by) >= REPORTS_MAX:
+            raise LimitExceeded(f"a user may make {REPORTS_MAX} reports", retry_after_ms=3_600_000)
+
+    async def _keep(self, report: NewReport) -> None:
         async with self._db.transaction() as tx:
             if await reports.count(tx, report.reporter) >= REPORTS_MAX:
                 raise LimitExceeded(f"a user may make {REPORTS_MAX} reports", retry_after_ms=3_600_000)
