@@ -93,6 +93,34 @@ class VisibilityTimeline:
         """The viewer's membership after the event at this position; leave where there never was one."""
         return self._memberships[bisect_right(self._member_at, position)] or "leave"
 
+    @property
+    def left_at(self) -> int | None:
+        """The position of the event that ended the viewer's last time in the room; None if they never left it."""
+        ends = [
+            position
+            for (position, value), before in zip(
+                zip(self._member_at, self._memberships[1:], strict=True), self._memberships, strict=False
+            )
+            if before == "join" and value != "join"
+        ]
+        return ends[-1] if ends else None
+
+    @property
+    def is_left_last(self) -> bool:
+        """Whether nothing has happened to the viewer's membership since they were in the room: no ban, no invite."""
+        return bool(self._member_at) and self.left_at == self._member_at[-1]
+
+    def place_seen(self, place: int) -> int:
+        """The place nearest to this one at which the room's state (before the event there) is the viewer's to see."""
+        found = place
+        for first, last in self.visible_ranges():
+            if first is not None and place < first:
+                return first
+            if last is None or place <= last + 1:
+                return place
+            found = last + 1
+        return found
+
     def visible_ranges(self) -> list[tuple[int | None, int | None]]:
         """All that the user may see, as ascending ranges of positions (first, last); None is open towards that end."""
         if self._ranges is None:

@@ -105,11 +105,13 @@ class EventStore:
                 self._drop(nid)
 
     def redacted(self, targets: Collection[int]) -> None:
-        """Drops events that were just redacted, and what shows them as replaced."""
+        """Drops events that were just redacted, and what shows them: as replaced, or as the reason of a redaction."""
         self._redactions += 1
         wanted = set(targets)
         for nid in [
-            stored.nid for stored in self._by_nid.values() if stored.nid in wanted or stored.replaces in wanted
+            stored.nid
+            for stored in self._by_nid.values()
+            if stored.nid in wanted or stored.replaces in wanted or stored.redacted_by in wanted
         ]:
             self._drop(nid)
 

@@ -160,12 +160,21 @@ class History:
         if place is None or place > room.newest:
             stored = await self.state_for(viewer, room)
         else:
+            place = await self._place_seen(viewer, room, place)
             founded = await events.forwards(self._db, room.nid, after=FIRST_PLACE, before=LAST_PLACE, limit=2)
             last = (await self._events.by_nids(founded))[founded[-1]] if founded else None
             earliest = _place(last) + 1 if last is not None else FIRST_PLACE
             state = await self.state_at(room, max(place, earliest))
             stored = list((await self._events.by_nids(list(state.values()))).values())
         return [event for event in stored if event.event.type == "m.room.member"]
+
+    async def _place_seen(self, viewer: UserId, room: Room, place: int) -> int:
+        """The place nearest to this one whose state is theirs: where they left, say. Raises Forbidden."""
+        timeline = (await self._gate.timelines(viewer, [room]))[room.room_id]
+        is_open = room.known_text("m.room.history_visibility", "history_visibility") == "world_readable"
+        if room.membership(viewer) != "join" and not is_open and timeline.left_at is None:
+            raise Forbidden("you are not in this room")
+        return timeline.place_seen(place)
 
     async def state_after(self, stored: StoredEvent) -> StateMap:
         """All state after an event, as numbers."""

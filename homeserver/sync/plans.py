@@ -49,6 +49,7 @@ class Told:
     is_limited: bool = False
     has_state: bool = False  # among all that happened, also what the timeline's filter leaves out
     start: int = 0  # the place that the timeline begins at
+    state_upto: int = 0  # up to where the room's state may be told
     state: list[StoredEvent] = field(default_factory=list)
     # State that lies within the timeline, but that the timeline's filter leaves out.
     left_out: list[StoredEvent] = field(default_factory=list)

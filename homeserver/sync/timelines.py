@@ -20,7 +20,7 @@ from homeserver.storage.events import StoredEvent
 from homeserver.storage.states import StateMap
 from homeserver.sync.hub import SyncHub
 from homeserver.sync.lazy_members import LazyMembers
-from homeserver.sync.plans import Plan, Told
+from homeserver.sync.plans import IN, Plan, Told
 
 # With a filter some events are left out, so more are read; a timeline so found may be marked limited needlessly.
 FILTERED_READ_MAX = 500
@@ -53,6 +53,7 @@ class Timelines:
     ) -> list[Told]:
         """Each room's timeline and state, in the order of `plans`."""
         told = await self._timelines(viewer, plans, wanted)
+        await self._bound(viewer, told)
         maps = await self._states(told, state_after=state_after)
         wanted_nids = await self._lazy.chosen(viewer, device, told, maps, wanted)
         stored = await self._reads.store.by_nids({nid for nids in wanted_nids for nid in nids})
@@ -149,6 +150,21 @@ class Timelines:
             if stored.nid in seen or (stored.event.state_key == viewer and stored.event.type == "m.room.member")
         ]
 
+    async def _bound(self, viewer: UserId, told: Sequence[Told]) -> None:
+        """Says up to where each room's state is the viewer's: who left gets nothing of what came after that.
+
+        A ban, or an invite that was turned down, shows nothing more to who had left before or was never inside.
+        """
+        left = [room.plan.room for room in told if room.plan.membership != IN]
+        timelines = await self._reads.gate.timelines(viewer, left) if left else {}
+        for room in told:
+            plan = room.plan
+            if plan.membership == IN:
+                room.state_upto = plan.upto
+                continue
+            seen = timelines[plan.room.room_id]
+            room.state_upto = plan.upto if seen.is_left_last else min(plan.upto, seen.left_at or FIRST_PLACE)
+
     async def _states(self, told: Sequence[Told], *, state_after: bool) -> list[StateMap | dict[int, int]]:
         """Key nid → event nid that each room's state section is about: all of it, or what changed."""
         maps: list[StateMap | dict[int, int]] = [{} for _ in told]
@@ -160,9 +176,9 @@ class Timelines:
                 if nid is not None:
                     full[index] = nid
             elif state_after and (room.is_limited or room.has_state):
-                spans[room.plan.room.nid] = (room.plan.since, room.plan.upto)
+                spans[room.plan.room.nid] = (room.plan.since, room.state_upto)
             elif room.is_limited:
-                spans[room.plan.room.nid] = (room.plan.since, room.start - 1)
+                spans[room.plan.room.nid] = (room.plan.since, min(room.start - 1, room.state_upto))
         jumps = await self._jumps(told, full)
         lines = [told[index].plan.room.line for index, nid in full.items() if nid == told[index].plan.room.line.nid]
         found = await self._reads.rooms.maps_of_lines(lines)
@@ -200,16 +216,19 @@ class Timelines:
             plan = room.plan
             since = room.start - 1 if index in full else plan.since
             if since < self._hub.start or self._hub.jump_last(plan.room.room_id) > since:
-                spans[plan.room.nid] = (since, plan.upto)
+                spans[plan.room.nid] = (since, room.state_upto)
         return await forks.jumps_within(self._reads.db, spans) if spans else {}
 
 
 def _state_nid(room: Told, *, state_after: bool) -> int | None:
     """The state at the start of the timeline, or after its end. None before the create event."""
-    if not room.events:
+    shown = [stored for stored in room.events if (stored.ordering or 0) <= room.state_upto]
+    if not shown and room.state_upto < room.plan.upto:
+        return None
+    if not shown:
         # Who has left gets the state after the event with which they left.
         return room.plan.room.line.nid if room.plan.membership == "join" else room.plan.upto
     if state_after:
-        last = room.events[-1]
+        last = shown[-1]
         return last.state_after
-    return room.events[0].state_nid
+    return shown[0].state_nid

@@ -10,6 +10,7 @@ import orjson
 import structlog
 
 from homeserver.core.identifiers import DeviceId, RoomId, UserId
+from homeserver.core.visibility import VisibilityTimeline
 from homeserver.journal.journal import Journal
 from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.read_gate import ReadGate
@@ -287,23 +288,24 @@ class SlidingSync:
         outside = [
             room
             for plan in planned
-            if plan.is_initial and plan.entry.membership in OUT and (room := found.get(plan.room_id)) is not None
+            if plan.entry.membership in OUT and (room := found.get(plan.room_id)) is not None
         ]
         seen = await self._parts.gate.timelines(viewer, outside) if outside else {}
         for plan in planned:
             room, membership = found.get(plan.room_id), plan.entry.membership
             if membership in WAITING:
                 waiting.append((room, plan.entry))
-            elif membership in OUT and (room is None or (plan.is_initial and not seen[plan.room_id].visible_ranges())):
+            elif membership in OUT and (room is None or not _was_inside(plan, seen[plan.room_id])):
                 gone.append(plan.entry)
             elif room is not None:
+                entry = _as_left(plan.entry, seen[plan.room_id]) if membership in OUT else plan.entry
                 wishes.append(
                     Wish(
                         room=room,
-                        entry=plan.entry,
+                        entry=entry,
                         config=plan.config,
                         since=plan.since,
-                        upto=told.upto if membership == JOINED else min(told.upto, plan.entry.event_nid),
+                        upto=told.upto if membership == JOINED else min(told.upto, entry.event_nid),
                         live_after=talk.since,
                         is_initial=plan.is_initial,
                         has_longer_timeline=plan.has_longer_timeline,
@@ -311,3 +313,18 @@ class SlidingSync:
                     )
                 )
         return waiting, gone, wishes
+
+
+def _was_inside(plan: RoomPlan, seen: VisibilityTimeline) -> bool:
+    """Whether the room as the viewer left it is to be told: they were in it, and that wasn't told of before.
+
+    Who was banned, or turned an invite down, after they had left learns that alone: the room's state at that is not
+    theirs to see.
+    """
+    return seen.left_at is not None and (seen.is_left_last or not plan.is_initial)
+
+
+def _as_left(entry: UserRoom, seen: VisibilityTimeline) -> UserRoom:
+    """The room as of when the viewer was last in it, whatever became of their membership afterwards."""
+    left_at = seen.left_at
+    return entry if seen.is_left_last or left_at is None else replace(entry, event_nid=left_at)
