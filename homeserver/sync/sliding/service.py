@@ -286,9 +286,7 @@ class SlidingSync:
         gone: list[UserRoom] = []
         wishes: list[Wish] = []
         outside = [
-            room
-            for plan in planned
-            if plan.entry.membership in OUT and (room := found.get(plan.room_id)) is not None
+            room for plan in planned if plan.entry.membership in OUT and (room := found.get(plan.room_id)) is not None
         ]
         seen = await self._parts.gate.timelines(viewer, outside) if outside else {}
         for plan in planned:
