@@ -29,7 +29,9 @@ Json = dict[str, Any]
 
 TIMEOUT_S = 10.0
 FLUSH_S = 5.0
-ANSWER_BYTES_MAX = 64 * 1024 * 1024
+# All servers of a room's members may be asked at once: what each may answer has to fit into memory together.
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+CLAIM_BYTES_MAX = 1024 * 1024
 DEVICES_PER_USER_MAX = 1_000
 LIST_BYTES_MAX = 4 * 1024 * 1024
 _USERS_PER_QUESTION = 250
@@ -123,7 +125,11 @@ class RemoteKeys:
     async def _claim(self, server: ServerName, keys: Json) -> Any:
         try:
             answer = await self._client.post(
-                server, "/_matrix/federation/v1/user/keys/claim", {"one_time_keys": keys}, timeout_s=TIMEOUT_S
+                server,
+                "/_matrix/federation/v1/user/keys/claim",
+                {"one_time_keys": keys},
+                timeout_s=TIMEOUT_S,
+                response_bytes_max=CLAIM_BYTES_MAX,
             )
         except (Unreachable, FederationError) as error:
             log.info("keys_not_claimed", server=server, error=str(error))

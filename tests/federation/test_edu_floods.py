@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from federation.inbound.edus import BUDGETS, RECEIPT, TO_DEVICE, TYPING
 from homeserver.web.rate_limits import RateLimit, RateLimiter
+from tests.api.test_keys import one_time
 from tests.federation.test_hostile_peers import joined, name_of
 from tests.kit.authority import Authority
 from tests.kit.clock import FakeClock
@@ -143,3 +145,19 @@ async def test_a_budget_is_a_servers_own(
         limits = RateLimiter(BUDGETS, FakeClock())
         limits.check(TYPING, "one", cost=4)
         limits.check(TYPING, "other", cost=4)
+
+
+async def test_a_key_of_megabytes_is_none(here: RunningServer, peer: Peer) -> None:
+    """T-E8: all servers of a room are asked for keys at once; what one may answer with is no more than keys need."""
+    alice, bob = await here.user("alice"), f"@bob:{peer.name}"
+    body = {"one_time_keys": {bob: {"D": "signed_curve25519"}}}
+    for size, comes in ((1_000, True), (2_000_000, False)):
+        given = {"signed_curve25519:A": {**one_time("key"), "key": "x" * size}}
+        answer = {"one_time_keys": {bob: {"D": given}}}
+        peer.answers[V1 + "/user/keys/claim"] = partial(_same, answer)
+        found = (await alice.post("/keys/claim", body=body)).ok()
+        assert (bob in found["one_time_keys"], peer.name in found["failures"]) == (comes, not comes)
+
+
+def _same(answer: Json, sent: Any) -> Json:
+    return answer
