@@ -5,7 +5,7 @@ a name there may change hands, an account here must not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from homeserver.accounts.users import NewUser, Users
 from homeserver.core.errors import Forbidden, InvalidUsername, MatrixError, UserInUse
@@ -27,10 +27,12 @@ _NAME_CHARS_MAX = 256
 class Newcomers:
     """Finds or makes the account of somebody who signed in elsewhere."""
 
-    def __init__(self, db: Database, accounts: Users, welcome: Welcome) -> None:
+    def __init__(self, db: Database, accounts: Users, welcome: Welcome, reserved: Collection[str] = ()) -> None:
         self._db = db
         self._accounts = accounts
         self._welcome = welcome
+        # Names that nobody gets by calling themselves so elsewhere, where anybody may.
+        self._reserved = reserved
 
     async def by_subject(self, provider: str, subject: str, *, wanted: str | None, display_name: str | None) -> UserId:
         """The account linked to this identity; a new one, with the wanted name or one like it, where there is none.
@@ -91,7 +93,7 @@ class Newcomers:
         found = []
         for suffix in ("", *(str(number) for number in range(2, SUFFIXES_MAX + 2))):
             try:
-                found.append(self._accounts.new_user_id(base + suffix))
+                found.append(self._accounts.new_user_id(base + suffix, self._reserved))
             except (InvalidUsername, MatrixError):
                 continue
         return found

@@ -82,7 +82,7 @@ class Ways:
 
 def build_ways(base: Base, accounts: AccountParts, tokens: LoginTokens, welcome: Welcome) -> Ways:
     db, clock, randomness, config = base.world.db, base.world.clock, base.world.randomness, base.config
-    newcomers = Newcomers(db, accounts.users, welcome)
+    newcomers = Newcomers(db, accounts.users, welcome, config.registration.reserved_localparts)
     has_jwt = config.jwt.secret is not None or config.jwt.public_key_path is not None
     saml = {one.id: _saml(one, clock, config.base_url) for one in config.saml}
     openid = [OpenIdProvider(one, base.outgoing, clock, base_url=config.base_url) for one in config.sso]

@@ -59,6 +59,15 @@ async def test_people_sign_in_there(server: RunningServer, service: CasServer) -
     assert "@alice2:hansa.test" in other.text, "another name there is another person"
 
 
+async def test_reserved_names_are_for_nobody_who_comes_in(server: RunningServer, service: CasServer) -> None:
+    """T-I14: whoever calls themselves admin elsewhere isn't @admin here."""
+    service.user = "admin"
+    browser = Browser(server)
+    await arrive(service, browser)
+    assert "@admin2:hansa.test" in browser.text
+    (await server.anonymous().get("/profile/{}", "@admin:hansa.test")).refused(404, "M_NOT_FOUND")
+
+
 async def test_a_ticket_is_for_the_browser_that_asked(server: RunningServer, service: CasServer) -> None:
     """T-I22: nobody is signed in to somebody else's account by a link."""
     mallory, victim = Browser(server), Browser(server)
