@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import structlog
 
 from federation.client import FederationClient, FederationError, Unreachable
 from federation.keys.documents import DOCUMENT_BYTES_MAX, BadKeys, KeyDocument, parse_document, signatures_of
 from homeserver.core.identifiers import ServerName
+from homeserver.core.server_acl import host_of
 from homeserver.core.signing import is_signature_valid, signed_bytes
 from homeserver.runtime.clock import Clock
 
 log = structlog.get_logger()
 
 FETCH_TIMEOUT_S = 10.0
-AT_ONCE_MAX = 20
+# Servers of one domain have a share of these: anybody can have any number of names that never answer.
+AT_ONCE_MAX = 100
+AT_ONCE_OF_DOMAIN_MAX = 25
 _NOTARY_SERVERS_MAX = 100
 
 
@@ -37,13 +41,15 @@ class KeyFetcher:
         self._clock = clock
         self._notaries = notaries
         self._slots = asyncio.Semaphore(AT_ONCE_MAX)
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def direct(self, server: ServerName, *, also_when_down: bool = False) -> KeyDocument | None:
         """The document from the server itself; None where there is none that can be believed.
 
         `also_when_down`: although it failed a short time ago, as it asks something itself now.
         """
-        async with self._slots:
+        share = self._shares.setdefault(_domain(server), asyncio.Semaphore(AT_ONCE_OF_DOMAIN_MAX))
+        async with share, self._slots:
             try:
                 answer = await self._client.get(
                     server,
@@ -122,3 +128,8 @@ class KeyFetcher:
             if before is None or before.valid_until_ms <= parsed.valid_until_ms:
                 newest[parsed.server_name] = parsed
         return list(newest.values())
+
+
+def _domain(server: ServerName) -> str:
+    """What most probably belongs to one owner: the last two parts of the name."""
+    return ".".join(host_of(server).lower().split(".")[-2:])

@@ -28,6 +28,8 @@ from homeserver.storage.database import Database
 SERVERS_MAX = 20_000
 # A signature that names so many keys is checked by the first of them.
 KEYS_TRIED_MAX = 4
+# Of so many servers at most documents are fetched at once for those who have us vouch for them.
+FOR_OTHERS_MAX = 50
 # More signatures than this have their keys looked up in a thread: about 2 ms of work.
 _INLINE_MAX = 200
 _CHECKED_INLINE_MAX = 4
@@ -86,6 +88,7 @@ class Keys:
         self._known: OrderedDict[ServerName, Mapping[str, KeyRow]] = OrderedDict()
         self._waits: OrderedDict[ServerName, _Wait] = OrderedDict()
         self._fetching: dict[ServerName, asyncio.Task[None]] = {}
+        self._for_others = 0
 
     async def verify(self, requests: Sequence[Signed]) -> list[Verdict]:
         """A verdict for each, in order. One query and one fetch per server at most, whatever the number of requests.
@@ -111,11 +114,19 @@ class Keys:
         others = [server for server in wanted if server != self._server_name]
         stored = {row.server_name: row for row in await server_keys.documents(self._db, others)}
         short = [server for server in others if _until(stored.get(server)) < wanted[server]]
+        # Anybody may ask, for servers that never answer: beyond a bound they get what is known. Our own needs go on.
+        short = short[: max(FOR_OTHERS_MAX - self._for_others, 0)]
         if short:
-            await self._fetch(short, {server: {} for server in short})
+            fetched = asyncio.ensure_future(self._fetch(short, {server: {} for server in short}))
+            self._for_others += len(short)
+            fetched.add_done_callback(lambda _: self._fetched_for_others(len(short)))
+            await asyncio.shield(fetched)
             stored |= {row.server_name: row for row in await server_keys.documents(self._db, short)}
         found = [canonical_json.decode(row.document) for row in stored.values()]
         return [*found, self._own.document()] if self._server_name in wanted else found
+
+    def _fetched_for_others(self, count: int) -> None:
+        self._for_others -= count
 
     # --- which key
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -24,6 +25,7 @@ from tests.kit.federation import federated_server, signer_of
 from tests.kit.peer import Peer, running_peer
 from tests.kit.ports import free_port
 from tests.kit.server import RunningServer
+from tests.kit.until import until
 
 NOW = 1_800_000_000_000
 A = ServerName("a.test")
@@ -182,6 +184,45 @@ async def test_dead_servers_are_not_asked_again_and_again(
     servers.documents[A] = document(signer_of(A))
     clock.advance(ASK_AGAIN_MS / 1000 + 1)
     assert await keys.verify([signed(signer_of(A))]) == [Verdict.VALID]
+
+
+@pytest.mark.parametrize("is_notary", [True, False])
+async def test_servers_that_never_answer_delay_nobody_else(
+    database: Database, servers: FakeServers, clock: FakeClock, is_notary: bool
+) -> None:
+    """T-A14: whether a stranger has us vouch for hundreds of names that lead nowhere, or hundreds of such names, of
+    one owner, sign what we get."""
+    b = signer_of("b.test")
+    servers.documents["b.test"] = document(b)
+    answered = servers.get
+
+    async def get(server: ServerName, path: str, **more: Any) -> Json:
+        if server != "b.test":
+            servers.asked.append(server)
+            await asyncio.Event().wait()
+        return await answered(server, path, **more)
+
+    servers.get = get  # type: ignore[method-assign]
+    keys = await ring(database, servers, clock)
+    if is_notary:
+        questions = [
+            keys.documents({ServerName(f"a.{part}-{number}.test"): NOW for number in range(100)}) for part in range(3)
+        ]
+    else:
+        questions = [keys.verify([signed(signer_of(f"a{number}.evil.test"))]) for number in range(300)]  # type: ignore[misc]
+    waiting = [asyncio.ensure_future(question) for question in questions]
+
+    async def are_asked() -> bool:
+        return len(servers.asked) >= 20
+
+    try:
+        await until(are_asked, within_s=30)
+        async with asyncio.timeout(30):
+            assert await keys.verify([signed(b)]) == [Verdict.VALID]
+    finally:
+        for task in [*waiting, *keys._fetching.values()]:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 @pytest.mark.parametrize(
