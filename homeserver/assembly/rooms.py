@@ -104,6 +104,8 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     incoming = Incoming(writes, rooms, store, numbers)
     lost = base.metrics.counter("hansa_power_levels_lost_total", "Rooms whose power levels state resolution took away.")
     incoming.power_lost = lost.inc
+    graph_reads = GraphReads(db, rooms, store, numbers, graphs)
+    graph_reads.erased = users
     return RoomParts(
         journal=journal,
         store=store,
@@ -124,5 +126,5 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
         shadow_bans=shadow_bans,
         expiry=expiry,
         sticky=sticky,
-        graph_reads=GraphReads(db, rooms, store, numbers, graphs),
+        graph_reads=graph_reads,
     )

@@ -11,6 +11,7 @@ from homeserver.core.state_resolution.sets import reachable
 from homeserver.core.visibility import Verdict, VisibilityTimeline, visibility_of
 from homeserver.rooms.auth_graph import AuthGraphs
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.read_gate import ErasedUsers
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.storage import events, forks
@@ -35,6 +36,8 @@ class GraphReads:
         self._events = event_store
         self._numbers = numbers
         self._graphs = graphs
+        # Whose words those get whole alone who were there when they were said.
+        self.erased: ErasedUsers | None = None
 
     async def by_ids(self, event_ids: Collection[EventId]) -> dict[EventId, StoredEvent]:
         return await self._events.by_ids(event_ids)
@@ -108,19 +111,29 @@ class GraphReads:
     async def shown_to(self, server: ServerName, room: Room, stored: Sequence[StoredEvent]) -> list[StoredEvent]:
         """These events as this server may have them, redacted where none of its users could see them.
 
-        Rejected and soft-failed ones are left out. At most two queries.
-        spec: server-server-api/#backfilling-and-retrieving-missing-events
+        Nor where their sender was erased, and no user of that server was a member when they were sent. Rejected and
+        soft-failed ones are left out. At most four queries.
+        spec: server-server-api/#backfilling-and-retrieving-missing-events,
+        client-server-api/#post_matrixclientv3accountdeactivate (`erase`)
         """
         shown = [one for one in stored if one.is_shown and one.room_nid == room.nid]
         if not shown:
             return []
-        timeline = await self._timeline_of(server, room)
+        senders = {one.event.sender for one in shown}
+        erased = await self.erased.erased_at(senders) if self.erased is not None else {}
+        timeline = await self._timeline_of(server, room, is_open_enough=not erased)
         if timeline is None:
             return shown
-        return [one if timeline.verdict(one.ordering or 0) is Verdict.FULL else _redacted(one) for one in shown]
 
-    async def _timeline_of(self, server: ServerName, room: Room) -> VisibilityTimeline | None:
-        """The server's view of the room; None where all of it is open to all members."""
+        def is_whole(one: StoredEvent) -> bool:
+            return timeline.verdict(one.ordering or 0, erased_at=erased.get(one.event.sender)) is Verdict.FULL
+
+        return [one if is_whole(one) else _redacted(one) for one in shown]
+
+    async def _timeline_of(
+        self, server: ServerName, room: Room, *, is_open_enough: bool
+    ) -> VisibilityTimeline | None:
+        """The server's view of the room; None where all of it is open to all members, and that is enough."""
         members = [user_id for user_id in room.members if domain_of(user_id) == server]
         numbers = await self._numbers.find([_VISIBILITY])
         history = await events.state_history(self._db, [room.nid], list(numbers.values())) if numbers else []
@@ -130,7 +143,7 @@ class GraphReads:
             content = stored[nid].event.content if nid in stored else None
             at = FIRST if is_jump and not visibilities else ordering
             visibilities.append((at, visibility_of(content)))
-        if all(value in _OPEN for _, value in visibilities):
+        if is_open_enough and all(value in _OPEN for _, value in visibilities):
             return None
         return VisibilityTimeline(visibilities, await self._memberships(room, members))
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from federation.client import FederationError, path_of
+from tests.api.test_account_end import password_of
 from tests.federation.test_rooms import join, members, name_of
 from tests.kit.server import Client, RunningServer
 from tests.kit.until import until
@@ -91,6 +92,29 @@ async def test_events_of_other_rooms_are_no_way_in(here: RunningServer, there: R
         assert await refusal(questions[name]()) == 404, name
     assert (await questions["backfill"]())["pdus"] == []
     assert (await questions["get_missing_events"]())["events"] == []
+
+
+async def test_who_was_erased_is_read_by_those_who_heard_them(here: RunningServer, there: RunningServer) -> None:
+    """T-I24, T-D14: a server that comes after an account was erased gets none of its words; one that was there does."""
+    alice, bob, eve = await here.user("alice"), await here.user("bob"), await there.user("eve")
+    room_id, heard_in = await alice.create_room(preset="public_chat"), await alice.create_room(preset="public_chat")
+    await join(eve, heard_in, here)
+    await bob.join(heard_in)
+    heard = await bob.send(heard_in, "heard")
+    await bob.join(room_id)
+    before, others = await bob.send(room_id, "before"), await alice.send(room_id, "of another")
+    (await bob.post("/account/deactivate", body={"auth": password_of(bob), "erase": True})).ok()
+    await join(eve, room_id, here)
+    last = await alice.send(room_id, "last")
+    asker = Asker(here, there)
+    for event_id, words in ((before, None), (others, "of another"), (heard, "heard")):
+        assert (await asker.get("/event/{}", event_id))["pdus"][0]["content"].get("body") == words
+    for pdus in (
+        (await asker.get("/backfill/{}", room_id, v=last, limit="20"))["pdus"],
+        (await asker.missing(room_id, [last]))["events"],
+    ):
+        said = [pdu["content"].get("body") for pdu in pdus if pdu["type"] == "m.room.message"]
+        assert None in said and "before" not in said and "of another" in said
 
 
 async def test_each_event_is_shown_as_its_users_may_see_it(here: RunningServer, there: RunningServer) -> None:
