@@ -130,9 +130,7 @@ class GraphReads:
 
         return [one if is_whole(one) else _redacted(one) for one in shown]
 
-    async def _timeline_of(
-        self, server: ServerName, room: Room, *, is_open_enough: bool
-    ) -> VisibilityTimeline | None:
+    async def _timeline_of(self, server: ServerName, room: Room, *, is_open_enough: bool) -> VisibilityTimeline | None:
         """The server's view of the room; None where all of it is open to all members, and that is enough."""
         members = [user_id for user_id in room.members if domain_of(user_id) == server]
         numbers = await self._numbers.find([_VISIBILITY])
