@@ -144,12 +144,14 @@ class StatementParser(ExpressionParser):
             found.order = self.ordering()
         self._limits(found)
         if self.takes("for"):
-            self.takes("no", "key") or self.takes("key")
-            if not (self.takes("update") or self.takes("share")):
+            # A share of the key waits for deletions alone, and no world deletes what is locked so.
+            is_key_share = not self.takes("no", "key") and self.takes("key", "share")
+            if not (is_key_share or self.takes("update") or self.takes("share")):
                 raise self.fail()
             if self.takes("of"):
                 self.name()
-            found.locks = "skip" if self.takes("skip", "locked") else "wait"
+            waits = "skip" if self.takes("skip", "locked") else "wait"
+            found.locks = None if is_key_share else waits
         return found
 
     def _limits(self, found: Select) -> None:
