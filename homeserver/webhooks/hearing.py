@@ -14,7 +14,7 @@ import structlog
 
 from homeserver.core.errors import Forbidden, NotFound, NotJson
 from homeserver.core.events import Event
-from homeserver.core.identifiers import EventId, UserId
+from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.rooms.commands.membership import Limits
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Rooms
@@ -79,11 +79,14 @@ class Hearing:
             await webhooks.mark_used(tx, webhook_id, clock.now_ms())
         return event_id
 
-    async def acknowledge(self, event_id: str, user_id: UserId, now_ms: int) -> None:
-        """Writes under an alert who looks after it. Nothing happens for other messages, or a second time."""
+    async def acknowledge(self, room_id: RoomId, event_id: str, user_id: UserId, now_ms: int) -> None:
+        """Writes under an alert of this room who looks after it. Nothing happens for other messages, or a second time.
+
+        The room is that of the reaction: who isn't where the alert was told can't speak for those who are.
+        """
         alert = await webhooks.alert_of_event(self._db, event_id)
         row = await webhooks.one(self._db, alert.webhook_id) if alert is not None else None
-        if alert is None or row is None or alert.acknowledged_by is not None:
+        if alert is None or row is None or row.room_id != room_id or alert.acknowledged_by is not None:
             return
         turn = self._turns.setdefault(row.webhook_id, asyncio.Lock())
         async with turn:

@@ -68,7 +68,7 @@ class InRooms:
             about = relation.get("event_id") if isinstance(relation, dict) else None
             key = relation.get("key") if isinstance(relation, dict) else None
             if isinstance(about, str) and isinstance(key, str) and key.removesuffix("\ufe0f") in _ACKNOWLEDGING:
-                self._tasks.start(self._acknowledge(about, event.sender), name="webhook_alert")
+                self._tasks.start(self._acknowledge(room.room_id, about, event.sender), name="webhook_alert")
         elif event.type == "m.room.member" and event.state_key == self._me and event.membership == "invite":
             # Whoever may manage webhooks here can invite it; strangers of other servers can't fetch it.
             self._enter_if_called(room.room_id, event.sender)
@@ -80,8 +80,8 @@ class InRooms:
     def _is_local(self, user_id: UserId) -> bool:
         return self._tools.submission.is_local(user_id)
 
-    async def _acknowledge(self, event_id: str, user_id: UserId) -> None:
-        await self._hearing.acknowledge(event_id, user_id, self._clock.now_ms())
+    async def _acknowledge(self, room_id: RoomId, event_id: str, user_id: UserId) -> None:
+        await self._hearing.acknowledge(room_id, event_id, user_id, self._clock.now_ms())
 
     async def _enter(self, room_id: RoomId) -> None:
         await self._tools.membership.join(room_id, self._me)

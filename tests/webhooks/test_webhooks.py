@@ -117,6 +117,25 @@ async def test_alerts_of_one_group_are_one_message(server: RunningServer) -> Non
     assert "m.relates_to" not in (await heard(alice, room_id))[0]["content"] and anew != first
 
 
+async def test_an_alert_is_acknowledged_in_its_own_room(server: RunningServer) -> None:
+    """T-J4: a reaction in a room of one's own, to which the speaker was called, does nothing in another."""
+    alice, eve = await server.user("alice"), await server.user("eve")
+    room_id, elsewhere = await alice.create_room(), await eve.create_room()
+    path = await make(alice, room_id, "alertmanager")
+    await make(eve, elsewhere)
+    first = (await deliver(server, path, ALERTS)).ok()["event_id"]
+    assert BOT in (await eve.get("/rooms/{}/joined_members", elsewhere)).ok()["joined"]
+    reaction = {"m.relates_to": {"rel_type": "m.annotation", "event_id": first, "key": "👀"}}
+    (await eve.put("/rooms/{}/send/m.reaction/1", elsewhere, body=reaction)).ok()
+    (await alice.put("/rooms/{}/send/m.reaction/1", room_id, body=reaction)).ok()
+
+    async def is_acknowledged() -> bool:
+        return "looks after it" in (await heard(alice, room_id))[0]["content"]["body"]
+
+    await until(is_acknowledged)
+    assert "@eve" not in str(await heard(alice, room_id))
+
+
 async def test_only_moderators_manage_webhooks(server: RunningServer) -> None:
     """T-J5: making one, of either direction, takes a right in the room."""
     alice, bob, eve = await server.user("alice"), await server.user("bob"), await server.user("eve")
