@@ -128,12 +128,13 @@ class Accounts:
             raise Forbidden("nobody does this to their own account")
         if wish.is_deactivated is False and row.is_deactivated and wish.password is None:
             raise MatrixError("Must provide a password to re-activate an account.")
+        if wish.password is not None:
+            self._passwords.check_new(wish.password)
+        if wish.password is not None or await self._opens_another_way(user_id, wish):
+            by.check(Permission.IMPERSONATE)
+            await tools.four_eyes.check("impersonate", user_id, Permission.IMPERSONATE, by=by)
         if wish.is_admin is not None and wish.is_admin != row.is_admin:
             await tools.roles.set_admin_flag(user_id, wish.is_admin, by=by)
-        if wish.password is not None:
-            by.check(Permission.IMPERSONATE)
-            self._passwords.check_new(wish.password)
-            await tools.four_eyes.check("impersonate", user_id, Permission.IMPERSONATE, by=by)
         hashed = await self._passwords.hash(wish.password) if wish.password is not None else None
         said = _said(wish)
         if said:
@@ -157,6 +158,21 @@ class Accounts:
             await tools.sessions.end_all(user_id)
         if wish.is_deactivated and not row.is_deactivated:
             await self.deactivate(user_id, erase=False, by=by)
+
+    async def _opens_another_way(self, user_id: UserId, wish: AccountWish) -> bool:
+        """Whether somebody could get into the account who couldn't before.
+
+        Whoever reads an address's mail sets a new password, and whoever has the identity at a sign-in service is let
+        in: to name one of them for an account is as much as to set its password.
+        """
+        db = self._tools.db
+        if wish.threepids:
+            held = {(one.medium, one.address) for one in await contacts.of_user(db, user_id)}
+            if not held.issuperset(wish.threepids):
+                return True
+        if wish.external_ids:
+            return not set(await accounts.external_ids(db, user_id)).issuperset(wish.external_ids)
+        return False
 
     async def _write(self, tx: Tx, user_id: UserId, wish: AccountWish) -> None:
         """Addresses and identities, in place of those that were."""

@@ -153,6 +153,7 @@ class Previews:
     language: str = option("en", "Languages in which pages are asked for, as in `Accept-Language`.")
     page_bytes_max: int = option(1 * MIB, "How much of a page is read.", low=1024)
     picture_bytes_max: int = option(10 * MIB, "Largest picture that is shown beside.", low=1024)
+    all_pictures_bytes_max: int = option(2048 * MIB, "Room for all those pictures; the oldest go.", low=0)
     timeout_s: float = option(10.0, "Longest time for one fetch.", low=0.1, high=120)
     redirects_max: int = option(5, "How often a fetch is led on.", low=0, high=20)
     lifetime_s: int = option(3600, "How long a preview is given before the page is fetched again.", low=1)
@@ -281,7 +282,9 @@ class Admin:
     """What operators need each other for."""
 
     second_operator_for: tuple[Act, ...] = option(
-        (), "Acts that a second operator must approve before they are done; `impersonate` includes new passwords."
+        (),
+        "Acts that a second operator must approve before they are done; `impersonate` includes new passwords, "
+        "addresses and identities.",
     )
     spam_plugins: tuple[str, ...] = option(
         (), "Packages of your own that judge what spam rules can't: names of entry points under `hansa.spam_plugins`."

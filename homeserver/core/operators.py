@@ -14,10 +14,10 @@ class Permission(StrEnum):
     """One kind of thing that an operator may do or look at."""
 
     READ_USERS = "read_users"
-    CHANGE_USERS = "change_users"  # make and modify accounts: names, addresses, devices, limits
+    CHANGE_USERS = "change_users"  # make and modify accounts: names, devices, limits; addresses too, of new ones
     MODERATE_USERS = "moderate_users"  # suspend, lock, shadow-ban, redact what somebody sent
     END_USERS = "end_users"  # deactivate and erase accounts
-    IMPERSONATE = "impersonate"  # log in as somebody, set their password
+    IMPERSONATE = "impersonate"  # log in as somebody, set their password, address or identity
     READ_ROOMS = "read_rooms"
     READ_CONTENT = "read_content"  # what people wrote to each other
     CHANGE_ROOMS = "change_rooms"  # make somebody a room's administrator, join users

@@ -91,3 +91,24 @@ async def test_an_approval_is_good_for_an_hour(crew: Crew, clock: FakeClock) -> 
     clock.advance(3601)
     (await crew.owner.post(APPROVALS + "/{}", again)).refused(404, "M_NOT_FOUND")
     (await crew.owner.post(APPROVALS + "/none")).refused(404, "M_NOT_FOUND")
+
+
+async def test_no_address_lets_one_in_alone(crew: Crew) -> None:
+    """T-J2, T-J15: who names an address or an identity for an account gets in by it: that is impersonation too."""
+    put, user = "/_synapse/admin/v2/users/{}", crew.user.user_id
+    address = {"threepids": [{"medium": "email", "address": "mallory@example.org"}]}
+    identity = {"external_ids": [{"auth_provider": "oidc", "external_id": "mallory"}]}
+    wanted = await asked(crew.admin, put, user, method="PUT", body=address)
+    assert await asked(crew.admin, put, user, method="PUT", body=identity) == wanted
+    (await crew.owner.post(APPROVALS + "/{}", wanted)).ok()
+    (await crew.admin.put(put, user, body=address)).ok()
+    # What is there already, and taking it away, lets nobody in.
+    (await crew.admin.put(put, user, body=address)).ok()
+    (await crew.admin.put(put, user, body={"threepids": []})).ok()
+
+
+async def test_what_waits_for_another_has_changed_nothing(crew: Crew) -> None:
+    """T-J2: no role is given along with a password that was refused."""
+    put, user = "/_synapse/admin/v2/users/{}", crew.user.user_id
+    await asked(crew.owner, put, user, method="PUT", body={"admin": True, "password": "the next password"})
+    assert (await crew.owner.get(put, user)).ok()["admin"] is False

@@ -38,6 +38,19 @@ async def test_a_token_does_what_it_was_given(server: RunningServer, crew: Crew,
     assert script.token is not None and script.token not in kept
 
 
+async def test_a_token_lets_nobody_into_accounts(server: RunningServer, crew: Crew) -> None:
+    """T-J2: without that scope neither into a user's nor into that of its own operator, by no address or identity."""
+    script = await program(server, crew.owner, scopes=["change_users", "read_users"])
+    for user_id in (crew.user.user_id, crew.owner.user_id):
+        for body in (
+            {"threepids": [{"medium": "email", "address": "mallory@example.org"}]},
+            {"external_ids": [{"auth_provider": "oidc", "external_id": "mallory"}]},
+        ):
+            answer = await script.put("/_synapse/admin/v2/users/{}", user_id, body=body)
+            answer.refused(403, "M_FORBIDDEN")
+    (await script.put("/_synapse/admin/v2/users/{}", crew.user.user_id, body={"displayname": "x"})).ok()
+
+
 @pytest.mark.parametrize(
     ("body", "status", "errcode"),
     [
