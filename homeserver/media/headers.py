@@ -18,7 +18,10 @@ INLINE_TYPES = frozenset(
 DEFAULT_TYPE = "application/octet-stream"
 TYPE_CHARS_MAX = 255
 FILE_NAME_CHARS_MAX = 255
-_TYPE = re.compile(r"[0-9A-Za-z!#$&^_.+-]+/[0-9A-Za-z!#$&^_.+-]+(?:;[\x20-\x7e]*)?", re.ASCII)
+# Parameters are well formed or left out: in `text/plain;,text/html` a browser finds two types and takes the last one.
+_TOKEN = r"[0-9A-Za-z!#$%&'*+.^_`|~-]+"
+_PARAMETER = rf' *; *{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*")'
+_TYPE = re.compile(rf"([0-9A-Za-z!#$&^_.+-]+/[0-9A-Za-z!#$&^_.+-]+)((?:{_PARAMETER})*)(?: *;[\x20-\x7e]*)?", re.ASCII)
 _PLAIN_NAME = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 _UNFIT = re.compile(r"[\x00-\x1f\x7f/\\]")
 
@@ -35,10 +38,12 @@ SAFETY = {
 
 
 def clean_type(value: str | None) -> str:
-    """The type that an upload says it has, or the one for any bytes where that is no type."""
-    if value is None or len(value) > TYPE_CHARS_MAX or _TYPE.fullmatch(value) is None:
-        return DEFAULT_TYPE
-    return value
+    """The type that an upload says it has, or the one for any bytes where that is no type.
+
+    Of its parameters those up to the first that isn't well formed.
+    """
+    match = _TYPE.fullmatch(value) if value is not None and len(value) <= TYPE_CHARS_MAX else None
+    return match[1] + match[2] if match is not None else DEFAULT_TYPE
 
 
 def clean_name(value: str | None) -> str | None:

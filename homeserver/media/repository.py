@@ -12,7 +12,7 @@ from typing import Any
 from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError, NotFound, TooLarge
 from homeserver.core.identifiers import ServerName, UserId, is_server_name
 from homeserver.media.files import Files, Kept
-from homeserver.media.headers import DEFAULT_TYPE, clean_name, clean_type
+from homeserver.media.headers import clean_name, clean_type
 from homeserver.media.pace import Pace, keep_pace
 from homeserver.media.remote import RemoteFiles
 from homeserver.media.thumbnails import Source, Thumbnails
@@ -190,7 +190,7 @@ class MediaRepository:
         Other servers' files only with `allow_remote`: who has no token makes this server fetch nothing.
         """
         row, source = await self._filled(server_name, media_id, timeout_ms, allow_remote=allow_remote)
-        return self._found(source.object, source.size_bytes, row.content_type or DEFAULT_TYPE, source.digest, row)
+        return self._found(source.object, source.size_bytes, clean_type(row.content_type), source.digest, row)
 
     async def thumbnail(
         self,

@@ -51,6 +51,17 @@ async def test_nothing_that_can_run_is_shown_in_place(server: RunningServer, con
     assert found.headers["X-Content-Type-Options"] == "nosniff"
 
 
+async def test_no_second_type_hides_in_the_first(server: RunningServer) -> None:
+    """T-K9, T-K10: neither of an upload nor of a file that was kept before; what looks harmless is shown in place."""
+    alice = await server.user("alice")
+    place = await upload(alice, b"<script>alert(1)</script>", "text/plain;,text/html")
+    found = await download(alice, *place)
+    assert "html" not in found.headers["Content-Type"]
+    await server.db.execute("UPDATE media SET content_type = 'text/plain;,text/html' WHERE media_id = $1", place[1])
+    found = await download(alice, *place)
+    assert "html" not in found.headers["Content-Type"]
+
+
 async def test_a_file_name_stays_in_its_header(server: RunningServer) -> None:
     """T-K11: no upload adds headers to an answer."""
     alice = await server.user("alice")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from homeserver.media.headers import headers_for
+from homeserver.media.headers import DEFAULT_TYPE, clean_type, headers_for
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,21 @@ def test_a_name_stays_in_its_header(name: str) -> None:
     disposition = headers_for("image/png", name)["Content-Disposition"]
     assert disposition.isascii() and not set('\r\n"') & set(disposition)
     assert disposition.count(";") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+        ('video/mp4; codecs="avc1.42E01E, mp4a.40.2"', 'video/mp4; codecs="avc1.42E01E, mp4a.40.2"'),
+        ("text/plain;,text/html", "text/plain"),
+        ("text/plain; charset=utf-8, text/html", "text/plain"),
+        ('text/plain; a="b", text/html', "text/plain"),
+        ('text/plain; a="b, text/html', "text/plain"),
+        ("text/plain; a=b;,text/html;", "text/plain; a=b"),
+        ("text/plain, text/html", DEFAULT_TYPE),
+    ],
+)
+def test_a_type_is_one_type(said: str, kept: str) -> None:
+    """T-K9, T-K10: a comma begins another type for a browser, which takes the last; within quotes it is a letter."""
+    assert clean_type(said) == kept and clean_type(kept) == kept
