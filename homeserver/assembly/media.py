@@ -58,7 +58,7 @@ class MediaParts:
             user_bytes_max=chosen.user_bytes_max,
             pending_max=chosen.pending_uploads_max,
             pending_lifetime_s=chosen.pending_upload_lifetime_s,
-            pace=Pace(bytes_per_s_min=chosen.upload_bytes_per_s_min, patience_s=chosen.upload_patience_s),
+            pace=_pace(chosen),
         )
         self.remote = (
             RemoteFiles(world.db, self.files, others, world.clock, _remote_limits(chosen))
@@ -70,7 +70,13 @@ class MediaParts:
         self.links = MediaLinks(world.db, journal, world.clock, base.server_name)
         retention_s = base.config.rooms.redacted_retention_s
         self.housekeeping = Housekeeping(
-            world.db, self.repository, self.files, self.links, world.clock, retention_s=retention_s
+            world.db,
+            self.repository,
+            self.files,
+            self.links,
+            world.clock,
+            retention_s=retention_s,
+            pictures_bytes_max=base.config.previews.all_pictures_bytes_max,
         )
         self._client = build_outgoing(base.config)
         journal.listen(self.links.hear)
@@ -113,6 +119,7 @@ class MediaParts:
             language=chosen.language,
             page_bytes_max=chosen.page_bytes_max,
             picture_bytes_max=chosen.picture_bytes_max,
+            all_pictures_bytes_max=chosen.all_pictures_bytes_max,
             pixels_max=self.base.config.media.image_pixels_max,
             timeout_s=chosen.timeout_s,
             redirects_max=chosen.redirects_max,
@@ -132,7 +139,12 @@ def _remote_limits(chosen: Media) -> RemoteLimits:
         file_bytes_max=chosen.upload_bytes_max,
         all_bytes_max=chosen.remote_bytes_max,
         retention_s=chosen.remote_retention_s,
+        pace=_pace(chosen),
     )
+
+
+def _pace(chosen: Media) -> Pace:
+    return Pace(bytes_per_s_min=chosen.upload_bytes_per_s_min, patience_s=chosen.upload_patience_s)
 
 
 def _scanner(chosen: Media) -> Scanner | None:

@@ -7,7 +7,7 @@ so a crash leaves nothing for ever.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 
 import structlog
@@ -39,6 +39,10 @@ class Kept:
 class Files:
     """Writes, reads and deletes."""
 
+    # Raises Unavailable while nothing can be kept. Asked here as well as at the door: who reads may make the server
+    # fetch another's file, or make a picture smaller.
+    check_room: Callable[[], None] = staticmethod(lambda: None)
+
     def __init__(
         self, db: Database, objects: ObjectStore, clock: Clock, randomness: Randomness, scanner: Scanner | None = None
     ) -> None:
@@ -53,6 +57,7 @@ class Files:
 
         Whatever `pieces` raises leaves nothing behind; nor does a file that is refused (Forbidden, Unavailable).
         """
+        self.check_room()
         token = self._randomness.token(18)
         name = f"{folder}/{token[:2]}/{token}"
         async with self._db.transaction() as tx:

@@ -27,6 +27,7 @@ class Housekeeping:
         clock: Clock,
         *,
         retention_s: int,
+        pictures_bytes_max: int,
     ) -> None:
         self._db = db
         self._repository = repository
@@ -34,6 +35,7 @@ class Housekeeping:
         self._links = links
         self._clock = clock
         self._retention_ms = retention_s * 1000
+        self._pictures_bytes_max = pictures_bytes_max
 
     async def run(self) -> None:
         await self.tidy()
@@ -57,6 +59,8 @@ class Housekeeping:
         before, found = self._clock.now_ms() - PREVIEWS_KEPT_MS, AT_ONCE
         while found == AT_ONCE:
             async with self._db.transaction() as tx:
-                found, media_ids = await url_previews.delete_old(tx, before, PREVIEWS_MAX, AT_ONCE)
+                found, media_ids = await url_previews.delete_old(
+                    tx, before, PREVIEWS_MAX, AT_ONCE, self._pictures_bytes_max
+                )
             if media_ids:
                 await self._repository.delete(media_ids)

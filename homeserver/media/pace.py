@@ -18,8 +18,10 @@ class Pace:
     patience_s: float
 
 
-async def keep_pace(pieces: AsyncIterator[bytes], pace: Pace, clock: Clock) -> AsyncIterator[bytes]:
-    """The same pieces. Raises MatrixError (408) for a sender that is too slow."""
+async def keep_pace(
+    pieces: AsyncIterator[bytes], pace: Pace, clock: Clock, *, status: int = 408
+) -> AsyncIterator[bytes]:
+    """The same pieces. Raises MatrixError with this status for a sender that is too slow."""
     started, received = clock.monotonic_s(), 0
     while True:
         try:
@@ -28,13 +30,13 @@ async def keep_pace(pieces: AsyncIterator[bytes], pace: Pace, clock: Clock) -> A
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise _too_slow() from None
+            raise _too_slow(status) from None
         received += len(piece)
         taken_s = clock.monotonic_s() - started
         if taken_s > pace.patience_s and received < taken_s * pace.bytes_per_s_min:
-            raise _too_slow()
+            raise _too_slow(status)
         yield piece
 
 
-def _too_slow() -> MatrixError:
-    return MatrixError("the file came too slowly", status=408)
+def _too_slow(status: int) -> MatrixError:
+    return MatrixError("the file came too slowly", status=status)

@@ -59,6 +59,7 @@ class PreviewSettings:
     language: str = "en"
     page_bytes_max: int = 1024 * 1024
     picture_bytes_max: int = 10 * 1024 * 1024
+    all_pictures_bytes_max: int = 2 * 1024 * 1024 * 1024
     pixels_max: int = 40_000_000
     timeout_s: float = 10.0
     redirects_max: int = 5
@@ -186,7 +187,7 @@ class Previews:
 
     async def _with_picture(self, shown: Shown) -> tuple[dict[str, Any] | None, str | None]:
         """The properties with the picture, as a file of this server, where it can be fetched and is one."""
-        if shown.picture is None:
+        if shown.picture is None or await self._is_full():
             return shown.properties, None
         try:
             fetched = await self._fetch(shown.picture, self._settings.picture_bytes_max, "image/*", whole=True)
@@ -206,6 +207,10 @@ class Previews:
             "matrix:image:size": len(fetched.data),
         }
         return properties, media_id
+
+    async def _is_full(self) -> bool:
+        """Whether pictures take all the room they may: previews go without one until the oldest were deleted."""
+        return await url_previews.pictures_bytes(self._db) >= self._settings.all_pictures_bytes_max
 
     async def _fetch(self, url: str, bytes_max: int, accept: str, *, whole: bool = False) -> _Fetched | None:
         """The beginning of an answer (all of it, with `whole`, or none); None for any status but 200.

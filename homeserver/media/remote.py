@@ -11,6 +11,7 @@ from homeserver.core.errors import LimitExceeded, NotFound, TooLarge
 from homeserver.core.identifiers import ServerName, UserId
 from homeserver.media.files import Files
 from homeserver.media.headers import clean_name, clean_type
+from homeserver.media.pace import Pace, keep_pace
 from homeserver.ports import RemoteMedia
 from homeserver.runtime.clock import Clock
 from homeserver.storage import remote_media
@@ -28,6 +29,7 @@ class RemoteLimits:
     file_bytes_max: int
     all_bytes_max: int
     retention_s: int
+    pace: Pace
     fetches_max: int = 50
     fetches_per_server_max: int = 10
 
@@ -119,7 +121,8 @@ class RemoteFiles:
 
     async def _counted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         size = 0
-        async for piece in pieces:
+        # Few are fetched at once: a server that trickles would keep everybody else's from coming.
+        async for piece in keep_pace(pieces, self._limits.pace, self._clock, status=504):
             size += len(piece)
             if size > self._limits.file_bytes_max:
                 raise TooLarge("this file of another server is too large")

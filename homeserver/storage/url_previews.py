@@ -29,10 +29,15 @@ _PUT = """
         preview = excluded.preview, media_id = excluded.media_id
     RETURNING (SELECT media_id FROM earlier) AS replaced
 """
+_PICTURES_BYTES = "SELECT coalesce(sum(m.size_bytes), 0) FROM url_previews p JOIN media m USING (media_id)"
 _DELETE = """
     DELETE FROM url_previews WHERE url_hash IN (
         SELECT url_hash FROM url_previews WHERE expires_ts <= $1
         UNION SELECT * FROM (SELECT url_hash FROM url_previews ORDER BY expires_ts DESC OFFSET $2 LIMIT $3) AS too_many
+        UNION SELECT url_hash FROM (
+            SELECT url_hash, sum(m.size_bytes) OVER (ORDER BY p.expires_ts DESC, p.url_hash) AS size_bytes
+            FROM url_previews p JOIN media m USING (media_id)
+        ) AS too_large WHERE size_bytes > $4
         LIMIT $3
     ) RETURNING media_id
 """
@@ -52,7 +57,16 @@ async def put(tx: Tx, row: PreviewRow) -> str | None:
     return replaced
 
 
-async def delete_old(tx: Tx, before_ms: int, most: int, limit: int) -> tuple[int, list[str]]:
-    """Deletes some of those that expired before a time, or are more than there may be: how many, and their pictures."""
-    rows = await tx.fetch(_DELETE, before_ms, most, limit)
+async def pictures_bytes(db: Reader) -> int:
+    """What all their pictures take."""
+    return int(await db.fetchval(_PICTURES_BYTES))
+
+
+async def delete_old(tx: Tx, before_ms: int, most: int, limit: int, bytes_max: int) -> tuple[int, list[str]]:
+    """Deletes some of those that expired before a time, or are more than there may be: how many, and their pictures.
+
+    More than there may be are those beyond `most`, and those whose pictures take more than `bytes_max`, the newest
+    counted first.
+    """
+    rows = await tx.fetch(_DELETE, before_ms, most, limit, bytes_max)
     return len(rows), [row["media_id"] for row in rows if row["media_id"] is not None]

@@ -231,3 +231,17 @@ async def test_without_previews_there_is_no_endpoint(database_dsn: str) -> None:
     async with running_server(database_dsn, toml="[previews]\nenabled = false\n") as server:
         alice = await server.user("alice")
         (await preview(alice, "http://example.org/")).refused(404, "M_UNRECOGNIZED")
+
+
+async def test_pictures_of_pages_have_bounded_room(database_dsn: str) -> None:
+    """T-K3: whoever has many pages fills no disk by them: later previews are without a picture, the oldest go."""
+    pages = {f"/{name}.png": answer(picture(30, 20), "Content-Type: image/png") for name in "abc"}
+    toml = LAB + "[previews]\nall_pictures_bytes_max = 1\n"
+    async with running_server(database_dsn, toml=toml) as server, web(pages) as site:
+        alice = await server.user("alice")
+        at = f"http://127.0.0.1:{site.port}"
+        assert "og:image" in (await preview(alice, f"{at}/a.png")).ok()
+        assert "og:image" not in (await preview(alice, f"{at}/b.png")).ok()
+        await server.hansa.media.housekeeping.tidy()
+        assert await server.db.fetchval("SELECT count(*) FROM media") == 0
+        assert "og:image" in (await preview(alice, f"{at}/c.png")).ok()

@@ -194,3 +194,22 @@ async def test_any_bytes_are_parts_or_none(data: bytes, size: int) -> None:
             pass
     except NotMultipart:
         pass
+
+
+async def test_a_server_that_trickles_is_given_up(postgres: PostgresForTests, authority: Authority) -> None:
+    """T-K13: it holds none of the few fetches there may be at once, and leaves nothing behind."""
+    toml = "[media]\nupload_patience_s = 0.2\n"
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n{TYPE}\r\n\r\n--b\r\n\r\n{{}}\r\n--b\r\n\r\nx"
+
+    def say(asked: str) -> bytes:
+        return head.encode() if "/media/" in asked else answer(b"{}", status=404)
+
+    async with (
+        postgres.fresh() as dsn,
+        federated_server(dsn, authority, toml=toml) as here,
+        canned(say, tls=authority.server_context("localhost"), hangs=True) as server,
+    ):
+        bob = await here.user("bob")
+        async with asyncio.timeout(100):
+            (await download(bob, f"localhost:{server.port}", "abc")).refused(504, "M_UNKNOWN")
+        assert await kept(here) == 0

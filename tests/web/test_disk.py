@@ -8,6 +8,7 @@ from pathlib import Path
 from homeserver.runtime.disk import LOOK_EVERY_S
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Access, Endpoint
+from tests.api.test_media import download, picture, upload
 from tests.kit.clock import FakeClock
 from tests.kit.server import RunningServer, running_server
 
@@ -60,6 +61,22 @@ async def test_a_full_disk_leaves_the_server_readable(database_dsn: str) -> None
         disk.free = 10 * GIB
         await looked(server)
         assert (await alice.put(path, room, "1", body={"body": "x"})).status == 200
+
+
+async def test_who_reads_fills_no_disk(database_dsn: str) -> None:
+    """T-O12, T-K3: a picture that has yet to be made, or fetched, waits for room; what is there is given."""
+    disk = FakeDisk()
+    async with running_server(database_dsn, disk=disk) as server:
+        alice = await server.user("alice")
+        place = await upload(alice, picture(900, 900), "image/png")
+        disk.free = server.hansa.config.limits.free_disk_bytes_min - 1
+        await looked(server)
+        path = "/_matrix/client/v1/media/thumbnail/{}/{}"
+        (await alice.get(path, *place, width=32, height=32, method="crop")).refused(503, "M_UNKNOWN")
+        assert (await download(alice, *place)).status == 200
+        disk.free = 10 * GIB
+        await looked(server)
+        assert (await alice.get(path, *place, width=32, height=32, method="crop")).status == 200
 
 
 async def test_the_disk_is_looked_at_by_itself(database_dsn: str) -> None:
