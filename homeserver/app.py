@@ -160,8 +160,7 @@ class Hansa:
         await start_upkeep(base, rooms, commands)
         self.calls = CallParts(base, rooms, self.people.openid, self._openid_of_others())
         media_of_others = build_remote_media(base, self.federation) if self.federation is not None else None
-        self.media = MediaParts(base, journal, media_of_others)
-        self.media.files.check_room = self.guard.check
+        self.media = MediaParts(base, journal, media_of_others, self.guard.check)
         await self.media.start()
         self.appservices = build_appservices(base, bridges, accounts, rooms, live, encryption)
         await self.appservices.start()

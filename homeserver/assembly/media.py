@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from homeserver.assembly.base import Base
 from homeserver.assembly.network import build_outgoing
 from homeserver.assembly.object_stores import bucket_of, store_transport
@@ -34,7 +36,9 @@ _CONNECTIONS_MAX = 128
 class MediaParts:
     """Uploads, downloads, thumbnails, and what keeps them tidy, plugged together. `close` ends its processes."""
 
-    def __init__(self, base: Base, journal: Journal, others: RemoteMedia | None) -> None:
+    def __init__(
+        self, base: Base, journal: Journal, others: RemoteMedia | None, check_room: Callable[[], None]
+    ) -> None:
         world, chosen = base.world, base.config.media
         self.base = base
         self._transport = store_transport(_CONNECTIONS_MAX) if chosen.s3.bucket is not None else None
@@ -44,6 +48,7 @@ class MediaParts:
             else LocalObjects(chosen.store_path, world.randomness, world.clock)
         )
         self.files = Files(world.db, self.objects, world.clock, world.randomness, _scanner(chosen))
+        self.files.check_room = check_room
         self.sandbox = Sandbox(SandboxLimits(processes=chosen.decoding_processes))
         self.thumbnails = Thumbnails(
             world.db,
