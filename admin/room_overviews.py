@@ -19,7 +19,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.storage import events, journal_cursors
 from homeserver.storage.database import Database
 
-EVERY_S = 1.0
+EVERY_S = 0.5
 AT_ONCE = 200
 CATCH_UP_EVENTS = 1_000
 # Counting more members than this would hold up everybody else.
