@@ -34,11 +34,16 @@ _DELETE = """
     DELETE FROM url_previews WHERE url_hash IN (
         SELECT url_hash FROM url_previews WHERE expires_ts <= $1
         UNION SELECT * FROM (SELECT url_hash FROM url_previews ORDER BY expires_ts DESC OFFSET $2 LIMIT $3) AS too_many
-        UNION SELECT url_hash FROM (
+        LIMIT $3
+    ) RETURNING media_id
+"""
+_DELETE_TOO_LARGE = """
+    DELETE FROM url_previews WHERE url_hash IN (
+        SELECT url_hash FROM (
             SELECT url_hash, sum(m.size_bytes) OVER (ORDER BY p.expires_ts DESC, p.url_hash) AS size_bytes
             FROM url_previews p JOIN media m USING (media_id)
-        ) AS too_large WHERE size_bytes > $4
-        LIMIT $3
+        ) AS too_large WHERE size_bytes > $1
+        LIMIT $2
     ) RETURNING media_id
 """
 
@@ -68,5 +73,7 @@ async def delete_old(tx: Tx, before_ms: int, most: int, limit: int, bytes_max: i
     More than there may be are those beyond `most`, and those whose pictures take more than `bytes_max`, the newest
     counted first.
     """
-    rows = await tx.fetch(_DELETE, before_ms, most, limit, bytes_max)
+    rows = await tx.fetch(_DELETE, before_ms, most, limit)
+    if len(rows) < limit and await pictures_bytes(tx) > bytes_max:
+        rows += await tx.fetch(_DELETE_TOO_LARGE, bytes_max, limit - len(rows))
     return len(rows), [row["media_id"] for row in rows if row["media_id"] is not None]
