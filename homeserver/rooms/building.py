@@ -8,7 +8,7 @@ from uuid import UUID
 
 from immutables import Map
 
-from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
+from homeserver.core.auth_rules import PowerLevels
 from homeserver.core.errors import BadStateKey, Forbidden, InvalidEvent, MatrixError, RuleBroken, TooLarge
 from homeserver.core.events import Draft, Event, StateKey
 from homeserver.core.identifiers import DeviceId, EventId, RoomId, UserId, is_event_id
@@ -17,10 +17,10 @@ from homeserver.core.room_versions import RoomVersion
 from homeserver.core.signing import Signer
 from homeserver.rooms.committer import Batch
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.redactions import REDACTION, Redactions
 from homeserver.rooms.residents import USUAL_KEYS, Room, Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.runtime.ids import Randomness
-from homeserver.storage.early_redactions import EarlyRedaction
 from homeserver.storage.events import NewEvent, StoredEvent
 from homeserver.storage.memberships import MembershipRow
 from homeserver.storage.relations import row_of
@@ -199,9 +199,8 @@ class _Rows:
         self._before = room
         self._batch = Batch()
         self._memberships: dict[tuple[int, str], MembershipRow] = {}
-        self._redactions: dict[int, int] = {}
+        self._redactions = Redactions(self._room_nid, rule=PowerLevels.may_request_redaction)
         self._changes: dict[int, int] = {}
-        self._redacted: list[StoredEvent] = []
         self._pending: list[tuple[StoredEvent, Event | None, str | None, StoredEvent | None]] = []
 
     def add(self, event: Event, sender: Sender | None, targets: Mapping[EventId, StoredEvent]) -> None:
@@ -228,7 +227,7 @@ class _Rows:
         relation = row_of(event, nid, self._room_nid)
         if relation is not None:
             self._batch.relations.append(relation)
-        target = self._redact(event, nid, targets) if event.type == "m.room.redaction" else None
+        target = self._redact(event, nid, targets) if event.type == REDACTION else None
         self._newest = nid
         self._pending.append((stored, replaced, before, target))
 
@@ -254,7 +253,7 @@ class _Rows:
             # The newest event has joined the branches: it says both again.
             self._batch.heads = Heads(self._room_nid, None, None)
         self._batch.memberships = self._memberships
-        self._batch.redactions = self._redactions
+        self._batch.redactions, self._batch.early = self._redactions.applied, self._redactions.waiting
         if self._is_new:
             create = self._batch.events[0].event
             self._batch.new_room = RoomRow(
@@ -265,7 +264,7 @@ class _Rows:
             Written(stored=stored, room=room, replaced=replaced, membership_before=before, redacts=target)
             for stored, replaced, before, target in self._pending
         ]
-        return Built(room, self._batch, written, self._changes, self._redacted)
+        return Built(room, self._batch, written, self._changes, self._redactions.redacted)
 
     def _head_nids(self) -> dict[EventId, int]:
         """The numbers of the forward extremities, where the newest event hasn't joined all of them."""
@@ -295,35 +294,15 @@ class _Rows:
 
     def _redact(self, event: Event, nid: int, targets: Mapping[EventId, StoredEvent]) -> StoredEvent | None:
         """Marks the target where the redaction applies. spec: rooms/v3/#handling-redactions"""
-        named = event.redacted_id
-        target = targets.get(named) if named is not None else None
-        if target is None and named is not None:
-            self._batch.early.append(EarlyRedaction(self._room_nid, named, event.sender, nid))
-        if target is None or target.room_nid != self._room_nid or target.redacted_by is not None:
+        named = targets.get(event.redacted_id or EventId(""))
+        target = self._redactions.apply(event, nid, named, self._known)
+        if target is None:
             return None
-        if not may_redact(self._known, event.sender, target.event):
-            return None
-        self._redactions[target.nid] = nid
-        self._redacted.append(target)
         if target.event.is_state:
             current = self._known.get(target.event.key)
             if current is not None and current.event_id == target.event.event_id:
                 self._known = self._known.set(target.event.key, target.event.redacted())
         return target
-
-
-def may_redact(known: Mapping[StateKey, Event | None], sender: UserId, target: Event) -> bool:
-    """Whether this sender's redaction applies to this event: it is their own, or they have the power.
-
-    None applies to a create event: up to version 10 it would lose the room's version and whether it federates, and this
-    server would judge by other rules than the rest.
-    """
-    if target.type == "m.room.create":
-        return False
-    create = known.get(CREATE)
-    if create is None:
-        return sender == target.sender
-    return PowerLevels(create, known.get(POWER_LEVELS)).may_request_redaction(sender, target)
 
 
 def _redacts(draft: Draft) -> EventId | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
 from homeserver.core.events import Event, StateKey
@@ -13,6 +13,7 @@ from homeserver.storage.events import NewEvent, StoredEvent
 REDACTION = "m.room.redaction"
 
 Known = Mapping[StateKey, Event | None]
+Rule = Callable[[PowerLevels, str, Event], bool]
 
 
 class Redactions:
@@ -22,11 +23,15 @@ class Redactions:
     batch whose targets aren't here; `met` the events whose wait is over.
     """
 
-    def __init__(self, room_nid: int, early: Sequence[EarlyRedaction] = ()) -> None:
+    def __init__(
+        self, room_nid: int, early: Sequence[EarlyRedaction] = (), *, rule: Rule = PowerLevels.may_redact
+    ) -> None:
+        """`rule` says who may redact what, by the power levels: what we send asks more than what others may."""
         self.applied: dict[int, int] = {}
         self.redacted: list[StoredEvent] = []
         self.waiting: list[EarlyRedaction] = []
         self._room_nid = room_nid
+        self._rule = rule
         self._early: dict[EventId, list[EarlyRedaction]] = {}
         self.met: list[EventId] = []
         for one in early:
@@ -42,7 +47,7 @@ class Redactions:
             self._early.setdefault(one.target_id, []).append(one)
             return None
         is_redacted = target.redacted_by is not None or target.nid in self.applied
-        if target.room_nid != self._room_nid or is_redacted or not may_redact(known, event.sender, target.event):
+        if target.room_nid != self._room_nid or is_redacted or not self._may(known, event.sender, target.event):
             return None
         self.applied[target.nid] = nid
         self.redacted.append(target)
@@ -54,7 +59,7 @@ class Redactions:
         if early is None:
             return None
         self.met.append(event.event_id)
-        by = next((one.redaction_nid for one in early if may_redact(known, one.sender, event)), None)
+        by = next((one.redaction_nid for one in early if self._may(known, one.sender, event)), None)
         if by is not None:
             self.applied[nid] = by
         return by
@@ -74,20 +79,19 @@ class Redactions:
         met = set(self.met)
         return [one for one in self.waiting if one.target_id not in met]
 
+    def _may(self, known: Known, sender: UserId, target: Event) -> bool:
+        """Whether the redaction of this sender, which the room's rules allowed, applies to this event.
 
-def may_redact(known: Known, sender: UserId, target: Event) -> bool:
-    """Whether the redaction of this sender, which the room's rules allowed, applies to this event.
-
-    Their server may redact what its own users said; anything else takes the power. None applies to a create event: up
-    to version 10 it would lose the room's version and whether it federates, and this server would judge by other rules
-    than the rest. `known` must have the room's create event and power levels.
-    """
-    if target.type == "m.room.create":
-        return False
-    create = known.get(CREATE)
-    if create is None:
-        return sender == target.sender
-    return PowerLevels(create, known.get(POWER_LEVELS)).may_redact(sender, target)
+        Their server may redact what its own users said; anything else takes the power. None applies to a create event:
+        up to version 10 it would lose the room's version and whether it federates, and this server would judge by other
+        rules than the rest. `known` must have the room's create event and power levels.
+        """
+        if target.type == "m.room.create":
+            return False
+        create = known.get(CREATE)
+        if create is None:
+            return sender == target.sender
+        return self._rule(PowerLevels(create, known.get(POWER_LEVELS)), sender, target)
 
 
 def _as_stored(row: NewEvent) -> StoredEvent:
