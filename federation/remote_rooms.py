@@ -19,7 +19,7 @@ from federation.intake import RoomIntake
 from federation.pdu_checks import PduChecks, awaited
 from federation.peers import Peers
 from federation.resync import Resync
-from federation.room_access import is_in, joined_servers
+from federation.room_access import joined_servers
 from federation.room_told import public_rooms_told, shown_state
 from federation.templates import filled
 from homeserver.core.errors import Forbidden, InvalidEvent, MatrixError, NotFound, RemoteFault, RuleBroken
@@ -29,7 +29,7 @@ from homeserver.core.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.core.signing import Signer
 from homeserver.rooms.arrivals import Arrival, Fate
 from homeserver.rooms.incoming import Incoming, RoomSnapshot
-from homeserver.rooms.residents import Room, Rooms
+from homeserver.rooms.residents import Room, Rooms, is_in
 from homeserver.rooms.writer import RoomWriter
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness

@@ -6,7 +6,7 @@ from homeserver.core.errors import Forbidden, NotFound
 from homeserver.core.identifiers import RoomId, ServerName, domain_of
 from homeserver.core.server_acl import AclVerdicts
 from homeserver.rooms.graph_reads import servers_in
-from homeserver.rooms.residents import Room, Rooms
+from homeserver.rooms.residents import Room, Rooms, is_in
 
 ACL = ("m.room.server_acl", "")
 
@@ -46,16 +46,6 @@ class RoomAccess:
         if room.partial is not None:
             raise NotFound("this server doesn't know all of the room yet")
         return room
-
-
-def is_in(room: Room, server: ServerName) -> bool:
-    """Whether some user of a server is joined."""
-    # The end alone isn't the server: a server's name of digits ends like another's with a port.
-    suffix = ":" + server
-    return any(
-        membership == "join" and user_id.endswith(suffix) and domain_of(user_id) == server
-        for user_id, membership in room.members.items()
-    )
 
 
 def joined_servers(room: Room) -> list[ServerName]:

@@ -25,7 +25,7 @@ from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.judging import create_ids, in_auth_order, judge, judge_and_encode
 from homeserver.rooms.power_loss import watch_power
 from homeserver.rooms.redactions import Redactions
-from homeserver.rooms.residents import Room, Rooms
+from homeserver.rooms.residents import Room, Rooms, is_in
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.writer import RoomWriter
 from homeserver.storage import events as table
@@ -140,7 +140,7 @@ class Incoming:
         Raises Forbidden where the room is known here and its ACL shuts that server out.
         """
         room = await self._rooms.get(room_id)
-        if room is not None and _is_joined(room, domain_of(event.state_key or "")):
+        if room is not None and is_in(room, domain_of(event.state_key or "")):
             room = await self._rooms.with_known(room, [ACL])
             if not is_allowed_by(room.known_state(*ACL), domain_of(event.sender)):
                 raise Forbidden("your server may not take part in this room")
@@ -535,14 +535,6 @@ def _cited_members(event: Event, known: Mapping[EventId, StoredEvent]) -> dict[S
     """The member events that an event names as its authorisation, as far as they aren't rejected."""
     cited = [known[name] for name in event.auth_event_ids if name in known]
     return {one.event.key: one for one in cited if one.event.type == "m.room.member" and not one.flags & REJECTED}
-
-
-def _is_joined(room: Room, server: str) -> bool:
-    suffix = ":" + server
-    return any(
-        membership == "join" and user_id.endswith(suffix) and domain_of(user_id) == server
-        for user_id, membership in room.members.items()
-    )
 
 
 def _gaps(room_nid: int, event: Event, nid: int) -> list[Gap]:

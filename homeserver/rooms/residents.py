@@ -18,7 +18,7 @@ from immutables import Map
 from homeserver.core.auth_rules import CREATE, POWER_LEVELS, PowerLevels
 from homeserver.core.errors import Forbidden, Unavailable
 from homeserver.core.events import PREV_EVENTS_MAX, Event, StateKey
-from homeserver.core.identifiers import EventId, RoomId, UserId, domain_of
+from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.core.room import Head, RoomHead
 from homeserver.core.room_versions import RoomVersion
 from homeserver.rooms.event_store import EventStore
@@ -115,6 +115,16 @@ class Room:
 
 # What a load that failed, or was given up, has found.
 _FAILED: Mapping[RoomId, Room] = MappingProxyType({})
+
+
+def is_in(room: Room, server: ServerName) -> bool:
+    """Whether some user of a server is joined."""
+    # The end alone isn't the server: a server's name of digits ends like another's with a port.
+    suffix = ":" + server
+    return any(
+        membership == "join" and user_id.endswith(suffix) and domain_of(user_id) == server
+        for user_id, membership in room.members.items()
+    )
 
 
 class Rooms:

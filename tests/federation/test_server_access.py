@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from federation.room_access import is_in
 from federation.server_access import ServerAccess
 from homeserver.core.identifiers import RoomId, ServerName
+from homeserver.rooms.residents import is_in
 from tests.kit.server import RunningServer
 
 DENIED = ["evil.test", "*.worse.test", "[2001:db8::1]"]

@@ -16,7 +16,7 @@ from homeserver.rooms.ban_redactions import KEY
 from homeserver.rooms.commands.emptied_rooms import former_servers
 from homeserver.rooms.commands.restricted_joins import authorising_user, needs_authorisation
 from homeserver.rooms.commands.submission import Submission
-from homeserver.rooms.residents import Room, Rooms
+from homeserver.rooms.residents import Room, Rooms, is_in
 
 REASON_CHARS_MAX = 1_000
 SERVERS_ASKED_MAX = 8
@@ -327,8 +327,7 @@ class Membership:
         """Whether this server takes part in the room, or nobody does as far as it knows."""
         if room.joined == 0 and room.partial is None:
             return True
-        suffix = ":" + self._submission.server_name
-        return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())
+        return is_in(room, self._submission.server_name)
 
 
 def check_reason(reason: object) -> None:

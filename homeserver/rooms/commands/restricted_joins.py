@@ -6,8 +6,8 @@ from collections.abc import Collection
 from typing import Protocol
 
 from homeserver.core.errors import Forbidden, MatrixError
-from homeserver.core.identifiers import RoomId, UserId, domain_of
-from homeserver.rooms.residents import Room
+from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
+from homeserver.rooms.residents import Room, is_in
 
 ALLOWED_ROOMS_MAX = 1_000
 
@@ -29,7 +29,7 @@ def needs_authorisation(room: Room, user_id: UserId) -> bool:
     return join_rule == "restricted" or (join_rule == "knock_restricted" and room.version.knock_restricted)
 
 
-async def authorising_user(rooms: JoinedRooms, room: Room, user_id: UserId, server_name: str) -> UserId:
+async def authorising_user(rooms: JoinedRooms, room: Room, user_id: UserId, server_name: ServerName) -> UserId:
     """The member of ours in whose name this user may join. One query.
 
     Raises Forbidden for who is in none of the allowed rooms, M_UNABLE_TO_GRANT_JOIN where nobody here may invite.
@@ -39,18 +39,13 @@ async def authorising_user(rooms: JoinedRooms, room: Room, user_id: UserId, serv
     if shared and domain_of(user_id) != server_name:
         # Of a room that we have left we know only who was in it then.
         followed = await rooms.get_many(shared)
-        shared = frozenset(name for name, other in followed.items() if _is_followed(other, server_name))
+        shared = frozenset(name for name, other in followed.items() if is_in(other, server_name))
     if not shared:
         raise Forbidden("you are in none of the rooms whose members may join this one")
     authoriser = _member_who_may_invite(room, server_name)
     if authoriser is None:
         raise MatrixError("no user of this server may let you in", errcode="M_UNABLE_TO_GRANT_JOIN")
     return authoriser
-
-
-def _is_followed(room: Room, server_name: str) -> bool:
-    suffix = ":" + server_name
-    return any(membership == "join" and user_id.endswith(suffix) for user_id, membership in room.members.items())
 
 
 def allowed_rooms(room: Room) -> set[str]:
@@ -68,7 +63,7 @@ def allowed_rooms(room: Room) -> set[str]:
     }
 
 
-def _member_who_may_invite(room: Room, server_name: str) -> UserId | None:
+def _member_who_may_invite(room: Room, server_name: ServerName) -> UserId | None:
     """One of the most powerful, so that it stays one who may; else anybody, where all may invite."""
     levels = room.power_levels()
     if levels is None:
