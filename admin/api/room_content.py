@@ -68,7 +68,7 @@ class RoomContent:
             wanted=predicate(wanted, room),
         )
         answer: Json = {
-            "chunk": await self._views.events(page.events, Viewer(operator.user_id)),
+            "chunk": await self._views.events(page.events, Viewer(operator.user_id, is_operator=True)),
             "start": query.from_ or place_token(page.start if page.start != FIRST_PLACE else 0),
         }
         if page.end is not None:
@@ -84,7 +84,7 @@ class RoomContent:
         needs=Permission.READ_CONTENT,
     )
     async def context(self, operator: Operator, room_id: str, event_id: EventId, query: ContextQuery) -> Answer:
-        room, viewer = await known_room(self._rooms, room_id), Viewer(operator.user_id)
+        room, viewer = await known_room(self._rooms, room_id), Viewer(operator.user_id, is_operator=True)
         wanted = parse_query_filter(query.filter)
         limit = min(query.limit, _CONTEXT_MAX)
         around = await self._history.around(
@@ -118,7 +118,7 @@ class RoomContent:
         if stored is None or stored.is_lost:
             raise NotFound("Event not found")
         operator.find_in_room(stored.event.room_id, "Event not found")
-        (rendered,) = await self._views.events([stored], Viewer(operator.user_id))
+        (rendered,) = await self._views.events([stored], Viewer(operator.user_id, is_operator=True))
         # With what it says to other servers: who asks for one event wants to see all of it.
         signed = {key: value for key, value in stored.event.pdu.items() if key in _BETWEEN_SERVERS}
         return Answer(orjson.dumps({"event": {**orjson.loads(orjson.dumps(rendered)), **signed}}))

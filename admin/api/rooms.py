@@ -134,7 +134,9 @@ class RoomLists:
         state = await self._rooms.full_state(room)
         if query.type:
             state = [one for one in state if one.event.type == query.type]
-        return Answer(orjson.dumps({"state": await self._views.events(state, Viewer(operator.user_id))}))
+        return Answer(
+            orjson.dumps({"state": await self._views.events(state, Viewer(operator.user_id, is_operator=True))})
+        )
 
     @endpoint(
         "GET",

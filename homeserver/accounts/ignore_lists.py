@@ -50,4 +50,7 @@ class IgnoreLists:
 
 def _users(content: Mapping[str, Any]) -> frozenset[str]:
     named = content.get("ignored_users")
-    return frozenset(list(named)[:IGNORED_MAX]) if isinstance(named, dict) else frozenset()
+    if not isinstance(named, dict):
+        return frozenset()
+    # No user id has a NUL, and no statement takes one.
+    return frozenset(user_id for user_id in list(named)[:IGNORED_MAX] if "\x00" not in user_id)

@@ -107,7 +107,7 @@ def build_live(base: Base, parts: RoomParts) -> LiveParts:
         rulesets=rulesets,
         unread=unread,
         pushers=pushers,
-        notified=Notified(parts.rooms, parts.store, parts.gate, unread, rulesets),
+        notified=Notified(parts.relation_reads, unread, rulesets, parts.ignore_lists),
         outbox=outbox,
         postman=Postman(outbox, pushers, reads, base.outgoing, tools),
     )

@@ -28,6 +28,7 @@ from homeserver.rooms.policy import InvitePermission, KnownContent, NoticeRoomsS
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.shadow_bans import ShadowBans
+from homeserver.rooms.shown_with import ShownWith
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.sticky import StickyEvents
 from homeserver.rooms.views import RoomViews
@@ -76,7 +77,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     reads = RelationReads(db=db, store=store, rooms=rooms, gate=gate)
     ignore_lists = IgnoreLists(db, journal)
     aggregations = Aggregations(reads, ignore_lists, journal, base.server_name)
-    client_events = ClientEvents(store, world.clock, aggregations)
+    client_events = ClientEvents(ShownWith(reads, users), world.clock, aggregations)
     erasure = Erasure(db, journal, store, world.clock, retention_s=base.config.rooms.redacted_retention_s)
     journal.listen(erasure.hear)
     base.tasks.forever(erasure.run, name="erasure")

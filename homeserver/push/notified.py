@@ -14,13 +14,11 @@ from homeserver.push.asking import Asking
 from homeserver.push.rulesets import PushRulesets
 from homeserver.push.tallies import MAIN
 from homeserver.push.unread import Unread
-from homeserver.rooms.event_store import EventStore
-from homeserver.rooms.read_gate import ReadGate
-from homeserver.rooms.residents import Rooms
+from homeserver.rooms.aggregations import IgnoreList, RelationReads
 from homeserver.storage.events import StoredEvent
 
 LIMIT_MAX = 100
-# What a user sent themselves is passed over; after so many such pages the answer is shorter than asked for.
+# What a user sent or ignores is passed over; after so many such pages the answer is shorter than asked for.
 _ROUNDS_MAX = 5
 
 
@@ -34,14 +32,11 @@ class Notification:
 class Notified:
     """Lists notifications, newest first."""
 
-    def __init__(
-        self, rooms: Rooms, event_store: EventStore, gate: ReadGate, unread: Unread, rulesets: PushRulesets
-    ) -> None:
-        self._rooms = rooms
-        self._events = event_store
-        self._gate = gate
+    def __init__(self, reads: RelationReads, unread: Unread, rulesets: PushRulesets, ignore_list: IgnoreList) -> None:
+        self._reads = reads
         self._unread = unread
         self._rulesets = rulesets
+        self._ignore_list = ignore_list
 
     async def page(
         self, user_id: UserId, before: int, limit: int, *, only_highlights: bool
@@ -50,7 +45,7 @@ class Notified:
 
         `actions` are those of the rules as they are now. Some queries for what isn't in memory.
         """
-        joined = await self._rooms.joined_rooms(user_id)
+        joined = await self._reads.rooms.joined_rooms(user_id)
         found: list[Notification] = []
         for _ in range(_ROUNDS_MAX):
             places = await self._unread.newest(user_id, joined, before, limit + 1, only_highlights=only_highlights)
@@ -64,22 +59,22 @@ class Notified:
         return found, before
 
     async def _shown(self, user_id: UserId, places: dict[int, bool]) -> list[Notification]:
-        """Those that the user didn't send and may see, newest first."""
+        """Those that the user may see, as they may, newest first: nothing of their own, nor of whom they ignore."""
         # An event's number is its place, but for the few that were known here before they got one.
-        found_at = await self._events.by_nids(places)
-        stored = [event for event in found_at.values() if event.event.sender != user_id]
-        rooms = await self._rooms.get_many({event.event.room_id for event in stored})
+        found_at = await self._reads.store.by_nids(places)
+        unheard = {user_id, *await self._ignore_list.ignored_by(user_id)}
+        stored = [event for event in found_at.values() if event.event.sender not in unheard]
+        rooms = await self._reads.rooms.get_many({event.event.room_id for event in stored})
         rules = (await self._rulesets.compile_many([user_id]))[user_id]
         shown = [
-            Asking(room, event, MAIN)
+            (event, Asking(room, event, MAIN))
             for room in rooms.values()
-            for event in await self._gate.filter(user_id, room, stored)
+            for event in await self._reads.gate.filter(user_id, room, stored)
         ]
-        await self._unread.take_followers(shown, rules)
+        await self._unread.take_followers([asking for _, asking in shown], rules)
         found = []
-        for asking in shown:
+        for event, asking in shown:
             actions = asking.actions(rules, user_id)
-            event = found_at[asking.nid]
             found.append(Notification(event, _plain(actions.actions if actions else ()), places[event.nid]))
         return sorted(found, key=_newest_first)
 

@@ -6,7 +6,7 @@ An event is serialised once; what differs between viewers (age, transaction id, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -16,24 +16,25 @@ from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.core.sticky import FIELD as STICKY
 from homeserver.core.sticky import duration_ms, left_ms
 from homeserver.rooms.aggregations import Aggregations, Bundle
-from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.shown_with import Beside, ShownWith
 from homeserver.runtime.clock import Clock
 from homeserver.storage.events import StoredEvent
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks, and from which device: it alone sees its transaction ids."""
+    """Who looks, and from which device: it alone sees its transaction ids. Operators see what was redacted by what."""
 
     user_id: UserId
     device_id: DeviceId | None = None
+    is_operator: bool = False
 
 
 class ClientEvents:
     """Renders events for clients."""
 
-    def __init__(self, event_store: EventStore, clock: Clock, aggregations: Aggregations) -> None:
-        self._events = event_store
+    def __init__(self, shown_with: ShownWith, clock: Clock, aggregations: Aggregations) -> None:
+        self._shown_with = shown_with
         self._clock = clock
         self._aggregations = aggregations
 
@@ -49,16 +50,19 @@ class ClientEvents:
 
         `membership` is the viewer's at these events (one for all, or by event number), shown in `unsigned`.
         With each goes what is aggregated of the events that relate to it. At most one query for the events that these
-        replace or were redacted by, and those of the aggregations; none for what was rendered before.
+        replace or were redacted by, and those of the aggregations; none for what was rendered before. Of what was
+        replaced or redacts no more is shown than the viewer may see of it.
         """
-        await self._prepare(stored)
+        stored = await self._prepare(stored, viewer)
         bundles = await self._aggregations.bundles(viewer.user_id, stored)
         now = self._clock.now_ms()
         if not bundles:
             return [orjson.Fragment(self._splice(event, viewer, now, with_room_id, membership)) for event in stored]
-        await self._prepare([event for bundle in bundles.values() for event in bundle.events])
+        inner = [event for bundle in bundles.values() for event in bundle.events]
+        theirs = {id(event): shown for event, shown in zip(inner, await self._prepare(inner, viewer), strict=True)}
 
         def rendered(event: StoredEvent, more: bytes = b"") -> bytes:
+            event = theirs.get(id(event), event)
             return self._splice(event, viewer, now, with_room_id, membership, more)
 
         def edited(event: StoredEvent) -> bytes:
@@ -72,18 +76,20 @@ class ClientEvents:
 
         return [orjson.Fragment(bundled(event)) for event in stored]
 
-    async def _prepare(self, stored: Sequence[StoredEvent]) -> None:
+    async def _prepare(self, stored: Sequence[StoredEvent], viewer: Viewer) -> Sequence[StoredEvent]:
+        """The same events, rendered: for all alike, and anew where this viewer may see less of what is shown beside."""
         fresh = [event for event in stored if event.rendered is None]
-        if not fresh:
-            return
-        wanted = {nid for event in fresh for nid in (event.replaces, event.redacted_by) if nid is not None}
-        others = await self._events.by_nids(wanted) if wanted else {}
-        for event in fresh:
-            event.rendered = _halves(
-                event.event,
-                others.get(event.replaces) if event.replaces is not None else None,
-                others.get(event.redacted_by) if event.redacted_by is not None else None,
-            )
+        if fresh:
+            beside = await self._shown_with.of(fresh)
+            for event in fresh:
+                event.rendered = _halves(event.event, beside[event.nid])
+        if viewer.is_operator:
+            return stored
+        hidden = await self._shown_with.hidden_from(viewer.user_id, stored)
+        return [
+            replace(event, rendered=_halves(event.event, hidden[event.nid])) if event.nid in hidden else event
+            for event in stored
+        ]
 
     def _splice(
         self,
@@ -96,7 +102,7 @@ class ClientEvents:
     ) -> bytes:
         assert stored.rendered is not None
         event = stored.event
-        head, unsigned = stored.rendered
+        head, unsigned, _ = stored.rendered
         room = b'"room_id":' + orjson.dumps(event.room_id) + b"," if with_room_id else b""
         own = b'"age":%d' % max(0, now - event.origin_server_ts)
         if stored.txn_id is not None and stored.device_id == viewer.device_id and event.sender == viewer.user_id:
@@ -131,17 +137,18 @@ def _relations(
     return b'"m.relations":{' + b",".join(parts) + b"},"
 
 
-def _halves(event: Event, replaced: StoredEvent | None, redaction: StoredEvent | None) -> tuple[bytes, bytes]:
-    """All before `unsigned` (with a comma at its end), and what `unsigned` begins with (likewise)."""
+def _halves(event: Event, beside: Beside) -> tuple[bytes, bytes, UserId | None]:
+    """All before `unsigned` (with a comma at its end), how that begins (likewise), and whose state was replaced."""
     unsigned: dict[str, Any] = {}
-    if replaced is not None:
-        unsigned["prev_content"] = replaced.event.content
-        unsigned["prev_sender"] = replaced.event.sender
-        unsigned["replaces_state"] = replaced.event.event_id
-    if redaction is not None:
-        unsigned["redacted_because"] = {**_fields(redaction.event), "room_id": event.room_id, "unsigned": {}}
+    if beside.replaced is not None:
+        unsigned["prev_content"] = beside.replaced.content
+        unsigned["prev_sender"] = beside.replaced.sender
+        unsigned["replaces_state"] = beside.replaced.event_id
+    if beside.redaction is not None:
+        unsigned["redacted_because"] = {**_fields(beside.redaction), "room_id": event.room_id, "unsigned": {}}
     head = orjson.dumps(_fields(event))[:-1] + b","
-    return head, orjson.dumps(unsigned)[1:-1] + (b"," if unsigned else b"")
+    own = orjson.dumps(unsigned)[1:-1] + (b"," if unsigned else b"")
+    return head, own, beside.replaced.sender if beside.replaced is not None else None
 
 
 def _fields(event: Event) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from homeserver.rooms.history import FIRST_PLACE, LAST_PLACE, History
 from homeserver.rooms.residents import Room
 from homeserver.storage import relations
 from homeserver.storage.events import StoredEvent
-from homeserver.storage.relations import Asked
+from homeserver.storage.relations import Asked, Seen
 
 # Who may see little of what there is gets short pages rather than long searches.
 PAGES_READ_MAX = 10
@@ -54,7 +54,7 @@ class Related:
         assert room is not None
         low, high = (wish.stop, wish.start) if wish.backwards else (wish.start, wish.stop)
         first, last = low if low is not None else FIRST_PLACE, high if high is not None else LAST_PLACE
-        found: list[StoredEvent] = []
+        found, seen = list[StoredEvent](), await self._seen(viewer, room)
         for _ in range(PAGES_READ_MAX):
             asked = Asked(
                 target=event_id,
@@ -65,6 +65,7 @@ class Related:
                 last=last,
                 backwards=wish.backwards,
                 recurse=wish.recurse,
+                seen=seen,
             )
             nids = await relations.page(self._reads.db, asked, limit + 1)
             stored = await self._reads.store.by_nids(nids)
@@ -84,12 +85,13 @@ class Related:
     async def threads(
         self, viewer: UserId, room_id: RoomId, *, only_own: bool, before: int | None, limit: int
     ) -> RelatedPage:
-        """The roots of a room's threads, the one with the newest reply first. Raises Forbidden."""
+        """The roots of a room's threads, the one with the newest reply that the viewer sees first. Raises Forbidden."""
         room = await self._history.room_for(viewer, room_id)
         place = before if before is not None else LAST_PLACE
-        found: list[StoredEvent] = []
+        found, seen = list[StoredEvent](), await self._seen(viewer, room)
+        participant = viewer if only_own else None
         for _ in range(PAGES_READ_MAX):
-            threads = await relations.threads(self._reads.db, room.nid, place, viewer if only_own else None, limit + 1)
+            threads = await relations.threads(self._reads.db, room.nid, place, participant, limit + 1, seen)
             stored = await self._reads.store.by_ids([root for root, _ in threads])
             roots = [stored[root] for root, _ in threads if root in stored]
             visible = {event.event.event_id: event for event in await self._visible(viewer, room, roots)}
@@ -102,6 +104,10 @@ class Related:
             if len(threads) <= limit:
                 return RelatedPage(found, None)
         return RelatedPage(found, place)
+
+    async def _seen(self, viewer: UserId, room: Room) -> Seen:
+        timelines = await self._reads.gate.timelines(viewer, [room])
+        return Seen(timelines[room.room_id].visible_ranges(), await self._ignore_list.ignored_by(viewer))
 
     async def _visible(self, viewer: UserId, room: Room, stored: Sequence[StoredEvent]) -> list[StoredEvent]:
         ignored = await self._ignore_list.ignored_by(viewer)

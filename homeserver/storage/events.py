@@ -13,7 +13,7 @@ import structlog
 from homeserver.core import canonical_json
 from homeserver.core.errors import MatrixError
 from homeserver.core.events import Event
-from homeserver.core.identifiers import DeviceId, EventId
+from homeserver.core.identifiers import DeviceId, EventId, UserId
 from homeserver.core.room import KNOT
 from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.storage import bodies
@@ -64,7 +64,7 @@ class StoredEvent:
     device_id: DeviceId | None
     txn_id: str | None
     size_bytes: int
-    rendered: tuple[bytes, bytes] | None = None
+    rendered: tuple[bytes, bytes, UserId | None] | None = None
 
     @property
     def state_after(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from homeserver.core.events import Event
@@ -33,6 +33,13 @@ _IS_ANNOTATED = """
 
 # What clients may be shown: in the parent's room, in the timeline, neither refused nor redacted.
 _SHOWN = "e.redacted_by IS NULL AND e.flags = 0 AND e.ordering IS NOT NULL"
+
+# That the viewer sees `e`: the three arguments of `Seen` from $5 on, or from $8.
+_SEEN_5 = """($5::bigint[] IS NULL OR EXISTS (
+        SELECT FROM unnest($5::bigint[], $6::bigint[]) AS v(low, high)
+        WHERE e.ordering >= v.low AND e.ordering <= v.high
+    )) AND e.sender <> ALL($7::text[])"""
+_SEEN_8 = _SEEN_5.replace("$7", "$10").replace("$6", "$9").replace("$5", "$8")
 
 _CHILDREN = f"""
     WITH wanted AS (
@@ -73,6 +80,7 @@ _PAGE = f"""
     SELECT e.event_nid FROM event_relations r JOIN events e USING (event_nid)
     WHERE r.relates_to = $1 AND r.room_nid = $2 AND ($3::text IS NULL OR r.rel_type = $3)
         AND ($4::text IS NULL OR r.type = $4) AND {_SHOWN} AND e.ordering >= $5 AND e.ordering < $6
+        AND {_SEEN_8}
 """
 _BACKWARDS = " ORDER BY e.ordering DESC LIMIT $7"
 _FORWARDS = " ORDER BY e.ordering LIMIT $7"
@@ -90,22 +98,23 @@ _TREE_PAGE = f"""
     SELECT DISTINCT e.event_nid, e.ordering FROM (SELECT * FROM tree LIMIT {TREE_MAX}) AS r
     JOIN events e USING (event_nid)
     WHERE ($3::text IS NULL OR r.rel_type = $3) AND ($4::text IS NULL OR r.type = $4)
-        AND {_SHOWN} AND e.ordering >= $5 AND e.ordering < $6 AND e.event_id <> $1
+        AND {_SHOWN} AND e.ordering >= $5 AND e.ordering < $6 AND e.event_id <> $1 AND {_SEEN_8}
 """
 
 # A reply that no later one of its thread follows stands for the thread: so the newest of the index are the answer.
+# Of replies that the viewer doesn't see nothing may depend, neither which threads there are nor their order.
 _THREADS = f"""
     SELECT r.relates_to, r.event_nid FROM event_relations r JOIN events e USING (event_nid)
-    WHERE r.room_nid = $1 AND r.rel_type = 'm.thread' AND r.event_nid < $2 AND {_SHOWN}
+    WHERE r.room_nid = $1 AND r.rel_type = 'm.thread' AND r.event_nid < $2 AND {_SHOWN} AND {_SEEN_5}
         AND NOT EXISTS (
             SELECT FROM event_relations later JOIN events e ON e.event_nid = later.event_nid
             WHERE later.relates_to = r.relates_to AND later.rel_type = 'm.thread' AND later.room_nid = $1
-                AND later.event_nid > r.event_nid AND {_SHOWN}
+                AND later.event_nid > r.event_nid AND {_SHOWN} AND {_SEEN_5}
         )
         AND ($3::text IS NULL OR EXISTS (
             SELECT FROM event_relations own JOIN events e ON e.event_nid = own.event_nid
             WHERE own.relates_to = r.relates_to AND own.rel_type = 'm.thread' AND own.sender = $3
-                AND own.room_nid = $1 AND {_SHOWN}
+                AND own.room_nid = $1 AND {_SHOWN} AND {_SEEN_5}
         ) OR EXISTS (SELECT FROM events root WHERE root.event_id = r.relates_to AND root.sender = $3))
     ORDER BY r.event_nid DESC LIMIT $4
 """
@@ -191,9 +200,24 @@ async def children(db: Reader, parents: Sequence[tuple[int, Event]]) -> dict[Eve
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Which events a viewer sees: those in ascending ranges of places (None is open), but of ignored users none."""
+
+    ranges: Sequence[tuple[int | None, int | None]]
+    ignored: Collection[str]
+
+    def arguments(self) -> tuple[list[int] | None, list[int] | None, list[str]]:
+        if list(self.ranges) == [(None, None)]:
+            return None, None, list(self.ignored)
+        lows = [low if low is not None else -(2**63) for low, _ in self.ranges]
+        highs = [high if high is not None else 2**63 - 1 for _, high in self.ranges]
+        return lows, highs, list(self.ignored)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Which relations of an event are asked for: with first <= place < last."""
+    """Which relations of an event are asked for, and for whom: with first <= place < last."""
 
     target: EventId
     room_nid: int
@@ -203,6 +227,7 @@ class Asked:
     last: int
     backwards: bool
     recurse: bool
+    seen: Seen
 
 
 async def page(db: Reader, asked: Asked, limit: int) -> list[int]:
@@ -211,17 +236,17 @@ async def page(db: Reader, asked: Asked, limit: int) -> list[int]:
         return []
     sql = (_TREE_PAGE if asked.recurse else _PAGE) + (_BACKWARDS if asked.backwards else _FORWARDS)
     arguments = (asked.target, asked.room_nid, asked.rel_type, asked.type, asked.first, asked.last, limit)
-    return [row["event_nid"] for row in await db.fetch(sql, *arguments)]
+    return [row["event_nid"] for row in await db.fetch(sql, *arguments, *asked.seen.arguments())]
 
 
 async def threads(
-    db: Reader, room_nid: int, before: int, participant: str | None, limit: int
+    db: Reader, room_nid: int, before: int, participant: str | None, limit: int, seen: Seen
 ) -> list[tuple[EventId, int]]:
-    """(root, number of its newest reply) of a room's threads, the one with the newest reply first.
+    """(root, number of its newest reply that is seen) of a room's threads, the one with the newest reply first.
 
     `before` is the number of the newest reply of the last thread that is known already.
     """
-    rows = await db.fetch(_THREADS, room_nid, before, participant, limit)
+    rows = await db.fetch(_THREADS, room_nid, before, participant, limit, *seen.arguments())
     return [(EventId(row["relates_to"]), row["event_nid"]) for row in rows]
 
 

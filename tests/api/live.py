@@ -38,6 +38,7 @@ from homeserver.rooms.committer import Committer
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Rooms
+from homeserver.rooms.shown_with import ShownWith
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.rooms.writer import RoomWriter
 from homeserver.runtime.ids import SystemRandomness
@@ -94,8 +95,9 @@ class Live:
         for listener in (self.presence.hear, self.rulesets.hear, self.unread.hear, self.heard.extend):
             self.journal.listen(listener)
         reads = RelationReads(db=db, store=self.events, rooms=self.rooms, gate=gate)
-        aggregations = Aggregations(reads, IgnoreLists(db, self.journal), self.journal, SERVER)
-        notified = Notified(self.rooms, self.events, gate, self.unread, self.rulesets)
+        ignore_lists = IgnoreLists(db, self.journal)
+        aggregations = Aggregations(reads, ignore_lists, self.journal, SERVER)
+        notified = Notified(reads, self.unread, self.rulesets, ignore_lists)
         self.web = WebServer(RateLimiter({}, clock), clock, Metrics(), authenticator=TokensAreNames())
         self.web.add(
             ReceiptEndpoints(self.receipts),
@@ -104,7 +106,7 @@ class Live:
             PresenceEndpoints(self.presence),
             PushRuleEndpoints(self.rulesets),
             PusherEndpoints(Pushers(db, self.journal, clock)),
-            NotificationEndpoints(notified, ClientEvents(self.events, clock, aggregations)),
+            NotificationEndpoints(notified, ClientEvents(ShownWith(reads, NoneErased()), clock, aggregations)),
         )
         self._http: aiohttp.ClientSession | None = None
         self._base = ""

@@ -223,6 +223,37 @@ async def test_threads_in_pages(server: RunningServer) -> None:
     (await alice.get(V1 + "/threads", room, include="x")).refused(400, "M_INVALID_PARAM")
 
 
+async def test_replies_that_are_not_seen_move_no_thread(server: RunningServer) -> None:
+    """T-G17, T-C13: neither order nor pages nor which threads there are say that something was said later."""
+    alice, bob, room = await pair(server)
+    old, new, silent = [await alice.send(room, name) for name in ("old", "new", "silent")]
+    for root in (old, new):
+        await alice.send(room, **to("m.thread", root))
+    (await bob.post("/rooms/{}/leave", room)).ok()
+    for root in (old, silent):
+        await alice.send(room, "unseen", **to("m.thread", root))
+
+    async def listed(client: Client) -> list[str]:
+        page = (await client.get(V1 + "/threads", room, limit=2)).ok()
+        assert client is alice or "next_batch" not in page
+        return [event["event_id"] for event in page["chunk"]]
+
+    assert await listed(alice) == [silent, old]
+    assert await listed(bob) == [new, old]
+    for recurse in ("true", "false"):
+        page = (await bob.get(V1 + "/relations/{}", room, old, dir="f", limit=1, recurse=recurse)).ok()
+        assert len(page["chunk"]) == 1 and "next_batch" not in page
+    await bob.join(room)
+    assert await listed(alice) == [silent, old]
+    for root in (silent, new):
+        await bob.send(room, "by an ignored user", **to("m.thread", root))
+    assert await listed(alice) == [new, silent]
+    body: dict[str, Any] = {"ignored_users": {bob.user_id: {}, "@nul\x00:test": {}}}
+    (await alice.put("/user/{}/account_data/m.ignored_user_list", alice.user_id, body=body)).ok()
+    assert await listed(alice) == [silent, old]
+    assert len(await related(alice, room, new)) == 1
+
+
 async def test_bundles_cost_no_query_by_event(server: RunningServer) -> None:
     alice, bob, room = await pair(server)
     roots = [await alice.send(room) for _ in range(20)]
