@@ -249,6 +249,9 @@ per_second = 0.001
 [rate_limits.join]
 burst = 2
 per_second = 0.001
+[rate_limits.knock]
+burst = 2
+per_second = 0.001
 [rate_limits.invite_sender]
 burst = 3
 per_second = 0.001
@@ -282,6 +285,30 @@ async def test_each_action_has_its_limit(database_dsn: str, tmp_path: Path) -> N
             await bob.send(room, text)
         (await bob.put("/rooms/{}/send/m.room.message/{}", room, "d", body={})).refused(429, "M_LIMIT_EXCEEDED")
         await alice.send(room)
+
+
+async def test_a_step_counts_whichever_way_it_is_made(database_dsn: str, tmp_path: Path) -> None:
+    """T-C22, T-H12: a join and a knock that a client writes as a state event count as such, not as messages alone."""
+    async with running_server(database_dsn, config=limited_config(tmp_path)) as server:
+        alice, bob, carol = await users(server, "alice", "bob", "carol")
+        opened = await alice.create_room(preset="public_chat")
+        rules = {"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "knock"}}
+        asked = await alice.create_room(initial_state=[rules])
+
+        async def write(user: Client, room: str, membership: str, **content: Any) -> Answered:
+            body = {"membership": membership, **content}
+            return await user.put("/rooms/{}/state/m.room.member/{}", room, user.user_id, body=body)
+
+        (await write(carol, asked, "knock")).ok()
+        (await carol.post("/knock/{}", asked)).ok()
+        (await write(carol, asked, "knock")).refused(429, "M_LIMIT_EXCEEDED")
+        (await write(bob, opened, "join")).ok()
+        # How the room shows somebody is no join.
+        (await write(bob, opened, "join", displayname="Bobby")).ok()
+        (await act(bob, "leave", opened)).ok()
+        (await act(bob, "join", opened)).ok()
+        (await act(bob, "leave", opened)).ok()
+        (await write(bob, opened, "join")).refused(429, "M_LIMIT_EXCEEDED")
 
 
 async def test_whoever_is_suspended_may_only_take_back(server: RunningServer) -> None:

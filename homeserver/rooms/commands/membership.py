@@ -25,6 +25,8 @@ MEMBERS_WAIT_S = 1.0
 MEMBERSHIPS = frozenset({"join", "invite", "knock", "leave", "ban"})
 # What only the server may say: a client that sends it is not believed.
 _SERVERS_OWN = frozenset({"membership", "join_authorised_via_users_server", "third_party_invite"})
+# Steps that have limits of their own, by these names.
+_COUNTED = frozenset({"join", "knock"})
 _WITH_PROFILE = frozenset({"join", "invite", "knock"})
 
 
@@ -177,6 +179,9 @@ class Membership:
         room = await self._visible_to(room_id, sender, user_id)
         own = {key: value for key, value in content.items() if key not in _SERVERS_OWN}
         check_reason(own.get("reason"))
+        # As the endpoints that these have of their own. Who is in the room only changes how the room shows them.
+        if user_id == sender and membership in _COUNTED and room.membership(sender) != "join":
+            self._limits.check(membership, sender)
         if membership == "join" and user_id == sender:
             return await self._join_here(room, sender, own, is_guest=is_guest, timestamp_ms=timestamp_ms)
         if membership == "invite":
