@@ -15,7 +15,7 @@ from homeserver.core.errors import Forbidden, NotFound
 from homeserver.core.events import Event, StateKey
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
 from homeserver.core.room_versions import RoomVersion
-from homeserver.core.server_acl import is_allowed_by
+from homeserver.core.server_acl import AclVerdicts
 from homeserver.journal.journal import Entry, Journal
 from homeserver.ports import RemoteScreen
 from homeserver.rooms.arrivals import GAP_PLACES, Arrival, Arrivals, Fate, positions_for
@@ -82,6 +82,7 @@ class Incoming:
         self._rooms = rooms
         self._events = event_store
         self._numbers = numbers
+        self._verdicts = AclVerdicts()
         parts.writer.gather = lambda room_id: self._take(room_id, ())
 
     async def take(self, room_id: RoomId, arrivals: Sequence[Arrival]) -> list[Fate]:
@@ -142,7 +143,7 @@ class Incoming:
         room = await self._rooms.get(room_id)
         if room is not None and is_in(room, domain_of(event.state_key or "")):
             room = await self._rooms.with_known(room, [ACL])
-            if not is_allowed_by(room.known_state(*ACL), domain_of(event.sender)):
+            if not self._verdicts.allow(room.known_state(*ACL), domain_of(event.sender)):
                 raise Forbidden("your server may not take part in this room")
             return  # it comes to us as all events of the room do
         await self.note(room_id, version, event, stripped)

@@ -148,3 +148,11 @@ async def test_a_list_is_read_once_however_much_is_sent(
         await room.send(name_of(here), room.text("hello"), edus=[typing] * 100)
         await room.send(name_of(here), edus=[typing] * 100)
         assert read == [1_500]
+        read.clear()
+        for name in ("bob", "carol", "dave"):
+            invited = await here.user(name)
+            invite = room.make("m.room.member", {"membership": "invite"}, invited.user_id)
+            body = {"room_version": "11", "event": invite.pdu}
+            path = f"{V2}/invite/{room.room_id}/{invite.event_id}"
+            assert (await peer.ask("PUT", name_of(here), path, body)).status == 200
+        assert read == [1_500]
