@@ -32,14 +32,37 @@ class LocalUsers(Protocol):
     async def existing(self, user_ids: Collection[UserId]) -> set[UserId]: ...
 
 
+class Limits(Protocol):
+    """Implemented by web.rate_limits."""
+
+    def check(self, action: str, key: str, *, cost: float = 1.0) -> None: ...
+
+
+class Invitees:
+    """Users of ours whom others may invite, each so often."""
+
+    def __init__(self, users: LocalUsers, limits: Limits) -> None:
+        self._users = users
+        self._limits = limits
+
+    async def check(self, user_id: UserId) -> None:
+        """Raises MatrixError (M_NOT_FOUND) where there is no such user."""
+        if not await self._users.existing([user_id]):
+            raise MatrixError("there is no such user", errcode="M_NOT_FOUND", status=404)
+
+    def count(self, user_id: UserId) -> None:
+        """Counts an invite, whatever server it is of. Raises LimitExceeded."""
+        self._limits.check("federation_invite_recipient", user_id)
+
+
 class FederatedInvites:
     """Signs invites to users of ours, and shows them."""
 
     def __init__(
-        self, checks: PduChecks, users: LocalUsers, submission: Submission, incoming: Incoming, signer: Signer
+        self, checks: PduChecks, invitees: Invitees, submission: Submission, incoming: Incoming, signer: Signer
     ) -> None:
         self._checks = checks
-        self._users = users
+        self._invitees = invitees
         self._submission = submission
         self._incoming = incoming
         self._signer = signer
@@ -92,6 +115,8 @@ class FederatedInvites:
             origin_server_ts=event.origin_server_ts,
         )
         await self._submission.judge(room_id, draft)
+        # Last: what is refused anyway takes nothing from those who may invite the user.
+        self._invitees.count(UserId(event.state_key or ""))
         signature = self._signer.signature(signed_form(version, event.pdu))
         own = {self._signer.server_name: {self._signer.key_id: signature}}
         pdu = {**event.pdu, "signatures": {**event.pdu["signatures"], **own}}
@@ -120,5 +145,4 @@ class FederatedInvites:
             raise Forbidden("a server speaks for its own users")
         if domain_of(event.state_key) != self._signer.server_name:
             raise InvalidParam("the invited user is not of this server")
-        if not await self._users.existing([UserId(event.state_key)]):
-            raise MatrixError("there is no such user", errcode="M_NOT_FOUND", status=404)
+        await self._invitees.check(UserId(event.state_key))

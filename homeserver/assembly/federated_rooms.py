@@ -11,7 +11,7 @@ from federation.inbound.directory import FederatedDirectory
 from federation.inbound.early_receipts import EarlyReceipts
 from federation.inbound.edus import DeviceSide, Edus, Ephemeral
 from federation.inbound.events import FederatedEvents
-from federation.inbound.invites import FederatedInvites
+from federation.inbound.invites import FederatedInvites, Invitees
 from federation.inbound.memberships import FederatedMemberships
 from federation.inbound.transactions import EduIntake, PduSide, Transactions
 from federation.intake import RoomIntake
@@ -113,5 +113,5 @@ def federated_room_endpoints(
             SpaceTree(parts.rooms, commands.remote),
             shows_list=base.config.rooms.public_list_over_federation,
         ),
-        FederatedInvites(checks, users, parts.submission, parts.incoming, base.signer),
+        FederatedInvites(checks, Invitees(users, base.limiter), parts.submission, parts.incoming, base.signer),
     ]

@@ -323,7 +323,7 @@ class RateLimits:
     join: RateLimit = _limit(0.2, 20, "Joins, by user.")
     knock: RateLimit = _limit(0.1, 5, "Knocks, by user.")
     invite_sender: RateLimit = _limit(0.3, 20, "Invitations sent, by user.")
-    invite_recipient: RateLimit = _limit(0.1, 20, "Invitations received, by user.")
+    invite_recipient: RateLimit = _limit(0.1, 20, "Invitations that users of this server send, by who is invited.")
     invite_room: RateLimit = _limit(0.5, 50, "Invitations, by room.")
     alias: RateLimit = _limit(0.2, 10, "Aliases made, by user.")
     directory: RateLimit = _limit(2, 30, "Looks into the directories of rooms and users, by user.")
@@ -353,6 +353,9 @@ class RateLimits:
     federation: RateLimit = _limit(100, 2000, "Requests of other servers that have no limit of their own, by server.")
     federation_join: RateLimit = _limit(2, 50, "Joins and knocks through us, by server.")
     federation_invite: RateLimit = _limit(2, 50, "Invites of other servers, by server.")
+    federation_invite_recipient: RateLimit = _limit(
+        0.05, 20, "Invites of other servers, of all together, by the user who is invited."
+    )
     federation_policy: RateLimit = _limit(50, 500, "Events that rooms' servers want looked at, by server.")
     federation_state: RateLimit = _limit(2, 50, "Questions for whole states, by server.")
     federation_auth: RateLimit = _limit(10, 200, "Questions for what an event rests on, by server.")
