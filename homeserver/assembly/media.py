@@ -12,6 +12,7 @@ from homeserver.client_api.resumable_uploads import ResumableUploadEndpoints
 from homeserver.client_api.url_previews import UrlPreviews
 from homeserver.config.schema import Media
 from homeserver.journal.journal import Journal
+from homeserver.media.allowance import Allowance
 from homeserver.media.files import Files
 from homeserver.media.housekeeping import EVERY_S, Housekeeping
 from homeserver.media.links import MediaLinks
@@ -47,6 +48,7 @@ class MediaParts:
             if self._transport is not None
             else LocalObjects(chosen.store_path, world.randomness, world.clock)
         )
+        self.allowance = Allowance(base.limiter)
         self.files = Files(world.db, self.objects, world.clock, world.randomness, _scanner(chosen))
         self.files.check_room = check_room
         self.sandbox = Sandbox(SandboxLimits(processes=chosen.decoding_processes))
@@ -66,7 +68,7 @@ class MediaParts:
             pace=_pace(chosen),
         )
         self.remote = (
-            RemoteFiles(world.db, self.files, others, world.clock, _remote_limits(chosen))
+            RemoteFiles(world.db, self.files, others, world.clock, _remote_limits(chosen, self.allowance))
             if others is not None
             else None
         )
@@ -129,6 +131,7 @@ class MediaParts:
             timeout_s=chosen.timeout_s,
             redirects_max=chosen.redirects_max,
             lifetime_s=chosen.lifetime_s,
+            allowance=self.allowance,
         )
         return Previews(world.db, self._client, self.sandbox, self.repository, world.clock, settings)
 
@@ -139,12 +142,13 @@ class MediaParts:
             await self._transport.close()
 
 
-def _remote_limits(chosen: Media) -> RemoteLimits:
+def _remote_limits(chosen: Media, allowance: Allowance) -> RemoteLimits:
     return RemoteLimits(
         file_bytes_max=chosen.upload_bytes_max,
         all_bytes_max=chosen.remote_bytes_max,
         retention_s=chosen.remote_retention_s,
         pace=_pace(chosen),
+        allowance=allowance,
     )
 
 

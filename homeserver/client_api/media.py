@@ -41,6 +41,11 @@ class ThumbnailQuery(msgspec.Struct, frozen=True):
     allow_remote: bool = True
 
 
+def _requester(caller: Caller, request: Request) -> str:
+    """Whom a fetch is counted for. Guests are made by the dozen: they are counted together."""
+    return request.network if caller.is_guest else caller.user_id
+
+
 class MediaEndpoints:
     """Uploads, and downloads for those who have a token."""
 
@@ -98,24 +103,36 @@ class MediaEndpoints:
         "GET", _V1 + "/download/{server_name}/{media_id}", access=Access.GUEST, spec=_SPEC, timeout_s=None,
         limit="media_download",
     )  # fmt: skip
-    async def download(self, request: Request, server_name: str, media_id: str, query: DownloadQuery) -> Answer:
-        return await self._delivery.file(request, server_name, media_id, query)
+    async def download(
+        self, caller: Caller, request: Request, server_name: str, media_id: str, query: DownloadQuery
+    ) -> Answer:
+        return await self._delivery.file(request, _requester(caller, request), server_name, media_id, query)
 
     @endpoint(
         "GET", _V1 + "/download/{server_name}/{media_id}/{file_name}", access=Access.GUEST, spec=_SPEC, timeout_s=None,
         limit="media_download",
     )  # fmt: skip
     async def download_as(
-        self, request: Request, server_name: str, media_id: str, file_name: str, query: DownloadQuery
+        self,
+        caller: Caller,
+        request: Request,
+        server_name: str,
+        media_id: str,
+        file_name: str,
+        query: DownloadQuery,
     ) -> Answer:
-        return await self._delivery.file(request, server_name, media_id, query, clean_name(file_name))
+        return await self._delivery.file(
+            request, _requester(caller, request), server_name, media_id, query, clean_name(file_name)
+        )
 
     @endpoint(
         "GET", _V1 + "/thumbnail/{server_name}/{media_id}", access=Access.GUEST, spec=_SPEC, timeout_s=None,
         limit="media_download",
     )  # fmt: skip
-    async def thumbnail(self, request: Request, server_name: str, media_id: str, query: ThumbnailQuery) -> Answer:
-        return await self._delivery.thumbnail(request, server_name, media_id, query)
+    async def thumbnail(
+        self, caller: Caller, request: Request, server_name: str, media_id: str, query: ThumbnailQuery
+    ) -> Answer:
+        return await self._delivery.thumbnail(request, _requester(caller, request), server_name, media_id, query)
 
 
 class LegacyMediaEndpoints:
@@ -131,7 +148,7 @@ class LegacyMediaEndpoints:
     )  # fmt: skip
     async def download(self, request: Request, server_name: str, media_id: str, query: DownloadQuery) -> Answer:
         self._check()
-        return await self._delivery.file(request, server_name, media_id, query)
+        return await self._delivery.file(request, request.network, server_name, media_id, query)
 
     @endpoint(
         "GET", *_legacy("/download/{server_name}/{media_id}/{file_name}"), access=Access.NONE, spec=_SPEC,
@@ -141,7 +158,7 @@ class LegacyMediaEndpoints:
         self, request: Request, server_name: str, media_id: str, file_name: str, query: DownloadQuery
     ) -> Answer:
         self._check()
-        return await self._delivery.file(request, server_name, media_id, query, clean_name(file_name))
+        return await self._delivery.file(request, request.network, server_name, media_id, query, clean_name(file_name))
 
     @endpoint(
         "GET", *_legacy("/thumbnail/{server_name}/{media_id}"), access=Access.NONE, spec=_SPEC, timeout_s=None,
@@ -149,7 +166,7 @@ class LegacyMediaEndpoints:
     )  # fmt: skip
     async def thumbnail(self, request: Request, server_name: str, media_id: str, query: ThumbnailQuery) -> Answer:
         self._check()
-        return await self._delivery.thumbnail(request, server_name, media_id, query)
+        return await self._delivery.thumbnail(request, request.network, server_name, media_id, query)
 
     def _check(self) -> None:
         # Frozen means what was there before media needed a token: nothing, as this server never was without.
@@ -173,6 +190,7 @@ class Delivery:
     async def file(
         self,
         request: Request,
+        requester: str,
         server_name: str,
         media_id: str,
         query: DownloadQuery,
@@ -182,11 +200,13 @@ class Delivery:
             server_name,
             media_id,
             timeout_ms=query.timeout_ms,
-            allow_remote=self._fetches and query.allow_remote,
+            fetch_for=requester if self._fetches and query.allow_remote else None,
         )
         return await self._served(request, found, file_name, allow_redirect=query.allow_redirect)
 
-    async def thumbnail(self, request: Request, server_name: str, media_id: str, query: ThumbnailQuery) -> Answer:
+    async def thumbnail(
+        self, request: Request, requester: str, server_name: str, media_id: str, query: ThumbnailQuery
+    ) -> Answer:
         if query.method not in ("crop", "scale"):
             raise InvalidParam("method must be crop or scale")
         if not (0 < query.width <= PIXELS_MAX and 0 < query.height <= PIXELS_MAX):
@@ -199,7 +219,7 @@ class Delivery:
             method=query.method,
             animated=query.animated,
             timeout_ms=query.timeout_ms,
-            allow_remote=self._fetches and query.allow_remote,
+            fetch_for=requester if self._fetches and query.allow_remote else None,
         )
         return await self._served(request, found, None, allow_redirect=query.allow_redirect)
 

@@ -74,7 +74,7 @@ class ProfileWork:
         server_name, media_id = uri.removeprefix("mxc://").split("/")
         try:
             # What can't be made smaller is no picture, whatever its type says.
-            await self._small(server_name, media_id)
+            await self._small(user_id, server_name, media_id)
             await self._profiles.set(user_id, "avatar_url", uri)
         except MatrixError as error:
             await self._media.delete([media_id])
@@ -87,12 +87,12 @@ class ProfileWork:
         match = _MXC.fullmatch(str(await self._profiles.field(user_id, "avatar_url")))
         if match is None:
             raise NotFound("there is no picture")
-        return await self._small(match[1], match[2])
+        return await self._small(user_id, match[1], match[2])
 
     async def time_zones(self) -> list[str]:
         return sorted(await _time_zones())
 
-    async def _small(self, server_name: str, media_id: str) -> Found:
+    async def _small(self, user_id: UserId, server_name: str, media_id: str) -> Found:
         return await self._media.thumbnail(
             server_name,
             media_id,
@@ -101,7 +101,7 @@ class ProfileWork:
             method="crop",
             animated=False,
             timeout_ms=_WAIT_MS,
-            allow_remote=True,
+            fetch_for=user_id,
         )
 
     async def _check(self, user_id: UserId) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from homeserver.media.previews import Previews
-from homeserver.web.endpoint import Access, Json, endpoint
+from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 
 class PreviewQuery(msgspec.Struct, frozen=True):
@@ -31,5 +31,5 @@ class UrlPreviews:
         spec="client-server-api/#get_matrixclientv1mediapreview_url",
         limit="url_preview",
     )
-    async def preview(self, query: PreviewQuery) -> Json:
-        return await self._previews.get(query.url)
+    async def preview(self, caller: Caller, query: PreviewQuery) -> Json:
+        return await self._previews.get(query.url, caller.user_id)

@@ -342,6 +342,10 @@ class RateLimits:
     media_upload: RateLimit = _limit(1, 50, "Uploads of files, by user.")
     media_create: RateLimit = _limit(1, 20, "Media ids created before their files, by user.")
     media_download: RateLimit = _limit(20, 500, "Downloads and thumbnails, by user or address.")
+    fetched_bytes_user: RateLimit = _limit(
+        256 * 1024, 1024 * MIB, "Bytes of other servers' files and of web pages that are fetched, by user or address."
+    )
+    fetched_bytes_host: RateLimit = _limit(4 * MIB, 4096 * MIB, "The same, by the server or site that they come from.")
     openid: RateLimit = _limit(0.5, 20, "Tokens that prove to others who one is, by user.")
     call_token: RateLimit = _limit(0.5, 20, "Tokens for calls, by address.")
     turn: RateLimit = _limit(0.5, 20, "Credentials for the relay of calls, by user.")

@@ -17,7 +17,9 @@ import structlog
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, MatrixError, NotFound
+from homeserver.core.identifiers import UserId
 from homeserver.media import pages
+from homeserver.media.allowance import Allowance, host_of
 from homeserver.media.pages import Shown
 from homeserver.media.repository import MediaRepository
 from homeserver.media.sandbox import Sandbox, SandboxFault
@@ -55,6 +57,7 @@ class Fetching(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreviewSettings:
+    allowance: Allowance
     denied_hosts: tuple[str, ...] = ()
     language: str = "en"
     page_bytes_max: int = 1024 * 1024
@@ -94,9 +97,10 @@ class Previews:
         self._settings = settings
         self._making: dict[str, asyncio.Task[dict[str, Any] | None]] = {}
 
-    async def get(self, url: str) -> dict[str, Any]:
+    async def get(self, url: str, requester: UserId) -> dict[str, Any]:
         """The page's properties. Raises InvalidParam, Forbidden, NotFound where there is no preview, LimitExceeded.
 
+        `requester` is whom the fetches are counted for, where there are any.
         What went wrong is never told: who asks learns nothing of networks that this server sees.
         """
         address = pages.web_address(url)
@@ -108,27 +112,27 @@ class Previews:
         if kept is not None:
             found: dict[str, Any] | None = orjson.loads(kept.preview) if kept.preview is not None else None
         else:
-            found = await self._made_once(address)
+            found = await self._made_once(address, requester)
         if found is None:
             raise NotFound("there is no preview of this page")
         return found
 
-    async def _made_once(self, url: str) -> dict[str, Any] | None:
+    async def _made_once(self, url: str, requester: UserId) -> dict[str, Any] | None:
         task = self._making.get(url)
         if task is None:
             if len(self._making) >= AT_ONCE:
                 raise LimitExceeded("too many previews are being made", retry_after_ms=2_000)
-            task = asyncio.ensure_future(self._make(url))
+            task = asyncio.ensure_future(self._make(url, requester))
             self._making[url] = task
             task.add_done_callback(lambda _: self._making.pop(url, None))
         return await asyncio.shield(task)
 
-    async def _make(self, url: str) -> dict[str, Any] | None:
+    async def _make(self, url: str, requester: UserId) -> dict[str, Any] | None:
         properties: dict[str, Any] | None = None
         media_id = None
         try:
             async with asyncio.timeout(self._settings.timeout_s * 3):
-                properties, media_id = await self._look(url)
+                properties, media_id = await self._look(url, requester)
         except (OutgoingError, SandboxFault, TimeoutError) as error:
             log.info("preview_failed", error=type(error).__name__, reason=getattr(error, "reason", None))
         now = self._clock.now_ms()
@@ -146,21 +150,21 @@ class Previews:
             await self._repository.delete([replaced])
         return properties
 
-    async def _look(self, url: str) -> tuple[dict[str, Any] | None, str | None]:
+    async def _look(self, url: str, requester: UserId) -> tuple[dict[str, Any] | None, str | None]:
         """What is shown of a page, and the id of its picture."""
-        shown = await self._asked(pages.oembed_address(url), url)
+        shown = await self._asked(pages.oembed_address(url), url, requester)
         if shown is None:
-            fetched = await self._fetch(url, self._settings.page_bytes_max, "text/html,*/*;q=0.8")
+            fetched = await self._fetch(url, self._settings.page_bytes_max, "text/html,*/*;q=0.8", requester)
             if fetched is None:
                 return None, None
             if fetched.kind.startswith("image/"):
-                return await self._with_picture(Shown({"og:url": url}, url))
+                return await self._with_picture(Shown({"og:url": url}, url), requester)
             if fetched.kind not in _PAGE_TYPES:
                 return {"og:url": url}, None
-            shown = await self._read(fetched)
-        return await self._with_picture(shown)
+            shown = await self._read(fetched, requester)
+        return await self._with_picture(shown, requester)
 
-    async def _read(self, fetched: _Fetched) -> Shown:
+    async def _read(self, fetched: _Fetched, requester: UserId) -> Shown:
         job = {
             "job": "page",
             "charset": fetched.charset,
@@ -170,27 +174,29 @@ class Previews:
         page, _ = await self._sandbox.run(job, _one(fetched.data), len(fetched.data))
         shown = pages.page_shown(page, fetched.url)
         if "og:title" not in page["metas"]:
-            told = await self._asked(pages.absolute(page["oembed"], fetched.url), fetched.url)
+            told = await self._asked(pages.absolute(page["oembed"], fetched.url), fetched.url, requester)
             if told is not None:
                 return Shown({**shown.properties, **told.properties}, told.picture or shown.picture)
         return shown
 
-    async def _asked(self, address: str | None, url: str) -> Shown | None:
+    async def _asked(self, address: str | None, url: str, requester: UserId) -> Shown | None:
         """What oEmbed says of a page."""
         if address is None:
             return None
         try:
-            fetched = await self._fetch(address, OEMBED_BYTES_MAX, "application/json")
+            fetched = await self._fetch(address, OEMBED_BYTES_MAX, "application/json", requester)
             return pages.oembed_shown(orjson.loads(fetched.data), url) if fetched is not None else None
         except (OutgoingError, orjson.JSONDecodeError):
             return None
 
-    async def _with_picture(self, shown: Shown) -> tuple[dict[str, Any] | None, str | None]:
+    async def _with_picture(self, shown: Shown, requester: UserId) -> tuple[dict[str, Any] | None, str | None]:
         """The properties with the picture, as a file of this server, where it can be fetched and is one."""
         if shown.picture is None or await self._is_full():
             return shown.properties, None
         try:
-            fetched = await self._fetch(shown.picture, self._settings.picture_bytes_max, "image/*", whole=True)
+            fetched = await self._fetch(
+                shown.picture, self._settings.picture_bytes_max, "image/*", requester, whole=True
+            )
             if fetched is None or not fetched.kind.startswith("image/"):
                 return shown.properties, None
             job = {"job": "measure", "pixels_max": self._settings.pixels_max}
@@ -212,13 +218,17 @@ class Previews:
         """Whether pictures take all the room they may: previews go without one until the oldest were deleted."""
         return await url_previews.pictures_bytes(self._db) >= self._settings.all_pictures_bytes_max
 
-    async def _fetch(self, url: str, bytes_max: int, accept: str, *, whole: bool = False) -> _Fetched | None:
+    async def _fetch(
+        self, url: str, bytes_max: int, accept: str, requester: UserId, *, whole: bool = False
+    ) -> _Fetched | None:
         """The beginning of an answer (all of it, with `whole`, or none); None for any status but 200.
 
         Its type is looked at first: nothing is read of what endless streams and archives send.
         """
         if pages.is_denied(url, self._settings.denied_hosts):
             return None
+        allowance = self._settings.allowance
+        allowance.begin(requester, host_of(url))
         headers = {"Accept": accept, "Accept-Language": self._settings.language, "User-Agent": "Hansa (link previews)"}
         async with self._client.stream(
             "GET",
@@ -234,7 +244,8 @@ class Previews:
                 return None
             if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
                 return None  # none was asked for: it may be a bomb
-            read = await _beginning(answer.pieces, bytes_max) if _is_wanted(kind, accept) else b""
+            pieces = allowance.counted(answer.pieces, requester, host_of(answer.url))
+            read = await _beginning(pieces, bytes_max) if _is_wanted(kind, accept) else b""
             if whole and len(read) > bytes_max:
                 return None
             return _Fetched(answer.url, kind, _charset(parameters), read[:bytes_max])

@@ -184,12 +184,14 @@ class MediaRepository:
         await self._name(user_id, kept, name)
         self._arrivals.tell(media_id)
 
-    async def download(self, server_name: str, media_id: str, *, timeout_ms: int, allow_remote: bool = False) -> Found:
+    async def download(
+        self, server_name: str, media_id: str, *, timeout_ms: int, fetch_for: str | None = None
+    ) -> Found:
         """A file. Raises NotFound; MatrixError (M_NOT_YET_UPLOADED) after waiting for one that is pending.
 
-        Other servers' files only with `allow_remote`: who has no token makes this server fetch nothing.
+        Another server's file only with `fetch_for`, the user or address whom the fetch is counted for.
         """
-        row, source = await self._filled(server_name, media_id, timeout_ms, allow_remote=allow_remote)
+        row, source = await self._filled(server_name, media_id, timeout_ms, fetch_for=fetch_for)
         return self._found(source.object, source.size_bytes, clean_type(row.content_type), source.digest, row)
 
     async def thumbnail(
@@ -202,10 +204,10 @@ class MediaRepository:
         method: str,
         animated: bool,
         timeout_ms: int,
-        allow_remote: bool = False,
+        fetch_for: str | None = None,
     ) -> Found:
         """A smaller picture, made at the first request for its size. Raises NotFound, MatrixError, LimitExceeded."""
-        _, source = await self._filled(server_name, media_id, timeout_ms, allow_remote=allow_remote)
+        _, source = await self._filled(server_name, media_id, timeout_ms, fetch_for=fetch_for)
         made, name = await self._thumbnails.get(source, width, height, method, animated=animated)
         return self._found(name, made.size_bytes, made.content_type, name.rpartition("/")[2], None)
 
@@ -281,16 +283,19 @@ class MediaRepository:
         return TooLarge(f"a file may have {self.limits.upload_bytes_max} bytes")
 
     async def _filled(
-        self, server_name: str, media_id: str, timeout_ms: int, *, allow_remote: bool
+        self, server_name: str, media_id: str, timeout_ms: int, *, fetch_for: str | None
     ) -> tuple[MediaRow, Source]:
         """The one gate: whatever leaves the server, the file or a picture of it, passes here."""
         timeout_ms = max(0, min(timeout_ms, WAIT_MS_MAX))
         if server_name == self._tools.server_name:
             row = await self._arrived(media_id, timeout_ms)
         elif (
-            self._remote is not None and allow_remote and is_server_name(server_name) and _MEDIA_ID.fullmatch(media_id)
+            self._remote is not None
+            and fetch_for is not None
+            and is_server_name(server_name)
+            and _MEDIA_ID.fullmatch(media_id)
         ):
-            row = await self._remote.get(ServerName(server_name), media_id, timeout_ms)
+            row = await self._remote.get(ServerName(server_name), media_id, timeout_ms, fetch_for)
         else:
             raise NotFound("there is no such file")
         if row.is_quarantined or row.hidden_ts is not None:

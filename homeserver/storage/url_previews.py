@@ -70,10 +70,10 @@ async def pictures_bytes(db: Reader) -> int:
 async def delete_old(tx: Tx, before_ms: int, most: int, limit: int, bytes_max: int) -> tuple[int, list[str]]:
     """Deletes some of those that expired before a time, or are more than there may be: how many, and their pictures.
 
-    More than there may be are those beyond `most`, and those whose pictures take more than `bytes_max`, the newest
-    counted first.
+    More than there may be are those beyond `most`. Where pictures take more than `bytes_max`, so many of the oldest go
+    that there is room for a while.
     """
     rows = await tx.fetch(_DELETE, before_ms, most, limit)
-    if len(rows) < limit and await pictures_bytes(tx) > bytes_max:
-        rows += await tx.fetch(_DELETE_TOO_LARGE, bytes_max, limit - len(rows))
+    if len(rows) < limit and await pictures_bytes(tx) >= bytes_max:
+        rows += await tx.fetch(_DELETE_TOO_LARGE, bytes_max * 3 // 4, limit - len(rows))
     return len(rows), [row["media_id"] for row in rows if row["media_id"] is not None]

@@ -245,3 +245,45 @@ async def test_pictures_of_pages_have_bounded_room(database_dsn: str) -> None:
         await server.hansa.media.housekeeping.tidy()
         assert await server.db.fetchval("SELECT count(*) FROM media") == 0
         assert "og:image" in (await preview(alice, f"{at}/c.png")).ok()
+
+
+async def test_there_is_room_again_for_more_than_one_picture(database_dsn: str) -> None:
+    """T-K3: who has filled the room leaves others more than one picture with each round of tidying."""
+    images = [picture(30 + n, 20) for n in range(12)]
+    pages = {f"/{n}.png": answer(image, "Content-Type: image/png") for n, image in enumerate(images)}
+    size = len(images[0])
+    toml = LAB + f"[previews]\nall_pictures_bytes_max = {9 * size}\n"
+    async with running_server(database_dsn, toml=toml) as server, web(pages) as site:
+        alice = await server.user("alice")
+
+        async def has_picture(n: int) -> bool:
+            return "og:image" in (await preview(alice, f"http://127.0.0.1:{site.port}/{n}.png")).ok()
+
+        assert [await has_picture(n) for n in range(10)][-1] is False
+        await server.hansa.media.housekeeping.tidy()
+        assert await has_picture(10) and await has_picture(11)
+
+
+@pytest.mark.parametrize(
+    ("toml", "statuses"),
+    [
+        ("fetched_bytes_user = {per_second = 1, burst = 5_000}\nfetched_bytes_host = false", (200, 200, 429, 200)),
+        ("fetched_bytes_host = {per_second = 1, burst = 5_000}\nfetched_bytes_user = false", (200, 200, 429, 429)),
+    ],
+)
+async def test_nobody_has_more_pages_fetched_than_they_may(
+    database_dsn: str, toml: str, statuses: tuple[int, ...]
+) -> None:
+    """T-K3: by user, and from one host; what is known is given to everybody."""
+    pages = {f"/{name}": page(f"<title>{name}</title>", "x" * 2000) for name in "abc"}
+    toml = LAB + f"[rate_limits]\n{toml}\n"
+    async with running_server(database_dsn, toml=toml) as server, web(pages) as site:
+        alice, bob = await server.user("alice"), await server.user("bob")
+        at = f"http://127.0.0.1:{site.port}"
+        found = [
+            await preview(alice, f"{at}/a"),
+            await preview(alice, f"{at}/a"),
+            await preview(alice, f"{at}/b"),
+            await preview(bob, f"{at}/c"),
+        ]
+        assert tuple(answered.status for answered in found) == statuses

@@ -16,6 +16,7 @@ from tests.kit.canned import answer, canned
 from tests.kit.federation import federated_server
 from tests.kit.postgres import PostgresForTests
 from tests.kit.server import RunningServer
+from tests.kit.until import until
 
 TYPE = "Content-Type: multipart/mixed; boundary=b"
 
@@ -116,14 +117,75 @@ async def test_files_of_others_go_when_nobody_wants_them(here: RunningServer, th
 async def test_room_for_files_of_others_is_bounded(
     postgres: PostgresForTests, authority: Authority, there: RunningServer
 ) -> None:
-    """T-K3: a cache, not a store for anybody's files."""
-    toml = "[media]\nremote_bytes_max = 2500\n"
+    """T-K3: a cache, not a store for anybody's files. The smallest takes a block of the disk, and is counted so."""
+    toml = "[media]\nremote_bytes_max = 10_000\n"
     async with postgres.fresh() as dsn, federated_server(dsn, authority, toml=toml) as here:
         alice, bob = await there.user("alice"), await here.user("bob")
-        for number in range(5):
-            place = await upload(alice, bytes([number]) * 1000, "text/plain")
-            assert (await download(bob, *place)).body == bytes([number]) * 1000
+        for size in (5000, 4500, 10, 4, 1, 1000, 4999, 2):
+            place = await upload(alice, bytes([size % 256]) * size, "text/plain")
+            assert (await download(bob, *place)).body == bytes([size % 256]) * size
             assert await kept(here) <= 2
+
+
+@pytest.mark.parametrize(
+    ("toml", "statuses"),
+    [
+        ("fetched_bytes_user = {per_second = 1, burst = 10_000}\nfetched_bytes_host = false", (200, 200, 429, 200)),
+        ("fetched_bytes_host = {per_second = 1, burst = 10_000}\nfetched_bytes_user = false", (200, 200, 429, 429)),
+        ("enabled = false", (200, 200, 200, 200)),
+    ],
+)
+async def test_nobody_has_more_fetched_than_they_may(
+    postgres: PostgresForTests, authority: Authority, there: RunningServer, toml: str, statuses: tuple[int, ...]
+) -> None:
+    """T-K3: by user, and from one server; what is here is given to everybody."""
+    async with postgres.fresh() as dsn, federated_server(dsn, authority, toml=f"[rate_limits]\n{toml}\n") as here:
+        alice, bob, carol = await there.user("alice"), await here.user("bob"), await here.user("carol")
+        first, second, third = [await upload(alice, bytes([number]) * 9000, "text/plain") for number in range(3)]
+        found = [
+            await download(bob, *first),
+            await download(bob, *first),
+            await download(bob, *second),
+            await download(carol, *third),
+        ]
+        assert tuple(answered.status for answered in found) == statuses
+        for answered in found:
+            assert answered.status == 200 or answered.refused(429, "M_LIMIT_EXCEEDED")["retry_after_ms"] > 1_000_000
+
+
+async def test_nobody_takes_all_the_fetches(postgres: PostgresForTests, authority: Authority) -> None:
+    """T-K3: whoever has friends with slow servers has part of the fetches held by them, and others the rest."""
+    toml = "[media]\nupload_patience_s = 5\n"
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n{TYPE}\r\n\r\n--b\r\n\r\n{{}}\r\n--b\r\n\r\nx"
+    heard: list[str] = []
+
+    def say(asked: str) -> bytes:
+        if "/media/" not in asked:
+            return answer(b"{}", status=404)
+        heard.append(asked)
+        return head.encode()
+
+    async def has_heard(count: int) -> bool:
+        return len(heard) == count
+
+    context = authority.server_context("localhost")
+    async with (
+        postgres.fresh() as dsn,
+        federated_server(dsn, authority, toml=toml) as here,
+        canned(say, tls=context, hangs=True) as one,
+        canned(say, tls=context, hangs=True) as two,
+        canned(say, tls=context, hangs=True) as three,
+        canned(say, tls=context, hangs=True) as four,
+    ):
+        bob, carol = await here.user("bob"), await here.user("carol")
+        places = [(f"localhost:{server.port}", f"m{n}") for server in (one, two, three, four) for n in range(7)]
+        asking = [asyncio.ensure_future(download(bob, *place)) for place in places[:25]]
+        await until(lambda: has_heard(25))
+        (await download(bob, *places[25])).refused(429, "M_LIMIT_EXCEEDED")
+        asking.append(asyncio.ensure_future(download(carol, *places[26])))
+        await until(lambda: has_heard(26))
+        for found in await asyncio.gather(*asking):
+            found.refused(504, "M_UNKNOWN")
 
 
 @pytest.mark.parametrize(
