@@ -11,9 +11,12 @@ from homeserver.rooms.residents import Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.storage import cross_signing, device_lists, events, memberships, partial_rooms
 from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import UserRoom
 
 _OUT = ("leave", "ban")
+# So many changes of somebody who is out are looked at, to find how they left.
+_CHANGES_MAX = 5
 
 
 class DeviceLists:
@@ -33,7 +36,7 @@ class DeviceLists:
         write.publish("device_list", user_ids=[user_id, *concerned], payload=user_id)
 
     async def changes(self, user_id: UserId, since: int, upto: int) -> tuple[set[UserId], set[UserId]]:
-        """(changed, left): whose keys to fetch again, and whom to forget. Six queries at most."""
+        """(changed, left): whose keys to fetch again, and whom to forget. A dozen queries at most."""
         rooms = await self._rooms.rooms_of(user_id)
         joined = [room for room in rooms if room.membership == "join"]
         sharing = await self._rooms.users_sharing(user_id) | {user_id}
@@ -86,7 +89,32 @@ class DeviceLists:
         return changed
 
     async def _left_behind(self, user_id: UserId, rooms: Sequence[UserRoom], since: int) -> set[UserId]:
-        """The members of the rooms that the user has left."""
-        left = [room.room_id for room in rooms if room.membership in _OUT and room.event_nid > since]
-        found = await self._rooms.get_many(left) if left else {}
-        return {member for room in found.values() for member in room.joined_members()}
+        """Who was in the rooms that the user has left, when they left.
+
+        Not who is there now; and nobody where the user was only invited, has knocked, or was gone already: that would
+        tell them who is in a room that isn't theirs to see.
+        """
+        gone = await self._leaves({room.event_nid for room in rooms if room.membership in _OUT}, since)
+        then = await self._rooms.maps({entry.state_after for entry in gone if entry.state_after is not None})
+        keys = await self._numbers.keys_of({number for state in then.values() for number in state})
+        nids = {nid for state in then.values() for number, nid in state.items() if keys[number][0] == "m.room.member"}
+        members = (stored.event for stored in (await self._events.by_nids(nids)).values())
+        return {UserId(event.state_key or "") for event in members if event.membership == "join"}
+
+    async def _leaves(self, nids: set[int], since: int) -> list[StoredEvent]:
+        """The events after `since` by which somebody who was in a room went out of it, from the newest on."""
+        found: list[StoredEvent] = []
+        nids = {nid for nid in nids if nid > since}
+        for _ in range(_CHANGES_MAX):
+            if not nids:
+                break
+            stored = await self._events.by_nids(nids)
+            before = await self._events.by_nids({entry.replaces for entry in stored.values() if entry.replaces})
+            nids = set()
+            for entry in stored.values():
+                replaced = before.get(entry.replaces or 0)
+                if replaced is not None and replaced.event.membership == "join":
+                    found.append(entry)
+                elif replaced is not None and replaced.event.membership in _OUT and replaced.nid > since:
+                    nids.add(replaced.nid)  # banned after they had left, say
+        return found

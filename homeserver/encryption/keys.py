@@ -119,7 +119,10 @@ class Keys:
     ) -> None:
         """Keeps checked keys, in an open transaction; `forget_counts` must follow it."""
         if device is not None:
-            encoded = canonical_json.encode({key: value for key, value in device.items() if key != "unsigned"})
+            kept = {key: value for key, value in device.items() if key != "unsigned"}
+            # As with cross-signing keys: what others have signed comes from them.
+            made = kept["signatures"].get(user_id)
+            encoded = canonical_json.encode({**kept, "signatures": {user_id: made} if made else {}})
             if await device_keys.upsert(write.tx, user_id, device_id, encoded):
                 # What others have signed is no longer what is there.
                 await cross_signing.delete_signatures_on(write.tx, user_id, [device_id])

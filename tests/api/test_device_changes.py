@@ -63,6 +63,26 @@ async def test_a_master_key_carries_no_forged_signatures(server: RunningServer) 
     assert (await query(alice, alice.user_id))["master_keys"][alice.user_id] == signed
 
 
+async def test_device_keys_carry_nobody_elses_signatures(server: RunningServer) -> None:
+    """T-F6, T-F7: whoever uploads them doesn't speak for others."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    own = device_keys(alice, SigningKey.generate())
+    (await upload(alice, device_keys=sign(own, bob.user_id, "BOBS", SigningKey.generate()))).ok()
+    for viewer in (alice, bob):
+        keys = (await query(viewer, alice.user_id))["device_keys"][alice.user_id][alice.device_id]
+        assert keys["signatures"] == own["signatures"]
+
+
+async def test_keys_that_cannot_be_read_are_not_replaced(server: RunningServer) -> None:
+    """T-F12: a damaged master key is an error of ours, no reason to take another without a password."""
+    alice = await server.user("alice")
+    first, second = (cross_key(alice, "master", SigningKey.generate()) for _ in range(2))
+    (await alice.post("/keys/device_signing/upload", body={"master_key": first})).ok()
+    await server.db.execute("UPDATE cross_signing_keys SET key = $1", b"damaged")
+    (await alice.post("/keys/device_signing/upload", body={"master_key": second})).refused(500, "M_UNKNOWN")
+    assert await server.db.fetchval("SELECT key FROM cross_signing_keys") == b"damaged"
+
+
 async def test_one_time_keys_are_capped_by_algorithm(server: RunningServer) -> None:
     """T-F10: 500 of each, also when uploads come at once; and never two keys under one name."""
     alice = await server.user("alice")

@@ -231,6 +231,41 @@ async def test_device_lists_tell_who_came_changed_and_left(server: RunningServer
     assert (await alice.get("/keys/changes", **query)).ok()["left"] == [bob.user_id]
 
 
+async def test_who_is_out_learns_of_no_members(server: RunningServer) -> None:
+    """T-F8: neither who was invited or knocked, nor who has left of those who came after."""
+    alice, bob, carol, dave = [await server.user(name) for name in ("alice", "bob", "carol", "dave")]
+    room_id = await alice.create_room(preset="private_chat")
+    since = (await dave.sync())["next_batch"]
+
+    async def left(since: str = since) -> Any:
+        upto = (await dave.sync())["next_batch"]
+        told = (await dave.sync(since=since)).get("device_lists", {"left": []})
+        answer = (await dave.get("/keys/changes", **{"from": since, "to": upto})).ok()
+        assert answer["left"] == told["left"]
+        return told["left"]
+
+    (await alice.post("/rooms/{}/invite", room_id, body={"user_id": dave.user_id})).ok()
+    (await dave.post("/rooms/{}/leave", room_id)).ok()
+    assert await left() == []
+    (await alice.put("/rooms/{}/state/m.room.join_rules", room_id, body={"join_rule": "knock"})).ok()
+    (await dave.post("/knock/{}", room_id)).ok()
+    (await dave.post("/rooms/{}/leave", room_id)).ok()
+    assert await left() == []
+    for user in (bob, dave):
+        (await alice.post("/rooms/{}/invite", room_id, body={"user_id": user.user_id})).ok()
+        await user.join(room_id)
+    (await dave.post("/rooms/{}/leave", room_id)).ok()
+    assert await left() == [alice.user_id, bob.user_id]
+    later = (await dave.sync())["next_batch"]
+    (await alice.post("/rooms/{}/invite", room_id, body={"user_id": carol.user_id})).ok()
+    await carol.join(room_id)
+    (await bob.put("/profile/{}/displayname", bob.user_id, body={"displayname": "Bobby"})).ok()
+    assert await left() == [alice.user_id, bob.user_id]
+    (await alice.post("/rooms/{}/ban", room_id, body={"user_id": dave.user_id})).ok()
+    assert await left() == [alice.user_id, bob.user_id]
+    assert await left(later) == []
+
+
 async def test_a_deleted_device_leaves_nothing(server: RunningServer) -> None:
     alice, bob = await server.user("alice"), await server.user("bob")
     (await upload(alice, device_keys=device_keys(alice, SigningKey.generate()))).ok()
