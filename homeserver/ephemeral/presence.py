@@ -8,13 +8,14 @@ changes together, so however many users come and go, each syncing client is woke
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
 from homeserver.core.errors import Forbidden, InvalidParam
-from homeserver.core.identifiers import ServerName, UserId
+from homeserver.core.identifiers import ServerName, UserId, domain_of
+from homeserver.ephemeral.presence_turns import Turns
 from homeserver.journal.journal import Entry, Journal
 from homeserver.runtime.clock import Clock
 from homeserver.storage import presence as table
@@ -34,8 +35,9 @@ TICK_S = 1.0
 # What another server says of a user is believed for so long, and said again before that is over: by us too.
 TOLD_LASTS_S = 1_800.0
 SAID_AGAIN_AFTER_S = 1_500.0
-# More users of other servers than this are not shown as online.
+# More users of other servers than this are not shown as online, and of one server no more than its share.
 TOLD_MAX = 50_000
+TOLD_OF_SERVER_MAX = 10_000
 _USERS_AT_ONCE = 2_000
 
 
@@ -90,7 +92,9 @@ class Presence:
         self._times = times
         self._users: OrderedDict[UserId, _User] = OrderedDict()
         self._online: dict[UserId, None] = {}  # everyone who isn't offline
-        self._dirty: dict[UserId, None] = {}
+        self._here: dict[UserId, None] = {}  # of those, users of ours; and how many there are of each other server
+        self._elsewhere: Counter[ServerName] = Counter()
+        self._dirty = Turns()
         self._told: OrderedDict[UserId, int] = OrderedDict()  # position of the last change told, the newest last
         # What was told up to here may no longer be in `_told`.
         self._told_after = 0
@@ -108,7 +112,7 @@ class Presence:
         user = await self._known(user_id)
         if status_msg != user.status_msg:
             user.status_msg = status_msg
-            self._dirty[user_id] = None
+            self._changed(user_id, user)
             await table.upsert(self._db, PresenceRow(user_id, status_msg, self._clock.now_ms()))
         user.offline_at_s = self._clock.monotonic_s() + self._times.offline_after_s
         if state == ONLINE:
@@ -125,7 +129,7 @@ class Presence:
         for one in said:
             if one.user_id not in shared:
                 continue
-            if one.state != OFFLINE and one.user_id not in self._online and len(self._online) >= TOLD_MAX:
+            if one.state != OFFLINE and one.user_id not in self._online and self._is_full(domain_of(one.user_id)):
                 continue
             user = self._users.setdefault(one.user_id, _User())
             self._users.move_to_end(one.user_id)
@@ -133,7 +137,7 @@ class Presence:
             user.idle_at_s = user.offline_at_s = now + TOLD_LASTS_S
             active_until_s = now + TOLD_LASTS_S if one.is_active else 0.0
             if one.status_msg != user.status_msg or (active_until_s > now) != (user.active_until_s > now):
-                self._dirty[one.user_id] = None
+                self._changed(one.user_id, user)
             user.status_msg, user.active_until_s = one.status_msg, active_until_s
             if one.active_ago_ms is not None:
                 user.last_active_ms = max(0, now_ms - one.active_ago_ms)
@@ -234,10 +238,10 @@ class Presence:
                 self._enter(user_id, user, UNAVAILABLE)
             elif user.told_active and user.active_until_s <= now:
                 user.told_active = False
-                self._dirty[user_id] = None
+                self._changed(user_id, user)
             elif not user.is_elsewhere and user.said_at_s + SAID_AGAIN_AFTER_S <= now:
-                self._dirty[user_id] = None
-        changed = list(self._dirty)[:CHANGED_PER_TICK_MAX]
+                self._changed(user_id, user)
+        changed = self._dirty.take(CHANGED_PER_TICK_MAX)
         if changed:
             await self._tell(changed)
         self._forget_old()
@@ -262,9 +266,7 @@ class Presence:
             self._enter(user_id, user, OFFLINE)
 
     async def _tell(self, changed: Collection[UserId]) -> None:
-        for user_id in changed:
-            self._dirty.pop(user_id, None)
-        listening = list(self._online)[-WOKEN_PER_TICK_MAX:]
+        listening = list(self._here)[-WOKEN_PER_TICK_MAX:]
         concerned = await table.sharing_among(self._db, changed, listening) if listening else set()
         position = await self._journal.open()
         for user_id in changed:
@@ -299,17 +301,31 @@ class Presence:
         user.idle_at_s = now + self._times.idle_after_s
         user.active_until_s = now + ACTIVE_S
         if not user.told_active and user.state == ONLINE:
-            self._dirty[user_id] = None
+            self._changed(user_id, user)
 
     def _enter(self, user_id: UserId, user: _User, state: str) -> None:
         if user.state == state:
             return
-        user.state = state
-        self._dirty[user_id] = None
-        if state == OFFLINE:
-            self._online.pop(user_id, None)
-        else:
-            self._online[user_id] = None
+        before, user.state = user.state, state
+        self._changed(user_id, user)
+        if OFFLINE not in (before, state):
+            return
+        for online in (self._online,) if user.is_elsewhere else (self._online, self._here):
+            if state == OFFLINE:
+                online.pop(user_id, None)
+            else:
+                online[user_id] = None
+        if user.is_elsewhere:
+            self._elsewhere[domain_of(user_id)] += -1 if state == OFFLINE else 1
+            if not self._elsewhere[domain_of(user_id)]:
+                del self._elsewhere[domain_of(user_id)]
+
+    def _changed(self, user_id: UserId, user: _User) -> None:
+        self._dirty.add(user_id, is_elsewhere=user.is_elsewhere)
+
+    def _is_full(self, server: ServerName) -> bool:
+        """Whether no more users of another server are shown as online."""
+        return len(self._online) >= TOLD_MAX or self._elsewhere[server] >= TOLD_OF_SERVER_MAX
 
     def _content(self, user: _User) -> dict[str, Any]:
         content: dict[str, Any] = {"presence": user.state}

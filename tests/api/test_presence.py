@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from homeserver.core.identifiers import UserId
+from homeserver.ephemeral import presence
 from homeserver.ephemeral.presence import SAID_AGAIN_AFTER_S, TOLD_LASTS_S, Told
+from homeserver.ephemeral.presence_turns import ELSEWHERE_MAX, Turns
 from tests.api.live import ALICE, BOB, CAROL, SERVER, Live, running_live
 
 
@@ -168,3 +170,39 @@ async def test_what_other_servers_say_of_their_users(live: Live) -> None:
     assert (await seen_by(live, ALICE, before))[eve] == {"presence": "unavailable", "last_active_ago": 71_000}
     await pass_time(live, TOLD_LASTS_S)
     assert live.presence.events_of([eve])[0]["content"]["presence"] == "offline"
+
+
+async def test_a_server_takes_its_share_alone(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-E24: however many users a server says are online, those of others are shown, and ours hear of it."""
+    crowd = [UserId(f"@{number}:loud.test") for number in range(6)]
+    quiet = UserId("@eve:quiet.test")
+    await live.room(ALICE, quiet, *crowd)
+    monkeypatch.setattr(presence, "TOLD_OF_SERVER_MAX", 4)
+    monkeypatch.setattr(presence, "WOKEN_PER_TICK_MAX", 2)
+    await live.presence.seen(ALICE, "online", 7_200)
+    await pass_time(live, 1)
+    live.heard.clear()
+    for users in (crowd, [quiet]):
+        await live.presence.told([Told(user_id=user, state="online") for user in users], SERVER)
+    await pass_time(live, 1)
+    online = {event["sender"] for event in live.presence.events_of([*crowd, quiet])}
+    assert len(online) == 5 and quiet in online
+    assert [ALICE in entry.user_ids for entry in live.heard] == [True]
+    await live.presence.told([Told(user_id=crowd[0], state="offline")], SERVER)
+    await live.presence.told([Told(user_id=crowd[5], state="online")], SERVER)
+    assert live.presence.events_of([crowd[5]])[0]["content"]["presence"] == "online"
+
+
+def test_changes_are_told_in_turn() -> None:
+    """T-E24: a server whose users change all the time keeps those of others waiting for a moment alone."""
+    turns = Turns()
+    ours, quiet = UserId("@alice:hansa.test"), UserId("@eve:quiet.test")
+    for number in range(3 * ELSEWHERE_MAX):
+        turns.add(UserId(f"@{number}:loud.test"), is_elsewhere=True)
+    turns.add(quiet, is_elsewhere=True)
+    turns.add(ours, is_elsewhere=False)
+    first = turns.take(500)
+    assert len(first) == ELSEWHERE_MAX + 1 and first[0] == ours and first[2] == quiet
+    assert quiet not in turns and UserId(f"@{2 * ELSEWHERE_MAX}:loud.test") in turns
+    rest = [*turns.take(500), *turns.take(500), *turns.take(500)]
+    assert len({*first, *rest}) == len(first) + len(rest) == 3 * ELSEWHERE_MAX + 2
