@@ -26,6 +26,9 @@ from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
 
 SERVERS_MAX = 20_000
+# In memory, of all servers; and of one server, in memory and in the database. A document may list 200 of them.
+KEYS_HELD_MAX = 200_000
+KEYS_OF_SERVER_MAX = 400
 # A signature that names so many keys is checked by the first of them.
 KEYS_TRIED_MAX = 4
 # Of so many servers at most documents are fetched at once for those who have us vouch for them.
@@ -86,6 +89,7 @@ class Keys:
         self._clock = clock
         self._server_name = server_name
         self._known: OrderedDict[ServerName, Mapping[str, KeyRow]] = OrderedDict()
+        self._held = 0
         self._waits: OrderedDict[ServerName, _Wait] = OrderedDict()
         self._fetching: dict[ServerName, asyncio.Task[None]] = {}
         self._for_others = 0
@@ -249,13 +253,18 @@ class Keys:
             self._waits.popitem(last=False)
 
     async def _keep(self, documents: Sequence[KeyDocument]) -> None:
-        """Stores them. A document older than the stored one only adds keys that weren't known."""
+        """Stores them. A document older than the stored one only adds keys that weren't known.
+
+        A server that has ever more keys loses those that were valid longest ago: events that they signed can't be
+        checked any more.
+        """
         if not documents:
             return
         names = {document.server_name for document in documents}
         async with self._db.transaction() as tx:
             stored = {row.server_name: _good_until(row) for row in await server_keys.documents(tx, names)}
             rows = {(row.server_name, row.key_id): row for row in await server_keys.keys(tx, names)}
+            listed: dict[ServerName, Collection[str]] = {}
             for document in documents:
                 is_newer = document.valid_until_ms >= stored.get(document.server_name, 0)
                 for row in document.keys.values():
@@ -263,11 +272,15 @@ class Keys:
                         rows[row.server_name, row.key_id] = row
                 if is_newer:
                     stored[document.server_name] = document.valid_until_ms
+                    listed[document.server_name] = document.keys
                     encoded = canonical_json.encode(document.document)
                     now_ms = self._clock.now_ms()
                     await server_keys.put_document(
                         tx, DocumentRow(document.server_name, encoded, document.valid_until_ms, now_ms)
                     )
+            if left_out := _too_many(rows.values(), listed):
+                await server_keys.delete_keys(tx, left_out)
+                rows = {name: row for name, row in rows.items() if name not in left_out}
             await server_keys.put_keys(tx, list(rows.values()))
         self._remember(rows.values(), names)
 
@@ -276,10 +289,24 @@ class Keys:
         for row in rows:
             by_server[row.server_name][row.key_id] = row
         for server, known in by_server.items():
+            self._held += len(known) - len(self._known.get(server, ()))
             self._known[server] = known
             self._known.move_to_end(server)
-        while len(self._known) > SERVERS_MAX:
-            self._known.popitem(last=False)
+        while len(self._known) > SERVERS_MAX or self._held > KEYS_HELD_MAX:
+            self._held -= len(self._known.popitem(last=False)[1])
+
+
+def _too_many(rows: Iterable[KeyRow], listed: Mapping[ServerName, Collection[str]]) -> set[tuple[ServerName, str]]:
+    """What is beyond the bound of each server. First stays what its newest document lists, then what was valid last."""
+    by_server: dict[ServerName, list[KeyRow]] = {}
+    for row in rows:
+        by_server.setdefault(row.server_name, []).append(row)
+    found: set[tuple[ServerName, str]] = set()
+    for server, own in by_server.items():
+        current = listed.get(server, ())
+        own.sort(key=lambda row: (row.key_id in current, row.valid_until_ms), reverse=True)
+        found.update((server, row.key_id) for row in own[KEYS_OF_SERVER_MAX:])
+    return found
 
 
 def _usable(signatures: Mapping[str, Any]) -> list[str]:

@@ -49,6 +49,10 @@ _UPSERT_KEYS = """
     ON CONFLICT (server_name, key_id) DO UPDATE
     SET verify_key = excluded.verify_key, valid_until_ms = excluded.valid_until_ms, is_old = excluded.is_old
 """
+_DELETE_KEYS = """
+    DELETE FROM server_keys k USING unnest($1::text[], $2::text[]) AS gone(server_name, key_id)
+    WHERE k.server_name = gone.server_name AND k.key_id = gone.key_id
+"""
 _UPSERT_DOCUMENT = """
     INSERT INTO server_key_documents (server_name, document, valid_until_ms, fetched_ms) VALUES ($1, $2, $3, $4)
     ON CONFLICT (server_name) DO UPDATE
@@ -80,6 +84,12 @@ async def put_keys(tx: Tx, rows: Sequence[KeyRow]) -> None:
         [row.valid_until_ms for row in rows],
         [row.is_old for row in rows],
     )
+
+
+async def delete_keys(tx: Tx, names: Collection[tuple[ServerName, str]]) -> None:
+    """`names` are server and key id."""
+    servers, key_ids = zip(*sorted(names), strict=True)
+    await tx.execute(_DELETE_KEYS, list(servers), list(key_ids))
 
 
 async def put_document(tx: Tx, row: DocumentRow) -> None:

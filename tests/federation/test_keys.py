@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import federation.keys.ring as ring_module
 from federation.keys.documents import VALID_AHEAD_MS_MAX, BadKeys, own_document, parse_document
 from federation.keys.fetching import KeyFetcher, Notary
 from federation.keys.own import OwnKeys
@@ -286,6 +287,50 @@ async def test_a_document_for_ever_can_be_taken_back(
     clock.advance(8 * 3600)
     assert await keys.verify([signed(after)]) == [Verdict.VALID]
     assert await keys.verify([signed(before, at=NOW + 2)]) == [Verdict.KEY_NOT_VALID]
+
+
+async def test_a_server_has_so_many_keys(
+    database: Database, servers: FakeServers, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-A13, T-E13: who publishes new keys without end loses those before, in the database too; nobody else loses any,
+    and what the newest document lists stays."""
+    monkeypatch.setattr(ring_module, "KEYS_OF_SERVER_MAX", 4)
+    other = signer_of("b.test")
+    servers.documents["b.test"] = document(other)
+    keys = await ring(database, servers, clock)
+    assert await keys.verify([signed(other)]) == [Verdict.VALID]
+    oldest = signer_of(A, "oldest")
+    old = [OwnKeyRow(oldest.key_id, oldest.verify_key, NOW - 10 * DAY)]
+    signers = [signer_of(A, f"n{number}") for number in range(6)]
+    for number, newest in enumerate(signers):
+        servers.documents[A] = document(newest, until_ms=NOW + DAY + number, old=old)
+        clock.advance(60)
+        assert await keys.verify([signed(newest)]) == [Verdict.VALID]
+    kept = await database.fetch("SELECT server_name, key_id FROM server_keys ORDER BY server_name, key_id")
+    names = ["ed25519:n3", "ed25519:n4", "ed25519:n5", "ed25519:oldest"]
+    assert [tuple(row) for row in kept] == [*((A, name) for name in names), ("b.test", other.key_id)]
+    again = await ring(database, FakeServers(), clock)
+    at = NOW - 11 * DAY
+    wanted = [signed(oldest, at=at), signed(signers[-1]), signed(signers[0]), signed(other)]
+    verdicts = [Verdict.VALID, Verdict.VALID, Verdict.KEY_UNKNOWN, Verdict.VALID]
+    for one in (keys, again):
+        assert await one.verify(wanted) == verdicts
+
+
+async def test_the_memory_of_keys_is_bounded(
+    database: Database, servers: FakeServers, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-E13: by keys, for a server may list two hundred."""
+    monkeypatch.setattr(ring_module, "KEYS_HELD_MAX", 3)
+    keys = await ring(database, servers, clock)
+    for number in range(9):
+        signer = signer_of(f"{number}.test")
+        servers.documents[f"{number}.test"] = document(signer)
+        assert await keys.verify([signed(signer)]) == [Verdict.VALID]
+    asked = len(servers.asked)
+    assert sum(len(known) for known in keys._known.values()) == 3
+    assert await keys.verify([signed(signer_of("0.test"))]) == [Verdict.VALID]
+    assert len(servers.asked) == asked
 
 
 async def test_notaries_speak_for_servers_that_are_gone(
