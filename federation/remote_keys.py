@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from federation.claimed_keys import belonging
 from federation.client import FederationClient, FederationError, Unreachable
 from federation.storage import remote_devices
 from homeserver.core import canonical_json
@@ -35,6 +36,7 @@ CLAIM_BYTES_MAX = 1024 * 1024
 DEVICES_PER_USER_MAX = 1_000
 LIST_BYTES_MAX = 4 * 1024 * 1024
 _USERS_PER_QUESTION = 250
+_LISTS_AT_ONCE = 50
 
 
 class RemoteKeys:
@@ -106,23 +108,39 @@ class RemoteKeys:
 
     async def claim(self, wanted: Sequence[tuple[UserId, DeviceId, str]]) -> Json:
         """As `POST /keys/claim` answers: one_time_keys, failures."""
-        by_server: dict[ServerName, Json] = {}
-        for user, device, algorithm in wanted:
-            by_server.setdefault(domain_of(user), {}).setdefault(user, {})[device] = algorithm
-        answers = await asyncio.gather(*(self._claim(server, keys) for server, keys in by_server.items()))
+        by_server: dict[ServerName, list[tuple[UserId, DeviceId, str]]] = {}
+        for one in wanted:
+            by_server.setdefault(domain_of(one[0]), []).append(one)
+        answers = await asyncio.gather(*(self._claim(server, asked) for server, asked in by_server.items()))
         answer: Json = {"one_time_keys": {}, "failures": {}}
         for (server, asked), claimed in zip(by_server.items(), answers, strict=True):
             if claimed is None:
                 answer["failures"][server] = {"errcode": "M_UNKNOWN", "error": "the server can't be reached"}
-                continue
-            for name, devices in asked.items():
-                given = _objects(_objects(claimed).get(name))
-                keys = {device: given[device] for device in devices if isinstance(given.get(device), dict)}
-                if keys:
-                    answer["one_time_keys"][name] = keys
+            else:
+                answer["one_time_keys"] |= await self._belonging(asked, claimed)
         return answer
 
-    async def _claim(self, server: ServerName, keys: Json) -> Any:
+    async def _belonging(
+        self, asked: Sequence[tuple[UserId, DeviceId, str]], claimed: Json
+    ) -> dict[UserId, dict[DeviceId, Json]]:
+        """What of the claimed keys was asked for. A query for some users each: a user's list may have megabytes."""
+        found: dict[UserId, dict[DeviceId, Json]] = {}
+        users = list(dict.fromkeys(user for user, _, _ in asked))
+        for at in range(0, len(users), _LISTS_AT_ONCE):
+            some = set(users[at : at + _LISTS_AT_ONCE])
+            known = await remote_devices.lists(self._db, some)
+            lists = {
+                user: entry.keys
+                for user, entry in known.items()
+                if entry.keys is not None and entry.fetched_version == entry.version
+            }
+            found |= await asyncio.to_thread(belonging, [one for one in asked if one[0] in some], claimed, lists)
+        return found
+
+    async def _claim(self, server: ServerName, asked: Sequence[tuple[UserId, DeviceId, str]]) -> Json | None:
+        keys: dict[UserId, dict[DeviceId, str]] = {}
+        for user, device, algorithm in asked:
+            keys.setdefault(user, {})[device] = algorithm
         try:
             answer = await self._client.post(
                 server,
@@ -134,7 +152,7 @@ class RemoteKeys:
         except (Unreachable, FederationError) as error:
             log.info("keys_not_claimed", server=server, error=str(error))
             return None
-        return answer.get("one_time_keys")
+        return _objects(answer.get("one_time_keys"))
 
     async def _fetch(self, server: ServerName, users: Sequence[UserId]) -> dict[UserId, Json] | None:
         """What the server says of its users; None where it doesn't answer."""

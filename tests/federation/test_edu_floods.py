@@ -10,7 +10,7 @@ import pytest
 
 from federation.inbound.edus import BUDGETS, RECEIPT, TO_DEVICE, TYPING
 from homeserver.web.rate_limits import RateLimit, RateLimiter
-from tests.api.test_keys import one_time
+from tests.federation.test_claimed_keys import one_time_of
 from tests.federation.test_hostile_peers import joined, name_of
 from tests.kit.authority import Authority
 from tests.kit.clock import FakeClock
@@ -152,7 +152,7 @@ async def test_a_key_of_megabytes_is_none(here: RunningServer, peer: Peer) -> No
     alice, bob = await here.user("alice"), f"@bob:{peer.name}"
     body = {"one_time_keys": {bob: {"D": "signed_curve25519"}}}
     for size, comes in ((1_000, True), (2_000_000, False)):
-        given = {"signed_curve25519:A": {**one_time("key"), "key": "x" * size}}
+        given = {"signed_curve25519:A": {**one_time_of(bob, "D"), "more": "x" * size}}
         answer = {"one_time_keys": {bob: {"D": given}}}
         peer.answers[V1 + "/user/keys/claim"] = partial(_same, answer)
         found = (await alice.post("/keys/claim", body=body)).ok()

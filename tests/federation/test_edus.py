@@ -9,7 +9,8 @@ import pytest
 from nacl.signing import SigningKey
 
 from homeserver.core.events import parse_pdu
-from tests.api.test_keys import device_keys, one_time
+from tests.api.test_keys import device_keys
+from tests.federation.test_claimed_keys import one_time_of
 from tests.federation.test_rooms import has, join
 from tests.kit.authority import Authority
 from tests.kit.peer import Peer, running_peer
@@ -83,8 +84,9 @@ async def test_keys_and_messages_reach_devices(here: RunningServer, there: Runni
     """A message to a device comes once, and a key is handed out once."""
     alice, bob, _ = await a_room(here, there)
     since = (await alice.sync())["next_batch"]
-    keys = device_keys(bob, SigningKey.generate())
-    body = {"device_keys": keys, "one_time_keys": {"signed_curve25519:A": one_time("key")}}
+    key = SigningKey.generate()
+    keys, one_time = device_keys(bob, key), one_time_of(bob.user_id, str(bob.device_id), key)
+    body = {"device_keys": keys, "one_time_keys": {"signed_curve25519:A": one_time}}
     (await bob.post("/keys/upload", body=body)).ok()
 
     async def told() -> bool:
