@@ -58,11 +58,14 @@ def encode_lenient(value: Any) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """The value of a JSON text that we wrote ourselves: no checks beyond the parser's own. Raises NotJson."""
+    """The value of a JSON text that we wrote ourselves: no checks beyond the parser's own.
+
+    Raises ValueError for one that was damaged since: no caller's mistake, so never answered as one.
+    """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise NotJson(f"not valid JSON: {error}") from None
+        raise ValueError(f"what was kept is not valid JSON: {error}") from None
 
 
 def check_values(value: Any, *, depth_max: int = DEPTH_MAX, lenient: bool = False) -> int:

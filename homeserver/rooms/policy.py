@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from homeserver.core import canonical_json
-from homeserver.core.errors import Forbidden, MatrixError
+from homeserver.core.errors import Forbidden
 from homeserver.core.events import Draft
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.core.invite_permission import KINDS, InvitePermissions, InviteVerdict
@@ -93,7 +93,7 @@ async def invite_permissions(db: Reader, user_id: UserId) -> InvitePermissions:
     """A user's wishes, as the account data says now. What of it can't be read counts as not there."""
     contents = {}
     for kind, kept in (await account_data.some(db, user_id, KINDS)).items():
-        with contextlib.suppress(MatrixError):
+        with contextlib.suppress(ValueError):
             content = canonical_json.decode(kept)
             if isinstance(content, dict):
                 contents[kind] = content

@@ -316,7 +316,7 @@ async def as_sent(db: Reader, nids: Collection[int]) -> list[tuple[int, dict[str
     """(nid, PDU) of these events, also of redacted ones that aren't erased yet: never for people's eyes."""
     found: list[tuple[int, dict[str, Any]]] = []
     for row in await bodies.whole(db, await db.fetch(_AS_SENT, list(nids))):
-        with contextlib.suppress(MatrixError):  # damaged: logged where it is read as an event
+        with contextlib.suppress(ValueError):  # damaged: logged where it is read as an event
             found.append((row["event_nid"], canonical_json.decode(row["json"])))
     return found
 
@@ -471,7 +471,7 @@ def _readable(rows: Iterable[Line]) -> list[StoredEvent]:
     for row in rows:
         try:
             found.append(_stored(row))
-        except MatrixError:
+        except (MatrixError, ValueError):
             log.error("event_unreadable", event_id=row["event_id"])
     return found
 
