@@ -5,22 +5,23 @@ spec: server-server-api/#published-room-directory, #spaces
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
 from federation.room_access import RoomAccess
 from homeserver.core.errors import Forbidden, InvalidParam, NotFound
-from homeserver.core.identifiers import RoomId, ServerName, domain_of
-from homeserver.rooms.commands.restricted_joins import allowed_rooms
+from homeserver.core.identifiers import RoomId, ServerName
 from homeserver.rooms.public_rooms import PublicRooms, Wanted, parse_room_types, parse_term
-from homeserver.rooms.residents import Room, Rooms
-from homeserver.rooms.space_tree import SpaceTree
+from homeserver.rooms.residents import Room, Rooms, is_in
+from homeserver.rooms.space_tree import SpaceTree, is_open, rooms_let_in, summary
+from homeserver.runtime.tasks import others_turn
 from homeserver.web.endpoint import Access, Json, endpoint
 
 LIMIT_MAX = 500
 CHILDREN_MAX = 100
+# So many rooms are looked at whose members a child lets in, and so many for all children.
+LET_IN_BY_MAX, FOLLOWED_MAX = 20, 200
 
 
 class RoomsQuery(msgspec.Struct, frozen=True):
@@ -97,7 +98,7 @@ class FederatedDirectory:
     )
     async def hierarchy(self, origin: ServerName, room_id: RoomId, query: TreeQuery) -> Json:
         room = await self._access.open_room(room_id, origin)
-        if not await self._may_know(room, origin):
+        if not await self._known_to([room], origin):
             raise NotFound("there is no such room, or your server may not know of it")
         entry = await self._tree.entry_for_servers(room)
         wanted = [
@@ -105,40 +106,38 @@ class FederatedDirectory:
             for child in entry["children_state"]
             if query.suggested_only != "true" or child["content"].get("suggested") is True
         ][:CHILDREN_MAX]
-        known = await self._rooms.get_many(wanted)
-        children: list[dict[str, Any]] = []
-        inaccessible: list[RoomId] = []
-        for child_id in wanted:
-            child = known.get(child_id)
-            if child is None:
-                continue
-            if await self._may_know(child, origin):
-                children.append({k: v for k, v in (await self._tree.entry_for_servers(child)).items() if k != _NESTED})
+        opened, shut = await self._access.open_rooms(wanted, origin)
+        known = await self._known_to(opened, origin)
+        children = {child.room_id: summary(child) for child in opened if child.room_id in known}
+        inaccessible = {*shut, *(child.room_id for child in opened)} - known
+        return {
+            "room": entry,
+            "children": [children[name] for name in wanted if name in children],
+            "inaccessible_children": [name for name in wanted if name in inaccessible],
+        }
+
+    async def _known_to(self, rooms: Sequence[Room], origin: ServerName) -> set[RoomId]:
+        """Those of some rooms that a user of a server is in, could peek into, or come into. Five queries at most."""
+        known: set[RoomId] = set()
+        named: dict[RoomId, None] = {}
+        for room in rooms:
+            if _is_open_to(room, origin):
+                known.add(room.room_id)
             else:
-                inaccessible.append(child_id)
-        return {"room": entry, "children": children, "inaccessible_children": inaccessible}
-
-    async def _may_know(self, room: Room, origin: ServerName) -> bool:
-        """Whether some user of a server could peek into a room, or come in."""
-        if any(domain_of(name) == origin and value in ("join", "invite") for name, value in room.members.items()):
-            return True
-        if room.known_text("m.room.history_visibility", "history_visibility") == "world_readable":
-            return True
-        rule = room.known_text("m.room.join_rules", "join_rule") or "invite"
-        if rule in ("public", "knock", "knock_restricted"):
-            return True
-        return rule == "restricted" and await self._is_in_any(allowed_rooms(room), origin)
-
-    async def _is_in_any(self, room_ids: Collection[str], origin: ServerName) -> bool:
-        found = await self._rooms.get_many([RoomId(room_id) for room_id in list(room_ids)[:CHILDREN_MAX]])
-        return any(
-            value == "join" and domain_of(name) == origin
-            for room in found.values()
-            for name, value in room.members.items()
-        )
+                named.update((RoomId(name), None) for name in sorted(rooms_let_in(room))[:LET_IN_BY_MAX])
+            await others_turn()
+        followed: set[str] = set()
+        for other in (await self._rooms.get_many(list(named)[:FOLLOWED_MAX])).values():
+            # Of a room that we have left we know only who was in it then.
+            if is_in(other, self._access.server_name) and is_in(other, origin):
+                followed.add(other.room_id)
+            await others_turn()
+        return known | {room.room_id for room in rooms if not rooms_let_in(room).isdisjoint(followed)}
 
 
-_NESTED = "children_state"
+def _is_open_to(room: Room, origin: ServerName) -> bool:
+    visibility = room.known_text("m.room.history_visibility", "history_visibility")
+    return visibility == "world_readable" or is_open(room) or is_in(room, origin, ("join", "invite"))
 
 
 def _limit(limit: int) -> int:

@@ -110,7 +110,7 @@ def federated_room_endpoints(
             access,
             parts.rooms,
             commands.public_rooms,
-            SpaceTree(parts.rooms, commands.remote),
+            SpaceTree(parts.rooms, commands.remote, base.server_name),
             shows_list=base.config.rooms.public_list_over_federation,
         ),
         FederatedInvites(checks, Invitees(users, base.limiter), parts.submission, parts.incoming, base.signer),

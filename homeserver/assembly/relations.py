@@ -68,7 +68,7 @@ async def build_relations(
     sync: SyncSide,
 ) -> RelationParts:
     db, reads = base.world.db, parts.relation_reads
-    spaces = SpaceTree(parts.rooms, commands.remote)
+    spaces = SpaceTree(parts.rooms, commands.remote, base.server_name)
     families = RoomFamilies(parts.rooms, spaces)
     search = await build_search(base, parts, families)
     searching = Searching(reads, parts.numbers, search.search, parts.ignore_lists, families)

@@ -117,12 +117,12 @@ class Room:
 _FAILED: Mapping[RoomId, Room] = MappingProxyType({})
 
 
-def is_in(room: Room, server: ServerName) -> bool:
-    """Whether some user of a server is joined."""
+def is_in(room: Room, server: ServerName, held: Collection[str] = ("join",)) -> bool:
+    """Whether some user of a server is joined, or has one of other memberships."""
     # The end alone isn't the server: a server's name of digits ends like another's with a port.
     suffix = ":" + server
     return any(
-        membership == "join" and user_id.endswith(suffix) and domain_of(user_id) == server
+        membership in held and user_id.endswith(suffix) and domain_of(user_id) == server
         for user_id, membership in room.members.items()
     )
 
@@ -301,11 +301,36 @@ class Rooms:
         if len(stored) < len(set(nids.values())):
             # Not there and not readable are two things: who is banned must not come in through the second.
             raise LookupError(f"state events of {room.room_id} can't be read")
-        found = {key: stored[nid].event for key, nid in nids.items()}
+        return self._knowing(room, missing, nids, stored)
+
+    async def all_with_known(self, rooms: Collection[Room], keys: Collection[StateKey]) -> list[Room]:
+        """The same for many rooms, in as many queries; without those of which one of these keys can't be read."""
+        missing = {room.room_id: [key for key in keys if key not in room.head.known] for room in rooms}
+        numbers = await self._numbers.find({key for lacking in missing.values() for key in lacking})
+        nids: dict[RoomId, dict[StateKey, int]] = {}
+        for room in rooms:
+            lacking = [key for key in missing[room.room_id] if key in numbers]
+            state_map = await self.state_map(room) if lacking else {}
+            nids[room.room_id] = {key: nid for key in lacking if (nid := state_map.get(numbers[key])) is not None}
+        stored = await self._events.by_nids({nid for own in nids.values() for nid in own.values()})
+        return [
+            self._knowing(room, missing[room.room_id], nids[room.room_id], stored) if missing[room.room_id] else room
+            for room in rooms
+            if stored.keys() >= set(nids[room.room_id].values())
+        ]
+
+    def _knowing(
+        self,
+        room: Room,
+        looked_up: Collection[StateKey],
+        nids: Mapping[StateKey, int],
+        stored: Mapping[int, StoredEvent],
+    ) -> Room:
+        """The room with what was found under these keys, or that nothing was."""
         known = replace(
             room,
-            head=room.head.knowing((key, found.get(key)) for key in missing),
-            nids=room.nids.update({key: nids[key] for key in found}),
+            head=room.head.knowing((key, stored[nids[key]].event if key in nids else None) for key in looked_up),
+            nids=room.nids.update(nids),
         )
         if self._rooms.get(room.room_id) is room:
             self._rooms[room.room_id] = known

@@ -16,7 +16,7 @@ from homeserver.core.identifiers import RoomId, ServerName, UserId, is_room_id, 
 from homeserver.ports import RemoteRooms
 from homeserver.rooms.commands.restricted_joins import allowed_rooms
 from homeserver.rooms.public_rooms import directory_entry
-from homeserver.rooms.residents import Room, Rooms
+from homeserver.rooms.residents import Room, Rooms, is_in
 
 CHILD = "m.space.child"
 SPACE = "m.space"
@@ -64,11 +64,15 @@ class _Step:
 
 
 class SpaceTree:
-    """Walks spaces for a viewer, and says what rooms are."""
+    """Walks spaces for a viewer, and says what rooms are.
 
-    def __init__(self, rooms: Rooms, remote: RemoteRooms) -> None:
+    Of a room that no user of this server is in any more, others are asked: what is known of it here is of long ago.
+    """
+
+    def __init__(self, rooms: Rooms, remote: RemoteRooms, server_name: ServerName) -> None:
         self._rooms = rooms
         self._remote = remote
+        self._server_name = server_name
 
     async def page(self, viewer: UserId, room_id: RoomId, wish: TreeWish) -> tuple[list[dict[str, Any]], int | None]:
         """Rooms of a tree, depth first, and where the next page begins. Raises Forbidden for a root one may not see."""
@@ -83,7 +87,7 @@ class SpaceTree:
                 continue
             seen.add(step.room_id)
             room = await self._rooms.get(step.room_id)
-            if room is not None and room.joined:
+            if room is not None and is_in(room, self._server_name):
                 entry = await self.entry_for_servers(room) if is_accessible(room, viewer, joined) else None
             elif step.via and asked < ASKED_MAX:
                 asked += 1
@@ -134,7 +138,9 @@ class SpaceTree:
     async def summarise(self, viewer: UserId | None, room_id: RoomId, via: Sequence[ServerName]) -> dict[str, Any]:
         """What somebody, or anybody, may know of a room. Raises NotFound."""
         room = await self._rooms.get(room_id)
-        if room is not None and (room.joined or room.membership(viewer or UserId("")) is not None):
+        is_here = room is not None and is_in(room, self._server_name)
+        # Where we aren't in the room, what is known here is the last word only if nobody else is named.
+        if room is not None and (is_here or (not via and room.membership(viewer or UserId("")) is not None)):
             joined = await self._rooms.joined_rooms(viewer) if viewer is not None else frozenset()
             if not is_accessible(room, viewer, joined):
                 raise NotFound("there is no such room, or you may not see it")
@@ -180,12 +186,23 @@ def is_accessible(room: Room, viewer: UserId | None, joined: Collection[RoomId])
         return True
     if membership == "ban":
         return False
-    rule = room.known_text("m.room.join_rules", "join_rule") or "invite"
-    if rule == "public":
-        return True
-    if (rule == "knock" and room.version.knocking) or (rule == "knock_restricted" and room.version.knock_restricted):
-        return True
-    return rule == "restricted" and room.version.restricted_joins and not allowed_rooms(room).isdisjoint(joined)
+    return is_open(room) or not rooms_let_in(room).isdisjoint(joined)
+
+
+def is_open(room: Room) -> bool:
+    """Whether anybody may come in, or knock. A rule that the room's version doesn't have lets nobody in."""
+    rule = room.known_text("m.room.join_rules", "join_rule")
+    return (
+        rule == "public"
+        or (rule == "knock" and room.version.knocking)
+        or (rule == "knock_restricted" and room.version.knock_restricted)
+    )
+
+
+def rooms_let_in(room: Room) -> set[str]:
+    """The rooms whose members may come in."""
+    is_restricted = room.known_text("m.room.join_rules", "join_rule") == "restricted" and room.version.restricted_joins
+    return allowed_rooms(room) if is_restricted else set()
 
 
 def summary(room: Room) -> dict[str, Any]:
