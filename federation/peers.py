@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from federation.client import FederationClient, FederationError, path_of
-from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId
+from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, is_event_id
 
 Json = dict[str, Any]
 STATE_BYTES_MAX = 256 * 1024 * 1024
@@ -123,9 +123,9 @@ class Peers:
         query = {"ts": str(timestamp_ms), "dir": "f" if later else "b"}
         answer = await self._client.get(server, path, query=query)
         event_id, found_ms = answer.get("event_id"), answer.get("origin_server_ts")
-        if not isinstance(event_id, str) or type(found_ms) is not int:
+        if not is_event_id(event_id) or type(found_ms) is not int:
             raise _bad(server, "event_id")
-        return EventId(event_id), found_ms
+        return EventId(str(event_id)), found_ms
 
     async def directory(self, server: ServerName, alias: str) -> Json:
         return await self._client.get(server, "/_matrix/federation/v1/query/directory", query={"room_alias": alias})

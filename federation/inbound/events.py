@@ -142,6 +142,8 @@ class FederatedEvents:
         room = await self._access.shared_room(room_id, origin)
         if query.dir not in ("f", "b"):
             raise InvalidParam("dir must be f or b")
+        if not -(2**53) < query.ts < 2**53:
+            raise InvalidParam("ts must be milliseconds since 1970")
         stored = await self._reads.nearest(room, query.ts, later=query.dir == "f")
         if stored is None:
             raise NotFound("there is no event in that direction")

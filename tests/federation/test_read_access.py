@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from federation.client import FederationError, path_of
 from tests.api.test_account_end import password_of
+from tests.federation.test_hostile_peers import joined
 from tests.federation.test_rooms import join, members, name_of
+from tests.kit.authority import Authority
+from tests.kit.peer import running_peer
 from tests.kit.server import Client, RunningServer
 from tests.kit.until import until
 
@@ -184,6 +188,24 @@ async def test_who_is_shut_out_is_refused_everywhere(here: RunningServer, there:
     assert await put(to, V1 + "/send/shut_out", body) == {"pdus": {}}
     told = (await alice.sync())["rooms"]["join"][shared]["ephemeral"]["events"]
     assert [event for event in told if event["type"] == "m.typing" and event["content"]["user_ids"]] == []
+
+
+async def test_times_that_are_none(here: RunningServer, authority: Authority) -> None:
+    """T-E18: asked for, they are refused; told by another server, our user is told that there is no such event."""
+    async with running_peer(authority) as peer:
+        alice, room = await joined(here, peer)
+        path = f"{V1}/timestamp_to_event/{room.room_id}?dir=b&ts="
+        for ts, status in ((2**53 - 1, 200), (2**53, 400), (2**63, 400), (-(2**63) - 1, 400), (10**40, 400)):
+            assert (await peer.ask("GET", name_of(here), f"{path}{ts}")).status == status, ts
+        for event_id in ("$\x00" + "A" * 42, "x", 5, "$" + "x" * 300):
+            answer = {"event_id": event_id, "origin_server_ts": 2**60}
+            peer.answers[V1 + "/timestamp_to_event"] = partial(_same, answer)
+            path = "/_matrix/client/v1/rooms/{}/timestamp_to_event?ts=1&dir=b"
+            (await alice.get(path, room.room_id)).refused(404, "M_NOT_FOUND")
+
+
+def _same(answer: Json, sent: Any) -> Json:
+    return answer
 
 
 async def test_only_who_may_join_is_told_how(here: RunningServer, there: RunningServer) -> None:
