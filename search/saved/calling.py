@@ -19,7 +19,6 @@ from homeserver.runtime.tasks import Tasks
 from homeserver.web.outgoing import Outgoing, OutgoingError
 from homeserver.webhooks.telling import BACKOFF, GIVEN_UP_MS, post_signed
 from search.saved import storage
-from search.saved.readable import tellable
 from search.saved.service import Teller
 from search.saved.storage import Call
 from search.saved.watch import SavedSearchWatch
@@ -66,7 +65,7 @@ class SavedSearchCaller:
 
     async def _call(self, call: Call) -> None:
         try:
-            events = await tellable(self._reads, call.user_id, call.event_nids)
+            events = await self._watch.tellable(call.user_id, call.event_nids)
             if events and not call.is_pending:
                 call = replace(call, delivery=call.delivery + 1)
                 async with self._reads.db.transaction() as tx:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, UserId
-from homeserver.rooms.aggregations import RelationReads
+from homeserver.rooms.aggregations import IgnoreList, RelationReads
 from homeserver.rooms.neighbours import RoomKey
 from homeserver.storage.events import StoredEvent
+from search.saved import storage
 
 
-async def readable(reads: RelationReads, user_id: UserId, nids: Collection[int]) -> dict[int, StoredEvent]:
-    """By number, as the read gate shows them: some perhaps without what they said."""
+async def readable(
+    reads: RelationReads, ignore_list: IgnoreList, user_id: UserId, nids: Collection[int]
+) -> dict[int, StoredEvent]:
+    """By number, those that the owner would still find: nothing redacted or shown in part, of rooms that they forgot,
+    or by users whom they ignore. That it once matched says what it was, whatever is left of it.
+    """
+    ignored = await ignore_list.ignored_by(user_id)
     stored = await reads.store.by_nids(set(nids))
+    searched = await storage.rooms_of(reads.db, [user_id], {one.room_nid for one in stored.values()})
     by_room: dict[RoomId, list[StoredEvent]] = {}
     for one in stored.values():
-        by_room.setdefault(one.event.room_id, []).append(one)
+        if one.redacted_by is None and one.event.sender not in ignored and (user_id, one.room_nid) in searched:
+            by_room.setdefault(one.event.room_id, []).append(one)
+    rooms = {room_id: RoomKey(of_room[0].room_nid, room_id) for room_id, of_room in by_room.items()}
+    await reads.gate.timelines(user_id, list(rooms.values()))
     shown: dict[int, StoredEvent] = {}
     for room_id, of_room in by_room.items():
-        room = RoomKey(of_room[0].room_nid, room_id)
-        shown.update((one.nid, one) for one in await reads.gate.filter(user_id, room, of_room))
+        for one in await reads.gate.filter(user_id, rooms[room_id], of_room):
+            # What is shown in part is another event than the stored one.
+            if one.event is stored[one.nid].event:
+                shown[one.nid] = one
     return shown
-
-
-async def tellable(reads: RelationReads, user_id: UserId, nids: Collection[int]) -> list[Event]:
-    """Those that may be told of at this moment: whatever was redacted or closed since they were found is left out."""
-    shown = await readable(reads, user_id, nids)
-    return [shown[nid].event for nid in sorted(nids) if nid in shown and shown[nid].redacted_by is None]

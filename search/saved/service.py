@@ -21,7 +21,6 @@ from homeserver.runtime.ids import Randomness
 from homeserver.storage.events import StoredEvent
 from homeserver.webhooks.registry import check_url
 from search.saved import storage
-from search.saved.readable import readable, tellable
 from search.saved.storage import SavedSearch, Untold
 from search.saved.watch import KEPT_MS, SavedSearchWatch
 
@@ -123,7 +122,7 @@ class SavedSearches:
         await self._own(user_id, search_id)
         wanted = max(1, min(limit, PAGE_MAX))
         found = await storage.matches(self._reads.db, search_id, below, wanted)
-        shown = await readable(self._reads, user_id, {nid for nid, _ in found})
+        shown = await self._watch.readable(user_id, {nid for nid, _ in found})
         following = found[-1][0] if len(found) == wanted else None
         return [(shown[nid], found_ms) for nid, found_ms in found if nid in shown], following
 
@@ -163,7 +162,7 @@ class SavedSearchTeller:
             await self._watch.to_notice.wait()
 
     async def _tell(self, untold: Untold) -> None:
-        events = await tellable(self._reads, untold.user_id, untold.event_nids)
+        events = await self._watch.tellable(untold.user_id, untold.event_nids)
         if events:
             rooms = await self._reads.rooms.get_many(list({event.room_id for event in events}))
             names = {room_id: room.known_text("m.room.name", "name") or room_id for room_id, room in rooms.items()}

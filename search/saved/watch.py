@@ -7,11 +7,12 @@ all searches for a batch; questions to the database are as many as there are own
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import structlog
 
 from homeserver.core.errors import MatrixError
+from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.journal.journal import Entry
 from homeserver.rooms.aggregations import IgnoreList, RelationReads
@@ -22,6 +23,7 @@ from homeserver.storage.events import StoredEvent
 from search.query import Parsed, parse, rooms_in
 from search.saved import storage
 from search.saved.percolation import Percolator
+from search.saved.readable import readable
 from search.saved.storage import SavedSearch
 from search.tiers import Document
 
@@ -160,6 +162,15 @@ class SavedSearchWatch:
             async with self._reads.db.transaction() as tx:
                 await storage.take(tx, [(saved.search_id, document.event_nid) for saved, document in shown], now_ms)
             self.wake()
+
+    async def readable(self, owner: UserId, nids: Collection[int]) -> dict[int, StoredEvent]:
+        """What of these events that were found their owner would still find, by number."""
+        return await readable(self._reads, self._ignore_list, owner, nids)
+
+    async def tellable(self, owner: UserId, nids: Collection[int]) -> list[Event]:
+        """The same to be told of at this moment: what was redacted or closed since is left out."""
+        shown = await self.readable(owner, nids)
+        return [shown[nid].event for nid in sorted(shown)]
 
     async def _visible(self, found: Sequence[tuple[SavedSearch, Document]]) -> list[tuple[SavedSearch, Document]]:
         """Those that the owner of the search would find by searching now."""

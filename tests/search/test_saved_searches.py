@@ -89,6 +89,40 @@ async def test_its_owner_is_told_of_what_they_may_see(server: RunningServer) -> 
     (await bob.put("/rooms/{}/redact/{}/1", shared, first)).ok()
 
 
+async def test_what_was_found_is_listed_while_it_would_be_found(server: RunningServer) -> None:
+    """T-G8, T-C13: not once it is redacted, its sender ignored or its room forgotten."""
+    alice, bob, eve = await server.user("alice"), await server.user("bob"), await server.user("eve")
+    rooms = [await bob.create_room(preset="public_chat") for _ in range(2)]
+    for room in rooms:
+        await alice.join(room)
+        await eve.join(room)
+    saved = await save(alice, "harbour")
+    told = Told(alice)
+    await told.events()
+    said = [
+        await bob.send(rooms[0], "harbour"),
+        await eve.send(rooms[0], "harbour"),
+        await bob.send(rooms[1], "harbour"),
+    ]
+    said.append(await bob.send(rooms[0], "harbour that stays"))
+    await told.until(said)
+
+    async def listed() -> list[str]:
+        found = (await alice.get(SAVED + "/{}/matches", saved["search_id"])).ok()["matches"]
+        return sorted(one["event"]["event_id"] for one in found)
+
+    assert await listed() == sorted(said)
+    (await bob.put("/rooms/{}/redact/{}/1", rooms[0], said[0])).ok()
+    assert await listed() == sorted(said[1:])
+    body: dict[str, Any] = {"ignored_users": {eve.user_id: {}}}
+    (await alice.put("/user/{}/account_data/m.ignored_user_list", alice.user_id, body=body)).ok()
+    assert await listed() == sorted(said[2:])
+    (await alice.post("/rooms/{}/leave", rooms[1])).ok()
+    assert await listed() == sorted(said[2:])
+    (await alice.post("/rooms/{}/forget", rooms[1])).ok()
+    assert await listed() == [said[3]]
+
+
 async def test_only_its_owner_has_it(server: RunningServer) -> None:
     """T-B1: nobody reads, changes or ends another's; each has so many."""
     alice, bob = await server.user("alice"), await server.user("bob")
