@@ -54,7 +54,10 @@ class TierSearch:
         return SearchFindings(hits, found.count, question.upto, parsed.words, is_partial or found.is_partial)
 
     async def facets(self, wish: SearchWish) -> SearchFacets:
-        """Goes through all that is found, the newest first; two questions for each COUNTED_AT_ONCE."""
+        """Goes through all that is found, the newest first; three questions for each COUNTED_AT_ONCE.
+
+        What a tier that is behind still has of redacted events isn't counted: the database is asked.
+        """
         rooms: Counter[int] = Counter()
         senders: Counter[str] = Counter()
         months: Counter[str] = Counter()
@@ -63,21 +66,24 @@ class TierSearch:
             return SearchFacets(0, 0, rooms, senders, months)
         wish = replace(wish, order_by="recent", limit=COUNTED_AT_ONCE, after=None)
         question, is_partial = await self._question(wish, parsed)
-        count = 0
-        while rooms.total() < COUNTED_MAX:
+        count = hidden = 0
+        while rooms.total() + hidden < COUNTED_MAX:
             found = await self._asked(wish, question)
             if found is None:
                 is_partial = True
                 break
             is_partial |= found.is_partial
             count = max(count, found.count)
-            rooms.update(hit.room_nid for hit in found.hits)
-            months.update(_month(int(hit.cursor[0])) for hit in found.hits)
-            senders.update(await storage.senders(self._db, [hit.event_nid for hit in found.hits]))
+            gone = await storage.not_shown(self._db, {n for hit in found.hits for n in (hit.event_nid, hit.source_nid)})
+            hits = [hit for hit in found.hits if hit.event_nid not in gone and hit.source_nid not in gone]
+            hidden += len(found.hits) - len(hits)
+            rooms.update(hit.room_nid for hit in hits)
+            months.update(_month(int(hit.cursor[0])) for hit in hits)
+            senders.update(await storage.senders(self._db, [hit.event_nid for hit in hits]))
             if len(found.hits) < question.limit:
                 break
             question = replace(question, after=found.hits[-1].cursor)
-        return SearchFacets(count, rooms.total(), rooms, senders, months, is_partial)
+        return SearchFacets(count - hidden, rooms.total(), rooms, senders, months, is_partial)
 
     async def parsed(self, term: str, viewer: UserId) -> Parsed | None:
         """What a user means by a term; None where there is nothing to look for. Raises InvalidParam."""

@@ -35,6 +35,10 @@ _CONCERNED = """
     WHERE e.event_nid = ANY($1::bigint[]) OR e.event_id = ANY($2::text[])
 """
 _SENDERS = "SELECT sender, count(*) AS events FROM events WHERE event_nid = ANY($1::bigint[]) GROUP BY sender"
+_NOT_SHOWN = """
+    SELECT asked.nid FROM unnest($1::bigint[]) AS asked(nid) LEFT JOIN events e ON e.event_nid = asked.nid
+    WHERE e.event_nid IS NULL OR e.redacted_by IS NOT NULL OR e.flags <> 0
+"""
 _RESET = "DELETE FROM journal_cursors WHERE consumer = $1"
 _FORGET_LETTERS = "DELETE FROM search_dead_letters WHERE consumer = $1"
 _TAKEN = "DELETE FROM search_dead_letters WHERE consumer = $1 AND event_id = ANY($2::text[])"
@@ -75,6 +79,11 @@ async def concerned(db: Reader, nids: Collection[int], event_ids: Collection[str
 async def senders(db: Reader, nids: Collection[int]) -> dict[str, int]:
     """Who sent how many of these events."""
     return {row["sender"]: row["events"] for row in await db.fetch(_SENDERS, list(nids))}
+
+
+async def not_shown(db: Reader, nids: Collection[int]) -> set[int]:
+    """Those of these events that are redacted, or gone, whatever an index still has of them."""
+    return {row["nid"] for row in await db.fetch(_NOT_SHOWN, list(nids))}
 
 
 async def reset(tx: Tx, consumer: str) -> None:

@@ -112,3 +112,18 @@ async def test_who_is_in_very_many_rooms(server: RunningServer) -> None:
         assert len(answer["results"]) == 60
         answer = await found(alice, "word", filter={"limit": 60}, next_batch=answer["next_batch"])
     assert hits == sent[::-1]
+
+
+async def test_facets_count_no_trace_of_what_was_redacted(server: RunningServer) -> None:
+    """T-G9, T-G11: an index may be behind; what it still has of a redacted event is in no count."""
+    alice = await server.user("alice")
+    room = await alice.create_room()
+    said = [await alice.send(room, "harbour") for _ in range(3)]
+    assert (await facets(alice, "harbour"))["count"] == 3
+    # As the journal tells it only later.
+    redacted = "UPDATE events SET redacted_by = event_nid WHERE event_id = $1"
+    await server.db.execute(redacted, said[0])
+    counted = await facets(alice, "harbour")
+    assert (counted["count"], counted["counted"]) == (2, 2)
+    assert counted["rooms"] == [{"room_id": room, "count": 2}]
+    assert [one["count"] for one in counted["senders"]] == [one["count"] for one in counted["months"]] == [2]
