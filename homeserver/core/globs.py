@@ -7,6 +7,7 @@ substring search of the language, parts with `?` by a bit-parallel automaton. No
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 # A lone surrogate: no text that came through the parser holds one.
 _MARK = "\ud800"
@@ -99,36 +100,42 @@ def _find(text: str, part: str, start: int, end: int) -> int:
     """The first place of `part` within text[start:end], or -1."""
     if "?" not in part:
         return text.find(part, start, end)
-    return next(iter(_Automaton(part).places(text, start, end)), -1)
+    return next(_Automaton(part).places(text, start, end), -1)
 
 
 class _Automaton:
     """Finds a part with `?` in one pass: bit i is set while the last i+1 characters fit the part's first i+1."""
 
-    __slots__ = ("_accept", "_any", "_bits", "_length", "_literals")
+    __slots__ = ("_literals", "_part")
 
     def __init__(self, part: str) -> None:
-        self._length = len(part)
-        self._accept = 1 << (len(part) - 1)
-        self._any = sum(1 << index for index, char in enumerate(part) if char == "?")
-        self._bits = {
-            char: self._any | sum(1 << index for index, other in enumerate(part) if other == char)
-            for char in set(part) - {"?"}
-        }
+        self._part = part
         self._literals = [literal for literal in part.split("?") if literal]
 
-    def places(self, text: str, start: int, end: int) -> list[int]:
-        """Where the part stands within text[start:end], of which it reads `AUTOMATON_CHARS_MAX` characters."""
+    def places(self, text: str, start: int, end: int) -> Iterator[int]:
+        """Where the part stands within text[start:end], of which it reads `AUTOMATON_CHARS_MAX` characters.
+
+        Reads no further than it is asked for, and nothing for a part that is too long or has what the text hasn't: a
+        part may be any length, and what is made of it takes the square of that.
+        """
+        part = self._part
         end = min(end, start + AUTOMATON_CHARS_MAX)
-        if any(text.find(literal, start, end) < 0 for literal in self._literals):
-            return []
-        places: list[int] = []
-        state, bits, other, accept = 0, self._bits, self._any, self._accept
+        if len(part) > end - start or any(text.find(literal, start, end) < 0 for literal in self._literals):
+            return
+        anything, bits = self._masks()
+        state, accept = 0, 1 << (len(part) - 1)
         for index in range(start, end):
-            state = ((state << 1) | 1) & bits.get(text[index], other)
+            state = ((state << 1) | 1) & bits.get(text[index], anything)
             if state & accept:
-                places.append(index + 1 - self._length)
-        return places
+                yield index + 1 - len(part)
+
+    def _masks(self) -> tuple[int, dict[str, int]]:
+        """The places of the part at which any character fits, and those at which each of its own does."""
+        own: dict[str, int] = {}
+        for index, char in enumerate(self._part):
+            own[char] = own.get(char, 0) | 1 << index
+        anything = own.pop("?", 0)
+        return anything, {char: mask | anything for char, mask in own.items()}
 
 
 class WordGlob:

@@ -59,7 +59,7 @@ __all__ = [
 RULES_MAX = 2_000
 # Rules with conditions or patterns are each asked about each event; those of rooms and senders are looked up.
 ASKED_RULES_MAX = 500
-AUTOMATON_RULES_MAX = 20
+AUTOMATA_MAX = 20
 RULE_ID_CHARS_MAX = 255
 PATTERN_CHARS_MAX = 255
 CONDITIONS_MAX = 20
@@ -232,9 +232,9 @@ def check_caps(edits: PushEdits) -> None:
         raise InvalidParam(f"a user may have {RULES_MAX} push rules")
     if len(asked) > ASKED_RULES_MAX:
         raise InvalidParam(f"a user may have {ASKED_RULES_MAX} push rules with conditions or patterns")
-    automata = sum("?" in (rule.pattern or "") or any(map(contains_automaton, rule.conditions)) for rule in asked)
-    if automata > AUTOMATON_RULES_MAX:
-        raise InvalidParam(f"a user may have {AUTOMATON_RULES_MAX} push rules with `?` in a pattern")
+    automata = sum(("?" in (rule.pattern or "")) + sum(map(contains_automaton, rule.conditions)) for rule in asked)
+    if automata > AUTOMATA_MAX:
+        raise InvalidParam(f"a user's push rules may have {AUTOMATA_MAX} patterns with `?`")
 
 
 def _parse_rule(kind: str, rule_id: str, body: object) -> Rule:

@@ -106,3 +106,25 @@ def test_no_pattern_and_text_take_long(pattern: str, unit: str) -> None:
     WordGlob(pattern).matches(Words(text))
     WholeGlob(pattern).matches(fold(text))
     assert thread_time() - start < 1
+
+
+@pytest.mark.parametrize("wild", ["*?{}*", "?{}", "{}?"])
+def test_a_long_pattern_costs_no_square(wild: str) -> None:
+    """T-H1: a room's list of servers may be one pattern of 16,000 different characters, put to a short name."""
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 16_000)))
+    start = thread_time()
+    assert not WholeGlob(wild.format(many)).matches("hansa.example")
+    assert not WordGlob(wild.format(many)).matches(Words("hansa.example"))
+    # Nor where it is as long as what is searched, and could be there.
+    assert WholeGlob(wild.format(many[:4_000])).matches("x" + many[:4_000] if wild[-1] != "?" else many[:4_000] + "x")
+    assert thread_time() - start < 0.25
+
+
+def test_a_search_stops_where_it_has_found() -> None:
+    """T-H1: each part goes on from there, so that all of them together read a text once."""
+    text = "ab" * 2_000
+    start = thread_time()
+    for _ in range(20):
+        assert WordGlob("?*" * 127).matches(Words(text))
+        assert WholeGlob("*?" * 127).matches(text)
+    assert thread_time() - start < 0.25

@@ -477,10 +477,14 @@ def test_the_number_of_rules_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         put(edits, "sender", "x")
     assert len(put(edits, "room", "1").own("room")) == 3
     edits = NO_EDITS
-    monkeypatch.setattr(push_rules, "AUTOMATON_RULES_MAX", 1)
+    monkeypatch.setattr(push_rules, "AUTOMATA_MAX", 1)
     edits = put_rule(edits, "content", "a", {"actions": [], "pattern": "x?"})
     with pytest.raises(InvalidParam):
         put_rule(edits, "content", "b", {"actions": [], "pattern": "?x"})
+    costly = {"kind": "event_match", "key": "content.body", "pattern": "?"}
+    put_rule(NO_EDITS, "override", "a", {"actions": [], "conditions": [costly]})
+    with pytest.raises(InvalidParam):
+        put_rule(NO_EDITS, "override", "a", {"actions": [], "conditions": [costly, costly]})
 
 
 def test_rules_that_are_not_there() -> None:
