@@ -18,6 +18,7 @@ from federation.gaps import Gaps, NotAllHad, leading_to
 from federation.intake_figures import IntakeFigures, Step
 from federation.pace import Pace
 from homeserver.core import canonical_json
+from homeserver.core.errors import Unavailable
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, ServerName
 from homeserver.rooms.arrivals import Arrival, Fate
@@ -194,7 +195,7 @@ class RoomIntake:
                 # Nothing may stop a room for good: what made this fail is named, and left out.
                 log.exception("intake_failed", room_id=room_id, event_ids=[pdu.event_id for pdu in staged])
                 for one in events:
-                    await self._take_alone(room, one)
+                    fates |= await self._take_alone(room, one)
         now_ms = self._clock.now_ms()
         later = {
             pdu.nid: now_ms + min(RETRY_FIRST_MS * 3**pdu.tries, RETRY_LONGEST_MS)
@@ -210,11 +211,17 @@ class RoomIntake:
         self.backlog.went(pdu for pdu in staged if pdu.nid in settled)
         self.backlog.put_off(pdu for pdu in staged if pdu.nid in later)
 
-    async def _take_alone(self, room: Room, staged: _Staged) -> None:
+    async def _take_alone(self, room: Room, staged: _Staged) -> dict[EventId, Fate]:
+        """What became of an event that may be what made others fail. Without a fate it is left out."""
         try:
-            await self._take_in(room, [staged])
+            return await self._take_in(room, [staged])
+        except Unavailable:
+            # The database's fault, most likely, and the event was acknowledged: it is tried again, so many times.
+            log.warning("event_put_off", room_id=room.room_id, event_id=staged.event.event_id)
+            return {staged.event.event_id: Fate.UNCONNECTED}
         except Exception:
             log.exception("event_left_out", room_id=room.room_id, event_id=staged.event.event_id)
+            return {}
 
     async def _take_in(self, room: Room, staged: Sequence[_Staged]) -> dict[EventId, Fate]:
         """Takes events in the order given; before one with a gap, what fills it. Ends where a turn is over."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import federation.remote_rooms as joining
+from federation import intake
 from federation.budgets import QUESTIONS_MAX, WAITING_S_MAX, WAITING_SHARE, Budget, NoPatience, Patience
 from federation.keys.ring import Signed, Verdict
 from federation.outbound.destination import EDUS_MAX, EDUS_PER_TRANSACTION, Destination, QueuedPdu, Transaction
@@ -492,6 +493,39 @@ async def test_a_write_that_fails_leaves_all_usable(
     assert [event["event_id"] for event in timeline] == [sent]
     state = {event["type"] for event in (await alice.get("/rooms/{}/state", room_id)).ok()}
     assert not state & {"m.room.topic", "m.room.name"}
+
+
+async def test_what_was_acknowledged_outlives_a_failing_database(
+    here: RunningServer, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-E20, T-E18: an event that couldn't be written for a moment is taken in later; one that fails by itself is left
+    out, and holds up none."""
+    monkeypatch.setattr(intake, "RETRY_FIRST_MS", 1)
+    monkeypatch.setattr(intake, "RETRY_EVERY_S", 0.05)
+    alice, room = await joined(here, peer)
+    incoming, fails = here.hansa.rooms.incoming, 4
+    real = incoming.take
+
+    async def failing(room_id: RoomId, arrivals: Sequence[Any]) -> Any:
+        nonlocal fails
+        if any(arrival.event.content.get("body") == "odd" for arrival in arrivals):
+            raise RuntimeError("nobody thought of this")
+        if fails:
+            fails -= 1
+            raise Unavailable("the database is away for a moment")
+        return await real(room_id, arrivals)
+
+    monkeypatch.setattr(incoming, "take", failing)
+    await room.send(name_of(here), room.text("kept"))
+    await room.send(
+        name_of(here), room.make("m.room.message", {"msgtype": "m.text", "body": "odd"}), room.text("after")
+    )
+
+    async def heard() -> bool:
+        return await texts(alice, room.room_id) == ["kept", "after"]
+
+    await until(heard)
+    assert await here.hansa.world.db.fetchval("SELECT count(*) FROM staged_pdus") == 0
 
 
 async def test_chains_of_authorisation_cost_what_they_are_long(server_of_one: RunningServer) -> None:
