@@ -21,6 +21,7 @@ from federation.storage import server_keys
 from federation.storage.server_keys import DocumentRow, KeyRow
 from homeserver.core import canonical_json
 from homeserver.core.identifiers import ServerName
+from homeserver.core.known_keys import is_known_key
 from homeserver.core.signing import is_signature_valid
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
@@ -287,7 +288,9 @@ class Keys:
     def _remember(self, rows: Iterable[KeyRow], servers: Iterable[ServerName]) -> None:
         by_server: dict[ServerName, dict[str, KeyRow]] = {server: {} for server in servers}
         for row in rows:
-            by_server[row.server_name][row.key_id] = row
+            # One that has become known since it was stored, too.
+            if not is_known_key(row.verify_key):
+                by_server[row.server_name][row.key_id] = row
         for server, known in by_server.items():
             self._held += len(known) - len(self._known.get(server, ()))
             self._known[server] = known

@@ -21,6 +21,8 @@ _PUBLISHED = (
     # Nothing at all, hashed.
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
 )
+# Public halves alone. CVE-2026-24044: what a deployment tool that wasn't random gave to each server.
+_PREDICTABLE = ("97f3bd871315281e8b83edc7a9fd0541066154449070ccdb3cdd42cf69ccde88",)
 
 
 def is_known_key(verify_key: bytes) -> bool:
@@ -33,4 +35,4 @@ def _known_keys() -> frozenset[bytes]:
     alike = [bytes([value]) * 32 for value in range(256)]
     counting = [bytes((start + step * at) % 256 for at in range(32)) for start in range(256) for step in (1, -1)]
     seeds = [*alike, *counting, *map(bytes.fromhex, _PUBLISHED)]
-    return frozenset(bytes(SigningKey(seed).verify_key) for seed in seeds)
+    return frozenset([*(bytes(SigningKey(seed).verify_key) for seed in seeds), *map(bytes.fromhex, _PREDICTABLE)])

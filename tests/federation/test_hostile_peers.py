@@ -12,8 +12,10 @@ import pytest
 
 from federation.keys.documents import own_document
 from federation.pdu_checks import PduChecks
+from federation.storage.server_keys import KeyRow, put_keys
 from homeserver.core.events import parse_pdu, sign_event
 from homeserver.core.identifiers import ServerName
+from homeserver.core.known_keys import is_known_key
 from homeserver.core.signing import Signer, decode_base64, encode_base64
 from homeserver.runtime.clock import SystemClock
 from homeserver.runtime.ids import SystemRandomness
@@ -427,3 +429,15 @@ async def test_nobody_is_believed_by_a_known_key(here: RunningServer, peer: Peer
     event = PeerRoom(peer).text("hello")
     checked = await PduChecks(here.hansa.federation.keys).check_one(event.version, event.pdu)
     assert isinstance(checked, str) and "signature" in checked
+
+
+async def test_a_key_that_was_stored_before_it_was_known(here: RunningServer, peer: Peer) -> None:
+    """T-A8: is believed no more; nor one that a deployment tool gave to many."""
+    async with here.hansa.world.db.transaction() as tx:
+        until_ms = SystemClock().now_ms() + 86_400_000
+        peer.signer = Signer(peer.name, "ed25519:known", KNOWN_SEEDS[0])
+        peer.keys = {}
+        await put_keys(tx, [KeyRow(peer.name, peer.signer.key_id, peer.signer.verify_key, until_ms, False)])
+    target = "/_matrix/federation/v1/query/profile?user_id=@x:y"
+    assert (await peer.ask("GET", name_of(here), target)).status == 401
+    assert is_known_key(decode_base64("l/O9hxMVKB6Lg+3Hqf0FQQZhVESQcMzbPN1Cz2nM3og="))
