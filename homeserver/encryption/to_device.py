@@ -130,13 +130,18 @@ class ToDevice:
         messages: Mapping[UserId, Mapping[str, dict[str, Any]]],
         position: int,
     ) -> Iterator[Outgoing]:
-        """What goes to other servers: one for each user there, so that none grows without bound."""
+        """What goes to other servers: one for each user there, so that none grows without bound.
+
+        Raises BadJson for what isn't canonical JSON, TooLarge.
+        """
         for number, (user, by_device) in enumerate(messages.items()):
             server = domain_of(user)
             if server == self._server_name or not by_device:
                 continue
             for content in by_device.values():
                 _encode(sender, kind, content)
+                # Servers that check what they get would refuse all that is sent along with it.
+                canonical_json.check_values(content)
             edu = {
                 "sender": sender,
                 "type": kind,

@@ -147,6 +147,23 @@ async def test_a_budget_is_a_servers_own(
         limits.check(TYPING, "other", cost=4)
 
 
+@pytest.mark.parametrize("odd", [1.5, 2**60, {"deep": [-(2**53)]}])
+async def test_only_what_others_take_goes_out(here: RunningServer, peer: Peer, odd: Any) -> None:
+    """T-E4: numbers that aren't of canonical JSON would have a strict server refuse all that comes with them."""
+    alice, room = await joined(here, peer)
+
+    async def send(number: int, user_id: str, content: Json) -> Any:
+        body = {"messages": {user_id: {"D": content}}}
+        return await alice.put(f"/sendToDevice/m.test/{number}", body=body)
+
+    (await send(1, room.eve, {"n": odd})).refused(400, "M_BAD_JSON")
+    (await send(2, room.eve, {"n": 2})).ok()
+    (await send(3, alice.user_id, {"n": odd})).ok()
+    await peer.until(lambda: any(edu["edu_type"] == TO_DEVICE for edu in peer.edus))
+    sent = [edu["content"]["messages"] for edu in peer.edus if edu["edu_type"] == TO_DEVICE]
+    assert sent == [{room.eve: {"D": {"n": 2}}}]
+
+
 async def test_a_key_of_megabytes_is_none(here: RunningServer, peer: Peer) -> None:
     """T-E8: all servers of a room are asked for keys at once; what one may answer with is no more than keys need."""
     alice, bob = await here.user("alice"), f"@bob:{peer.name}"
