@@ -87,9 +87,9 @@ class Retention:
 
 def _old(aged: Sequence[Aged], before_ms: int, place: int) -> tuple[list[Aged], int]:
     """The messages of the page that are too old, and the place from which to look next time."""
-    old = [one for one in aged if one.json is not None and one.origin_server_ts < before_ms]
+    old = [one for one in aged if one.json is not None and one.said_ms < before_ms]
     for one in aged:
-        if one.json is not None and one.origin_server_ts >= before_ms:
+        if one.json is not None and one.said_ms >= before_ms:
             break
         place = one.place
     return [one for one in old if one.place <= place], place

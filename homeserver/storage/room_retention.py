@@ -26,11 +26,15 @@ class KeptRoom:
 
 @dataclass(frozen=True, slots=True)
 class Aged:
-    """An event of a timeline, and its age; `json` is None for what doesn't expire: state, and what held users said."""
+    """An event of a timeline, and its age; `json` is None for what doesn't expire: state, and what held users said.
+
+    `said_ms` is when it was said by its sender's clock, but no later than it came here: nobody keeps a room's messages
+    for ever by a time that they claim.
+    """
 
     event_nid: int
     place: int
-    origin_server_ts: int
+    said_ms: int
     json: bytes | None
 
 
@@ -48,7 +52,8 @@ _ALL = """
 """
 # The newest event of a room stays: it is where the room goes on.
 _PAGE = """
-    SELECT event_nid, event_id, ordering, origin_server_ts, CASE WHEN key_nid IS NULL AND flags = 0
+    SELECT event_nid, event_id, ordering, origin_server_ts, coalesce(received_ms, origin_server_ts) AS received_ms,
+        CASE WHEN key_nid IS NULL AND flags = 0
         AND NOT EXISTS (SELECT FROM held_users h WHERE h.user_id = sender) THEN json END AS json
     FROM events
     WHERE room_nid = $1 AND ordering > $2 AND ordering < (
@@ -82,7 +87,10 @@ async def page(db: Reader, room_nid: int, after: int, limit: int) -> list[Aged]:
         here = {row["event_nid"] for row in rows}
         end = next(row["ordering"] for row in read if row["event_nid"] not in here)
         rows = [row for row in rows if row["ordering"] < end]
-    return [Aged(row["event_nid"], row["ordering"], row["origin_server_ts"], row["json"]) for row in rows]
+    return [
+        Aged(row["event_nid"], row["ordering"], min(row["origin_server_ts"], row["received_ms"]), row["json"])
+        for row in rows
+    ]
 
 
 async def hide(tx: Tx, expired: Mapping[int, bytes]) -> None:
