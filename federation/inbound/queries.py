@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from homeserver.accounts.profile_access import ProfileAccess
 from homeserver.accounts.profiles import Profiles
 from homeserver.core.errors import InvalidParam, NotFound, Unrecognized
 from homeserver.core.identifiers import ServerName, domain_of, parse_room_alias, parse_user_id
@@ -23,8 +24,9 @@ class DirectoryQuery(msgspec.Struct, frozen=True):
 class QueryEndpoints:
     """Only what is ours is answered: nobody learns from us what others said."""
 
-    def __init__(self, profiles: Profiles, aliases: Aliases, server_name: ServerName) -> None:
+    def __init__(self, profiles: Profiles, access: ProfileAccess, aliases: Aliases, server_name: ServerName) -> None:
         self._profiles = profiles
+        self._access = access
         self._aliases = aliases
         self._server_name = server_name
 
@@ -34,10 +36,11 @@ class QueryEndpoints:
         access=Access.SERVER,
         spec="server-server-api/#get_matrixfederationv1queryprofile",
     )
-    async def profile(self, query: ProfileQuery) -> Json:
+    async def profile(self, origin: ServerName, query: ProfileQuery) -> Json:
         user_id = parse_user_id(query.user_id)
         if domain_of(user_id) != self._server_name:
             raise InvalidParam("user_id must be a user of this server")
+        await self._access.check_server(origin, user_id)
         fields = await self._profiles.get(user_id)
         if query.field is None:
             return fields

@@ -11,6 +11,7 @@ from homeserver.accounts.login import Login
 from homeserver.accounts.login_tokens import LoginTokens
 from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.password_change import PasswordChange
+from homeserver.accounts.profile_access import ProfileAccess
 from homeserver.accounts.proof_of_work import ProofOfWork
 from homeserver.accounts.registration import Registration, RegistrationTools, SharedSecretRegistration
 from homeserver.accounts.rendezvous import Rendezvous
@@ -101,7 +102,7 @@ def account_endpoints(
         LoginTokenEndpoint(tokens, accounts.uia),
         AccountEndpoints(change, accounts.uia, deactivation, parts.policy),
         own_devices,
-        ProfileEndpoints(accounts.profiles, bridges),
+        ProfileEndpoints(accounts.profiles, bridges, ProfileAccess(db, base.config.profiles.lookups)),
         AccountDataEndpoints(accounts.account_data),
         FilterEndpoints(accounts.filters),
         FallbackPages(accounts.uia, contacts.pages, base.limiter, proofs, contacts.captcha),

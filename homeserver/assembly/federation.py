@@ -25,6 +25,7 @@ from federation.reachability import Reachability
 from federation.remote_keys import RemoteKeys
 from federation.room_access import RoomAccess
 from federation.server_access import ServerAccess
+from homeserver.accounts.profile_access import ProfileAccess
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
 from homeserver.assembly.commands import CommandParts
@@ -136,7 +137,12 @@ def federation_endpoints(
     return [
         FederationServerInfo(),
         SigningKeyEndpoints(parts.own_keys, parts.keys, parts.access, base.signer, base.world.clock),
-        QueryEndpoints(accounts.profiles, commands.aliases, base.server_name),
+        QueryEndpoints(
+            accounts.profiles,
+            ProfileAccess(base.world.db, base.config.profiles.lookups),
+            commands.aliases,
+            base.server_name,
+        ),
         ThirdPartyInviteEndpoints(commands.by_address, parts.client, rooms),
         UserDeviceEndpoints(encryption.keys, base.server_name, shows_names=base.config.federation.device_names),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from homeserver.accounts.profile_access import ProfileAccess
 from homeserver.accounts.profiles import Profiles
 from homeserver.core.errors import BadJson, Forbidden, MissingParam, NotFound
 from homeserver.core.identifiers import UserId
@@ -19,9 +20,10 @@ _UNSTABLE = "/_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}"
 class ProfileEndpoints:
     """GET a profile or a field of it; PUT and DELETE one's own fields."""
 
-    def __init__(self, profiles: Profiles, bridges: Bridges) -> None:
+    def __init__(self, profiles: Profiles, bridges: Bridges, access: ProfileAccess) -> None:
         self._profiles = profiles
         self._bridges = bridges
+        self._access = access
 
     @endpoint(
         "GET",
@@ -31,8 +33,8 @@ class ProfileEndpoints:
         spec="client-server-api/#get_matrixclientv3profileuserid",
         limit="directory",
     )
-    async def get(self, user_id: UserId) -> Json:
-        return await self._of(user_id)
+    async def get(self, caller: Caller | None, user_id: UserId) -> Json:
+        return await self._of(caller, user_id)
 
     @endpoint(
         "GET",
@@ -43,13 +45,14 @@ class ProfileEndpoints:
         spec="client-server-api/#get_matrixclientv3profileuseridkeyname",
         limit="directory",
     )
-    async def get_field(self, user_id: UserId, field: str) -> Json:
-        found = await self._of(user_id)
+    async def get_field(self, caller: Caller | None, user_id: UserId, field: str) -> Json:
+        found = await self._of(caller, user_id)
         if field not in found:
             raise NotFound("this field isn't set")
         return {field: found[field]}
 
-    async def _of(self, user_id: UserId) -> Json:
+    async def _of(self, caller: Caller | None, user_id: UserId) -> Json:
+        await self._access.check(caller, user_id)
         try:
             return await self._profiles.get(user_id)
         except NotFound:

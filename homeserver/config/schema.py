@@ -16,6 +16,7 @@ from homeserver.config import checks
 from homeserver.config.archive import Archive
 from homeserver.config.buckets import MediaBucket
 from homeserver.config.options import Secret, option, section
+from homeserver.config.profiles import Profiles
 from homeserver.config.search import Search
 from homeserver.config.sign_in import (
     Captcha,
@@ -567,6 +568,7 @@ class Config:
     media: Media = section(Media(), "Uploaded files.")
     previews: Previews = section(Previews(), "Previews of links.")
     presence: Presence = section(Presence(), "Who is there.")
+    profiles: Profiles = section(Profiles(), "What people tell of themselves.")
     push: Push = section(Push(), "Notifications to phones.")
     search: Search = section(Search(), "Search in messages.")
     archive: Archive = section(Archive(), "The cold archive of messages.")

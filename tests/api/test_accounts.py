@@ -231,6 +231,28 @@ async def test_avatars_are_media(server: RunningServer, url: str) -> None:
     (await alice.put("/profile/{}/avatar_url", alice.user_id, body={"avatar_url": url})).refused(400, "M_INVALID_PARAM")
 
 
+async def test_profiles_are_for_whom_the_operator_says(database_dsn: str) -> None:
+    """T-G15: for everyone; for those who have logged in; or for those who share a room, where a refusal tells of no
+    account."""
+    for lookups, refused in (("everyone", ()), ("users", ("nobody",)), ("sharing", ("nobody", "eve"))):
+        async with running_server(database_dsn, toml=f'[profiles]\nlookups = "{lookups}"') as server:
+            names = {name: f"{name}-{lookups}" for name in ("alice", "bob", "eve")}
+            alice, bob, eve = [await server.user(name) for name in names.values()]
+            (await alice.put("/profile/{}/displayname", alice.user_id, body={"displayname": "A"})).ok()
+            await bob.join(await alice.create_room(preset="public_chat"))
+            askers = {"alice": alice, "bob": bob, "eve": eve, "nobody": server.anonymous()}
+            for name, client in askers.items():
+                for path in ("/profile/{}", "/profile/{}/displayname"):
+                    answer = await client.get(path, alice.user_id)
+                    if name in refused:
+                        errcode = "M_MISSING_TOKEN" if name == "nobody" else "M_FORBIDDEN"
+                        answer.refused(401 if name == "nobody" else 403, errcode)
+                    else:
+                        assert answer.ok() == {"displayname": "A"}, (lookups, name)
+            if lookups == "sharing":
+                (await eve.get("/profile/{}", "@not-there:hansa.test")).refused(403, "M_FORBIDDEN")
+
+
 async def test_profile_fields_are_bounded(server: RunningServer) -> None:
     """T-G15: in number, name and size."""
     alice = await server.user("alice")

@@ -13,7 +13,9 @@ from tests.api.test_account_end import password_of
 from tests.federation.test_hostile_peers import joined
 from tests.federation.test_rooms import join, members, name_of
 from tests.kit.authority import Authority
+from tests.kit.federation import federated_server
 from tests.kit.peer import running_peer
+from tests.kit.postgres import PostgresForTests
 from tests.kit.server import Client, RunningServer
 from tests.kit.until import until
 
@@ -233,3 +235,17 @@ async def test_the_directory_is_closed_unless_opened(here: RunningServer, there:
     alice = await here.user("alice")
     await alice.create_room(preset="public_chat", visibility="public", name="Market")
     assert await refusal(Asker(here, there).get("/publicRooms")) == 403
+
+
+async def test_profiles_may_be_for_servers_that_share_a_room(
+    there: RunningServer, postgres: PostgresForTests, authority: Authority
+) -> None:
+    """T-G15: a refusal tells of no account."""
+    toml = '[profiles]\nlookups = "sharing"'
+    async with postgres.fresh() as dsn, federated_server(dsn, authority, toml=toml) as here:
+        alice, eve = await here.user("alice"), await there.user("eve")
+        asker, shared = Asker(here, there), await alice.create_room(preset="public_chat")
+        for user_id in (alice.user_id, "@nobody:" + alice.user_id.partition(":")[2]):
+            assert await refusal(asker.get("/query/profile", user_id=user_id)) == 403
+        await join(eve, shared, here)
+        assert await asker.get("/query/profile", user_id=alice.user_id) == {"displayname": "alice"}
