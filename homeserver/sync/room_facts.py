@@ -7,7 +7,8 @@ with the cursor; what came after the cursor is read again at start.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, UserId
@@ -16,13 +17,16 @@ from homeserver.rooms.building import Written
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.runtime.clock import Clock
-from homeserver.storage import events, journal_cursors, room_facts
+from homeserver.storage import events, forks, journal_cursors, room_facts
 from homeserver.storage.database import Database
+from homeserver.storage.memberships import UserRoom
 from homeserver.storage.room_facts import RoomFact
 
 FLUSH_S = 2.0
 HEARD_MAX = 100_000
 CATCH_UP_EVENTS = 1_000
+# Invites and knocks whose rooms' descriptions are kept, and how many are read at once.
+TOLD_MAX, TOLD_AT_ONCE = 50_000, 50
 # What makes a room move up in a client's list.
 BUMPS = frozenset(
     "m.room.create m.room.message m.room.encrypted m.sticker m.call.invite m.poll.start "
@@ -44,6 +48,7 @@ class RoomFacts:
         self._clock = clock
         self._heard: OrderedDict[RoomId, RoomFact] = OrderedDict()  # the most lately active last
         self._unwritten: dict[int, RoomFact] = {}
+        self._told: OrderedDict[int, RoomFact | None] = OrderedDict()  # by the number of the invite or knock
         self._floor = journal.visible
 
     async def start(self) -> None:
@@ -81,6 +86,23 @@ class RoomFacts:
         for room_id in found.keys() & self._heard.keys():
             found[room_id] = merged(found[room_id], self._heard[room_id])
         return found
+
+    async def told(self, waiting: Collection[UserRoom]) -> dict[RoomId, RoomFact]:
+        """The facts of rooms on other servers that a user is invited to or knocks at, by what was told with that.
+
+        Rooms of which nothing was told are left out. One query for each 50 that aren't known yet.
+        """
+        missing = [entry.event_nid for entry in waiting if entry.event_nid not in self._told]
+        found = {entry.event_nid: self._told[entry.event_nid] for entry in waiting if entry.event_nid in self._told}
+        for at in range(0, len(missing), TOLD_AT_ONCE):
+            some = missing[at : at + TOLD_AT_ONCE]
+            stripped = await forks.stripped(self._db, some)
+            found.update((nid, _described(nid, stripped[nid]) if nid in stripped else None) for nid in some)
+        self._told.update((nid, found[nid]) for nid in missing)
+        while len(self._told) > TOLD_MAX:
+            self._told.popitem(last=False)
+        facts = {entry.room_id: found[entry.event_nid] for entry in waiting}
+        return {room_id: fact for room_id, fact in facts.items() if fact is not None}
 
     def heard(self, room_id: RoomId) -> RoomFact | None:
         """What was heard of a room since the start; its `bump` is 0 if there was no activity since."""
@@ -147,6 +169,19 @@ class RoomFacts:
             raise
         if not self._unwritten:
             self._forget()
+
+
+def _described(nid: int, stripped: Sequence[Mapping[str, Any]]) -> RoomFact:
+    """What the stripped state of an invite or a knock tells of its room."""
+    state = {(event.get("type"), event.get("state_key")): event.get("content") for event in stripped}
+    created = state.get(("m.room.create", ""))
+    room_type = created.get("type") if isinstance(created, dict) else None
+    return RoomFact(
+        newest=nid,
+        bump=nid,
+        room_type=room_type if isinstance(room_type, str) else None,
+        is_encrypted=("m.room.encryption", "") in state,
+    )
 
 
 def _retention(event: Event, before: int | None) -> int | None:

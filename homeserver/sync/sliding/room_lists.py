@@ -141,10 +141,13 @@ class RoomLists:
         return known
 
     async def _load(self, user_id: UserId, entries: Mapping[RoomId, UserRoom]) -> UserLists:
+        waiting = [entry for entry in entries.values() if entry.membership in ("invite", "knock")]
+        told = await self._facts.told(waiting) if waiting else {}
         facts = await self._facts.of_user(user_id)
         for room_id in entries:
             if room_id not in facts and (heard := self._facts.heard(room_id)) is not None:
                 facts[room_id] = heard
+        facts.update(told)
         known = UserLists(entries, facts, self._facts.position)
         listed = [room_id for room_id, entry in entries.items() if is_listed(entry)]
         places = {room_id: known.place(room_id) for room_id in listed}
