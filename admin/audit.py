@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from admin.audit_actions import Action
 from admin.storage import audit_log
 from admin.storage.audit_log import AuditFilter, AuditRow
 from homeserver.core import canonical_json
@@ -34,7 +35,7 @@ class AuditEntry:
     """One act of an operator. `before` and `after` hold what differs; secrets among them are blanked."""
 
     actor: str
-    action: str  # noun.verb, as `user.lock`
+    action: Action
     target: str
     reason: str | None = None
     before: Mapping[str, Any] | None = None
@@ -45,7 +46,7 @@ class AuditEntry:
 
 def entry_of(
     operator: Operator,
-    action: str,
+    action: Action,
     target: str,
     *,
     reason: str | None = None,

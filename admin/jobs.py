@@ -14,6 +14,7 @@ import orjson
 import structlog
 
 from admin.audit import AuditLog, entry_of
+from admin.audit_actions import Action
 from admin.storage import jobs
 from admin.storage.jobs import JobFilter, JobRow
 from homeserver.core.errors import MatrixError, NotFound
@@ -87,7 +88,7 @@ class Jobs:
         arguments: Mapping[str, Any],
         *,
         by: Operator,
-        action: str,
+        action: Action,
         reason: str | None = None,
         also: Callable[[Tx], Awaitable[None]] = _nothing,
     ) -> str:

@@ -11,6 +11,7 @@ import structlog
 
 from admin.actions.operators import OperatorRoles
 from admin.audit import AuditLog, entry_of
+from admin.audit_actions import Action
 from admin.storage import cases
 from admin.storage.cases import Case
 from homeserver.accounts.server_notices import ServerNotices
@@ -158,7 +159,7 @@ class Cases:
         self,
         tx: Tx,
         by: Operator,
-        action: str,
+        action: Action,
         case: Case,
         *,
         reason: str | None = None,

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from admin.audit import AuditLog, entry_of
-from admin.exporting.exporter import PART, Exporter, ExportWish
+from admin.exporting.exporter import EXPORTED, PART, Exporter, ExportWish
 from admin.jobs import Job, Jobs
 from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import UserId, is_room_id, is_user_id
@@ -57,7 +57,7 @@ class Exports:
             raise InvalidParam(f"give a reason of 1 to {REASON_CHARS_MAX} characters")
         await self._exporter.check(wish)
         arguments = {**asdict(wish), "formats": list(wish.formats)}
-        return await self._jobs.begin(KIND, wish.target, arguments, by=by, action=f"{wish.kind}.export", reason=reason)
+        return await self._jobs.begin(KIND, wish.target, arguments, by=by, action=EXPORTED[wish.kind], reason=reason)
 
     async def manifest(self, export_id: str) -> dict[str, Any]:
         """What is in an export. Raises NotFound, also for one that isn't done."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from admin.actions.targets import AccountTools
 from admin.audit import AuditEntry
+from admin.audit_actions import Action
 from admin.storage import accounts
 from admin.storage.accounts import AccountRow
 from homeserver.accounts.contacts import CONTACTS_MAX, canonical
@@ -155,6 +156,6 @@ def _said(emails: Sequence[str] | None, locked: bool | None) -> dict[str, Any]:
 
 
 def _entry(
-    action: str, user_id: UserId, *, before: dict[str, Any] | None = None, after: dict[str, Any] | None = None
+    action: Action, user_id: UserId, *, before: dict[str, Any] | None = None, after: dict[str, Any] | None = None
 ) -> AuditEntry:
     return AuditEntry(actor=ACTOR, action=action, target=user_id, before=before, after=after)

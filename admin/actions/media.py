@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from admin.audit import AuditLog, entry_of
+from admin.audit_actions import Action
 from admin.storage import media as admin_media
 from admin.storage.media import Change, MediaInfo
 from homeserver.core.errors import MatrixError, NotFound
@@ -152,7 +153,8 @@ class MediaActions:
         by.check(Permission.MODERATE_MEDIA)
         if len(named) > DELETED_MAX:
             raise MatrixError(f"at most {DELETED_MAX} files at once")
-        now, action = self._clock.now_ms(), "media.quarantine" if is_quarantined else "media.unquarantine"
+        now = self._clock.now_ms()
+        action: Action = "media.quarantine" if is_quarantined else "media.unquarantine"
         async with self._db.transaction() as tx:
             count = await admin_media.set_quarantined(tx, self.server_name, named, is_quarantined, by.user_id, now)
             await self._audit.record(tx, entry_of(by, action, target, reason=reason, after={"count": count}))

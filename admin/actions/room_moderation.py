@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from admin.actions.room_tools import RoomTools
 from admin.audit import entry_of
+from admin.audit_actions import Action
 from admin.room_hand import RoomHand
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
 from homeserver.core.events import Draft, Event
@@ -21,6 +22,7 @@ from homeserver.web.endpoint import Operator
 
 EVENTS_MAX = 500
 Member = Literal["kick", "ban", "unban"]
+_ACTIONS: Mapping[Member, Action] = {"kick": "member.kick", "ban": "member.ban", "unban": "member.unban"}
 _MEMBERSHIPS: Mapping[str, str] = {"kick": "leave", "ban": "ban", "unban": "leave"}
 
 
@@ -45,7 +47,7 @@ class RoomModeration:
         wanted = {"kick": ("join", "invite", "knock"), "ban": ("join", "invite", "knock", "leave", None)}
         if before not in wanted.get(act, ("ban",)):
             raise InvalidParam(f"{user_id} isn't in the room so that this could be done: {before or 'never there'}")
-        await self._note(by, f"member.{act}", user_id, reason, {"room": room_id, "hand": hand, "before": before})
+        await self._note(by, _ACTIONS[act], user_id, reason, {"room": room_id, "hand": hand, "before": before})
         content = {"membership": _MEMBERSHIPS[act], "reason": reason}
         await self._tools.writer.send(room_id, self._draft("m.room.member", hand, content, user_id))
 
@@ -79,7 +81,7 @@ class RoomModeration:
     ) -> Draft:
         return self._tools.submission.draft(type, sender, content, key, redacts=redacts)
 
-    async def _note(self, by: Operator, action: str, target: str, reason: str | None, after: dict[str, Any]) -> None:
+    async def _note(self, by: Operator, action: Action, target: str, reason: str | None, after: dict[str, Any]) -> None:
         """Before it is tried: other servers have a part in it, and no transaction of ours holds that."""
         async with self._tools.db.transaction() as tx:
             await self._tools.audit.record(tx, entry_of(by, action, target, reason=reason, after=after))

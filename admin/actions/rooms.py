@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from admin.actions.room_tools import RoomTools
 from admin.audit import entry_of
+from admin.audit_actions import Action
 from homeserver.core.auth_rules import PowerLevels
 from homeserver.core.auth_rules.power import CREATOR_LEVEL
 from homeserver.core.errors import Forbidden, MatrixError
@@ -132,7 +133,7 @@ class RoomActions:
         # A creator's power can't be given away: the most that anybody else has can.
         return giver, max([_ADMIN_LEVEL, *(other for other in levels.users().values() if other < CREATOR_LEVEL)])
 
-    async def _note(self, by: Operator, action: str, room_id: RoomId, after: dict[str, object]) -> None:
+    async def _note(self, by: Operator, action: Action, room_id: RoomId, after: dict[str, object]) -> None:
         """Before it is tried: other servers may have a part in it, and no transaction of ours holds that."""
         async with self._tools.db.transaction() as tx:
             await self._tools.audit.record(tx, entry_of(by, action, room_id, after=after))

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from admin.actions.targets import AccountTools
 from admin.audit import entry_of
+from admin.audit_actions import Action
 from admin.storage import accounts
 from admin.storage.accounts import AccountRow
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
@@ -101,7 +102,7 @@ class Sanctions:
         self,
         user_id: UserId,
         by: Operator,
-        names: tuple[str, str],
+        names: tuple[Action, str],
         after: bool,
         reason: str | None,
         write: Callable[[Tx], Awaitable[None]],

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from admin.console.export import export, limit_of
 from admin.console.sessions import LIFETIME_S, ConsoleSessions, Session
-from admin.console.texts import may_say
+from admin.console.texts import may_say, rule_title
+from admin.console.trace_words import told
 from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission, may
@@ -187,6 +188,8 @@ class Desk:
             "is_bound": visit.is_bound,
             "Permission": Permission,
             "may_say": may_say,
+            "rule_title": rule_title,
+            "told": told,
             "done": f"done_{done}" if may_say(f"done_{done}") else "",
             **(values or {}),
         }

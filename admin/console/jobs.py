@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from admin.console.desk import Desk, Visit
 from admin.console.page import page
+from admin.console.texts_jobs import shown
 from admin.jobs import Jobs
 from admin.storage import console_reads
 from admin.storage.console_reads import Shown
@@ -18,7 +18,6 @@ _PATH = "/admin/jobs"
 _NEWEST = 2**62
 _COLUMNS = ("job_id", "kind", "target", "state", "progress", "error", "started_by", "created_ts", "changed_ts")
 STATES = ("all", "scheduled", "active", "complete", "failed", "cancelled")
-_PROGRESS_CHARS_MAX = 300
 
 
 class JobPages:
@@ -36,7 +35,7 @@ class JobPages:
 
         async def fetch(limit: int) -> list[Shown]:
             rows = await console_reads.jobs(self._db, below, about, state, limit)
-            return [{**row, "shown": _shown(json.loads(row["progress"]))} for row in rows]
+            return [{**row, "shown": shown(json.loads(row["progress"]))} for row in rows]
 
         values = {"q": about, "state": state, "states": STATES}
         return await self.desk.listing(visit, "jobs", _COLUMNS, fetch, values)
@@ -45,13 +44,3 @@ class JobPages:
     async def cancel(self, visit: Visit, job_id: str) -> Answer:
         await self._jobs.cancel(job_id, by=visit.operator)
         return self.desk.go(f"{_PATH}?done=cancel")
-
-
-def _shown(progress: dict[str, Any]) -> str:
-    """Counts and steps; lists only by how long they are."""
-    parts = (
-        f"{name}: {len(value) if isinstance(value, list | dict) else value}"
-        for name, value in progress.items()
-        if value is not None
-    )
-    return ", ".join(parts)[:_PROGRESS_CHARS_MAX]

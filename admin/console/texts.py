@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from admin.console.texts_audit import AUDIT
 from admin.console.texts_cases import CASES
 from admin.console.texts_evidence import EVIDENCE
+from admin.console.texts_jobs import PROGRESS
 from admin.console.texts_operators import OPERATORS
 from admin.console.texts_oversight import OVERSIGHT
 from admin.console.texts_packs import PACKS
@@ -262,7 +264,7 @@ _COMMON: Final[Mapping[str, tuple[str, str]]] = {
     "done_cancel": ("The job is cancelled.", "任务已取消。"),
 }
 # No key stands in two of them: the later one would be said in place of the first.
-TABLES: Final = (_COMMON, RULES, PACKS, CASES, OPERATORS, OVERSIGHT, EVIDENCE, TRACING)
+TABLES: Final = (_COMMON, RULES, PACKS, CASES, OPERATORS, OVERSIGHT, EVIDENCE, TRACING, AUDIT, PROGRESS)
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {key: text for table in TABLES for key, text in table.items()}
 
 
@@ -270,6 +272,12 @@ def say(key: str, language: str, values: Mapping[str, object]) -> str:
     """A text in a language that we have. Raises KeyError for one that doesn't exist."""
     text = _TEXTS[key][LANGUAGES.index(language)]
     return text.format(**values) if values else text
+
+
+def rule_title(rule_id: str, title: str, language: str) -> str:
+    """What a rule is called: one of a ready pack in this language, as long as nobody calls it otherwise."""
+    ours = PACKS.get(f"pack_rule_{rule_id}")
+    return ours[LANGUAGES.index(language)] if ours is not None and ours[0] == title else title
 
 
 def may_say(key: str) -> bool:

@@ -57,7 +57,7 @@ EVIDENCE: Final[Mapping[str, tuple[str, str]]] = {
     "export_gone": ("Its files aren't here: not written, or deleted.", "文件不存在：未写入或已删除。"),
     "download": ("Download", "下载"),
     "checksum": ("SHA-256", "SHA-256"),
-    "more_files": ("{count} more files: take them over the API.", "还有 {count} 个文件：请通过 API 获取。"),
+    "more_files": ("More files: {count}. Take them over the API.", "还有 {count} 个文件：请通过 API 获取。"),
     "verify_title": ("Prove that nothing was changed", "验证未被修改"),
     "verify_text": (
         "Put all files into one folder and run the verifier, which needs nothing of this server; take the key from "

@@ -7,6 +7,11 @@ from typing import Final
 
 # key → English, Chinese
 OPERATORS: Final[Mapping[str, tuple[str, str]]] = {
+    "act_erase": ("Erase a user", "抹除用户"),
+    "act_impersonate": ("Get into a user's account", "进入用户账户"),
+    "act_delete_room": ("Delete a room", "删除房间"),
+    "act_purge_history": ("Purge a room's history", "清除房间历史"),
+    "act_search_content": ("Search in what everybody wrote", "搜索所有人的内容"),
     "case_elsewhere": (
         "This case is about other rooms too: whoever has those as well closes it.",
         "本案件还涉及其他房间，须由也管理那些房间的人员结案。",

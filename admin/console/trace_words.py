@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from admin.console.texts import may_say, say
+from admin.console.trace_reasons import REASONS
 from homeserver.web.translations import LANGUAGES
 
 # English, Chinese; the first that fits counts. Names in braces stand for what differs.
@@ -37,6 +39,11 @@ _SAYINGS: Final[Sequence[tuple[str, str]]] = (
     ("{server} hasn't got it", "{server} 尚未收到"),
     ("by {who}", "由 {who}"),
 )
+# What a rule did, whose parts have words of their own in either language.
+_VERDICT: Final = re.compile(
+    r"(?P<rule>\S+ v\d+) \((?P<stage>\w+)\): (?P<outcome>[\w,]*)(?P<undone>, undone since)?"
+    r"(?P<guess>, going by sender, room and time)?"
+)
 
 
 def _pattern(english: str) -> re.Pattern[str]:
@@ -44,14 +51,29 @@ def _pattern(english: str) -> re.Pattern[str]:
     return re.compile("".join(f"(?P<{one}>.+?)" if n % 2 else re.escape(one) for n, one in enumerate(parts)), re.DOTALL)
 
 
-_PATTERNS: Final = tuple((_pattern(english), chinese) for english, chinese in _SAYINGS)
+_PATTERNS: Final = tuple((_pattern(english), chinese) for english, chinese in (*_SAYINGS, *REASONS))
 
 
 def told(what: str, language: str) -> str:
     """The words of a step in this language; as they are where there are no others."""
+    if verdict := _VERDICT.fullmatch(what):
+        return _verdict(verdict, language)
     if language == LANGUAGES[0]:
         return what
     for pattern, chinese in _PATTERNS:
         if found := pattern.fullmatch(what):
-            return chinese.format(**found.groupdict())
+            said = found.groupdict()
+            if reason := said.get("reason"):
+                said["reason"] = told(reason, language)
+            return chinese.format(**said)
     return what
+
+
+def _verdict(found: re.Match[str], language: str) -> str:
+    def word(key: str, otherwise: str) -> str:
+        return say(key, language, {}) if may_say(key) else otherwise
+
+    acts = ", ".join(word(f"action_{one}", one) for one in found["outcome"].split(","))
+    stage = word(f"stage_{found['stage']}", found["stage"])
+    more = [word(f"verdict_{key}", "") for key in ("undone", "guess") if found[key] is not None]
+    return "; ".join([f"{found['rule']} ({stage}): {acts}", *more])

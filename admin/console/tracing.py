@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 from admin.console.desk import OWN_SITE, ROWS, Desk, Visit
 from admin.console.page import page
-from admin.console.trace_words import told
 from admin.storage import traces
 from admin.trace import lines, trace
 from homeserver.core.errors import NotFound
@@ -51,7 +50,7 @@ class TracePages:
                 "Cache-Control": "no-store",
             }
             return Answer(lines(found).encode(), 200, "application/jsonl", headers)
-        return self.desk.page(visit, "trace", {"trace": found, "told": told})
+        return self.desk.page(visit, "trace", {"trace": found})
 
 
 def _ms(moment: str) -> int | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import orjson
 
+from admin.audit_actions import Action
 from admin.exporting.forms import Form, JsonLines, Line, Page, PlainText
 from admin.exporting.merkle import MerkleTree
 from admin.exporting.parquet import Parquet
@@ -37,6 +38,9 @@ FORMS: dict[str, Callable[[], Form]] = {"jsonl": JsonLines, "html": Page, "text"
 
 Report = Callable[[int, int], Awaitable[None]]
 
+# Of either kind, what the audit log has.
+EXPORTED: Final[Mapping[str, Action]] = {"room": "room.export", "user": "user.export"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportWish:
@@ -45,7 +49,7 @@ class ExportWish:
     `as_sent` gives what redacted events had said, where it is still kept. `files`: what a user uploaded as well.
     """
 
-    kind: str  # room or user
+    kind: Literal["room", "user"]
     target: str
     formats: Sequence[str] = ("jsonl",)
     since_ms: int | None = None

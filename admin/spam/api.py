@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from admin.audit import AuditLog
+from admin.audit_actions import Action
 from admin.given import decision_number
 from admin.spam.book import Recorded, RuleBook, difference
 from admin.spam.history import HistoryTrials
@@ -222,7 +223,7 @@ class RuleEndpoints:
         stopped = self._book.stopped.get((rule.id, rule.version))
         return {**msgspec.to_builtins(rule), **({"stopped": stopped} if stopped else {})}
 
-    def _recorded(self, operator: Operator, action: str, target: str, why: str) -> Recorded:
+    def _recorded(self, operator: Operator, action: Action, target: str, why: str) -> Recorded:
         return recording(self._audit, operator, action, target, why)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Sequence
 import structlog
 
 from admin.audit import AuditEntry, AuditLog
+from admin.audit_actions import Action
 from admin.room_hand import RoomHand
 from admin.spam.book import BY_ITSELF
 from admin.spam.policy_lists import Bans
@@ -129,6 +130,6 @@ def _compared(
     return over, named
 
 
-def _entry(action: str, room_id: RoomId, user_id: UserId, why: str, membership: str) -> AuditEntry:
+def _entry(action: Action, room_id: RoomId, user_id: UserId, why: str, membership: str) -> AuditEntry:
     after = {"room_id": room_id, "membership": membership}
     return AuditEntry(actor=BY_ITSELF, action=action, target=user_id, reason=why, after=after)

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from admin.audit import AuditEntry, AuditLog
+from admin.audit_actions import Action
 from admin.room_hand import RoomHand
 from admin.spam.book import BY_ITSELF
 from admin.storage import spam_mutes
@@ -122,6 +123,6 @@ def _level(room: Room, user_id: UserId) -> int | None:
 
 
 def _entry(
-    action: str, user_id: UserId, because: str, before: Mapping[str, Any], after: Mapping[str, Any]
+    action: Action, user_id: UserId, because: str, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> AuditEntry:
     return AuditEntry(actor=BY_ITSELF, action=action, target=user_id, reason=because, before=before, after=after)

@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from admin.audit import AuditEntry, AuditLog
+from admin.audit_actions import Action
 from admin.room_hand import RoomHand
 from admin.spam.book import BY_ITSELF, Recorded
 from admin.spam.rules import LOCKS
@@ -146,7 +147,7 @@ class RaidMode:
             await spam_raids.end(tx, room_id)
         self.locked.pop(room_id, None)
 
-    def _note(self, action: str, room_id: RoomId, because: str) -> Recorded:
+    def _note(self, action: Action, room_id: RoomId, because: str) -> Recorded:
         async def note(tx: Tx, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
             entry = AuditEntry(
                 actor=BY_ITSELF, action=action, target=room_id, reason=because, before=before, after=after

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from admin.audit import AuditLog, entry_of
+from admin.audit_actions import Action
 from admin.spam.book import Recorded
 from homeserver.storage.database import Tx
 from homeserver.web.endpoint import Operator
 
 
-def recording(audit: AuditLog, operator: Operator, action: str, target: str, why: str = "") -> Recorded:
+def recording(audit: AuditLog, operator: Operator, action: Action, target: str, why: str = "") -> Recorded:
     """Writes the audit row of a change, once it is known what was before and what is after."""
 
     async def record(tx: Tx, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -76,7 +76,7 @@ def export_user(ctx: click.Context, /, user_id: str, files: bool, **options: Any
 
 def _export(
     ctx: click.Context,
-    kind: str,
+    kind: Literal["room", "user"],
     target: str,
     *,
     folder: Path,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from admin.audit import AuditEntry, AuditLog
-from admin.exporting.exporter import Exporter, ExportWish, Report
+from admin.exporting.exporter import EXPORTED, Exporter, ExportWish, Report
 from homeserver.config import Config
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import ServerName
@@ -39,7 +39,7 @@ async def export(
         async with db.transaction() as tx:
             after = {"as_sent": wish.as_sent, "formats": list(wish.formats)}
             entry = AuditEntry(
-                actor=BY_COMMAND, action=f"{wish.kind}.export", target=wish.target, reason=because, after=after
+                actor=BY_COMMAND, action=EXPORTED[wish.kind], target=wish.target, reason=because, after=after
             )
             await AuditLog(clock).record(tx, entry)
         return await exporter.write(wish, folder, made_by=BY_COMMAND, report=report)

@@ -38,7 +38,7 @@ class Process:
 
 
 async def begin(jobs: Jobs, target: str = "a", **arguments: Any) -> str:
-    return await jobs.begin("work", target, arguments, by=OWNER, action="test.work")
+    return await jobs.begin("work", target, arguments, by=OWNER, action="server.rebuild")
 
 
 def has_state(jobs: Jobs, job_id: str, state: str) -> Callable[[], Any]:

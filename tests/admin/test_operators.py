@@ -105,7 +105,7 @@ async def filled(database: Database, count: int) -> None:
     log = AuditLog(FakeClock())
     for number in range(count):
         async with database.transaction() as tx:
-            entry = AuditEntry(actor="@a:x", action="test.do", target=f"t{number}", after={"number": number})
+            entry = AuditEntry(actor="@a:x", action="user.modify", target=f"t{number}", after={"number": number})
             await log.record(tx, entry)
 
 
@@ -144,13 +144,13 @@ async def test_what_a_row_never_holds(database: Database) -> None:
     log = AuditLog(FakeClock())
     async with database.transaction() as tx:
         secret = {"password": "hunter22", "inner": [{"access_token": "hsa_x"}], "password_set": True}
-        entry = AuditEntry(actor="@a:x", action="a", target="x\nforged\x00" + "y" * 9999, before=secret)
+        entry = AuditEntry(actor="@a:x", action="user.modify", target="x\nforged\x00" + "y" * 9999, before=secret)
         await log.record(tx, entry)
     [row] = await log.page(database)
     assert row.before is not None and "hunter22" not in row.before and "hsa_x" not in row.before
     assert '"password_set":true' in row.before and "\n" not in row.target and len(row.target) == 512
     with pytest.raises(RuntimeError):
         async with database.transaction() as tx:
-            await log.record(tx, AuditEntry(actor="@a:x", action="b", target="x", after={"all": "z" * 99_999}))
+            await log.record(tx, AuditEntry(actor="@a:x", action="user.lock", target="x", after={"all": "z" * 99_999}))
             raise RuntimeError
     assert (await verify(database)).entries == 1

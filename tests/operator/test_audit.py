@@ -32,7 +32,7 @@ async def _filled(dsn: str) -> None:
     db = await Database.connect(dsn, size_min=1, size_max=1)
     for number in range(3):
         async with db.transaction() as tx:
-            await AuditLog(FakeClock()).record(tx, AuditEntry(actor="@a:x", action="test.do", target=str(number)))
+            await AuditLog(FakeClock()).record(tx, AuditEntry(actor="@a:x", action="user.modify", target=str(number)))
     await db.close()
 
 

@@ -167,7 +167,7 @@ async def test_the_overview_shows_the_search_by_tiers(server: RunningServer, cre
         return what == "embedded" and int(messages) > 0 and not held.startswith("–")
 
     await until(has_it)
-    assert "0 months" in visitor.page
+    assert "Months: 0" in visitor.page
 
 
 async def find(visitor: Visitor, **fields: str) -> int:

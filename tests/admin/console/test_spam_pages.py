@@ -148,7 +148,7 @@ async def test_a_trial_shows_what_a_rule_would_have_hit(server: RunningServer, c
     marked = await visitor.post(f"{where}/mark", {"event_id": event_id, "is_spam": "yes"})
     assert marked.status == 303
     await visitor.get(where)
-    assert "100 %" in visitor.text() and "1 of 1 samples" in visitor.text()
+    assert "100 %" in visitor.text() and "spam: 1 of 1" in visitor.text()
     assert (await visitor.post(f"{where}/mark", {"event_id": "$other", "is_spam": "yes"})).status == 400
     auditor = await Visitor(server).log_in("the-auditor")
     await auditor.get(where)

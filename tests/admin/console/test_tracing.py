@@ -42,7 +42,7 @@ async def test_a_rule_s_part_in_an_event_is_told(server: RunningServer, crew: Cr
     (await crew.admin.get("/_hansa/admin/v1/spam/decisions")).ok()
     visitor = await Visitor(server).log_in("the-moderator")
     await visitor.get(f"/admin/trace/{quote(event_id, safe='')}")
-    assert "casino v1 (shadow): deny" in visitor.text()
+    assert "casino v1 (Shadow): Refuse" in visitor.text()
 
 
 async def test_what_was_refused_is_no_part_of_another_event(server: RunningServer, crew: Crew) -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
 import pytest
 
-from admin.console.texts import TABLES, say
+import admin
+from admin.audit_actions import ACTIONS
+from admin.console.texts import TABLES, may_say, rule_title, say
+from admin.console.texts_jobs import PLACES, shown
 from admin.console.texts_packs import PACKS as RULE_TITLES
 from admin.console.trace_words import told
 from admin.spam.packs import PACKS
+from homeserver.config.schema import Act
+from homeserver.core import auth_rules
 from tests.admin.console.furnished import furnish
 from tests.admin.console.visitor import Visitor
 from tests.admin.people import Crew
@@ -42,6 +52,100 @@ def test_a_traces_words_in_chinese(english: str, chinese: str) -> None:
     assert told(english, "en") == english
 
 
+SOURCES = Path(admin.__file__).parent
+
+
+def parsed(folder: Path) -> Iterator[ast.Module]:
+    for path in folder.rglob("*.py"):
+        yield ast.parse(path.read_text())
+
+
+def test_each_act_of_the_audit_log_has_words() -> None:
+    """What isn't among these acts can't be recorded: the types say so."""
+    assert [one for one in ACTIONS if not may_say(f"audit_{one}")] == []
+    assert [one for one in get_args(Act) if not may_say(f"act_{one}")] == []
+
+
+def test_each_kind_of_job_has_words() -> None:
+    kinds: dict[str, str] = {}
+    for tree in parsed(SOURCES):
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name) and isinstance(node.value.value, str)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "begin":
+                name = node.args[0] if len(node.args) > 2 else None
+                if isinstance(name, ast.Name) and name.id in constants:
+                    kinds[constants[name.id]] = name.id
+    assert len(kinds) >= 8
+    assert [kind for kind in kinds if not may_say(f"job_{kind}")] == []
+
+
+def noted(tree: ast.Module) -> Iterator[str]:
+    """The keys that a job writes into its progress."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and is_progress(node.value) and isinstance(node.slice, ast.Constant):
+            yield str(node.slice.value)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and is_progress(node.func.value):
+            if node.func.attr == "setdefault" and isinstance(node.args[0], ast.Constant):
+                yield str(node.args[0].value)
+            if node.func.attr == "update":
+                yield from (one.arg for one in node.keywords if one.arg is not None)
+
+
+def is_progress(node: ast.expr) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name == "progress" or name == "done"
+
+
+def test_each_key_of_a_jobs_progress_has_words() -> None:
+    keys = {key for tree in [*parsed(SOURCES / "actions"), *parsed(SOURCES / "spam")] for key in noted(tree)}
+    assert {"events", "kicked_users", "of", "tables"} <= keys
+    assert [key for key in keys - PLACES if not may_say(f"progress_{key}")] == []
+
+
+def test_progress_is_a_part_of_the_whole_and_counts() -> None:
+    said = shown({"at": 40, "of": 80, "hits": 1234, "by_room": {"!a:x": 1}, "deactivated": True, "new_room_id": None})
+    assert said == [
+        ("progress_part", "50 %"),
+        ("progress_hits", "1,234"),
+        ("progress_by_room", "1"),
+        ("progress_deactivated", True),
+    ]
+
+
+def test_each_reason_of_the_authorisation_rules_is_said_in_chinese() -> None:
+    reasons = []
+    for tree in parsed(Path(auth_rules.__file__).parent):
+        for node in ast.walk(tree):
+            func = node.func if isinstance(node, ast.Call) else None
+            name = func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else ""
+            if isinstance(node, ast.Call) and name.startswith("refuse") and node.args:
+                text = node.args[-1]
+                if isinstance(text, ast.Constant):
+                    reasons.append(str(text.value))
+                elif isinstance(text, ast.JoinedStr):
+                    parts = (one.value if isinstance(one, ast.Constant) else "7" for one in text.values)
+                    reasons.append("".join(map(str, parts)))
+    assert len(reasons) > 40
+    assert [one for one in reasons if told(one, "zh") == one] == []
+    assert told("rejected: @a:x is banned (rule 5.2)", "zh") == "被拒绝：@a:x 已被封禁（规则 5.2）"
+
+
+def test_a_rules_verdict_is_said_in_words() -> None:
+    assert told("casino v1 (shadow): deny,redact", "en") == "casino v1 (Shadow): Refuse, Redact"
+    assert told("casino v1 (enforced): deny, undone since", "zh") == "casino v1 (执行中): 拒绝; 已撤销"
+
+
+def test_a_rule_of_a_pack_is_called_in_each_language_until_it_is_renamed() -> None:
+    assert rule_title("join-wave", "More than 20 joins a minute", "zh") == "每分钟超过 20 人加入"
+    assert rule_title("join-wave", "Mine", "zh") == "Mine"
+
+
 async def test_what_comes_from_data_is_said_in_chinese(server: RunningServer, crew: Crew) -> None:
     ids = await furnish(server, crew, "花园", await Visitor(server).log_in("owner"))
     visitor = await Visitor(server).log_in("the-admin")
@@ -51,7 +155,8 @@ async def test_what_comes_from_data_is_said_in_chinese(server: RunningServer, cr
         (f"/admin/spam/decisions/{ids['decision_id']}", ("拒绝",)),
         ("/admin/spam/decisions", ("拒绝",)),
         ("/admin/spam/packs", ("同一用户邀请大量用户",)),
-        ("/admin/jobs", ("规则试验", "保留期限预览")),
+        ("/admin/jobs", ("规则试验", "保留期限预览", "已检查")),
+        ("/admin/audit", ("登录控制台", "保存规则")),
     ):
         assert (await visitor.get(path)).status == 200, path
         missing = [one for one in words if one not in visitor.page]
