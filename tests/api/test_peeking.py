@@ -47,6 +47,38 @@ async def test_looking_into_a_room(server: RunningServer) -> None:
     assert (await bob.get("/events", room_id=room, **{"from": "?"})).status == 400
 
 
+async def test_who_is_not_in_a_room_reads_nothing_of_it(server: RunningServer) -> None:
+    """T-D11: who is in it, its state and its aliases: a stranger learns none of it, nor does who is only invited; who
+    has left reads what was when they left."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await alice.create_room(preset="private_chat", room_alias_name="cellar", name="Cellar")
+    said = await alice.send(room, "hello")
+    paths = (
+        "/state", "/state/m.room.name", "/state/m.room.name/", f"/state/m.room.member/{alice.user_id}", "/members",
+        "/joined_members", "/aliases", "/messages?dir=b", f"/context/{said}", f"/event/{said}", "/initialSync",
+        "/members?membership=join",
+    )  # fmt: skip
+
+    async def seen(user: Client) -> dict[str, int]:
+        return {path: (await user.get("/rooms/{}" + path, room)).status for path in paths}
+
+    assert set((await seen(alice)).values()) == {200}
+    assert set((await seen(bob)).values()) <= {403, 404}
+    (await alice.post("/rooms/{}/invite", room, body={"user_id": bob.user_id})).ok()
+    assert set((await seen(bob)).values()) <= {403, 404}
+    (await bob.post("/join/{}", room)).ok()
+    assert set((await seen(bob)).values()) == {200}
+    (await bob.post("/rooms/{}/leave", room)).ok()
+    (await alice.put("/rooms/{}/state/m.room.name", room, body={"name": "Attic"})).ok()
+    carol = await server.user("carol")
+    (await alice.post("/rooms/{}/invite", room, body={"user_id": carol.user_id})).ok()
+    after = await seen(bob)
+    assert {path for path, status in after.items() if status != 200} == {"/joined_members", "/aliases"}
+    assert (await bob.get("/rooms/{}/state/m.room.name", room)).ok() == {"name": "Cellar"}
+    members = (await bob.get("/rooms/{}/members", room)).ok()["chunk"]
+    assert {event["state_key"] for event in members} == {alice.user_id, bob.user_id}
+
+
 async def test_the_older_way_to_follow_rooms(server: RunningServer) -> None:
     alice, bob = await server.user("alice"), await server.user("bob")
     room = await alice.create_room(preset="public_chat", invite=[bob.user_id])

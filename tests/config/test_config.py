@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -184,8 +187,22 @@ def test_a_secret_cannot_be_printed(file: Path) -> None:
 
 def test_no_secret_has_a_default() -> None:
     """T-A9: what is not set is missing, and never a value that others know."""
+    found = dict(secrets_of(Config, "config"))
+    assert {"config.turn.shared_secret", "config.database.dsn", "config.sso.client_secret"} <= found.keys()
+    assert set(found.values()) == {None}
     config = load_config(None, {})
     assert (config.registration.shared_secret, config.turn.shared_secret, config.database.dsn) == (None, None, None)
+
+
+def secrets_of(kind: type, name: str) -> Iterator[tuple[str, object]]:
+    """Every option that holds a secret, in lists of sections too, with its default."""
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        inner = [hints[field.name], *get_args(hints[field.name])]
+        if Secret in inner:
+            yield f"{name}.{field.name}", field.default
+        for section in (one for one in inner if isinstance(one, type) and is_dataclass(one)):
+            yield from secrets_of(section, f"{name}.{field.name}")
 
 
 def test_a_secret_is_given_once(file: Path) -> None:
