@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ _VISIBILITY = ("m.room.history_visibility", "")
 _OPEN = frozenset({"shared", "world_readable"})
 FIRST = -(2**62)
 # A chain of so few events and steps is read by itself; for others the room's whole graph is.
+_INLINE_MAX = 2_000
 NEAR_STEPS_MAX, NEAR_EVENTS_MAX = 8, 200
 
 
@@ -49,7 +51,12 @@ class GraphReads:
             chain = near
         else:
             graph = await self._graphs.of(room.nid, room.version)
-            chain = reachable(starts, graph.auth_of) - graph.rejected
+            if len(graph.auth_ids) > _INLINE_MAX:
+                # Two microseconds an event. Meanwhile others only add to the graph, what nobody here leads to.
+                chain = await asyncio.to_thread(reachable, list(starts), graph.auth_of)
+            else:
+                chain = reachable(starts, graph.auth_of)
+            chain -= graph.rejected
         if room.version.room_id_from_create_event:
             chain.add(EventId("$" + room.room_id[1:]))  # nobody cites it, and all of them rest on it
         return sorted((await self._events.by_ids(chain)).values(), key=lambda stored: stored.nid)
