@@ -11,7 +11,7 @@ import orjson
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
-from homeserver.core.identifiers import RoomId, UserId
+from homeserver.core.identifiers import RoomId, UserId, is_mxc
 from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.ports import AbuseCheck, RemoteProfiles
 from homeserver.rooms.commands.submission import Submission
@@ -30,7 +30,6 @@ _AT_ONCE = 20
 
 SHOWN_IN_ROOMS = ("displayname", "avatar_url")
 _KEY = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII)
-_MXC = re.compile(r"mxc://[0-9A-Za-z.:\[\]-]{1,255}/[0-9A-Za-z_-]{1,255}", re.ASCII)
 
 
 class Profiles:
@@ -145,5 +144,5 @@ def _check_field(field: str, value: Any) -> None:
     if field == "avatar_url":
         if not isinstance(value, str) or len(value) > AVATAR_CHARS_MAX:
             raise InvalidParam("avatar_url must be a string")
-        if value and _MXC.fullmatch(value) is None:
+        if value and not is_mxc(value):
             raise InvalidParam("avatar_url must look like mxc://server/media-id")

@@ -24,7 +24,14 @@ from homeserver.rooms.forks import Forks
 from homeserver.rooms.graph_reads import GraphReads
 from homeserver.rooms.history import History
 from homeserver.rooms.incoming import Incoming, WriteParts
-from homeserver.rooms.policy import InvitePermission, KnownContent, NoticeRoomsStay, PolicyChain, RoomsBlocked
+from homeserver.rooms.policy import (
+    InvitePermission,
+    KnownContent,
+    NoticeRoomsStay,
+    PicturesAreFiles,
+    PolicyChain,
+    RoomsBlocked,
+)
 from homeserver.rooms.read_gate import ReadGate
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.shadow_bans import ShadowBans
@@ -96,7 +103,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
     notices = UserId(f"@{base.config.server_notices.localpart}:{base.server_name}")
     invites = InvitePermission(db, base.server_name, exempt=frozenset({notices}))
     blocked = RoomsBlocked(db)
-    policy = PolicyChain([blocked, invites, NoticeRoomsStay(db, rooms)])
+    policy = PolicyChain([blocked, invites, NoticeRoomsStay(db, rooms), PicturesAreFiles()])
     if base.config.rooms.check_content:
         policy.add(KnownContent())
     shadow_bans = ShadowBans(db, rooms)

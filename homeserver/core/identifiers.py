@@ -21,6 +21,7 @@ ID_BYTES_MAX = 255
 # The value of an opaque id that is ours to bound: device ids, transaction ids, filter ids and the like.
 OPAQUE_BYTES_MAX = 255
 
+_MXC = re.compile(r"mxc://[0-9A-Za-z.:\[\]-]{1,255}/[0-9A-Za-z_-]{1,255}", re.ASCII)
 _SERVER_NAME = re.compile(
     r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,230})(?::\d{1,5})?", re.ASCII
 )
@@ -29,6 +30,14 @@ _LOCAL_LOCALPART = re.compile(r"[a-z0-9._=/+-]+", re.ASCII)
 _HISTORICAL_LOCALPART = re.compile("[^:\x00\ud800-\udfff]*")
 _OPAQUE = re.compile(r"[0-9A-Za-z._~-]+", re.ASCII)
 _BASE64URL_43 = re.compile(r"[0-9A-Za-z_-]{43}", re.ASCII)
+
+
+def is_mxc(value: str) -> bool:
+    """Whether this is the URI of a file, with nothing in it that a path could take for more.
+
+    spec: client-server-api/#matrix-content-mxc-uris
+    """
+    return len(value) <= 520 and _MXC.fullmatch(value) is not None
 
 
 def is_server_name(value: str) -> bool:

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from homeserver.core.errors import BadJson
+from homeserver.core.identifiers import is_mxc
 
-_Mxc = Annotated[str, msgspec.Meta(pattern="^mxc://[^/]+/[^/]+$")]
+_Mxc = Annotated[str, msgspec.Meta(pattern=r"^mxc://[0-9A-Za-z.:\[\]-]{1,255}/[0-9A-Za-z_-]{1,255}\Z")]
 _Geo = Annotated[str, msgspec.Meta(pattern="^geo:")]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -133,6 +134,19 @@ _KINDS: Mapping[str, type[msgspec.Struct]] = {
     "m.room.avatar": Avatar,
     "m.room.pinned_events": Pinned,
 }
+
+
+_PICTURES = {"m.room.avatar": "url", "m.room.member": "avatar_url"}
+
+
+def check_picture(type: str, content: Mapping[str, Any]) -> None:
+    """Raises BadJson for the picture of a room or a member whose URI leads clients elsewhere than to a file.
+
+    What is no mxc URI at all, or no string, clients take for no picture.
+    """
+    uri = content.get(_PICTURES.get(type, ""))
+    if isinstance(uri, str) and uri[:4].lower() == "mxc:" and not is_mxc(uri):
+        raise BadJson(f"{_PICTURES[type]} must look like mxc://server/media-id")
 
 
 def check_content(type: str, content: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from homeserver.core.errors import Forbidden
 from homeserver.core.events import Draft
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of
 from homeserver.core.invite_permission import KINDS, InvitePermissions, InviteVerdict
-from homeserver.core.known_content import check_content
+from homeserver.core.known_content import check_content, check_picture
 from homeserver.ports import AbuseCheck, PolicyCheck
 from homeserver.storage import account_data, blocked_rooms, server_notice_rooms
 from homeserver.storage.database import Database, Reader
@@ -127,6 +127,14 @@ class RoomsBlocked:
             return draft
         if room_id in self._blocked:
             raise Forbidden("This room has been blocked on this server")
+        return draft
+
+
+class PicturesAreFiles:
+    """Refuses pictures of rooms and members whose URIs make clients ask for something else than a file."""
+
+    async def judge(self, room_id: RoomId | None, draft: Draft) -> Draft:
+        check_picture(draft.type, draft.content)
         return draft
 
 

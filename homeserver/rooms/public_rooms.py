@@ -10,7 +10,7 @@ from typing import Any
 
 from homeserver.core.errors import InvalidParam
 from homeserver.core.folding import fold, without_marks
-from homeserver.core.identifiers import RoomId
+from homeserver.core.identifiers import RoomId, is_mxc
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
 from homeserver.rooms.commands.directory import Published
@@ -168,6 +168,7 @@ def directory_entry(room: Room) -> dict[str, Any]:
     def text(kind: str, key: str) -> str | None:
         return room.known_text("m.room." + kind, key) or None
 
+    picture = text("avatar", "url")
     entry: dict[str, Any] = {
         "room_id": room.room_id,
         "num_joined_members": room.joined,
@@ -179,7 +180,7 @@ def directory_entry(room: Room) -> dict[str, Any]:
         "name": lambda: text("name", "name"),
         "topic": lambda: text("topic", "topic"),
         "canonical_alias": lambda: text("canonical_alias", "alias"),
-        "avatar_url": lambda: text("avatar", "url"),
+        "avatar_url": lambda: picture if picture is not None and is_mxc(picture) else None,
         "room_type": lambda: text("create", "type"),
     }
     entry.update({name: value for name, read in optional.items() if (value := read()) is not None})

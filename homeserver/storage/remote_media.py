@@ -18,14 +18,17 @@ _INSERT = """
 """
 _USED = "UPDATE remote_media SET used_ts = $3 WHERE server_name = $1 AND media_id = $2"
 _KEPT = "SELECT coalesce(sum(greatest(size_bytes, $1)), 0) FROM remote_media"
+# What is quarantined stays: fetched anew, it would be so no more.
 _DELETE_UNUSED = """
     DELETE FROM remote_media WHERE (server_name, media_id) IN (
-        SELECT server_name, media_id FROM remote_media WHERE used_ts < $1 ORDER BY used_ts LIMIT $2
+        SELECT server_name, media_id FROM remote_media JOIN media_files USING (digest)
+        WHERE used_ts < $1 AND NOT is_quarantined ORDER BY used_ts LIMIT $2
     ) RETURNING digest, size_bytes
 """
 _DELETE_OLDEST = """
     DELETE FROM remote_media WHERE (server_name, media_id) IN (
-        SELECT server_name, media_id FROM remote_media ORDER BY used_ts LIMIT $1
+        SELECT server_name, media_id FROM remote_media JOIN media_files USING (digest)
+        WHERE NOT is_quarantined ORDER BY used_ts LIMIT $1
     ) RETURNING digest, size_bytes
 """
 

@@ -87,6 +87,12 @@ async def test_an_event_is_found_in_its_own_room_alone(server: RunningServer) ->
         (await bob.get("/rooms/{}/context/{}", here, event_id)).refused(404, "M_NOT_FOUND")
         (await bob.put("/rooms/{}/redact/{}/1", here, event_id)).refused(404, "M_NOT_FOUND")
         assert (await bob.post("/rooms/{}/receipt/m.read/{}", here, event_id)).status in (400, 404)
+        (await bob.post("/rooms/{}/report/{}", here, event_id, body={"reason": "x"})).refused(404, "M_NOT_FOUND")
+        for tail in ("", "/m.thread", "/m.replace/m.room.message"):
+            path = f"/_matrix/client/v1/rooms/{{}}/relations/{{}}{tail}"
+            (await bob.get(path, here, event_id)).refused(404, "M_NOT_FOUND")
+        path = "/_matrix/client/unstable/io.element.msc4306/rooms/{}/thread/{}/subscription"
+        (await bob.put(path, here, event_id, body={})).refused(404, "M_NOT_FOUND")
         assert (await bob.post("/rooms/{}/read_markers", here, body={"m.fully_read": event_id})).status in (400, 404)
     said = {"msgtype": "m.text", "body": "x", "room_id": there, "event_id": "$made:up", "sender": alice.user_id}
     sent = (await bob.put("/rooms/{}/send/m.room.message/1", here, body=said)).ok()["event_id"]

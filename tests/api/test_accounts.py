@@ -253,6 +253,23 @@ async def test_profiles_are_for_whom_the_operator_says(database_dsn: str) -> Non
                 (await eve.get("/profile/{}", "@not-there:hansa.test")).refused(403, "M_FORBIDDEN")
 
 
+@pytest.mark.parametrize(
+    "url", ["mxc://a/../b", "mxc://a/b/c", "mxc://a/b?c", "MXC:/x", "mxc://a%2fb/c", "mxc://a/b\n"]
+)
+async def test_pictures_in_rooms_are_media(server: RunningServer, url: str) -> None:
+    """T-P2: those of rooms and of members too, on every way that they are sent; none is none."""
+    alice = await server.user("alice")
+    room = await alice.create_room()
+    member = {"membership": "join", "avatar_url": url}
+    picture = {"type": "m.room.avatar", "content": {"url": url}}
+    state = "/rooms/{}/state/{}/{}"
+    (await alice.put(state, room, "m.room.avatar", "", body={"url": url})).refused(400, "M_BAD_JSON")
+    (await alice.put(state, room, "m.room.member", alice.user_id, body=member)).refused(400, "M_BAD_JSON")
+    (await alice.post("/createRoom", body={"initial_state": [picture]})).refused(400, "M_BAD_JSON")
+    for good in ({"url": "mxc://a.example:8448/b_c-D"}, {"url": ""}, {}):
+        (await alice.put(state, room, "m.room.avatar", "", body=good)).ok()
+
+
 async def test_profile_fields_are_bounded(server: RunningServer) -> None:
     """T-G15: in number, name and size."""
     alice = await server.user("alice")

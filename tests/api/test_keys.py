@@ -96,6 +96,7 @@ async def test_a_one_time_key_is_handed_out_once(server: RunningServer) -> None:
     fallback = {"signed_curve25519:f": one_time("fallback") | {"fallback": True}}
     counts = (await upload(alice, one_time_keys=keys, fallback_keys=fallback)).ok()["one_time_key_counts"]
     assert counts == {"signed_curve25519": 10}
+    assert (await alice.sync())["device_unused_fallback_key_types"] == ["signed_curve25519"]
     claimed = await asyncio.gather(*(claim(bob, alice.user_id, alice.device_id) for _ in range(14)))
     names = [name for found in claimed for name in found]
     assert sorted(name for name in names if not name.endswith(":f")) == sorted(keys)
@@ -103,6 +104,10 @@ async def test_a_one_time_key_is_handed_out_once(server: RunningServer) -> None:
     answer = await alice.sync()
     assert answer["device_one_time_keys_count"] == {"signed_curve25519": 0}
     assert answer["device_unused_fallback_key_types"] == []
+    (await upload(alice, fallback_keys=fallback)).ok()
+    assert (await alice.sync())["device_unused_fallback_key_types"] == []
+    (await upload(alice, fallback_keys={"signed_curve25519:g": one_time("another") | {"fallback": True}})).ok()
+    assert (await alice.sync())["device_unused_fallback_key_types"] == ["signed_curve25519"]
 
 
 @pytest.mark.parametrize("change", [{"key": 5}, {"signatures": None}, {"signatures": {"@a:x": "oops"}}])

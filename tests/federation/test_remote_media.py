@@ -114,6 +114,21 @@ async def test_files_of_others_go_when_nobody_wants_them(here: RunningServer, th
     assert len([path for path in (folder / "files").rglob("*") if path.is_file()]) == 2
 
 
+async def test_what_is_barred_is_not_fetched_anew(here: RunningServer, there: RunningServer) -> None:
+    """T-K15: tidying up lets nothing out of quarantine."""
+    alice, bob = await there.user("alice"), await here.user("bob")
+    places = [await upload(alice, bytes([number]) * 1000, "text/plain") for number in range(2)]
+    for place in places:
+        assert (await download(bob, *place)).status == 200
+    await here.hansa.media.repository.set_quarantined(*places[0], True)
+    await here.db.execute("UPDATE remote_media SET used_ts = 5")
+    assert here.hansa.media.remote is not None
+    await here.hansa.media.remote.tidy()
+    assert await kept(here) == 1
+    (await download(bob, *places[0])).refused(404, "M_NOT_FOUND")
+    assert (await download(bob, *places[1])).status == 200
+
+
 async def test_room_for_files_of_others_is_bounded(
     postgres: PostgresForTests, authority: Authority, there: RunningServer
 ) -> None:
