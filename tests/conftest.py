@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PEER_PYTHON = Path(os.environ.get("HANSA_PEER_PYTHON") or REPOSITORY / ".venv-peer" / "bin" / "python")
 RUST_SCENE = REPOSITORY / "tests" / "clients" / "rust" / "target" / "debug" / "hansa-scene"
 BRIDGE = Path(os.environ.get("HANSA_BRIDGE") or REPOSITORY / ".venv-bridge" / "bin" / "heisenbridge")
+SYGNAL_PYTHON = os.environ.get("HANSA_SYGNAL_PYTHON", "")
 CLIENT_MODULES = REPOSITORY / "tests" / "clients" / "node_modules"
 
 # The same examples in every run: CI says yes or no for a reason. Deep tests raise their own numbers.
@@ -56,6 +57,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     reasons = [_missing(marker) for marker in ("peer", "bridge", "clients", "rust") if item.get_closest_marker(marker)]
     if item.get_closest_marker("root") and not _may_mount():
         pytest.skip("only root can mount a small disk; tests/web/test_disk.py has PostgreSQL's error without one")
+    if item.get_closest_marker("sygnal") and not SYGNAL_PYTHON:
+        pytest.skip("no registry of packages has Sygnal: HANSA_SYGNAL_PYTHON names no Python that has it")
     for reason in (*reasons, _missing_program(item)):
         if reason is not None:
             if os.environ.get("CI") == "true":
