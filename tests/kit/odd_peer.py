@@ -34,6 +34,15 @@ async def trickle(writer: asyncio.StreamWriter) -> None:
         writer.write(b" ")
 
 
+async def dribble(writer: asyncio.StreamWriter) -> None:
+    """An answer that is as long as it should be, a byte now and then."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")
+    while True:
+        await writer.drain()
+        await asyncio.sleep(0.2)
+        writer.write(b" ")
+
+
 async def break_off(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
     await writer.drain()

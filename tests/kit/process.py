@@ -20,15 +20,15 @@ _TAIL = 9_000
 class ServerProcess:
     """`hansa run` as an operator starts it, with the database that it owns."""
 
-    def __init__(self, folder: Path, toml: str = "") -> None:
-        """`toml` is put before the first table of its configuration."""
+    def __init__(self, folder: Path, toml: str = "", *, server_name: str = "localhost") -> None:
+        """`toml` is put before the listeners of its configuration."""
         self.folder = folder
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         self._process: asyncio.subprocess.Process | None = None
         config = folder / "hansa.toml"
         config.write_text(
-            f'server_name = "localhost"\ndata_dir = "{folder / "data"}"\n{toml}\n'
+            f'server_name = "{server_name}"\ndata_dir = "{folder / "data"}"\n{toml}\n'
             f'[[listeners]]\nbind = "127.0.0.1"\nport = {self.port}\napis = ["client", "health"]\n'
             '[registration]\nmode = "open"\n[password]\ntime_cost = 1\nmemory_kib = 8\n[rate_limits]\nenabled = false\n'
         )
@@ -81,6 +81,13 @@ class ServerProcess:
     def hurt_database(self, signal_number: int) -> None:
         """Sends a signal to the PostgreSQL that it owns."""
         os.kill(int((self.folder / "data" / "postgres" / "postmaster.pid").read_text().split()[0]), signal_number)
+
+    @property
+    def resident_bytes(self) -> int:
+        """What it holds of this machine's memory now."""
+        assert self._process is not None
+        told = Path(f"/proc/{self._process.pid}/status").read_text()
+        return 1024 * next(int(line.split()[1]) for line in told.splitlines() if line.startswith("VmRSS:"))
 
     @property
     def log(self) -> str:
