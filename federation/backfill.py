@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 EVENTS_MAX = 100
 SERVERS_TRIED_MAX = 4
+# Gaps that are looked at, and of these that are asked about.
+GAPS_MAX, GAPS_TRIED_MAX = 100, 3
 AUTH_ASKED_MAX = 20
 AGAIN_AFTER_S = 60
 ROOMS_REMEMBERED_MAX = 10_000
@@ -44,17 +46,17 @@ class Backfill:
         self._failed: dict[tuple[RoomId, EventId], float] = {}
 
     async def reach_back(self, room_id: RoomId, place: int, floor: int) -> bool:
-        """Fills the nearest gap between these places. Whether anything came in."""
+        """Fills the nearest gap between these places that can be filled. Whether anything came in."""
         room = await self._reads.room(room_id)
         if room is None or not self._is_shared(room):
             return False
-        gap = await self._reads.last_gap(room, floor, place)
-        if gap is None or self._has_failed(room.room_id, gap[1]):
-            return False
-        for server in self._likely(room):
-            if await self._from(server, room, gap, EVENTS_MAX):
-                return True
-        self._remember(room.room_id, gap[1])
+        # One that nobody can fill doesn't keep away what lies before it.
+        gaps = await self._reads.last_gaps(room, floor, place, GAPS_MAX)
+        for gap in [gap for gap in gaps if not self._has_failed(room_id, gap[1])][:GAPS_TRIED_MAX]:
+            for server in self._likely(room):
+                if await self._from(server, room, gap, EVENTS_MAX):
+                    return True
+            self._remember(room.room_id, gap[1])
         return False
 
     async def find_at(self, room_id: RoomId, timestamp_ms: int, *, later: bool) -> tuple[EventId, int] | None:

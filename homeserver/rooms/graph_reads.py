@@ -166,11 +166,11 @@ class GraphReads:
             changes.append((ordering, best))
         return changes
 
-    async def last_gap(self, room: Room, floor: int, place: int) -> tuple[EventId, EventId] | None:
-        """The event at the edge of the last gap within these places, and one that is missing before it."""
-        gaps = await forks.gaps_between(self._db, room.nid, floor, place, 1)
+    async def last_gaps(self, room: Room, floor: int, place: int, limit: int) -> list[tuple[EventId, EventId]]:
+        """The last gaps within these places, from the newest on: the event at the edge, and one missing before it."""
+        gaps = await forks.gaps_between(self._db, room.nid, floor, place, limit)
         stored = await self._events.by_nids([gap.event_nid for gap in gaps])
-        return next(((stored[gap.event_nid].event.event_id, gap.missing_id) for gap in gaps), None)
+        return [(stored[gap.event_nid].event.event_id, gap.missing_id) for gap in gaps]
 
     async def room(self, room_id: RoomId) -> Room | None:
         return await self._rooms.get(room_id)

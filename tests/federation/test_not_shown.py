@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -126,6 +128,29 @@ async def test_what_is_missing_before_a_hidden_event_is_fetched(
     assert (
         await here.db.fetch("SELECT missing_id FROM backward_extremities WHERE missing_id = $1", unheard.event_id) == []
     )
+
+
+async def test_a_gap_that_nobody_fills_keeps_nothing_else_away(here: RunningServer, peer: Peer) -> None:
+    """T-E7: who scrolls back comes to what was said before an older gap as well, whatever the last one lacks."""
+    alice, room = await joined(here, peer)
+    unheard = room.text("unheard")
+    heard = await _across_a_gap(here, room, room.text("heard"))
+    lost = room.text("lost")
+    later = await _across_a_gap(here, room, room.text("later"))
+    assert await _take(here, room, heard, later) == [Fate.ACCEPTED, Fate.ACCEPTED]
+    asked: list[str] = []
+
+    def answer(sent: Any) -> dict[str, Any]:
+        asked.extend([sent["v"]] if isinstance(sent["v"], str) else sent["v"])
+        return {"pdus": [unheard.pdu] if unheard.event_id in sent["v"] else []}
+
+    peer.answers[V1 + "/backfill"] = answer
+    assert await texts(alice, room.room_id) == ["unheard", "heard", "later"]
+    assert lost.event_id in asked
+
+
+async def _across_a_gap(here: RunningServer, room: PeerRoom, event: Event) -> Arrival:
+    return replace(await _unwelcome(here, room, event), unwelcome=None)
 
 
 async def test_hidden_events_pass_on_a_bounded_number_of_gaps(here: RunningServer, peer: Peer) -> None:
