@@ -10,7 +10,7 @@ import msgspec
 
 from homeserver.accounts.oauth.browser import CrossSigningResets
 from homeserver.accounts.uia import OAUTH, Challenge, Uia
-from homeserver.core.errors import BadJson, InvalidParam
+from homeserver.core.errors import BadJson, Forbidden, InvalidParam
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.encryption.cross_signing import USAGES, CrossSigning
 from homeserver.encryption.device_lists import DeviceLists
@@ -209,12 +209,14 @@ class ToDeviceEndpoint:
         spec="client-server-api/#put_matrixclientv3sendtodeviceeventtypetxnid",
         limit="to_device",
         body_bytes_max=BODY_BYTES_MAX,
-        while_suspended=False,
     )
     async def send(self, caller: Caller, event_type: str, txn_id: str, body: ToDeviceBody) -> Json:
         if not 0 < len(txn_id.encode()) <= 255 or len(event_type.encode()) > 255:
             raise InvalidParam("types and transaction ids may have 255 bytes")
         messages = {parse_users(user_id): found for user_id, found in body.messages.items()}
+        # Whoever is suspended may still verify devices of their own, which talk to each other this way.
+        if caller.is_suspended and messages.keys() - {caller.user_id}:
+            raise Forbidden("this account is suspended", errcode="M_USER_SUSPENDED")
         # With its length, so that no two types and ids come out alike.
         scoped = f"{len(event_type)} {event_type} {txn_id}"
         await self._to_device.send(caller.user_id, caller.device_id, event_type, scoped, messages)

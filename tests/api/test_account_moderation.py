@@ -51,6 +51,20 @@ async def test_a_suspended_user_reads_but_says_nothing(server: RunningServer) ->
     await alice.send(room)
 
 
+async def test_a_suspended_user_verifies_devices_of_their_own(server: RunningServer) -> None:
+    """Which talk to each other by messages to devices; to those of others nothing goes."""
+    boss, alice, bob = await administrator(server), await server.user("alice"), await server.user("bob")
+    (await boss.put(_V1 + "/suspend/{}", alice.user_id, body={"suspended": True})).ok()
+    phone = await server.login("alice")
+    path, request = "/sendToDevice/m.key.verification.request/{}", {"methods": ["m.sas.v1"]}
+    (await alice.put(path, "1", body={"messages": {alice.user_id: {phone.device_id: request}}})).ok()
+    [heard] = (await phone.sync())["to_device"]["events"]
+    assert (heard["sender"], heard["content"]) == (alice.user_id, request)
+    both = {alice.user_id: {"*": request}, bob.user_id: {"*": request}}
+    (await alice.put(path, "2", body={"messages": both})).refused(403, "M_USER_SUSPENDED")
+    assert not (await bob.sync()).get("to_device", {}).get("events")
+
+
 @pytest.mark.parametrize(("what", "body"), [("lock", {"locked": True}), ("suspend", {"suspended": True})])
 async def test_who_may_not(server: RunningServer, what: str, body: dict[str, bool]) -> None:
     boss, other, alice = await administrator(server), await administrator(server, "other"), await server.user("alice")
