@@ -22,7 +22,9 @@ from admin.spam.rules import glob
 from admin.storage import spam_policy_lists as policy_rows
 from admin.storage.spam_policy_lists import FollowedRow, GroupRow
 from homeserver.core.errors import InvalidParam, NotFound
+from homeserver.core.globs import fold
 from homeserver.core.identifiers import RoomId, ServerName, domain_of
+from homeserver.core.server_acl import host_of
 from homeserver.journal.journal import Entry
 from homeserver.rooms.building import Written
 from homeserver.runtime.clock import Clock
@@ -50,6 +52,11 @@ class Bans:
         for rule in rules:
             self._add(rule)
 
+    @property
+    def has_hashed_servers(self) -> bool:
+        """Whether servers are kept out whose names aren't told."""
+        return bool(self._hashed["server"])
+
     def why(self, what: Happening) -> str | None:
         """The reason for which a list keeps this out."""
         if not self.size:
@@ -63,8 +70,29 @@ class Bans:
 
     def match(self, kind: str, name: str) -> str | None:
         """The reason for which one user, server or room is kept out."""
-        if kind == "server" and name == self._own:
+        if kind != "server":
+            return self._match(kind, name)
+        if name == self._own:
             return None
+        # As ACLs read names: a server that comes from another port, or spells itself otherwise, is still the same.
+        spellings = dict.fromkeys((fold(host_of(name)), fold(name), name))
+        return next((found for one in spellings if (found := self._match(kind, one)) is not None), None)
+
+    def servers(self, present: Iterable[str] = ()) -> list[str]:
+        """Names and globs of servers, as ACLs have them; without those that would keep this server out.
+
+        An ACL holds no hashes: of `present`, servers that may be meant by one, those that are get their names told.
+        """
+        own = fold(host_of(self._own))
+        globs = [entity for pattern, _, entity in self._globs["server"] if not pattern.fullmatch(own)]
+        told = {host_of(name) for name in present if self._is_hashed(name)} if self._hashed["server"] else set()
+        return sorted({*(name for name in self._exact["server"] if fold(host_of(name)) != own), *globs, *told})
+
+    def _is_hashed(self, name: str) -> bool:
+        known, host = self._hashed["server"], host_of(name)
+        return fold(host) != fold(host_of(self._own)) and any(digest(one) in known for one in {host, fold(host), name})
+
+    def _match(self, kind: str, name: str) -> str | None:
         found = self._exact[kind].get(name)
         if found is None and self._hashed[kind]:
             found = self._hashed[kind].get(digest(name))
@@ -72,19 +100,15 @@ class Bans:
             found = next((why for pattern, why, _ in self._globs[kind] if pattern.fullmatch(name)), None)
         return found
 
-    def servers(self) -> list[str]:
-        """Names and globs of servers, as ACLs have them; without those that would keep this server out."""
-        globs = [entity for pattern, _, entity in self._globs["server"] if not pattern.fullmatch(self._own)]
-        return sorted({*(name for name in self._exact["server"] if name != self._own), *globs})
-
     def _add(self, rule: ListRule) -> None:
         if self.size >= ENTITIES_MAX:
             return
         why = rule.reason or "on a policy list"
-        if rule.entity and not rule.is_glob:
-            self._exact[rule.kind][rule.entity] = why
-        elif rule.entity and len(self._globs[rule.kind]) < GLOBS_MAX:
-            self._globs[rule.kind].append((re2.compile(glob(rule.entity)), why, rule.entity))
+        entity = fold(rule.entity) if rule.kind == "server" else rule.entity
+        if entity and not rule.is_glob:
+            self._exact[rule.kind][entity] = why
+        elif entity and len(self._globs[rule.kind]) < GLOBS_MAX:
+            self._globs[rule.kind].append((re2.compile(glob(entity)), why, entity))
         if rule.sha256:
             self._hashed[rule.kind][rule.sha256] = why
         self.size += 1

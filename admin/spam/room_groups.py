@@ -19,6 +19,7 @@ from admin.storage import spam_list_bans
 from admin.storage import spam_policy_lists as policy_rows
 from admin.storage.spam_policy_lists import GroupRow
 from homeserver.core.errors import InvalidParam, NotFound
+from homeserver.core.identifiers import RoomId, domain_of
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database
 
@@ -108,12 +109,19 @@ class RoomGroups:
         for room_id in dict.fromkeys((*(denied.keys() | banned.keys()) - grouped.keys(), *grouped)):
             group = grouped.get(room_id)
             bans = in_force.get(group.name, Bans()) if group is not None else Bans()
-            await self._in_rooms.acls.apply(room_id, denied.get(room_id, []), bans.servers())
+            before = denied.get(room_id, [])
+            # Those that were told stay told, though nobody of them should be left.
+            present = [*before, *(await self._servers_in(room_id) if bans.has_hashed_servers else ())]
+            await self._in_rooms.acls.apply(room_id, before, bans.servers(present))
             of_members = bans if group is not None and group.bans_members else Bans()
             if of_members.size or room_id in banned:
                 there_is_more |= await self._in_rooms.bans.apply(room_id, of_members, banned.get(room_id, []))
         if there_is_more:
             self._changed.set()  # in the next round, so that no room waits for one
+
+    async def _servers_in(self, room_id: RoomId) -> set[str]:
+        room = await self._hand.rooms.get(room_id)
+        return {domain_of(user_id) for user_id in room.members} if room is not None else set()
 
 
 def shown(group: GroupRow) -> dict[str, Any]:

@@ -10,11 +10,13 @@ import pytest
 
 from admin.spam.facts import Happening
 from admin.spam.list_acls import acl_of
-from admin.spam.list_rules import ListRule, rule_of
+from admin.spam.list_rules import ListRule, digest, rule_of
 from admin.spam.policy_lists import Bans
+from homeserver.core.identifiers import RoomId
 from homeserver.rooms.residents import Room
 from tests.admin.people import Crew, crew_of
 from tests.admin.spam.test_rules_over_http import SPAM, latest
+from tests.kit.foreign_members import join_foreign
 from tests.kit.server import Client, RunningServer, running_server
 from tests.kit.until import until
 
@@ -61,6 +63,34 @@ def test_older_spellings_are_read(prefix: str, recommendation: str) -> None:
     read = rule_of(prefix + "server", {"entity": "bad.example", "recommendation": recommendation})
     assert read is not None
     assert Bans([read]).match("server", "bad.example") is not None
+
+
+@pytest.mark.parametrize("name", ["bad.example:8449", "BAD.example", "bad.example.", "Bad.Example:443"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        rule("server", entity="bad.example"),
+        rule("server", entity="Bad.example"),
+        rule("server", entity="*d.Example"),
+        rule("server", hashes={"sha256": hashed("bad.example")}),
+    ],
+)
+def test_a_server_is_the_same_at_another_port(given: dict[str, Any], name: str) -> None:
+    """As for ACLs: who is kept out doesn't come back by the next port, or spelt otherwise."""
+    read = rule_of(given["type"], given["content"])
+    assert read is not None
+    bans = Bans([read], own="here.example")
+    assert bans.why(Happening(hook="remote_event", sender=f"@eve:{name}", at_s=0, room_id="!r:here.example"))
+    assert bans.match("server", "worse-bad.examples") is None
+
+
+def test_hashed_servers_are_told_to_acls_where_they_are() -> None:
+    """An ACL knows no hashes: of those that are there, the names that are meant."""
+    bans = Bans(
+        [ListRule(kind="server", sha256=digest(name)) for name in ("bad.example", "here.example")], own="here.example"
+    )
+    assert bans.servers() == []
+    assert bans.servers(["bad.example:8449", "good.example", "here.example", "here.example:8449"]) == ["bad.example"]
 
 
 def test_no_list_keeps_this_server_out_of_itself() -> None:
@@ -246,6 +276,29 @@ async def test_a_group_of_rooms_follows_its_lists(server: RunningServer, crew: C
     (await crew.moderator.delete(GROUP, "all")).ok()
     await until(is_taken_back)
     (await crew.moderator.delete(GROUP, "all")).refused(404, "M_NOT_FOUND")
+
+
+async def test_a_hashed_server_comes_on_the_acl_of_rooms_that_it_is_in(server: RunningServer, crew: Crew) -> None:
+    """By its name, as an ACL knows no others; it stays when nobody of it is left, and elsewhere nothing is told."""
+    inside, beside = await crew.user.create_room(), await crew.user.create_room()
+    await join_foreign(server, inside, ["@eve:bad.example", "@gil:good.example"])
+    room_id = await new_list(crew.moderator)
+    (await crew.moderator.put(GROUP, "all", body={"rooms": [inside, beside], "lists": [room_id]})).ok()
+    await add(crew.moderator, room_id, "server", "bad.example", hashed=True)
+
+    async def is_denied() -> bool:
+        return await denied(crew.user, inside) == ["bad.example"]
+
+    await until(is_denied)
+    await server.db.execute("DELETE FROM memberships WHERE user_id = '@eve:bad.example'")
+    server.hansa.rooms.rooms.drop(RoomId(inside))
+    await add(crew.moderator, room_id, "server", "worse.example")
+
+    async def is_denied_still() -> bool:
+        return await denied(crew.user, inside) == ["bad.example", "worse.example"]
+
+    await until(is_denied_still)
+    assert await denied(crew.user, beside) == ["worse.example"]
 
 
 async def test_groups_are_applied_after_a_restart(database_dsn: str) -> None:
