@@ -29,7 +29,8 @@ _LIST = _SPAM + "/lists/{name}"
 _DECISION = _SPAM + "/decisions/{decision_id}"
 TEXT_CHARS_MAX = 2_000
 
-Why = Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)]
+# Without NUL, which no column takes.
+Why = Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX, pattern="^[^\\x00]*$")]
 
 
 class RuleBody(msgspec.Struct, frozen=True):

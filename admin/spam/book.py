@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from admin.spam import storage
-from admin.spam.rules import RULES_MAX, Kind, Rule, RuleSet, Wordlist, check_rule
+from admin.spam.rules import RULES_MAX, Kind, Rule, RuleSet, Wordlist, check_rule, check_scope
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database, Tx
@@ -45,6 +45,7 @@ class RuleBook:
         Raises InvalidParam, MatrixError (409) where somebody else changed it meanwhile.
         """
         try:
+            check_scope(rule)
             await asyncio.to_thread(check_rule, rule)
         except ValueError as error:
             raise InvalidParam(str(error)) from None

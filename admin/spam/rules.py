@@ -135,6 +135,16 @@ def check_rule(rule: Rule) -> Condition:
     return Condition(rule.condition)
 
 
+def check_scope(rule: Rule) -> None:
+    """That a rule can ever act, where and when it says. Raises WrongRule."""
+    if rule.until_ms and rule.until_ms <= max(rule.from_ms, 0):
+        raise WrongRule("until_ms must be after from_ms: this rule would never act")
+    if wrong := [room for room in rule.rooms if not room.startswith("!")]:
+        raise WrongRule(f"rooms takes room ids, which {wrong[0][:255]!r} is not: this rule would not act there")
+    if rule.limits.per_minute < 0 or rule.limits.per_day < 0:
+        raise WrongRule("limits.per_minute and limits.per_day must be 0 or more")
+
+
 def _check_action(action: Action) -> None:
     if action.kind not in ACTIONS:
         raise WrongRule(f"there is no action {action.kind!r}: it is one of {', '.join(ACTIONS)}")

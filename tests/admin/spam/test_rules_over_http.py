@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -110,6 +111,54 @@ async def test_conditions_are_checked_before_they_are_kept(
     answer = await crew.moderator.put(RULE, "bad", body={"rule": rule(condition)})
     assert hint in answer.refused(400, "M_INVALID_PARAM")["error"]
     assert (await crew.auditor.get(SPAM + "/rules")).ok() == {"rules": []}
+
+
+@pytest.mark.parametrize(
+    ("fields", "hint"),
+    [
+        ({"from_ms": 2_000, "until_ms": 1_000}, "until_ms must be after from_ms"),
+        ({"until_ms": -1}, "until_ms must be after from_ms"),
+        ({"rooms": ["!a:hansa.test", "#b:hansa.test"]}, "'#b:hansa.test'"),
+        ({"limits": {"per_minute": -1}}, "limits.per_minute"),
+        ({"percentage": 101}, "percentage"),
+    ],
+)
+async def test_a_rule_that_could_never_act_is_refused(
+    server: RunningServer, crew: Crew, fields: dict[str, Any], hint: str
+) -> None:
+    """Or its makers believed that it does."""
+    answer = await crew.moderator.put(RULE, "never", body={"rule": rule("true", **fields)})
+    assert hint in answer.refused(400, "M_INVALID_PARAM")["error"]
+
+
+async def test_rules_act_in_their_time_and_rooms(server: RunningServer, crew: Crew) -> None:
+    """A schedule, some rooms, no percent of senders; each a version, with what changed, that can be gone back to."""
+    here, there = await crew.user.create_room(), await crew.user.create_room()
+    now_ms = int(time.time() * 1000)
+    zebras = 'event.text.contains("zebra")'
+    stage, back = RULE + "/stage", RULE + "/rollback"
+
+    async def is_refused(room_id: str, text: str) -> bool:
+        return bool((await say(crew.user, room_id, f"zebra {text}")).status == 403)
+
+    await put(crew, "zebras", rule(zebras, from_ms=now_ms + 3_600_000))
+    assert not await is_refused(here, "too early")
+    await put(crew, "zebras", rule(zebras, until_ms=now_ms), version=1)
+    assert not await is_refused(here, "too late")
+    await put(crew, "zebras", rule(zebras, from_ms=now_ms, until_ms=now_ms + 3_600_000), version=2)
+    assert await is_refused(here, "in time")
+    (await crew.moderator.post(stage, "zebras", body={"stage": "enforced", "version": 3, "rooms": [there]})).ok()
+    assert not await is_refused(here, "elsewhere")
+    assert await is_refused(there, "named")
+    (await crew.moderator.post(stage, "zebras", body={"stage": "enforced", "version": 4, "percentage": 0})).ok()
+    assert not await is_refused(there, "nobody")
+    (await crew.moderator.post(back, "zebras", body={"version": 3, "why": "a\x00b"})).refused(400, "M_BAD_JSON")
+    (await crew.moderator.post(back, "zebras", body={"version": 3, "why": "a\nb"})).ok()
+    assert await is_refused(here, "again")
+    *_, fourth, fifth, sixth = (await crew.auditor.get(RULE, "zebras")).ok()["versions"]
+    assert (fourth["changed"], fifth["changed"]) == ({"rooms": [[], [there]]}, {"percentage": [100, 0]})
+    assert sixth["changed"] == {"rooms": [[there], []], "percentage": [0, 100]}
+    assert (sixth["made_by"], sixth["why"]) == (crew.moderator.user_id, "a\nb")
 
 
 async def test_only_those_who_may_change_rules(server: RunningServer, crew: Crew) -> None:
