@@ -63,6 +63,11 @@ class RoomEventFilter:
     rel_types: frozenset[str] | None = None
     not_rel_types: frozenset[str] = frozenset()
 
+    @property
+    def is_by_relations(self) -> bool:
+        """Whether it wants only events that others relate to: no property of the event itself."""
+        return self.related_by_senders is not None or self.related_by_rel_types is not None
+
     def limited(self, default: int = LIMIT_DEFAULT, most: int = LIMIT_MAX) -> int:
         """How many events to return at most."""
         return min(self.limit if self.limit is not None else default, most)

@@ -11,10 +11,12 @@ from typing import Protocol
 
 from homeserver.core.errors import Forbidden, NotFound
 from homeserver.core.events import StateKey
+from homeserver.core.filters import RoomEventFilter
 from homeserver.core.identifiers import EventId, RoomId, UserId
 from homeserver.core.visibility import VisibilityTimeline
 from homeserver.ports import EarlierEvents
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.related_by import related
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.storage import events, memberships
 from homeserver.storage.database import Database
@@ -28,7 +30,16 @@ SCANNED_MAX = 2_000
 # So many gaps of the timeline are filled for one page, each by a question to another server.
 GAPS_FILLED_MAX = 3
 
-Wanted = Callable[[StoredEvent], bool]
+
+_EVERYTHING = RoomEventFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events a page is to have: those that pass, and where the filter says so, that others relate to."""
+
+    passes: Callable[[StoredEvent], bool] | None = None
+    asked: RoomEventFilter = _EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +117,13 @@ class History:
                 floor = _place(ordered[-1]) if ordered and len(nids) == batch else FIRST_PLACE
                 if await self._reach_back(room, place, floor, stop):
                     continue
-            visible = {event.nid: event for event in await self._gate.filter(viewer, room, ordered)}
+            seen_here = await self._chosen(viewer, room, await self._gate.filter(viewer, room, ordered), wanted)
+            visible = {event.nid: event for event in seen_here}
             for event in ordered:
                 scanned += 1
                 place = _place(event) if backwards else _place(event) + 1
                 seen = visible.get(event.nid)
-                if seen is not None and (wanted is None or wanted(seen)):
+                if seen is not None:
                     found.append(seen)
                     if len(found) == limit:
                         break
@@ -119,6 +131,19 @@ class History:
                 ended = len(found) < limit or await self._is_end(room, place, stop, backwards=backwards)
                 return Page(found, first, None if ended else place)
         return Page(found, first, place)
+
+    async def _chosen(
+        self, viewer: UserId, room: Room, seen: list[StoredEvent], wanted: Wanted | None
+    ) -> list[StoredEvent]:
+        """Those of the visible events that are wanted. One query where the filter asks for what others relate to."""
+        if wanted is None:
+            return seen
+        found = seen if wanted.passes is None else [event for event in seen if wanted.passes(event)]
+        if found and wanted.asked.is_by_relations:
+            timelines = await self._gate.timelines(viewer, [room])
+            chosen = await related(self._db, [room], timelines, [event.nid for event in found], wanted.asked)
+            return [event for event in found if event.nid in chosen]
+        return found
 
     async def _reach_back(self, room: Room, place: int, floor: int, stop: int | None) -> bool:
         """Whether more of the past between these places came in from other servers."""

@@ -22,6 +22,7 @@ from homeserver.ports import MessageSearch, SearchFacets, SearchHit, SearchWish
 from homeserver.rooms.aggregations import IgnoreList, RelationReads
 from homeserver.rooms.families import RoomFamilies
 from homeserver.rooms.neighbours import Neighbours, RoomKey, Surroundings
+from homeserver.rooms.related_by import related
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.storage import room_facts
 from homeserver.storage.events import StoredEvent
@@ -256,11 +257,17 @@ class Searching:
         # What is shown redacted (its author is gone) says nothing any more.
         whole = {nid for nid, one in shown.items() if one.event.content == stored[nid].event.content}
         passes = compile_event_filter(wanted)
-        return [
+        found = [
             FoundEvent(shown[hit.nid], hit.rank, hit.cursor, shown[hit.source_nid])
             for hit in hits
             if hit.nid in whole and hit.source_nid in whole and (passes is None or passes(shown[hit.nid].event))
         ]
+        if found and wanted.is_by_relations:
+            keys = [rooms[room_id] for room_id in {one.stored.event.room_id for one in found}]
+            timelines = await self._reads.gate.timelines(viewer, keys)
+            chosen = await related(self._reads.db, keys, timelines, [one.stored.nid for one in found], wanted)
+            return [one for one in found if one.stored.nid in chosen]
+        return found
 
     async def _filter(
         self, viewer: UserId, stored: Sequence[StoredEvent], rooms: Mapping[RoomId, RoomKey]

@@ -100,13 +100,13 @@ def parse_query_filter(text: str | None) -> RoomEventFilter:
 
 
 def predicate(wanted: RoomEventFilter, room: Room) -> Wanted | None:
-    """Whether an event of this room passes; None where all do."""
+    """Which events of this room a filter wants; None where all are."""
     if (wanted.rooms is not None and room.room_id not in wanted.rooms) or room.room_id in wanted.not_rooms:
-        return lambda _: False
+        return Wanted(lambda _: False, wanted)
     compiled = compile_event_filter(wanted)
     if compiled is None:
-        return None
-    return lambda stored: compiled(stored.event)
+        return Wanted(asked=wanted) if wanted.is_by_relations else None
+    return Wanted(lambda stored: compiled(stored.event), wanted)
 
 
 def parse_direction(text: str) -> str:

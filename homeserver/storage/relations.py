@@ -119,11 +119,16 @@ _THREADS = f"""
     ORDER BY r.event_nid DESC LIMIT $4
 """
 
+# That the viewer sees `e` and it is in the parent's room: the spans are of $2 to $4.
 _ARE_RELATED = f"""
     SELECT DISTINCT p.event_nid FROM events p JOIN event_relations r ON r.relates_to = p.event_id
     JOIN events e ON e.event_nid = r.event_nid
     WHERE p.event_nid = ANY($1::bigint[]) AND r.room_nid = p.room_nid AND {_SHOWN}
-        AND ($2::text[] IS NULL OR r.rel_type = ANY($2)) AND ($3::text[] IS NULL OR r.sender = ANY($3))
+        AND EXISTS (
+            SELECT FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS v(room_nid, low, high)
+            WHERE v.room_nid = r.room_nid AND e.ordering >= v.low AND e.ordering <= v.high
+        )
+        AND ($5::text[] IS NULL OR r.rel_type = ANY($5)) AND ($6::text[] IS NULL OR r.sender = ANY($6))
 """
 
 
@@ -251,7 +256,20 @@ async def threads(
 
 
 async def are_related(
-    db: Reader, nids: Sequence[int], rel_types: Sequence[str] | None, senders: Sequence[str] | None
+    db: Reader,
+    nids: Sequence[int],
+    spans: Collection[tuple[int, int | None, int | None]],
+    rel_types: Collection[str] | None,
+    senders: Collection[str] | None,
 ) -> set[int]:
-    """Those of these events that others relate to: in one of these ways, by one of these senders. One query."""
-    return {row["event_nid"] for row in await db.fetch(_ARE_RELATED, list(nids), rel_types, senders)}
+    """Those of these events that others relate to: in one of these ways, by one of these senders. One query.
+
+    What relates counts where it lies in a span of its room (room nid, first and last place; None is open).
+    """
+    if not nids or not spans or any("\x00" in one for one in (*(rel_types or ()), *(senders or ()))):
+        return set()
+    lows = [low if low is not None else -(2**63) for _, low, _ in spans]
+    highs = [high if high is not None else 2**63 - 1 for _, _, high in spans]
+    asked = (None if names is None else list(names) for names in (rel_types, senders))
+    rows = await db.fetch(_ARE_RELATED, list(nids), [nid for nid, _, _ in spans], lows, highs, *asked)
+    return {row["event_nid"] for row in rows}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from homeserver.core.filters import EventLike, RoomFilter, compile_event_filter
+from homeserver.core.filters import RoomEventFilter, RoomFilter, compile_event_filter
 from homeserver.core.identifiers import UserId
 from homeserver.core.room import KNOT
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.history import FIRST_PLACE
 from homeserver.rooms.read_gate import ReadGate
+from homeserver.rooms.related_by import related
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.state_numbers import StateNumbers
 from homeserver.storage import events, forks
@@ -25,7 +26,7 @@ from homeserver.sync.plans import IN, Plan, Told
 # With a filter some events are left out, so more are read; a timeline so found may be marked limited needlessly.
 FILTERED_READ_MAX = 500
 
-EventPredicate = Callable[[EventLike], bool]
+Passes = Callable[[StoredEvent], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +66,7 @@ class Timelines:
 
     async def _timelines(self, viewer: UserId, plans: Sequence[Plan], wanted: RoomFilter) -> list[Told]:
         limit = wanted.timeline.limited()
-        passes = compile_event_filter(wanted.timeline)
-        most = limit + 1 if passes is None else min(10 * limit + 20, FILTERED_READ_MAX)
+        most = limit + 1 if _is_whole(wanted.timeline) else min(10 * limit + 20, FILTERED_READ_MAX)
         recent = [self._recent(plan) for plan in plans]
         spans = {
             plan.room.nid: (plan.since or FIRST_PLACE, plan.upto)
@@ -79,9 +79,13 @@ class Timelines:
         if strange:
             await self._reads.gate.timelines(viewer, strange)
         edges = await self._gaps(plans)
+        founds = [
+            known if known is not None else [stored[nid] for nid in read[plan.room.nid] if nid in stored]
+            for plan, known in zip(plans, recent, strict=True)
+        ]
+        passes = await self._passes(viewer, plans, founds, wanted.timeline)
         told = []
-        for plan, known in zip(plans, recent, strict=True):
-            found = known if known is not None else [stored[nid] for nid in read[plan.room.nid] if nid in stored]
+        for plan, known, found in zip(plans, recent, founds, strict=True):
             edge = edges.get(plan.room.nid)
             if edge is not None:
                 found = [event for event in found if (event.ordering or 0) >= edge]
@@ -90,6 +94,18 @@ class Timelines:
                 room.is_limited, room.start = True, room.start if room.events else edge
             told.append(room)
         return told
+
+    async def _passes(
+        self, viewer: UserId, plans: Sequence[Plan], found: Sequence[Sequence[StoredEvent]], wanted: RoomEventFilter
+    ) -> Passes | None:
+        """Which events a filter wants; None where all are. One query where it asks for what others relate to."""
+        by_event = compile_event_filter(wanted)
+        if not wanted.is_by_relations:
+            return None if by_event is None else lambda stored: by_event(stored.event)
+        rooms, nids = [plan.room for plan in plans], [stored.nid for events in found for stored in events]
+        timelines = await self._reads.gate.timelines(viewer, rooms)
+        chosen = await related(self._reads.db, rooms, timelines, nids, wanted)
+        return lambda stored: stored.nid in chosen and (by_event is None or by_event(stored.event))
 
     async def _gaps(self, plans: Sequence[Plan]) -> dict[int, int]:
         """Room nid → where its timeline begins after the last gap. One query at most, none where memory knows of none.
@@ -114,13 +130,13 @@ class Timelines:
         found: list[StoredEvent],
         limit: int,
         most: int,
-        passes: EventPredicate | None,
+        passes: Passes | None,
         *,
         is_read: bool,
     ) -> Told:
         seen = found if plan.is_steady else await self._visible(viewer, plan, found)
         seen = [stored for stored in seen if stored.event.type != KNOT]
-        visible = seen if passes is None else [stored for stored in seen if passes(stored.event)]
+        visible = seen if passes is None else [stored for stored in seen if passes(stored)]
         shown = visible[len(visible) - limit :] if len(visible) > limit else visible
         is_limited = len(visible) > limit or (is_read and len(found) >= most)
         # Whoever comes back has an old timeline of the room, which this one doesn't continue.
@@ -137,7 +153,7 @@ class Timelines:
             told.left_out = [
                 stored
                 for stored in seen
-                if stored.event.is_state and (stored.ordering or 0) >= start and not passes(stored.event)
+                if stored.event.is_state and (stored.ordering or 0) >= start and not passes(stored)
             ]
         return told
 
@@ -218,6 +234,10 @@ class Timelines:
             if since < self._hub.start or self._hub.jump_last(plan.room.room_id) > since:
                 spans[plan.room.nid] = (since, room.state_upto)
         return await forks.jumps_within(self._reads.db, spans) if spans else {}
+
+
+def _is_whole(wanted: RoomEventFilter) -> bool:
+    return compile_event_filter(wanted) is None and not wanted.is_by_relations
 
 
 def _state_nid(room: Told, *, state_after: bool) -> int | None:

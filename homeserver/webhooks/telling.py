@@ -19,7 +19,7 @@ import structlog
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.journal.journal import Entry
 from homeserver.rooms.client_events import ClientEvents, Viewer
-from homeserver.rooms.history import History
+from homeserver.rooms.history import History, Wanted
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.runtime.backoff import Backoff, left_ms
 from homeserver.runtime.clock import Clock
@@ -159,7 +159,7 @@ class Telling:
             stop=row.pending_upto + 1 if row.pending_upto is not None else None,
             backwards=False,
             limit=EVENTS_MAX,
-            wanted=wanted,
+            wanted=Wanted(wanted),
         )
         if row.pending_upto is not None:
             return page.events, row.pending_upto, False
