@@ -27,13 +27,13 @@ class IgnoreLists:
         journal.listen(self._hear)
 
     async def ignored_by(self, user_id: UserId) -> frozenset[str]:
-        """The users whom this one ignores. At most one query."""
+        """The users whom this one ignores, who is never one of them. At most one query."""
         known = self._known.get(user_id)
         if known is not None:
             return known
         before = self._changes
         content = await account_data.one(self._db, user_id, "", KIND)
-        ignored = _users(canonical_json.decode(content) if content is not None else {})
+        ignored = _users(canonical_json.decode(content) if content is not None else {}) - {user_id}
         if before == self._changes:
             self._known[user_id] = ignored
             if len(self._known) > USERS_MAX:

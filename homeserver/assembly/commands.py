@@ -169,8 +169,8 @@ def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> l
             needs_login=base.config.rooms.public_list_needs_login,
         ),
         RoomUpgrades(commands.upgrade),
-        RoomEvents(parts.history, parts.views, _unredacted(base, parts)),
-        RoomMessages(parts.history, parts.views),
+        RoomEvents(parts.history, parts.views, _unredacted(base, parts), parts.ignore_lists),
+        RoomMessages(parts.history, parts.views, parts.ignore_lists),
         RoomMembers(parts.history, parts.views, parts.rooms, base.limiter),
         ReportContent(reporting),
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 import orjson
 
+from homeserver.accounts.ignore_lists import IgnoreLists
 from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import EventId, RoomId
 from homeserver.rooms.client_events import Viewer
@@ -38,8 +39,9 @@ class TimestampQuery(msgspec.Struct, frozen=True):
 class RoomEvents:
     """GET /event, /context and /timestamp_to_event."""
 
-    def __init__(self, history: History, views: RoomViews, unredacted: Unredacted) -> None:
+    def __init__(self, history: History, views: RoomViews, unredacted: Unredacted, ignore_lists: IgnoreLists) -> None:
         self._history = history
+        self._ignore_lists = ignore_lists
         self._unredacted = unredacted
         self._views = views
 
@@ -70,8 +72,9 @@ class RoomEvents:
             raise InvalidParam("limit must not be negative")
         wanted = parse_query_filter(query.filter)
         room = await self._history.room_for(caller.user_id, room_id)
+        heard = predicate(wanted, room, await self._ignore_lists.ignored_by(caller.user_id))
         around = await self._history.around(
-            caller.user_id, room, event_id, limit=min(query.limit, CONTEXT_MAX), wanted=predicate(wanted, room)
+            caller.user_id, room, event_id, limit=min(query.limit, CONTEXT_MAX), wanted=heard
         )
         viewer = Viewer(caller.user_id, caller.device_id)
         return Answer(orjson.dumps(await self._views.context(room, around, wanted, viewer)))

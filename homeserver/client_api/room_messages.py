@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import orjson
 
+from homeserver.accounts.ignore_lists import IgnoreLists
 from homeserver.core.errors import InvalidParam, MissingParam
 from homeserver.core.identifiers import RoomId
 from homeserver.rooms.client_events import Viewer
@@ -27,9 +28,10 @@ class MessagesQuery(msgspec.Struct, frozen=True):
 class RoomMessages:
     """GET /messages."""
 
-    def __init__(self, history: History, views: RoomViews) -> None:
+    def __init__(self, history: History, views: RoomViews, ignore_lists: IgnoreLists) -> None:
         self._history = history
         self._views = views
+        self._ignore_lists = ignore_lists
 
     @endpoint(
         "GET",
@@ -56,7 +58,7 @@ class RoomMessages:
             backwards=backwards,
             limit=limit,
             stop=stop,
-            wanted=predicate(wanted, room),
+            wanted=predicate(wanted, room, await self._ignore_lists.ignored_by(caller.user_id)),
         )
         viewer = Viewer(caller.user_id, caller.device_id)
         answer: Json = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
@@ -99,8 +99,21 @@ def parse_query_filter(text: str | None) -> RoomEventFilter:
         raise InvalidParam("filter must be a JSON object") from None
 
 
-def predicate(wanted: RoomEventFilter, room: Room) -> Wanted | None:
-    """Which events of this room a filter wants; None where all are."""
+def predicate(wanted: RoomEventFilter, room: Room, ignored: Collection[str] = ()) -> Wanted | None:
+    """Which events of this room a filter wants; None where all are. Of those `ignored` state alone, as in a sync."""
+    filtered = _filtered(wanted, room)
+    if not ignored:
+        return filtered
+    passes = filtered.passes if filtered is not None else None
+
+    def is_heard(stored: StoredEvent) -> bool:
+        event = stored.event
+        return (event.sender not in ignored or event.state_key is not None) and (passes is None or passes(stored))
+
+    return Wanted(is_heard, wanted)
+
+
+def _filtered(wanted: RoomEventFilter, room: Room) -> Wanted | None:
     if (wanted.rooms is not None and room.room_id not in wanted.rooms) or room.room_id in wanted.not_rooms:
         return Wanted(lambda _: False, wanted)
     compiled = compile_event_filter(wanted)

@@ -53,7 +53,9 @@ class KeptOut:
             return known[1]
         content = await self._account_data.content(user_id, "m.ignored_user_list")
         named = content.get("ignored_users")
-        unwanted = Unwanted(list(named)[:IGNORED_MAX]) if isinstance(named, dict) else Unwanted()
+        ignored = list(named)[:IGNORED_MAX] if isinstance(named, dict) else []
+        # Nobody means to lose sight of what they say themselves.
+        unwanted = Unwanted(name for name in ignored if name != user_id)
         permissions = InvitePermissions({kind: await self._account_data.content(user_id, kind) for kind in KINDS})
         unwanted.inviters = unwanted if permissions.is_plain else _Inviters(user_id, unwanted, permissions)
         self._known[user_id] = (position, unwanted)

@@ -177,6 +177,34 @@ async def test_ignored_users_say_nothing(server: RunningServer) -> None:
     assert not rooms(answer, "invite")
 
 
+async def test_ignored_users_say_nothing_in_pages_of_the_past(server: RunningServer) -> None:
+    """T-G16: what a sync left out doesn't come back by scrolling; state does, as it does there."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    await bob.send(room_id, "noise")
+    mine = await alice.send(room_id, "mine")
+    await bob.send(room_id, "noise again")
+
+    async def texts() -> list[list[str]]:
+        page = (await alice.get("/rooms/{}/messages", room_id, dir="b")).ok()
+        context = (await alice.get("/rooms/{}/context/{}", room_id, mine)).ok()
+        chunks = (page["chunk"], [*context["events_after"], *context["events_before"]])
+        return [[one["content"]["body"] for one in chunk if one["type"] == "m.room.message"] for chunk in chunks]
+
+    path = "/user/{}/account_data/m.ignored_user_list"
+    assert await texts() == [["noise again", "mine", "noise"], ["noise again", "noise"]]
+    # Who ignores themselves as well still sees what they say.
+    body: dict[str, Any] = {"ignored_users": {bob.user_id: {}, alice.user_id: {}}}
+    (await alice.put(path, alice.user_id, body=body)).ok()
+    assert await texts() == [["mine"], []]
+    page = (await alice.get("/rooms/{}/messages", room_id, dir="b")).ok()["chunk"]
+    assert [one["content"]["membership"] for one in page if one.get("state_key") == bob.user_id] == ["join"]
+    assert bodies(rooms(await alice.sync())[room_id]) == ["mine"]
+    (await alice.put(path, alice.user_id, body={"ignored_users": {}})).ok()
+    assert await texts() == [["noise again", "mine", "noise"], ["noise again", "noise"]]
+
+
 @pytest.mark.parametrize("since", ["x", "s-1", "s99999999999999999999", "t5", "s5_x", "s999999999999"])
 async def test_strange_tokens_are_refused(server: RunningServer, since: str) -> None:
     """T-G6: a token that we didn't make is the caller's mistake."""
