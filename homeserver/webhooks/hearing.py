@@ -20,7 +20,7 @@ from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.writer import Transaction
 from homeserver.runtime.clock import Clock
-from homeserver.storage import webhooks
+from homeserver.storage import users, webhooks
 from homeserver.storage.database import Database
 from homeserver.storage.webhooks import AlertRow, WebhookRow
 from homeserver.webhooks.messages import Message, Payload, Writer
@@ -101,7 +101,13 @@ class Hearing:
         await clock.sleep(_SWEEP_S)
 
     async def _check_in(self, row: WebhookRow) -> None:
-        """Raises Forbidden where a moderator has put the speaker out: that ends the webhook's words."""
+        """Raises Forbidden where its owner may say nothing now, or where a moderator has put the speaker out.
+
+        The latter ends the webhook's words for good.
+        """
+        owner = await users.by_id(self._db, row.owner)
+        if owner is not None and (owner.is_suspended or owner.is_locked):
+            raise Forbidden("whoever made this webhook may say nothing")
         room = await self._rooms.get(row.room_id)
         if room is not None and room.membership(self._registry.speaker.user_id) == "join":
             return

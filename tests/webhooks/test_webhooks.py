@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from click.testing import CliRunner
 
+from tests.admin.people import owner_of
 from tests.kit.clock import FakeClock
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 from tests.kit.until import a_moment, until
@@ -193,6 +194,22 @@ async def test_a_moderator_ends_a_webhook_by_a_kick(server: RunningServer) -> No
     (await alice.post("/rooms/{}/kick", room_id, body={"user_id": BOT})).ok()
     (await deliver(server, path, {"text": "moin"})).refused(403, "M_FORBIDDEN")
     assert len(await heard(alice, room_id)) == 1
+
+
+@pytest.mark.parametrize(("act", "field"), [("suspend", "suspended"), ("lock", "locked")])
+async def test_who_may_say_nothing_says_nothing_by_a_webhook(server: RunningServer, act: str, field: str) -> None:
+    """Its URL is known to who made it, who could go on with it; once they may speak again, it speaks too."""
+    boss, alice, bob = await owner_of(server), await server.user("alice"), await server.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    path = await make(alice, room_id)
+    admin = f"/_matrix/client/v1/admin/{act}/{{}}"
+    (await boss.put(admin, alice.user_id, body={field: True})).ok()
+    (await deliver(server, path, {"text": "buy now"})).refused(403, "M_FORBIDDEN")
+    assert await heard(bob, room_id) == []
+    (await boss.put(admin, alice.user_id, body={field: False})).ok()
+    (await deliver(server, path, {"text": "the build is red"})).ok()
+    assert [one["content"]["body"] for one in await heard(bob, room_id)] == ["the build is red"]
 
 
 async def test_a_flood_of_deliveries_is_held_up(database_dsn: str) -> None:
