@@ -1,6 +1,6 @@
-"""Meeting points of two devices that don't know each other yet: for signing in by a QR code (MSC4108).
+"""Meeting points of two devices that don't know each other yet: for signing in by a QR code (MSC4108, MSC4388).
 
-A few kilobytes that whoever knows the address may read and replace, for a minute; what the devices say is encrypted
+A few kilobytes that whoever knows the address may read and replace, for two minutes; what the devices say is encrypted
 between them. In memory: they are no more after a restart, and people scan again.
 """
 
@@ -14,7 +14,8 @@ from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 
 PAYLOAD_BYTES_MAX = 4_096
-LIFETIME_MS = 60_000
+# Long enough for a second factor on the way; MSC4388 wants 120 to 300 seconds.
+LIFETIME_MS = 120_000
 # When there are more at once, the oldest goes.
 SESSIONS_MAX = 10_000
 
@@ -76,6 +77,10 @@ class Rendezvous:
         """Raises NotFound."""
         self.get(session_id)
         del self._sessions[session_id]
+
+    def left_ms(self, session: Session) -> int:
+        """How long this one is still to be found, in milliseconds."""
+        return max(0, round((session.ends_s - self._clock.monotonic_s()) * 1000))
 
     def _etag(self) -> str:
         return f'"{self._randomness.token(9)}"'

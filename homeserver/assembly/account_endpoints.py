@@ -33,7 +33,7 @@ from homeserver.client_api.login import LoginEndpoints, OtherWays
 from homeserver.client_api.login_token import LoginTokenEndpoint
 from homeserver.client_api.profile import ProfileEndpoints
 from homeserver.client_api.registration import AppserviceRegistration, RegistrationEndpoints
-from homeserver.client_api.rendezvous import RendezvousEndpoints
+from homeserver.client_api.rendezvous import DataRendezvousEndpoints, RendezvousEndpoints
 from homeserver.client_api.server_info import ServerInfo
 from homeserver.ports import Bridges
 from homeserver.rooms.commands.auto_join import AutoJoin
@@ -98,6 +98,7 @@ def account_endpoints(
         *_entrance(base, accounts, parts, sign_in, bridged),
         info,
         RendezvousEndpoints(Rendezvous(base.world.clock, base.world.randomness), base.config.base_url),
+        DataRendezvousEndpoints(Rendezvous(base.world.clock, base.world.randomness)),
         LoginEndpoints(login, bridged, sessions, other, is_password_login=base.config.password.login),
         LoginTokenEndpoint(tokens, accounts.uia),
         AccountEndpoints(change, accounts.uia, deactivation, parts.policy),

@@ -19,6 +19,7 @@ UNSTABLE_FEATURES: Mapping[str, bool | str] = {
     "fi.mau.msc2246.stable": "/_matrix/media/v1/create",
     "fi.mau.msc2815": True,
     "im.nheko.summary": "/_matrix/client/v1/room_summary/{}",
+    "io.element.msc4388": "/_matrix/client/unstable/io.element.msc4388/rendezvous",
     "m.id_access_token": True,
     "m.lazy_load_members": True,
     "m.require_identity_server": False,

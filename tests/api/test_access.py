@@ -32,6 +32,7 @@ OPEN = tuple(
     /_matrix/client/v3/account/password /_matrix/client/v3/account/deactivate
     /_matrix/client/v3/account/3pid /_matrix/client/v1/auth_metadata /_matrix/client/v1/rendezvous
     /_matrix/client/unstable/org.matrix.msc2965/ /_matrix/client/unstable/org.matrix.msc4108/
+    /_matrix/client/unstable/io.element.msc4388/
     /_matrix/client/unstable/org.matrix.msc4140/ /_matrix/static/ /_hansa/ /_synapse/client/ /admin
     """.split()
 )

@@ -1,4 +1,4 @@
-"""Meeting points of two devices (MSC4108): written, read, replaced in turn, and gone after a minute."""
+"""Meeting points of two devices (MSC4108, MSC4388): written, read, replaced in turn, and gone after two minutes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tests.kit.clock import JumpingClock
 from tests.kit.server import Answered, Client, RunningServer, running_server
 
 PATH = "/_matrix/client/unstable/org.matrix.msc4108/rendezvous"
+DATA_PATH = "/_matrix/client/unstable/io.element.msc4388/rendezvous"
 TEXT = {"Content-Type": "text/plain"}
 
 
@@ -66,15 +67,53 @@ async def test_meeting_points_are_few(database_dsn: str, monkeypatch: pytest.Mon
         (await client.request("POST", PATH, data=b"x", headers=TEXT)).refused(429, "M_LIMIT_EXCEEDED")
 
 
-async def test_a_meeting_point_ends_after_a_minute(database_dsn: str) -> None:
+async def test_a_meeting_point_ends_after_two_minutes(database_dsn: str) -> None:
     """T-I25, T-O13: also when the machine's clock is set back meanwhile."""
     clock = JumpingClock()
     async with running_server(database_dsn, clock=clock) as server:
         client = server.anonymous()
         path = (await created(client))[0]
         path = path[path.index("/_matrix") :]
-        clock.advance(59)
+        clock.advance(119)
         clock.jump(-86_400)
         assert (await client.get(path)).status == 200
         clock.advance(2)
         (await client.get(path)).refused(404, "M_NOT_FOUND")
+
+
+async def test_two_devices_write_json_in_turn(server: RunningServer) -> None:
+    """T-I25: as Element X and matrix-js-sdk do since MSC4388."""
+    new, known = server.anonymous(), server.anonymous()
+    assert (await new.get("/_matrix/client/versions")).json["unstable_features"]["io.element.msc4388"] is True
+    assert (await new.get(DATA_PATH)).json == {"create_available": True}
+    made = (await new.post(DATA_PATH, body={"data": "one"})).json
+    assert 119_000 < made["expires_in_ms"] <= 120_000 and made["expires_ts"] > 1_600_000_000_000
+    path, first = f"{DATA_PATH}/{made['id']}", made["sequence_token"]
+    read = (await known.get(path)).json
+    assert (read["data"], read["sequence_token"], read["expires_ts"]) == ("one", first, made["expires_ts"])
+    written = await known.put(path, body={"data": "tw\u00f6", "sequence_token": first})
+    assert written.status == 200 and set(written.json) == {"sequence_token"} and written.json["sequence_token"] != first
+    late = await new.put(path, body={"data": "three", "sequence_token": first})
+    late.refused(409, "IO_ELEMENT_MSC4388_CONCURRENT_WRITE")
+    assert (await new.get(path)).json["data"] == "tw\u00f6"
+    assert (await new.delete(path)).json == {}
+    (await known.get(path)).refused(404, "M_NOT_FOUND")
+    (await known.put(path, body={"data": "x", "sequence_token": first})).refused(404, "M_NOT_FOUND")
+    (await known.delete(path)).refused(404, "M_NOT_FOUND")
+
+
+async def test_json_refusals(server: RunningServer) -> None:
+    """T-I25: too much, nothing, and a browser's window that is led to what somebody wrote."""
+    client = server.anonymous()
+    (await client.post(DATA_PATH, body={"data": "x" * 4_097})).refused(413, "M_TOO_LARGE")
+    assert (await client.post(DATA_PATH, body={})).status == 400
+    assert (await client.post(DATA_PATH, body={"data": 7})).status == 400
+    made = (await client.post(DATA_PATH, body={"data": "x" * 4_096})).json
+    path = f"{DATA_PATH}/{made['id']}"
+    for seen in ({"Sec-Fetch-Mode": "navigate"}, {"Sec-Fetch-Dest": "document"}):
+        (await client.request("GET", path, headers=seen)).refused(403, "M_FORBIDDEN")
+    assert (await client.request("GET", path, headers={"Sec-Fetch-Dest": "empty"})).status == 200
+    body = {"data": "y" * 4_097, "sequence_token": made["sequence_token"]}
+    (await client.put(path, body=body)).refused(413, "M_TOO_LARGE")
+    # A meeting point of one kind isn't one of the other.
+    (await client.get(path.replace("io.element.msc4388", "org.matrix.msc4108"))).refused(404, "M_NOT_FOUND")
