@@ -7,6 +7,8 @@ import hmac
 
 import pytest
 
+from tests.api.test_oauth import as_user, signed_in
+from tests.kit.oauth import App
 from tests.kit.server import SHARED_SECRET, Client, RunningServer
 
 _V1 = "/_matrix/client/v1/admin"
@@ -20,6 +22,19 @@ async def administrator(server: RunningServer, name: str = "boss") -> Client:
     body = {"nonce": nonce, "username": name, "password": "correct horse battery", "admin": True, "mac": mac}
     (await anonymous.post("/_synapse/admin/v1/register", body=body)).ok()
     return await server.login(name)
+
+
+async def test_a_locked_user_keeps_their_session(server: RunningServer) -> None:
+    """Its tokens are renewed, and tell only that the account is locked: unlocked, the client goes on with its keys."""
+    boss, alice, app = await administrator(server), await server.user("alice"), App(server)
+    await app.register()
+    tokens = await signed_in(server, app)
+    (await boss.put(_V1 + "/lock/{}", alice.user_id, body={"locked": True})).ok()
+    tokens = (await app.refresh(tokens["refresh_token"])).ok()
+    client = as_user(server, tokens)
+    assert (await client.get("/sync")).refused(401, "M_USER_LOCKED")["soft_logout"] is True
+    (await boss.put(_V1 + "/lock/{}", alice.user_id, body={"locked": False})).ok()
+    assert (await client.get("/account/whoami")).ok()["user_id"] == alice.user_id
 
 
 async def test_a_locked_user_may_only_log_out(server: RunningServer) -> None:

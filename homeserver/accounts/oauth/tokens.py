@@ -88,7 +88,8 @@ class OAuthTokens:
         if owner is None or await oauth.session(self._db, *owner) != client_id:
             raise OAuthError("invalid_grant", "this refresh token is not good for this client")
         user_id, device_id = owner
-        await self._check_usable(user_id)
+        # Locking ends no session: a client that is refused here forgets its keys, and unlocking brings none back.
+        await self._check_usable(user_id, even_locked=True)
         try:
             issued = await self._sessions.refresh(refresh_token)
         except UnknownToken as error:
@@ -118,9 +119,9 @@ class OAuthTokens:
         self._sessions.account_changed(user_id)
         return _shown(issued, device_id)
 
-    async def _check_usable(self, user_id: UserId) -> None:
+    async def _check_usable(self, user_id: UserId, *, even_locked: bool = False) -> None:
         user = await users.by_id(self._db, user_id)
-        if user is None or user.is_deactivated or user.is_locked:
+        if user is None or user.is_deactivated or (user.is_locked and not even_locked):
             raise OAuthError("invalid_grant", "this account can't be used")
 
 
