@@ -149,7 +149,10 @@ async def test_what_is_delayed_survives_a_restart(database_dsn: str) -> None:
 async def test_refusals(server: RunningServer) -> None:
     alice, bob = await server.user("alice"), await server.user("bob")
     room_id = await alice.create_room()
-    for delay_ms in (0, -5, 86_400_001, 2**70):
+    for delay_ms in (0, -5):
+        refused = (await later(alice, room_id, delay_ms=delay_ms)).refused(400, "M_INVALID_PARAM")
+        assert "org.matrix.msc4140.errcode" not in refused
+    for delay_ms in (86_400_001, 2**70):
         refused = (await later(alice, room_id, delay_ms=delay_ms)).refused(400, "M_UNKNOWN")
         assert refused["org.matrix.msc4140.errcode"] == "M_MAX_DELAY_EXCEEDED"
         assert refused["org.matrix.msc4140.max_delay"] == 86_400_000

@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from homeserver.core import canonical_json
-from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError, NotFound, TooLarge, Unavailable
+from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, MatrixError, NotFound, TooLarge, Unavailable
 from homeserver.core.events import EVENT_BYTES_MAX
 from homeserver.core.identifiers import DeviceId, RoomId, UserId
 from homeserver.journal.journal import Entry
@@ -87,9 +87,12 @@ class DelayedEvents:
     ) -> str:
         """Keeps an event for (room, type, state key) until its time; its `delay_id`.
 
-        Raises Forbidden for who isn't in the room, LimitExceeded, TooLarge, MatrixError for too long a delay.
+        Raises Forbidden for who isn't in the room, LimitExceeded, TooLarge, InvalidParam for no delay,
+        MatrixError for too long a one.
         """
         room_id, kind, state_key = place
+        if delay_ms < 1 and self._delay_ms_max:
+            raise InvalidParam("a delay must be 1 ms or more")
         if not 0 < delay_ms <= self._delay_ms_max:
             raise _delay_refused(self._delay_ms_max)
         canonical_json.check_values(content)
