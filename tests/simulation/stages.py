@@ -23,7 +23,13 @@ class TwinStage:
     """In memory."""
 
     def play(self, plan: Plan) -> Outcome:
-        return played(plan, [partial(TwinDatabase, fresh_store()) for _ in range(plan.servers)])
+        stores = [fresh_store() for _ in range(plan.servers)]
+        outcome = played(plan, [partial(TwinDatabase, store) for store in stores])
+        failures = [failure for store in stores for failure in store.failures]
+        if failures and outcome.problem is None:
+            # Housekeeping goes on after any error, so nothing else would say it.
+            outcome.problem = f"the twin failed: {failures[0]}"
+        return outcome
 
 
 class PostgresStage:

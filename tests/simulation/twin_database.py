@@ -44,7 +44,7 @@ class TwinConnection:
 
     def _fetched(self, sql: str, args: Sequence[Any]) -> list[Any]:
         names, rows, _ = self.memory.done(sql, args)
-        return records(names, rows)
+        return records(names, rows) if names else []  # what changes rows gives none but with RETURNING
 
     def transaction(self) -> TwinTransaction:
         return TwinTransaction(self.memory)

@@ -11,10 +11,10 @@ import asyncpg
 
 from homeserver.storage.migrate import known_migrations
 from tests.simulation.twin.expression_parser import Tree
-from tests.simulation.twin.expressions import Frame, Run, Scope, Value
+from tests.simulation.twin.expressions import Frame, Run, Scope, Value, only
 from tests.simulation.twin.lexing import NotUnderstood
 from tests.simulation.twin.queries import Query, QueryCompiler, Rows, _Selection
-from tests.simulation.twin.schema import Schema, TableSchema, schema
+from tests.simulation.twin.schema import Schema, TableSchema, Unique, schema
 from tests.simulation.twin.statement_parser import Delete, Insert, Select, Source, Statement, Update, parsed
 from tests.simulation.twin.tables import Store, Table, Transaction, Version, violated
 
@@ -87,6 +87,7 @@ class ChangeCompiler:
     def _insert(self, what: Insert, scope: Scope) -> Query:
         known = self._schema.tables[what.table]
         source, places = self._inserted(what, known, scope)
+        arbiters = self._arbiters(what, known)
         defaults = self._defaults(known)
         width = len(known.columns)
         names = [column.name for column in known.columns]
@@ -108,10 +109,10 @@ class ChangeCompiler:
                     if place not in places[: len(given)] or values[place] is DEFAULT:
                         values[place] = defaults[place](around, r)
                 check(table, values, r)
-                rival = table.rival(values, r.tx)
+                rival = table.rival(values, r.tx, among=arbiters) or table.rival(values, r.tx)
                 if rival is None:
                     new = table.insert(values, r.tx)
-                elif what.conflict is None or (what.conflict and what.conflict != rival[0].columns):
+                elif what.conflict is None or rival[0] not in arbiters:
                     raise violated(rival[0], what.table)
                 elif what.sets is None:
                     continue
@@ -129,6 +130,19 @@ class ChangeCompiler:
             return found
 
         return Query(columns, rows)
+
+    def _arbiters(self, what: Insert, known: TableSchema) -> list[Unique]:
+        """The constraints that ON CONFLICT is about."""
+        if not what.conflict:
+            return known.uniques if what.conflict == () else []
+        found = [
+            one
+            for one in known.uniques
+            if set(one.columns) == set(what.conflict) and one.where in (None, what.conflict_where)
+        ]
+        if not found:
+            raise NotUnderstood(f"no constraint for this ON CONFLICT in: {self._sql}")
+        return found
 
     def _inserted(self, what: Insert, known: TableSchema, scope: Scope) -> tuple[Rows, list[int]]:
         """The rows to insert, and which columns they are for."""
@@ -229,8 +243,7 @@ def _next(sequence: str, e: Frame, r: Run) -> int:
 
 
 def _first_of(rows: Rows, width: int, e: Frame, r: Run) -> Any:
-    found = rows(e, r)
-    return found[0] if found else [None] * width
+    return only(rows(e, r)) or [None] * width
 
 
 def check(table: Table, values: Sequence[Any], run: Run) -> None:

@@ -183,7 +183,8 @@ class ExpressionParser:
             if self.takes("::"):
                 left = ("cast", left, self.type_name())
             elif self.takes("collate"):
-                self.name()
+                if self.name() != "C":
+                    raise self.fail()
             elif self.takes("["):
                 low = None if self.sees(":") else self.expression()
                 if self.takes(":"):

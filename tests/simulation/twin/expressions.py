@@ -10,9 +10,11 @@ import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Protocol
 
+import asyncpg
+
+from tests.simulation.twin.casts import as_text, cast_to, in_range, parameter_of
 from tests.simulation.twin.expression_parser import Tree
 from tests.simulation.twin.lexing import NotUnderstood
 from tests.simulation.twin.tables import Store, Transaction
@@ -170,7 +172,7 @@ class Compiler:
         return lambda e, r: left(e, r) != right(e, r)
 
     def _compare(self, sign: str, a: Tree, b: Tree) -> Value:
-        left, right, holds = self.compile(a), self.compile(b), SIGNS[sign]
+        left, right, holds = self.compile(a), self.compile(b), _sign(sign, a, b)
 
         def compared(e: Frame, r: Run) -> Any:
             one, other = left(e, r), right(e, r)
@@ -187,6 +189,8 @@ class Compiler:
 
     def _any(self, sign: str, a: Tree, b: Tree) -> Value:
         left, options, holds = self.compile(a), self._options(b), SIGNS[sign]
+        if a[0] == "row":
+            return self._row_in(sign, left, options)
 
         def some(e: Frame, r: Run) -> Any:
             one, all_ = left(e, r), options(e, r)
@@ -199,7 +203,22 @@ class Compiler:
 
         return some
 
+    def _row_in(self, sign: str, left: Value, options: Value) -> Value:
+        if sign != "=":
+            raise NotUnderstood(f"a row {sign} ANY in: {self._sql}")
+
+        def some(e: Frame, r: Run) -> Any:
+            one, all_ = left(e, r), options(e, r)
+            if None not in one and one in all_:
+                return True
+            found = [_equal_rows(one, option) for option in all_]
+            return True if True in found else (None if None in found else False)
+
+        return some
+
     def _all(self, sign: str, a: Tree, b: Tree) -> Value:
+        if a[0] == "row":
+            raise NotUnderstood(f"a row {sign} ALL in: {self._sql}")
         left, options, holds = self.compile(a), self._options(b), SIGNS[sign]
 
         def every(e: Frame, r: Run) -> Any:
@@ -227,7 +246,7 @@ class Compiler:
 
     def _scalar(self, select: Any) -> Value:
         rows = self._queries.subquery(select, self.scope)
-        return lambda e, r: found[0][0] if (found := rows(e, r)) else None
+        return lambda e, r: found[0] if (found := only(rows(e, r))) is not None else None
 
     def _array_of(self, select: Any) -> Value:
         rows = self._queries.subquery(select, self.scope)
@@ -252,7 +271,11 @@ class Compiler:
 
         def worked(e: Frame, r: Run) -> Any:
             one, other = left(e, r), right(e, r)
-            return None if one is None or other is None else work(one, other)
+            if one is None or other is None:
+                if isinstance(one, list) or isinstance(other, list):
+                    raise NotUnderstood(f"an array and NULL, of which the type is unknown, in: {self._sql}")
+                return None
+            return in_range(work(one, other))
 
         return worked
 
@@ -273,7 +296,9 @@ class Compiler:
 
         def element(e: Frame, r: Run) -> Any:
             values, number = left(e, r), place(e, r)
-            return values[number - 1] if values is not None and 0 < number <= len(values) else None
+            return (
+                values[number - 1] if values is not None and number is not None and 0 < number <= len(values) else None
+            )
 
         return element
 
@@ -281,13 +306,21 @@ class Compiler:
         left = self.compile(a)
         start = self.compile(low) if low is not None else lambda e, r: 1
         end = self.compile(high) if high is not None else lambda e, r: 2**31
-        return lambda e, r: None if (values := left(e, r)) is None else values[start(e, r) - 1 : end(e, r)]
+
+        def part(e: Frame, r: Run) -> Any:
+            values, first, last = left(e, r), start(e, r), end(e, r)
+            if values is None or first is None or last is None:
+                return None
+            return values[max(first, 1) - 1 : max(last, 0)]
+
+        return part
 
     def _cast(self, a: Tree, type: str) -> Value:
         inner = self.compile(a)
-        convert = CASTS.get(type)
-        if convert is None:
-            return inner
+        try:
+            convert = parameter_of(type) if a[0] == "param" else cast_to(type)
+        except NotUnderstood as error:
+            raise NotUnderstood(f"{error} in: {self._sql}") from None
         return lambda e, r: None if (value := inner(e, r)) is None else convert(value)
 
     def _call(
@@ -324,7 +357,43 @@ def _pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(found, re.DOTALL)
 
 
+def only(rows: list[Any]) -> Any:
+    """The row of a subquery that stands for a value. Raises as PostgreSQL where there are several."""
+    if len(rows) > 1:
+        raise asyncpg.CardinalityViolationError("more than one row returned by a subquery used as an expression")
+    return rows[0] if rows else None
+
+
+def _sign(sign: str, a: Tree, b: Tree) -> Callable[[Any, Any], Any]:
+    if "row" not in (a[0], b[0]):
+        return SIGNS[sign]
+    if sign == "=":
+        return _equal_rows
+    if sign == "<>":
+        return lambda one, other: None if (equal := _equal_rows(one, other)) is None else not equal
+    return functools.partial(_ordered_rows, SIGNS[sign])
+
+
+def _equal_rows(one: Any, other: Any) -> bool | None:
+    pairs = list(zip(one, other, strict=True))
+    if any(a is not None and b is not None and a != b for a, b in pairs):
+        return False
+    return None if any(a is None or b is None for a, b in pairs) else True
+
+
+def _ordered_rows(holds: Callable[[Any, Any], bool], one: Any, other: Any) -> bool | None:
+    """The first column in which they differ says it, unless a NULL comes before."""
+    for a, b in zip(one, other, strict=True):
+        if a is None or b is None:
+            return None
+        if a != b:
+            return holds(a, b)
+    return holds(0, 0)
+
+
 def _divided(a: Any, b: Any) -> Any:
+    if b == 0:
+        raise asyncpg.DivisionByZeroError("division by zero")
     if isinstance(a, int) and isinstance(b, int):
         return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
     return a / b
@@ -333,12 +402,26 @@ def _divided(a: Any, b: Any) -> Any:
 def _joined(a: Any, b: Any) -> Any:
     if isinstance(a, list) or isinstance(b, list):
         return [*(a if isinstance(a, list) else [a]), *(b if isinstance(b, list) else [b])]
-    return a + b if isinstance(a, bytes) else f"{a}{b}"
+    return a + b if isinstance(a, bytes) else as_text(a) + as_text(b)
 
 
 def _substring(text: Any, start: int, length: int | None = None) -> Any:
+    if length is not None and length < 0:
+        raise asyncpg.SubstringError("negative substring length not allowed")
     end = None if length is None else max(start + length - 1, 0)
     return text[max(start - 1, 0) : end]
+
+
+def _split_part(text: str, by: str, number: int) -> str:
+    if number == 0:
+        raise asyncpg.InvalidParameterValueError("field position must not be zero")
+    parts = text.split(by)
+    return parts[number - 1 if number > 0 else number] if -len(parts) <= number <= len(parts) else ""
+
+
+def _lower(text: str) -> str:
+    """As collation C has it: no letters but those of ASCII."""
+    return "".join(one.lower() if one.isascii() else one for one in text)
 
 
 def _greatest(*values: Any) -> Any:
@@ -360,23 +443,21 @@ def _take_advisory(run: Run, key: int) -> str:
 
 SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, "<>": operator.ne, "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge,
-    "@>": lambda a, b: set(b) <= set(a), "<@": lambda a, b: set(a) <= set(b),
-    "&&": lambda a, b: not set(a).isdisjoint(b),
+    "@>": lambda a, b: None not in b and set(b) <= set(a),
+    "<@": lambda a, b: None not in a and set(a) <= set(b),
+    "&&": lambda a, b: bool((set(a) & set(b)) - {None}),
 }  # fmt: skip
 ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": _divided, "||": _joined, "&": operator.and_,
     "|": operator.or_, "%": lambda a, b: a - b * _divided(a, b),
 }  # fmt: skip
-CASTS: dict[str, Callable[[Any], Any]] = {
-    "bigint": int, "integer": int, "int": int, "smallint": int, "numeric": Decimal,
-    "text": lambda value: {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value),
-}  # fmt: skip
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "coalesce": _coalesce, "greatest": _greatest, "least": _least, "substring": _substring,
     "nullif": lambda a, b: None if a == b else a,
-    "position": lambda part, text: text.find(part) + 1, "lower": str.lower, "length": len, "octet_length": len,
-    "left": lambda text, count: text[:count], "abs": abs, "cardinality": len,
-    "array_length": lambda values, _: len(values) or None, "split_part": lambda t, s, n: [*t.split(s), ""][n - 1],
+    "position": lambda part, text: text.find(part) + 1, "lower": _lower, "length": len,
+    "octet_length": lambda value: len(value.encode() if isinstance(value, str) else value),
+    "left": lambda text, count: text[:count], "abs": lambda value: in_range(abs(value)), "cardinality": len,
+    "array_length": lambda values, deep: (len(values) or None) if deep == 1 else None, "split_part": _split_part,
     "starts_with": str.startswith, "pg_encoding_to_char": lambda value: value, "current_database": lambda: "twin",
     "to_regclass": lambda name: name, "extract": lambda field, value: value, "now": lambda: NOW_MS / 1000,
     "clock_timestamp": lambda: NOW_MS / 1000, "zeros": lambda count: b"\x00" * count,
@@ -386,4 +467,4 @@ WITH_RUN: dict[str, Callable[..., Any]] = {
     "nextval": lambda run, name: run.store.next_of(name),
     "pg_advisory_xact_lock": _take_advisory,
 }
-AGGREGATES = frozenset(["count", "max", "min", "sum", "array_agg", "bool_or", "bool_and", "string_agg", "avg"])
+AGGREGATES = frozenset(["count", "max", "min", "sum", "array_agg", "bool_or", "bool_and", "string_agg"])

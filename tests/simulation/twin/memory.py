@@ -76,6 +76,15 @@ class MemoryConnection:
             return {}, [], "CREATE TABLE"
         if "FROM pg_database" in sql:
             return {"encoding": 0, "collation": 1}, [("UTF8", "C")], "SELECT 1"
+        try:
+            return self._run(sql, args)
+        except (Waits, asyncpg.PostgresError):
+            raise
+        except Exception as error:
+            self._store.failures.append(f"{error!r} in: {sql}")
+            raise
+
+    def _run(self, sql: str, args: Sequence[Any]) -> tuple[dict[str, int], list[Any], str]:
         statement = compiled(sql)
         _check_texts(args)
         tx = self.waiting or self.tx or Transaction()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
+
 from tests.simulation.twin.expression_parser import Tree
 from tests.simulation.twin.expressions import AGGREGATES, Compiler, Frame, Run, Scope, Value
 from tests.simulation.twin.lexing import NotUnderstood
@@ -199,8 +201,8 @@ class QueryCompiler:
         _, name, arguments, *_ = call
         inner = Scope(scope)
         values = [self.compiler(inner).compile(argument) for argument in arguments]
-        columns = named(source.columns, [source.alias if len(values) == 1 else name] * max(len(values), 1))
         if name == "generate_series":
+            columns = named(source.columns, [source.alias])
 
             def numbers(e: Frame, r: Run) -> Iterable[Any]:
                 low, high = (value([e], r) for value in values)
@@ -209,6 +211,7 @@ class QueryCompiler:
             return numbers, columns, None
         if name != "unnest":
             raise NotUnderstood(f"no function {name} in FROM: {self.sql}")
+        columns = named(source.columns, [source.alias if len(values) == 1 else name] * max(len(values), 1))
 
         def rows(e: Frame, r: Run) -> Iterable[Any]:
             given = [value([e], r) or () for value in values]
@@ -410,8 +413,12 @@ class _Selection:
                 found = firsts((one[2], one) for one in found)
             elif select.distinct:
                 found = firsts((key_of(one[0]), one) for one in found)
-            start = offset([e], r) if offset else 0
+            start = (offset([e], r) if offset else 0) or 0
             most = limit([e], r) if limit else None
+            if start < 0:
+                raise asyncpg.InvalidRowCountInResultOffsetClauseError("OFFSET must not be negative")
+            if most is not None and most < 0:
+                raise asyncpg.InvalidRowCountInLimitClauseError("LIMIT must not be negative")
             if locks:
                 found = locks.taken(found, r)
             return [one[0] for one in (found[start:] if most is None else found[start : start + most])]
@@ -431,7 +438,9 @@ class Locks:
     def __init__(self, select: Select, joined: Joined) -> None:
         self._skips = select.locks == "skip"
         self._tables = [
-            (source.what, number + 1) for number, source in enumerate(select.sources) if isinstance(source.what, str)
+            (source.what, number + 1)
+            for number, source in enumerate(select.sources)
+            if isinstance(source.what, str) and (not select.locks_of or source.alias in select.locks_of)
         ]
 
     def held(self, frame: Frame) -> list[tuple[str, Version]]:
@@ -471,10 +480,10 @@ class Aggregate:
             pairs.sort(key=sort_key(number, falls=falls, nulls_first=nulls_first), reverse=falls)
         values = [value for value, _ in pairs]
         if self._name == "array_agg":
-            return (list(dict.fromkeys(values)) if self._distinct else values) or None
+            return (sorted(set(values), key=_nulls_last) if self._distinct else values) or None
         values = [value for value in values if value is not None]
         if self._distinct:
-            values = list(dict.fromkeys(values))
+            values = sorted(set(values))
         if self._name == "count":
             return len(values)
         if not values:
@@ -486,6 +495,10 @@ class Aggregate:
             "max": max, "min": min, "sum": sum, "bool_or": any, "bool_and": all,
         }  # fmt: skip
         return plain[self._name](values)
+
+
+def _nulls_last(value: Any) -> Any:
+    return value is None, 0 if value is None else value
 
 
 def grouped(

@@ -152,6 +152,9 @@ class _SchemaParser(StatementParser):
 
     def _reference(self, table: TableSchema, columns: tuple[str, ...]) -> None:
         target = self.name()
+        key = self._schema.tables[target].uniques[0].columns
+        if len(columns) != 1 or key != (self._schema.tables[target].columns[0].name,):
+            raise self.fail()  # the twin looks for one column in the first one
         reference = Reference(columns, target, self.takes("on", "delete", "cascade"))
         table.references.append(reference)
         self._schema.tables[target].referred.append((table.name, reference))

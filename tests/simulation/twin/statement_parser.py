@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.twin.expression_parser import ENDS, ExpressionParser, Tree
@@ -33,6 +33,7 @@ class Select:
     limit: Tree | None = None
     offset: Tree | None = None
     locks: str | None = None  # "wait" or "skip"
+    locks_of: list[str] = field(default_factory=list)  # no names: all
     ctes: tuple[Cte, ...] = ()
     # A union's second half, and whether what is twice stays twice.
     other: Select | None = None
@@ -54,6 +55,7 @@ class Insert:
     columns: list[str]
     rows: Select
     conflict: tuple[str, ...] | None = None  # the columns; () stands for any
+    conflict_where: Tree | None = None  # the condition of the partial index that is meant
     sets: list[tuple[tuple[str, ...], Tree]] | None = None
     where: Tree | None = None
     returning: list[tuple[Tree, str | None]] | None = None
@@ -148,8 +150,8 @@ class StatementParser(ExpressionParser):
             is_key_share = not self.takes("no", "key") and self.takes("key", "share")
             if not (is_key_share or self.takes("update") or self.takes("share")):
                 raise self.fail()
-            if self.takes("of"):
-                self.name()
+            while self.takes("of") or (found.locks_of and self.takes(",")):
+                found.locks_of.append(self.name())
             waits = "skip" if self.takes("skip", "locked") else "wait"
             found.locks = None if is_key_share else waits
         return found
@@ -290,7 +292,7 @@ class StatementParser(ExpressionParser):
         if self.takes("on", "conflict"):
             found.conflict = tuple(self.names()) if self.sees("(") else ()
             if self.takes("where"):
-                self.expression()  # which of the partial indexes: there is one
+                found.conflict_where = self.expression()
             self.want("do")
             if self.takes("update", "set"):
                 found.sets = self._sets()

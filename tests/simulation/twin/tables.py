@@ -7,10 +7,8 @@ from typing import Any
 
 import asyncpg
 
+from tests.simulation.twin.casts import BITS
 from tests.simulation.twin.schema import Schema, TableSchema, Unique
-
-# Of whole numbers, by type.
-_BITS = {"smallint": 15, "integer": 31, "int": 31, "bigint": 63}
 
 
 class Waits(Exception):
@@ -113,10 +111,19 @@ class Table:
             del index[_hashable(row[place])][number]
 
     def rival(
-        self, values: Sequence[Any], tx: Transaction, own: Version | None = None
+        self,
+        values: Sequence[Any],
+        tx: Transaction,
+        own: Version | None = None,
+        among: Sequence[Unique] | None = None,
     ) -> tuple[Unique, Version] | None:
-        """The row that these values can't be beside. Raises Waits where that depends on another transaction."""
+        """The row that these values can't be beside, by all constraints or `among` these.
+
+        Raises Waits where that depends on another transaction.
+        """
         for unique, places, test in self.uniques:
+            if among is not None and unique not in among:
+                continue
             key = [values[place] for place in places]
             if None in key or (test is not None and not test(Version(values))):
                 continue
@@ -177,7 +184,7 @@ class Table:
                     text = f'null value in column "{column.name}" of relation "{self.schema.name}"'
                     raise asyncpg.NotNullViolationError(text)
                 continue
-            bits = _BITS.get(column.type)
+            bits = BITS.get(column.type)
             if bits is not None and not -(2**bits) <= value < 2**bits:
                 raise asyncpg.NumericValueOutOfRangeError(f"{column.type} out of range")
 
@@ -200,6 +207,8 @@ class Store:
         self.tables: dict[str, Table] = {}
         self.sequences = dict.fromkeys(schema.sequences, 0)
         self.advisory: dict[int, Transaction] = {}
+        # Where the twin itself failed: whoever goes on after any error must not hide it.
+        self.failures: list[str] = []
 
     def next_of(self, sequence: str) -> int:
         self.sequences[sequence] += 1
