@@ -42,6 +42,7 @@ from homeserver.rooms.commands.membership import Membership
 from homeserver.rooms.commands.reporting import Reporting
 from homeserver.rooms.commands.sending import Sending
 from homeserver.rooms.commands.upgrade import RoomUpgrade
+from homeserver.rooms.member_rations import MemberRations
 from homeserver.rooms.public_rooms import PublicRooms
 from homeserver.rooms.retention import Retention, RetentionTimes
 from homeserver.rooms.ties import Ties
@@ -171,6 +172,6 @@ def command_endpoints(base: Base, parts: RoomParts, commands: CommandParts) -> l
         RoomUpgrades(commands.upgrade),
         RoomEvents(parts.history, parts.views, _unredacted(base, parts), parts.ignore_lists),
         RoomMessages(parts.history, parts.views, parts.ignore_lists),
-        RoomMembers(parts.history, parts.views, parts.rooms, base.limiter),
+        RoomMembers(parts.history, parts.views, parts.rooms, MemberRations(base.limiter)),
         ReportContent(reporting),
     ]

@@ -24,6 +24,7 @@ from homeserver.rooms.forks import Forks
 from homeserver.rooms.graph_reads import GraphReads
 from homeserver.rooms.history import History
 from homeserver.rooms.incoming import Incoming, WriteParts
+from homeserver.rooms.member_rations import MemberRations
 from homeserver.rooms.policy import (
     InvitePermission,
     KnownContent,
@@ -126,7 +127,7 @@ def build_rooms(base: Base, journal: Journal, users: Users) -> RoomParts:
         submission=Submission(writer, policy, world.clock, base.server_name, shadow_bans),
         policy=policy,
         blocked=blocked,
-        views=RoomViews(client_events, store, numbers, history),
+        views=RoomViews(client_events, store, numbers, history, MemberRations(base.limiter)),
         incoming=incoming,
         completing=Completing(writes, incoming, rooms, store, numbers),
         relation_reads=reads,

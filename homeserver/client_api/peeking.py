@@ -64,10 +64,11 @@ class RoomPeeking:
     async def room(self, caller: Caller, room_id: RoomId, query: InitialQuery) -> Answer:
         upto = self._journal.visible
         room = await self._history.room_for(caller.user_id, room_id)
-        state = await self._history.state_for(caller.user_id, room)
+        viewer = Viewer(caller.user_id, caller.device_id)
+        state = await self._views.whole_state(room, viewer)
         page = await self._history.page(caller.user_id, room, start=None, backwards=True, limit=_messages(query.limit))
         data = await self._data.of_rooms(caller.user_id, [room_id], with_account=False)
-        viewer, shown = Viewer(caller.user_id, caller.device_id), page.events[::-1]
+        shown = page.events[::-1]
         rendered = await self._views.events([*shown, *state], viewer)
         first = shown[0].ordering if shown else None
         answer: Json = {

@@ -12,13 +12,12 @@ from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import RoomId
 from homeserver.rooms.client_events import Viewer
 from homeserver.rooms.history import History
+from homeserver.rooms.member_rations import MemberRations
 from homeserver.rooms.places import parse_place
-from homeserver.rooms.residents import Room, Rooms
+from homeserver.rooms.residents import Rooms
 from homeserver.rooms.views import RoomViews
 from homeserver.web.endpoint import Access, Answer, Caller, Json, endpoint
-from homeserver.web.rate_limits import RateLimiter
 
-MEMBERS_PER_COST, COST_MAX = 500, 100.0
 MEMBERSHIPS = frozenset({"join", "invite", "knock", "leave", "ban"})
 
 
@@ -31,11 +30,11 @@ class MembersQuery(msgspec.Struct, frozen=True):
 class RoomMembers:
     """GET /members and /joined_members."""
 
-    def __init__(self, history: History, views: RoomViews, rooms: Rooms, limiter: RateLimiter) -> None:
+    def __init__(self, history: History, views: RoomViews, rooms: Rooms, rations: MemberRations) -> None:
         self._history = history
         self._views = views
         self._rooms = rooms
-        self._limiter = limiter
+        self._rations = rations
 
     @endpoint(
         "GET",
@@ -49,7 +48,7 @@ class RoomMembers:
             if value is not None and value not in MEMBERSHIPS:
                 raise InvalidParam(f"membership must be one of {', '.join(sorted(MEMBERSHIPS))}")
         room = await self._history.room_for(caller.user_id, room_id)
-        self._count(caller, room)
+        self._rations.count_list(caller.user_id, room)
         place = parse_place(query.at) if query.at is not None else None
         stored = await self._history.member_events(caller.user_id, room, place)
         wanted = [
@@ -69,7 +68,7 @@ class RoomMembers:
     )
     async def joined_members(self, caller: Caller, room_id: RoomId) -> Json:
         room = await self._rooms.joined_room(room_id, caller.user_id)
-        self._count(caller, room)
+        self._rations.count_list(caller.user_id, room)
         stored = await self._history.member_events(caller.user_id, room, None)
         return {
             "joined": {
@@ -78,11 +77,6 @@ class RoomMembers:
                 if event.event.membership == "join"
             }
         }
-
-    def _count(self, caller: Caller, room: Room) -> None:
-        """Raises LimitExceeded: the list of a large room counts for many of small ones."""
-        cost = min(1 + len(room.members) / MEMBERS_PER_COST, COST_MAX)
-        self._limiter.check("member_list", caller.user_id, cost=cost)
 
 
 def _shown(content: Mapping[str, Any]) -> Json:

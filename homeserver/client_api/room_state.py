@@ -52,8 +52,9 @@ class RoomState:
     @endpoint("GET", _V3, _R0, access=Access.GUEST, spec="client-server-api/#get_matrixclientv3roomsroomidstate")
     async def room_state(self, caller: Caller, room_id: RoomId) -> Answer:
         room = await self._history.room_for(caller.user_id, room_id)
-        stored = await self._history.state_for(caller.user_id, room)
-        return Answer(orjson.dumps(await self._views.events(stored, Viewer(caller.user_id, caller.device_id))))
+        viewer = Viewer(caller.user_id, caller.device_id)
+        stored = await self._views.whole_state(room, viewer)
+        return Answer(orjson.dumps(await self._views.events(stored, viewer)))
 
     @endpoint(
         "GET",

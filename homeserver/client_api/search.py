@@ -180,7 +180,7 @@ class Search:
         for room_id in dict.fromkeys(one.stored.event.room_id for one in found):
             try:
                 room = await self._history.room_for(viewer.user_id, room_id)
-                state = await self._history.state_for(viewer.user_id, room)
+                state = await self._views.whole_state(room, viewer)
             except Forbidden:
                 continue
             states[room_id] = await self._views.events(state, viewer)

@@ -330,7 +330,7 @@ class RateLimits:
     directory: RateLimit = _limit(2, 30, "Looks into the directories of rooms and users, by user.")
     hierarchy: RateLimit = _limit(1, 20, "Pages of spaces and summaries of rooms, by user.")
     search: RateLimit = _limit(1, 20, "Searches in messages, by user.")
-    member_list: RateLimit = _limit(10, 300, "Lists of a room's members, by user; 500 members count as one more list.")
+    member_list: RateLimit = _limit(10, 300, "Lists of a room's members or state, by user; 500 members are one more.")
     profile: RateLimit = _limit(0.2, 10, "Changes of profile, by user.")
     presence: RateLimit = _limit(1, 20, "Changes of presence, by user.")
     typing: RateLimit = _limit(5, 50, "Typing notices, by user.")

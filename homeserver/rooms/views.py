@@ -13,6 +13,7 @@ from homeserver.core.filters import RoomEventFilter, compile_event_filter, parse
 from homeserver.rooms.client_events import ClientEvents, Viewer
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.history import History, Page, Wanted
+from homeserver.rooms.member_rations import MemberRations
 from homeserver.rooms.places import place_token
 from homeserver.rooms.residents import Room
 from homeserver.rooms.state_numbers import StateNumbers
@@ -26,15 +27,32 @@ EVERYTHING = RoomEventFilter()
 class RoomViews:
     """Renders parts of rooms for a viewer."""
 
-    def __init__(self, client_events: ClientEvents, event_store: EventStore, numbers: StateNumbers, history: History):
+    def __init__(
+        self,
+        client_events: ClientEvents,
+        event_store: EventStore,
+        numbers: StateNumbers,
+        history: History,
+        rations: MemberRations | None = None,
+    ) -> None:
         self._client_events = client_events
         self._events = event_store
         self._numbers = numbers
         self._history = history
+        self._rations = rations
 
     async def events(self, stored: Sequence[StoredEvent], viewer: Viewer) -> list[orjson.Fragment]:
         """These events with their room id."""
         return await self._client_events.render(stored, viewer, with_room_id=True)
+
+    async def whole_state(self, room: Room, viewer: Viewer) -> list[StoredEvent]:
+        """All state that the viewer gets. Raises Forbidden, LimitExceeded."""
+        self._count_state(room, viewer)
+        return await self._history.state_for(viewer.user_id, room)
+
+    def _count_state(self, room: Room, viewer: Viewer) -> None:
+        if self._rations is not None:
+            self._rations.count_state(viewer.user_id, room)
 
     async def context(
         self,
@@ -43,7 +61,9 @@ class RoomViews:
         wanted: RoomEventFilter,
         viewer: Viewer,
     ) -> dict[str, Any]:
-        """What `/context` answers of an event and the pages about it (`History.around`)."""
+        """What `/context` answers of an event and the pages about it (`History.around`). Raises LimitExceeded."""
+        if not wanted.lazy_load_members:
+            self._count_state(room, viewer)
         event, before, after = around
         shown = [event, *before.events, *after.events]
         rendered = await self.events(shown, viewer)

@@ -63,6 +63,32 @@ async def test_lists_of_members_are_rationed_by_their_size(database_dsn: str) ->
             assert (await carol.get("/rooms/{}/members", small)).status == status
 
 
+@pytest.mark.parametrize("kind", ["state", "context", "initialSync", "search"])
+async def test_whole_states_of_large_rooms_are_rationed_as_lists_of_members(database_dsn: str, kind: str) -> None:
+    """T-H13: whatever gives all members of a large room counts; small rooms and lazy loading don't."""
+    limits = "[rate_limits]\nmember_list = { per_second = 0.001, burst = 3 }\n"
+    async with running_server(database_dsn, toml=limits) as server:
+        alice = await server.user("alice")
+        large, small = await alice.create_room(), await alice.create_room()
+        said = {large: await alice.send(large, "heronlarge"), small: await alice.send(small, "heronsmall")}
+        await _seat(server.db, large, [f"@guest{number}:hansa.test" for number in range(600)])
+    async with running_server(database_dsn, toml=limits) as server:
+        alice = await server.login("alice")
+
+        async def status(room_id: str) -> int:
+            if kind == "search":
+                term = "heronlarge" if room_id == large else "heronsmall"
+                wanted = {"search_categories": {"room_events": {"search_term": term, "include_state": True}}}
+                return (await alice.post("/search", body=wanted)).status
+            path = f"/rooms/{{}}/{kind}" + ("/{}" if kind == "context" else "")
+            return (await alice.get(path, room_id, *([said[room_id]] if kind == "context" else []))).status
+
+        assert [await status(small) for _ in range(5)] == [200] * 5
+        assert [await status(large) for _ in range(2)] == [200, 429]
+        lazy = json.dumps({"lazy_load_members": True})
+        assert (await alice.get("/rooms/{}/context/{}", large, said[large], filter=lazy)).status == 200
+
+
 async def _seat(db: Database, room_id: str, users: list[str]) -> None:
     """Puts members into a room behind the server's back."""
     await db.execute(
