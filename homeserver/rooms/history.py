@@ -31,7 +31,7 @@ SCANNED_MAX = 2_000
 GAPS_FILLED_MAX = 3
 
 
-_EVERYTHING = RoomEventFilter()
+EVERYTHING = RoomEventFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Wanted:
     """Which events a page is to have: those that pass, and where the filter says so, that others relate to."""
 
     passes: Callable[[StoredEvent], bool] | None = None
-    asked: RoomEventFilter = _EVERYTHING
+    asked: RoomEventFilter = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from homeserver.core.events import StateKey
 from homeserver.core.filters import RoomEventFilter, compile_event_filter, parse_event_filter
 from homeserver.rooms.client_events import ClientEvents, Viewer
 from homeserver.rooms.event_store import EventStore
-from homeserver.rooms.history import History, Page, Wanted
+from homeserver.rooms.history import EVERYTHING, History, Page, Wanted
 from homeserver.rooms.member_rations import MemberRations
 from homeserver.rooms.places import place_token
 from homeserver.rooms.residents import Room
@@ -21,7 +21,6 @@ from homeserver.storage.events import StoredEvent
 from homeserver.storage.states import StateMap
 
 FILTER_CHARS_MAX = 65_536
-EVERYTHING = RoomEventFilter()
 
 
 class RoomViews:

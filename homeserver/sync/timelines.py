@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from homeserver.core.filters import RoomEventFilter, RoomFilter, compile_event_filter
+from homeserver.core.filters import EventLike, RoomEventFilter, RoomFilter, compile_event_filter
 from homeserver.core.identifiers import UserId
 from homeserver.core.room import KNOT
 from homeserver.rooms.client_events import ClientEvents
@@ -66,7 +66,9 @@ class Timelines:
 
     async def _timelines(self, viewer: UserId, plans: Sequence[Plan], wanted: RoomFilter) -> list[Told]:
         limit = wanted.timeline.limited()
-        most = limit + 1 if _is_whole(wanted.timeline) else min(10 * limit + 20, FILTERED_READ_MAX)
+        by_event, is_by_relations = compile_event_filter(wanted.timeline), wanted.timeline.is_by_relations
+        is_filtered = by_event is not None or is_by_relations
+        most = min(10 * limit + 20, FILTERED_READ_MAX) if is_filtered else limit + 1
         recent = [self._recent(plan) for plan in plans]
         spans = {
             plan.room.nid: (plan.since or FIRST_PLACE, plan.upto)
@@ -83,7 +85,8 @@ class Timelines:
             known if known is not None else [stored[nid] for nid in read[plan.room.nid] if nid in stored]
             for plan, known in zip(plans, recent, strict=True)
         ]
-        passes = await self._passes(viewer, plans, founds, wanted.timeline)
+        related_nids = await self._related(viewer, plans, founds, wanted.timeline) if is_by_relations else None
+        passes = _passes(by_event, related_nids)
         told = []
         for plan, known, found in zip(plans, recent, founds, strict=True):
             edge = edges.get(plan.room.nid)
@@ -95,17 +98,13 @@ class Timelines:
             told.append(room)
         return told
 
-    async def _passes(
+    async def _related(
         self, viewer: UserId, plans: Sequence[Plan], found: Sequence[Sequence[StoredEvent]], wanted: RoomEventFilter
-    ) -> Passes | None:
-        """Which events a filter wants; None where all are. One query where it asks for what others relate to."""
-        by_event = compile_event_filter(wanted)
-        if not wanted.is_by_relations:
-            return None if by_event is None else lambda stored: by_event(stored.event)
+    ) -> set[int]:
+        """Of some events of rooms those to which others relate as the filter wants. One query."""
         rooms, nids = [plan.room for plan in plans], [stored.nid for events in found for stored in events]
         timelines = await self._reads.gate.timelines(viewer, rooms)
-        chosen = await related(self._reads.db, rooms, timelines, nids, wanted)
-        return lambda stored: stored.nid in chosen and (by_event is None or by_event(stored.event))
+        return await related(self._reads.db, rooms, timelines, nids, wanted)
 
     async def _gaps(self, plans: Sequence[Plan]) -> dict[int, int]:
         """Room nid → where its timeline begins after the last gap. One query at most, none where memory knows of none.
@@ -236,8 +235,11 @@ class Timelines:
         return await forks.jumps_within(self._reads.db, spans) if spans else {}
 
 
-def _is_whole(wanted: RoomEventFilter) -> bool:
-    return compile_event_filter(wanted) is None and not wanted.is_by_relations
+def _passes(by_event: Callable[[EventLike], bool] | None, nids: set[int] | None) -> Passes | None:
+    """Whether an event is wanted by what it is, and is one of these; None where all are."""
+    if nids is None:
+        return None if by_event is None else lambda stored: by_event(stored.event)
+    return lambda stored: stored.nid in nids and (by_event is None or by_event(stored.event))
 
 
 def _state_nid(room: Told, *, state_after: bool) -> int | None:
