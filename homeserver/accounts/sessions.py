@@ -19,10 +19,18 @@ from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
-from homeserver.storage import dehydrated_devices, devices, operator_roles, operator_tokens, sessions_to_end, tokens
+from homeserver.storage import (
+    dehydrated_devices,
+    devices,
+    oauth,
+    operator_roles,
+    operator_tokens,
+    sessions_to_end,
+    tokens,
+)
 from homeserver.storage.database import Also, Database, Tx
 from homeserver.storage.devices import Sighting
-from homeserver.storage.tokens import Holder
+from homeserver.storage.tokens import Holder, RefreshRow
 from homeserver.web.endpoint import Caller
 from homeserver.web.server import HttpRequest
 
@@ -97,12 +105,14 @@ class Sessions:
     ) -> dict[str, Any]:
         """A new session: access_token, device_id and, where it can be refreshed, refresh_token and expires_in_ms.
 
-        An existing device is taken over: its earlier tokens end. `upstream` is the sign-in elsewhere with which the
-        device ends. Raises InvalidParam, LimitExceeded; Forbidden where that has ended already.
+        An existing device is taken over, whichever API it was opened by: its earlier tokens end. `upstream` is the
+        sign-in elsewhere with which the device ends. Raises InvalidParam, LimitExceeded; Forbidden where that has
+        ended already.
         """
         chosen = self._device_id(device_id)
         if device_id is not None:
             await tokens.delete_of_devices(tx, user_id, [chosen])
+            await oauth.delete_sessions(tx, user_id, [chosen])
             self._forget(user_id, [chosen])
         elif await devices.count(tx, user_id) >= self._times.devices_max:
             raise LimitExceeded("too many devices: log out of some", retry_after_ms=60_000)
@@ -118,24 +128,37 @@ class Sessions:
         await tokens.insert_access(tx, _digest(access_token), user_id, None, expires_ts=expires_ts, refresh_nid=None)
         return access_token
 
-    async def refresh(self, refresh_token: str) -> dict[str, Any]:
+    async def refresh(self, refresh_token: str, *, client_id: str | None = None) -> dict[str, Any]:
         """New tokens for a refresh token, which stays good until one of the new ones is used.
 
+        `client_id` is the OAuth client that asks; None is the older API. Neither refreshes what the other opened.
         Raises UnknownToken for one that isn't, or is no longer, good. One that was replaced by others in use is in two
         hands: the session's tokens all end, and its owner logs in again; the device stays, with its keys.
         """
         now, digest = self._clock.now_ms(), _digest(refresh_token)
         async with self._db.transaction() as tx:
             row = await tokens.refresh(tx, digest)
-            if row is not None and (row.expires_ts is None or row.expires_ts > now):
-                await tokens.mark_used(tx, row.token_nid, now)
-                return await self._issue(tx, row.user_id, row.device_id, refreshable=True)
             stolen = await tokens.spent(tx, digest) if row is None else None
+            issued, has_ended = None, False
+            if row is not None and await self._may_refresh(tx, row, client_id, now):
+                # It has arrived: what it replaces ends. spec: client-server-api/#refreshing-access-tokens
+                has_ended = await tokens.delete_older(tx, row.user_id, row.device_id, row.token_nid)
+                await tokens.mark_used(tx, row.token_nid, now)
+                issued = await self._issue(tx, row.user_id, row.device_id, refreshable=True)
             if stolen is not None:
                 await tokens.delete_of_devices(tx, stolen[0], [stolen[1]])
         if stolen is not None:
             self._forget(stolen[0], [stolen[1]])
-        raise UnknownToken("this refresh token is not, or no longer, good", extra={"soft_logout": True})
+        if row is None or issued is None:
+            raise UnknownToken("this refresh token is not, or no longer, good", extra={"soft_logout": True})
+        if has_ended:
+            self._forget(row.user_id, [row.device_id])
+        return issued
+
+    async def _may_refresh(self, tx: Tx, row: RefreshRow, client_id: str | None, now_ms: int) -> bool:
+        if row.expires_ts is not None and row.expires_ts <= now_ms:
+            return False
+        return await oauth.session(tx, row.user_id, row.device_id) == client_id
 
     async def _issue(self, tx: Tx, user_id: UserId, device_id: DeviceId, *, refreshable: bool) -> dict[str, Any]:
         now, times = self._clock.now_ms(), self._times

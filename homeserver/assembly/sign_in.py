@@ -126,7 +126,7 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
     db, clock, randomness = base.world.db, base.world.clock, base.world.randomness
     clients = OAuthClients(db, clock, randomness)
     grants = Grants(db, clients, clock, randomness)
-    tokens = OAuthTokens(db, clock, accounts.sessions, clients, grants)
+    tokens = OAuthTokens(db, accounts.sessions, clients, grants)
     accounts.sessions.observers.append(tokens)
     browser = BrowserSessions(db, clock, randomness)
     tools.deactivation.endings.append(tools.ways.tokens.end)

@@ -1,4 +1,7 @@
-"""The tables `oauth_clients`, `oauth_sessions`, `oauth_codes`, `oauth_device_codes` and `oauth_spent_tokens`."""
+"""The tables `oauth_clients`, `oauth_sessions`, `oauth_codes` and `oauth_device_codes`.
+
+`oauth_spent_tokens` is only emptied: of all sessions `spent_refresh_tokens` knows what was replaced.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,7 @@ _USE_CODE = """
     UPDATE oauth_codes SET is_used = true WHERE digest = $1 AND NOT is_used
     RETURNING client_id, redirect_uri, user_id, device_id, challenge, expires_ts, upstream_nid
 """
+_DELETE_CODE = "DELETE FROM oauth_codes WHERE digest = $1"
 _USED_CODE = "SELECT user_id, device_id FROM oauth_codes WHERE digest = $1 AND is_used"
 _DEVICE_COLUMNS = "digest, user_code, client_id, device_id, expires_ts, polled_ts, user_id, is_denied, upstream_nid"
 _INSERT_DEVICE = """
@@ -88,16 +92,6 @@ _DECIDE = """
     AND ($5::bigint IS NULL OR EXISTS (SELECT FROM upstream_sessions WHERE upstream_nid = $5 FOR KEY SHARE))
 """
 _TAKE_DEVICE = "DELETE FROM oauth_device_codes WHERE digest = $1"
-_SPEND = """
-    INSERT INTO oauth_spent_tokens (digest, user_id, device_id, spent_ts) VALUES ($1, $2, $3, $4)
-    ON CONFLICT DO NOTHING
-"""
-_TRIM_SPENT = """
-    DELETE FROM oauth_spent_tokens WHERE user_id = $1 AND device_id = $2 AND digest IN (
-        SELECT digest FROM oauth_spent_tokens WHERE user_id = $1 AND device_id = $2 ORDER BY spent_ts DESC OFFSET $3
-    )
-"""
-_SPENT = "SELECT user_id, device_id FROM oauth_spent_tokens WHERE digest = $1"
 
 
 async def insert_client(tx: Tx, client_id: str, digest: bytes, metadata: bytes, now_ms: int) -> str:
@@ -152,9 +146,14 @@ async def insert_code(tx: Tx, digest: bytes, code: Code, now_ms: int) -> None:
 
 
 async def use_code(tx: Tx, digest: bytes) -> Code | None:
-    """Uses a code up, whatever becomes of it."""
+    """Uses a code up with what is made of it in this transaction: whoever else shows it waits for its end."""
     row = await tx.fetchrow(_USE_CODE, digest)
     return Code(**row) if row else None
+
+
+async def delete_code(tx: Tx, digest: bytes) -> None:
+    """Nothing was made of it, and nothing will be."""
+    await tx.execute(_DELETE_CODE, digest)
 
 
 async def used_code(db: Reader, digest: bytes) -> tuple[UserId, DeviceId] | None:
@@ -193,18 +192,6 @@ async def decide(
 async def take_device_code(tx: Tx, digest: bytes) -> bool:
     """False if it was taken meanwhile."""
     return (await tx.execute(_TAKE_DEVICE, digest)) == "DELETE 1"
-
-
-async def spend(tx: Tx, digest: bytes, user_id: UserId, device_id: DeviceId, now_ms: int, keep: int) -> None:
-    """Remembers a refresh token that was exchanged; of each device the newest `keep`."""
-    await tx.execute(_SPEND, digest, user_id, device_id, now_ms)
-    await tx.execute(_TRIM_SPENT, user_id, device_id, keep)
-
-
-async def spent(db: Reader, digest: bytes) -> tuple[UserId, DeviceId] | None:
-    """Whose refresh token this was, if it was exchanged before."""
-    row = await db.fetchrow(_SPENT, digest)
-    return (row["user_id"], row["device_id"]) if row else None
 
 
 def _device_code(row: Row) -> DeviceCode:

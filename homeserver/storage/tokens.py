@@ -152,12 +152,16 @@ async def mark_used(tx: Tx, token_nid: int, now_ms: int) -> None:
     await tx.execute(_USED, token_nid, now_ms)
 
 
-async def delete_older(tx: Tx, user_id: UserId, device_id: DeviceId, refresh_nid: int) -> None:
-    """Ends what was given out before this refresh token and the access token that came with it; `spent` knows it."""
-    await tx.execute(_DELETE_OLD_ACCESS, user_id, device_id, refresh_nid)
+async def delete_older(tx: Tx, user_id: UserId, device_id: DeviceId, refresh_nid: int) -> bool:
+    """Ends what was given out before this refresh token and the access token that came with it; `spent` knows it.
+
+    Whether an access token ended.
+    """
+    ended = await tx.execute(_DELETE_OLD_ACCESS, user_id, device_id, refresh_nid)
     await tx.execute(_SPEND_OLD_REFRESH, user_id, device_id, refresh_nid)
     await tx.execute(_TRIM_SPENT, user_id, device_id, SPENT_KEPT)
     await tx.execute(_DELETE_OLD_REFRESH, user_id, device_id, refresh_nid)
+    return ended != "DELETE 0"
 
 
 async def spent(db: Reader, digest: bytes) -> tuple[UserId, DeviceId] | None:

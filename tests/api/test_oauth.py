@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -101,6 +102,104 @@ async def test_a_code_counts_once(server: RunningServer, clock: FakeClock) -> No
     tokens = (await app.token(code)).ok()
     assert (await app.token(code)).json["error"] == "invalid_grant"
     (await as_user(server, tokens).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+
+
+async def test_a_code_that_comes_twice_at_once(server: RunningServer) -> None:
+    """T-I19: one of them wins, and what it got ends, as whoever shows the code once more has stolen it."""
+    await server.user("alice")
+    app, browser = App(server), Browser(server)
+    await app.register()
+    await browser.open(app.request())
+    await browser.sign_in("alice")
+    code = told(await browser.submit("/_hansa/oauth/authorize", decision="allow"))["code"]
+    answers = await asyncio.gather(*(app.token(code) for _ in range(6)))
+    assert sorted(answer.status for answer in answers) == [200, *[400] * 5]
+    assert {answer.json["error"] for answer in answers if answer.status == 400} == {"invalid_grant"}
+    [won] = [answer.json for answer in answers if answer.status == 200]
+    (await as_user(server, won).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    assert (await app.refresh(won["refresh_token"])).json["error"] == "invalid_grant"
+
+
+async def test_a_code_that_gave_nothing_ends_nothing(server: RunningServer) -> None:
+    """T-I19: whoever shows a code with a wrong verifier, and again, doesn't end the session that its device has."""
+    await server.user("alice")
+    app, browser = App(server), Browser(server)
+    await app.register()
+    tokens = await signed_in(server, app)
+    await browser.open(app.request())
+    await browser.sign_in("alice")
+    code = told(await browser.submit("/_hansa/oauth/authorize", decision="allow"))["code"]
+    for _ in range(2):
+        assert (await app.token(code, code_verifier="w" * 64)).json["error"] == "invalid_grant"
+    (await as_user(server, tokens).get("/account/whoami")).ok()
+
+
+async def test_what_the_token_endpoint_refuses(server: RunningServer) -> None:
+    """T-I18: each wrong request has the error of RFC 6749 section 5.2; grants are for those who registered for them."""
+    app, plain = App(server), App(server)
+    await app.register()
+    await plain.register(client_name="Plain", grant_types=["authorization_code"])
+    device = "urn:ietf:params:oauth:grant-type:device_code"
+    for client, form, status, error in (
+        (app, {}, 400, "invalid_request"),
+        (app, {"grant_type": ""}, 400, "invalid_request"),
+        (app, {"grant_type": "password"}, 400, "unsupported_grant_type"),
+        (app, {"grant_type": "authorization_code"}, 400, "invalid_request"),
+        (app, {"grant_type": "refresh_token"}, 400, "invalid_request"),
+        (app, {"grant_type": device}, 400, "invalid_request"),
+        (app, {"grant_type": "authorization_code", "code": "x"}, 400, "invalid_grant"),
+        (app, {"grant_type": "refresh_token", "refresh_token": "x"}, 400, "invalid_grant"),
+        (app, {"grant_type": device, "device_code": "x"}, 400, "invalid_grant"),
+        (plain, {"grant_type": "refresh_token", "refresh_token": "x"}, 400, "unauthorized_client"),
+        (plain, {"grant_type": device, "device_code": "x"}, 400, "unauthorized_client"),
+    ):
+        answer = await client.post("token", client_id=client.client_id, **form)
+        assert (answer.status, answer.json["error"]) == (status, error), form
+    for form in ({"client_id": "unknown"}, {"client_id": ""}, {}):
+        unknown = await app.post("token", grant_type="refresh_token", refresh_token="x", **form)
+        assert (unknown.status, unknown.json["error"]) == (401, "invalid_client")
+
+
+async def test_the_two_apis_keep_apart(server: RunningServer) -> None:
+    """Neither refreshes what the other opened, also where the one takes over a device of the other."""
+    await server.user("alice")
+    app = App(server)
+    await app.register()
+
+    async def log_in() -> dict[str, Any]:
+        identifier = {"type": "m.id.user", "user": "alice"}
+        body = {"type": "m.login.password", "identifier": identifier, "password": "correct horse battery"}
+        asked = {**body, "device_id": "DEVICE", "refresh_token": True}
+        opened: dict[str, Any] = (await server.anonymous().post("/login", body=asked)).ok()
+        return opened
+
+    async def refresh(tokens: dict[str, Any]) -> Any:
+        return await server.anonymous().post("/refresh", body={"refresh_token": tokens["refresh_token"]})
+
+    tokens = await signed_in(server, app)
+    (await refresh(tokens)).refused(401, "M_UNKNOWN_TOKEN")
+    tokens = (await app.refresh(tokens["refresh_token"])).ok()
+    older = await log_in()
+    (await as_user(server, tokens).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    assert (await app.refresh(older["refresh_token"])).json["error"] == "invalid_grant"
+    older = (await refresh(older)).ok()
+    tokens = await signed_in(server, app)
+    (await as_user(server, older).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    assert (await as_user(server, tokens).get("/account/whoami")).ok()["device_id"] == "DEVICE"
+    assert len((await as_user(server, tokens).get("/devices")).ok()["devices"]) == 2
+
+
+async def test_refreshing_once_more_ends_what_came_before(server: RunningServer) -> None:
+    """T-I17: a refresh token is used too when nobody uses the access token beside it."""
+    await server.user("alice")
+    app = App(server)
+    await app.register()
+    first = await signed_in(server, app)
+    second = (await app.refresh(first["refresh_token"])).ok()
+    third = (await app.refresh(second["refresh_token"])).ok()
+    (await as_user(server, first).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    assert (await app.refresh(first["refresh_token"])).json["error"] == "invalid_grant"
+    (await as_user(server, third).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
 
 
 async def test_refresh_tokens_rotate(server: RunningServer) -> None:

@@ -21,7 +21,7 @@ from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import oauth
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, Tx
 from homeserver.storage.oauth import Code, DeviceCode
 
 CODE_LIFETIME_S = 60
@@ -128,23 +128,29 @@ class Grants:
             await oauth.insert_code(tx, digest_of(code), kept, now)
         return code
 
-    async def take_code(self, form: Mapping[str, str]) -> Code:
-        """What a code stands for. It is used up even where the rest is wrong. Raises OAuthError (invalid_grant)."""
-        code, verifier = form.get("code", ""), form.get("code_verifier", "")
-        async with self._db.transaction() as tx:
-            kept = await oauth.use_code(tx, digest_of(code))
-        if kept is None or kept.expires_ts <= self._clock.now_ms():
-            raise OAuthError("invalid_grant", "this code is not, or no longer, good")
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        if _VERIFIER.fullmatch(verifier) is None or not hmac.compare_digest(challenge, kept.challenge):
-            raise OAuthError("invalid_grant", "code_verifier is wrong")
-        if kept.client_id != form.get("client_id") or kept.redirect_uri != form.get("redirect_uri"):
-            raise OAuthError("invalid_grant", "client_id or redirect_uri is not what the code was made for")
-        return kept
+    async def take_code(self, tx: Tx, form: Mapping[str, str]) -> Code | None:
+        """What a code stands for, used up with this transaction; None where it, or what came with it, isn't good.
 
-    async def session_of_used(self, code: str) -> tuple[UserId, DeviceId] | None:
+        Then it is gone as well: nobody tries verifiers.
+        """
+        digest = digest_of(form["code"])
+        kept = await oauth.use_code(tx, digest)
+        if kept is None or self._is_good(kept, form):
+            return kept
+        await oauth.delete_code(tx, digest)
+        return None
+
+    def _is_good(self, kept: Code, form: Mapping[str, str]) -> bool:
+        """Whether it is shown in time, by the client that it was made for, from the place where that asked."""
+        verifier = form.get("code_verifier", "")
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        is_proved = _VERIFIER.fullmatch(verifier) is not None and hmac.compare_digest(challenge, kept.challenge)
+        is_same = kept.client_id == form.get("client_id") and kept.redirect_uri == form.get("redirect_uri")
+        return is_proved and is_same and kept.expires_ts > self._clock.now_ms()
+
+    async def session_of_used(self, tx: Tx, code: str) -> tuple[UserId, DeviceId] | None:
         """Whose session was made with a code that somebody shows again."""
-        return await oauth.used_code(self._db, digest_of(code))
+        return await oauth.used_code(tx, digest_of(code))
 
     # --- by typing
 
