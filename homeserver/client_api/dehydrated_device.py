@@ -11,6 +11,7 @@ from homeserver.encryption.dehydrated_devices import DehydratedDevices
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 _PATH = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"
+_EVENTS = _PATH + "/{device_id}/events"
 _SPEC = "client-server-api/#end-to-end-encryption"
 
 
@@ -20,6 +21,10 @@ class DehydratedBody(msgspec.Struct, frozen=True):
     device_keys: dict[str, Any]
     one_time_keys: dict[str, Any] | None = None
     fallback_keys: dict[str, Any] | None = None
+
+
+class EventsQuery(msgspec.Struct, frozen=True):
+    page: str | None = msgspec.field(default=None, name="from")
 
 
 class EventsBody(msgspec.Struct, frozen=True):
@@ -52,6 +57,13 @@ class DehydratedDeviceEndpoints:
     async def delete(self, caller: Caller) -> Json:
         return {"device_id": await self._devices.delete(caller.user_id)}
 
-    @endpoint("POST", _PATH + "/{device_id}/events", access=Access.USER, spec=_SPEC, limit="keys_query")
-    async def events(self, caller: Caller, device_id: DeviceId, body: EventsBody) -> Json:
-        return await self._devices.events(caller.user_id, device_id, body.next_batch)
+    @endpoint("GET", _EVENTS, access=Access.USER, spec=_SPEC, limit="keys_query")
+    async def events(self, caller: Caller, device_id: DeviceId, query: EventsQuery) -> Json:
+        page = await self._devices.events(caller.user_id, device_id, query.page)
+        return {"events": page.events} | ({} if page.is_last else {"next_batch": page.next_batch})
+
+    @endpoint("POST", _EVENTS, access=Access.USER, spec=_SPEC, limit="keys_query")
+    async def older_events(self, caller: Caller, device_id: DeviceId, body: EventsBody) -> Json:
+        """As clients ask that go on until a page is empty."""
+        page = await self._devices.events(caller.user_id, device_id, body.next_batch)
+        return {"events": page.events, "next_batch": page.next_batch}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from homeserver.core import canonical_json
-from homeserver.core.errors import BadJson, InvalidParam, NotFound, TooLarge
+from homeserver.core.errors import BadJson, Forbidden, InvalidParam, NotFound, TooLarge
 from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.encryption.keys import Keys, check_device_keys, named_keys
 from homeserver.encryption.to_device import ToDevice
@@ -19,6 +20,15 @@ DEVICE_DATA_BYTES_MAX = 65_536
 DEVICE_ID_BYTES_MAX = 255
 EVENTS_PER_PAGE = 100
 _PAGE = re.compile(r"d([0-9]{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of a device's messages, and where to go on."""
+
+    events: list[dict[str, Any]]
+    next_batch: str
+    is_last: bool
 
 
 class DehydratedDevices:
@@ -82,21 +92,21 @@ class DehydratedDevices:
             await self._keys.record_change(write, user_id)
         return device_id
 
-    async def events(self, user_id: UserId, device_id: DeviceId, page: str | None) -> dict[str, Any]:
-        """The next messages for the device, oldest first, and where to go on; none at the end.
+    async def events(self, user_id: UserId, device_id: DeviceId, page: str | None) -> Page:
+        """The next messages for the device, oldest first. `page` is where the page before said to go on.
 
         They stay until the device is replaced or deleted, so that a client that stops half way can begin again.
-        Raises NotFound, InvalidParam.
+        Raises Forbidden for any other device, InvalidParam.
         """
         found = await dehydrated_devices.get(self._db, user_id)
         if found is None or found[0] != device_id:
-            raise NotFound("there is no such dehydrated device")
+            raise Forbidden("this is not your dehydrated device")
         match = _PAGE.fullmatch(page) if page is not None else None
         if page is not None and match is None:
-            raise InvalidParam("next_batch must be that of the page before")
+            raise InvalidParam("this is not where a page before said to go on")
         since = int(match[1]) if match else 0
         upto = self._journal.visible
         if since >= upto:
-            return {"events": [], "next_batch": f"d{since}"}
+            return Page([], f"d{since}", is_last=True)
         messages, last = await self._to_device.pending(user_id, device_id, since, upto, EVENTS_PER_PAGE)
-        return {"events": messages, "next_batch": f"d{last}"}
+        return Page(messages, f"d{last}", is_last=last >= upto)

@@ -83,7 +83,7 @@ async def test_a_new_dehydrated_device_takes_the_place_of_the_old(server: Runnin
         (await alice.put(DEHYDRATED, body=asleep(server, alice, name))).ok()
     assert set((await query(bob, alice.user_id))["device_keys"][alice.user_id]) == {"TWO"}
     assert await claim(bob, alice.user_id, "ONE") == {}
-    (await alice.post(DEHYDRATED + "/ONE/events")).refused(404, "M_NOT_FOUND")
+    (await alice.post(DEHYDRATED + "/ONE/events")).refused(403, "M_FORBIDDEN")
     foreign = {**asleep(server, alice, "THREE"), "device_keys": device_keys(bob, SigningKey.generate())}
     (await alice.put(DEHYDRATED, body=foreign)).refused(400, "M_INVALID_PARAM")
     assert (await alice.get(DEHYDRATED)).ok()["device_id"] == "TWO"

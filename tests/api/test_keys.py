@@ -10,6 +10,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from homeserver.core import canonical_json
+from homeserver.encryption import dehydrated_devices
 from tests.kit.server import Client, RunningServer
 
 
@@ -352,3 +353,30 @@ async def test_a_dehydrated_device_receives_messages(server: RunningServer) -> N
     (await alice.put(path, body=other)).refused(400, "M_INVALID_PARAM")
     assert (await alice.delete(path)).ok() == {"device_id": "SLEEPER"}
     assert "SLEEPER" not in (await query(bob, alice.user_id))["device_keys"][alice.user_id]
+
+
+async def test_a_dehydrated_device_is_brought_back_in_pages(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As clients ask today: with `from`, until a page says of no other. Nothing is deleted on the way."""
+    monkeypatch.setattr(dehydrated_devices, "EVENTS_PER_PAGE", 2)
+    alice, bob = await server.user("alice"), await server.user("bob")
+    path = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"
+    sleeping = server.anonymous()
+    # A key in base64, as the proposal has it: with what must be escaped in a path.
+    sleeping.user_id, sleeping.device_id = alice.user_id, "zNn/5+RpOOcZJ2Gk6qSOIZ4MChHKTjDH8QHYyBrlq2w"
+    keys = device_keys(sleeping, SigningKey.generate())
+    body = {"device_id": sleeping.device_id, "device_data": {"algorithm": "x"}, "device_keys": keys}
+    (await alice.put(path, body=body)).ok()
+    assert (await alice.get(path + "/{}/events", sleeping.device_id)).ok() == {"events": []}
+    for number in range(4):
+        sent = {"messages": {alice.user_id: {sleeping.device_id: {"n": number}}}}
+        (await bob.put("/sendToDevice/{}/{}", "org.x", str(number), body=sent)).ok()
+    for _ in range(2):
+        first = (await alice.get(path + "/{}/events", sleeping.device_id)).ok()
+        assert [event["content"]["n"] for event in first["events"]] == [0, 1]
+        last = (await alice.get(path + "/{}/events", sleeping.device_id, **{"from": first["next_batch"]})).ok()
+        assert [event["content"]["n"] for event in last["events"]] == [2, 3] and "next_batch" not in last
+    (await alice.get(path + "/{}/events", alice.device_id)).refused(403, "M_FORBIDDEN")
+    (await bob.get(path + "/{}/events", sleeping.device_id)).refused(403, "M_FORBIDDEN")
+    (await alice.get(path + "/{}/events", sleeping.device_id, **{"from": "s1"})).refused(400, "M_INVALID_PARAM")
