@@ -8,7 +8,6 @@ from homeserver.core.errors import InvalidParam
 from homeserver.core.identifiers import EventId, RoomId, parse_event_id
 from homeserver.rooms.places import parse_place
 from homeserver.rooms.thread_subscriptions import ThreadSubscriptions
-from homeserver.sync.sliding.connections import UnknownPosition, parse_position
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 _PATH = "/_matrix/client/unstable/io.element.msc4306/rooms/{room_id}/thread/{event_id}/subscription"
@@ -56,17 +55,7 @@ class ThreadSubscriptionEndpoints:
         if query.dir != "b" or query.limit < 1:
             raise InvalidParam("dir must be b, and limit greater than 0")
         upto = parse_place(query.from_) - 1 if query.from_ else _LAST
-        since = _since(query.to) if query.to else 0
+        since = parse_place(query.to) - 1 if query.to else 0
         answer = await self._subscriptions.changes(caller.user_id, max(since, 0), upto, min(query.limit, PAGE_MAX))
         end = answer.pop("prev_batch", None)
         return {**answer, **({"end": end} if end is not None else {})}
-
-
-def _since(token: str) -> int:
-    """Up to where a client has all changes: the `pos` of its request to sliding sync whose answer told it less than
-    all, or a token like the others here. Raises InvalidParam."""
-    try:
-        _, place = parse_position(token)
-    except UnknownPosition:
-        return parse_place(token) - 1
-    return place

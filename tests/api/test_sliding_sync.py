@@ -150,6 +150,52 @@ async def test_lazy_members_come_when_they_speak_and_once(server: RunningServer)
         assert members(await sliding.sync(lists=lists)) == expected
 
 
+async def test_who_asks_for_all_members_gets_them_beside_who_asks_lazily(server: RunningServer) -> None:
+    """MSC4186, combining required state: at once where a list and a subscription ask, and when one comes later."""
+    alice, bob, carol = [await server.user(name) for name in ("alice", "bob", "carol")]
+    room_id = await alice.create_room(preset="public_chat", name="x")
+    for other in (bob, carol):
+        await other.join(room_id)
+    lists = {"main": window(limit=1, state=[["*", "*"], ["m.room.member", "$LAZY"]])}
+
+    def members(answer: dict[str, Any]) -> list[str]:
+        state = answer["rooms"].get(room_id, {}).get("required_state", ())
+        return sorted(event["state_key"] for event in state if event["type"] == "m.room.member")
+
+    everybody = sorted(user.user_id for user in (alice, bob, carol))
+    late = SlidingClient(alice, "late")
+    assert members(await late.sync(lists=lists)) == [alice.user_id, carol.user_id]
+    for state in ([["*", "*"]], [["m.room.member", "*"]], {"include": [{}], "exclude": [{"type": "m.room.create"}]}):
+        whole = {room_id: window(limit=1, state=state)}
+        both = SlidingClient(alice, f"both {state}")
+        assert members(await both.sync(lists=lists, room_subscriptions=whole)) == everybody, state
+    none = {room_id: window(limit=1, state={"include": [{}], "exclude": [{"type": "m.room.member"}]})}
+    few = await SlidingClient(alice, "few").sync(lists=lists, room_subscriptions=none)
+    assert members(few) == [alice.user_id, carol.user_id]
+    whole = {room_id: window(limit=1, state=[["m.room.member", "*"], ["*", "*"]])}
+    assert set(members(await late.sync(lists=lists, room_subscriptions=whole))) >= {bob.user_id}
+    assert (await late.sync(lists=lists, room_subscriptions=whole))["rooms"] == {}
+
+
+async def test_a_position_is_a_place_in_a_room_too(server: RunningServer) -> None:
+    """MSC4186: `pos` can be used in /messages and /relations as next_batch of /sync can."""
+    alice = await server.user("alice")
+    room_id = await alice.create_room()
+    root = await alice.send(room_id, "0")
+    relation = {"m.relates_to": {"rel_type": "m.thread", "event_id": root}}
+    await alice.send(room_id, "1", **relation)
+    pos = (await SlidingClient(alice).sync(lists={"main": window()}))["pos"]
+    since = (await alice.sync())["next_batch"]
+    await alice.send(room_id, "2", **relation)
+    for token in (pos, since):
+        for direction, expected in (("b", ["1"]), ("f", ["2"])):
+            chunk = (await alice.get("/rooms/{}/messages", room_id, dir=direction, limit=1, **{"from": token})).ok()
+            assert bodies({"timeline": chunk["chunk"]}) == expected
+        path = "/_matrix/client/v1/rooms/{}/relations/{}"
+        chunk = (await alice.get(path, room_id, root, **{"from": token})).ok()["chunk"]
+        assert bodies({"timeline": chunk}) == ["1"]
+
+
 @pytest.mark.parametrize(
     ("required", "expected"),
     [
@@ -372,7 +418,7 @@ def _deep(depth: int) -> Any:
     "body",
     [
         {"lists": {str(number): window() for number in range(1_000)}},
-        {"lists": {"x" * 65: window()}},
+        {"lists": {"x" * 256: window()}},
         {"lists": {"a": {**window(), "ranges": [[0, 1]] * 101}}},
         {"lists": {"a": {**window(), "ranges": [[0, 2**70]]}}},
         {"lists": {"a": {**window(), "ranges": [[-1, 5]]}}},

@@ -128,7 +128,7 @@ class SlidingBody(msgspec.Struct, frozen=True):
     pos: Short | None = None
     timeout: Number | None = None
     set_presence: str | None = None
-    lists: Annotated[dict[Annotated[str, Meta(max_length=64)], ListConfig], Meta(max_length=LISTS_MAX)] | None = None
+    lists: Annotated[dict[Short, ListConfig], Meta(max_length=LISTS_MAX)] | None = None
     room_subscriptions: Annotated[dict[Short, RoomSubscription], Meta(max_length=SUBSCRIPTIONS_MAX)] | None = None
     extensions: Extensions | None = None
 
@@ -177,12 +177,26 @@ class WantedState:
         """Whether who has been sent this lacks nothing of `other`."""
         if self.excluded - other.excluded or (other.is_lazy and not self.is_lazy):
             return False
-        if (EVERY, EVERY) in self.pairs:
-            return self.is_lazy == other.is_lazy or not self.is_lazy
-        return all(pair in self.pairs or (pair[0], EVERY) in self.pairs for pair in other.pairs)
+        if other.is_lazy == self.is_lazy and other.pairs <= self.pairs:
+            return True
+        lacks_members = self.is_lazy and (MEMBER, EVERY) not in self.pairs
+
+        def has(kind: str, key: str) -> bool:
+            if kind != EVERY and not self.pairs.isdisjoint(((kind, key), (kind, EVERY))):
+                return True
+            # Of "everything" members are left out where they come lazily.
+            if lacks_members and (kind == MEMBER or (kind == EVERY and not other.is_lazy)):
+                return False
+            return not self.pairs.isdisjoint(((EVERY, key), (EVERY, EVERY)))
+
+        return all(has(kind, key) for kind, key in other.pairs)
 
     def union(self, other: WantedState) -> WantedState:
-        return WantedState(self.pairs | other.pairs, self.excluded & other.excluded, self.is_lazy or other.is_lazy)
+        pairs = self.pairs | other.pairs
+        if self.is_lazy != other.is_lazy and any(not one.is_lazy and one.wants(MEMBER, "@") for one in (self, other)):
+            # Who wants all members gets them, whatever else is asked of the room.
+            pairs |= {(MEMBER, EVERY)}
+        return WantedState(pairs, self.excluded & other.excluded, self.is_lazy or other.is_lazy)
 
 
 @dataclass(frozen=True, slots=True)
