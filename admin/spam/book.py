@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from admin.spam import storage
-from admin.spam.rules import RULES_MAX, Kind, Rule, RuleSet, Wordlist, check_rule, check_scope
+from admin.spam.rules import RULES_MAX, Kind, Rule, RuleSet, Wordlist, asks_list, check_rule, check_scope
 from homeserver.core.errors import InvalidParam, MatrixError, NotFound
 from homeserver.runtime.clock import Clock
 from homeserver.storage.database import Database, Tx
@@ -114,8 +114,14 @@ class RuleBook:
         await self.start()
 
     async def delete_list(self, name: str, *, recorded: Recorded) -> None:
-        """Raises NotFound."""
+        """Raises NotFound; InvalidParam while a rule in shadow or in force asks for it: it would say something else."""
         async with self._db.transaction() as tx:
+            await storage.lock_rules(tx)
+            using = [one.id for one in await storage.rules(tx) if one.stage != "draft" and asks_list(one, name)]
+            if using:
+                raise InvalidParam(
+                    f"the rule {using[0]} asks for this list: change the rule, or take it to draft, first"
+                )
             if not await storage.delete_list(tx, name):
                 raise NotFound("there is no such list")
             await recorded(tx, {"name": name}, None)

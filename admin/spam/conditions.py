@@ -189,6 +189,11 @@ def pattern_of(pattern: str) -> Any:
         raise ValueError(f"{pattern!r} is no pattern of RE2: {error}") from None
 
 
+def texts_of(source: str) -> frozenset[str]:
+    """The texts that stand in a condition, without their quotes."""
+    return frozenset(_unescaped(found[0][1:-1]) for found in _STRING.finditer(source))
+
+
 def keys_of(source: str) -> tuple[Key, ...]:
     """One of these must be so for the condition to hold; none where nothing can be said.
 

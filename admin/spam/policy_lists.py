@@ -88,6 +88,11 @@ class Bans:
         told = {host_of(name) for name in present if self._is_hashed(name)} if self._hashed["server"] else set()
         return sorted({*(name for name in self._exact["server"] if fold(host_of(name)) != own), *globs, *told})
 
+    def met(self, user_id: str) -> str | None:
+        """The host of this user's server, where it is kept out by a hash: by now its name is known."""
+        name = domain_of(user_id)
+        return fold(host_of(name)) if self._hashed["server"] and self._is_hashed(name) else None
+
     def _is_hashed(self, name: str) -> bool:
         known, host = self._hashed["server"], host_of(name)
         return fold(host) != fold(host_of(self._own)) and any(digest(one) in known for one in {host, fold(host), name})
@@ -127,7 +132,7 @@ class Applied:
         return self.everywhere.size + sum(bans.size for bans in self.of_groups.values())
 
     def why(self, what: Happening) -> str | None:
-        """The reason for which a list keeps this out. Implements engine.BannedBy."""
+        """The reason for which a list keeps this out."""
         found = self.everywhere.why(what)
         if found is None and what.room_id in self.of_rooms:
             found = self.of_rooms[what.room_id].why(what)
@@ -146,8 +151,21 @@ class PolicyLists:
         self.followed: list[FollowedRow] = []
         self.groups: list[GroupRow] = []
         self.applied = Applied(Bans(), {}, {})
-        # Told when what is in force has changed.
+        # Told when what is in force has changed, and when a server comes to a room whose lists keep it out by a hash.
         self.on_change: Callable[[], None] = lambda: None
+        self.on_met: Callable[[RoomId, str], None] = lambda room_id, host: None
+
+    @property
+    def size(self) -> int:
+        """How many entries are in force."""
+        return self.applied.size
+
+    def why(self, what: Happening) -> str | None:
+        """The reason for which a list keeps this out. Implements engine.BannedBy."""
+        inside = self.applied.of_rooms.get(what.room_id)
+        if inside is not None and (host := inside.met(what.sender)) is not None:
+            self.on_met(RoomId(what.room_id), host)
+        return self.applied.why(what)
 
     async def load(self) -> None:
         """Reads the lists that are followed. One query each kind of thing."""
@@ -156,7 +174,7 @@ class PolicyLists:
         self.groups = await policy_rows.groups(self._db)
         rows = await storage.policy_rules(self._db, [row.room_id for row in self.followed]) if self.followed else []
         self.applied = await asyncio.to_thread(_applied, rows, self.followed, self.groups, self._me)
-        self._engine.bans = self.applied
+        self._engine.bans = self
         self.on_change()
 
     async def run(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from admin.room_hand import RoomHand
 from admin.spam.book import Recorded
-from admin.spam.list_acls import ListAcls
+from admin.spam.list_acls import DENIED_MAX, ListAcls
 from admin.spam.list_bans import ListBans
 from admin.spam.policy_lists import Bans, PolicyLists
 from admin.storage import spam_list_bans
@@ -49,7 +49,10 @@ class RoomGroups:
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._changed.set()
+        # Servers that came to rooms whose lists name them by hash alone.
+        self._met: dict[RoomId, set[str]] = {}
         lists.on_change = self._changed.set
+        lists.on_met = self._meet
 
     @property
     def groups(self) -> Sequence[GroupRow]:
@@ -111,13 +114,20 @@ class RoomGroups:
             bans = in_force.get(group.name, Bans()) if group is not None else Bans()
             before = denied.get(room_id, [])
             # Those that were told stay told, though nobody of them should be left.
-            present = [*before, *(await self._servers_in(room_id) if bans.has_hashed_servers else ())]
+            there = await self._servers_in(room_id) if bans.has_hashed_servers else ()
+            present = [*before, *there, *self._met.get(room_id, ())]
             await self._in_rooms.acls.apply(room_id, before, bans.servers(present))
             of_members = bans if group is not None and group.bans_members else Bans()
             if of_members.size or room_id in banned:
                 there_is_more |= await self._in_rooms.bans.apply(room_id, of_members, banned.get(room_id, []))
         if there_is_more:
             self._changed.set()  # in the next round, so that no room waits for one
+
+    def _meet(self, room_id: RoomId, host: str) -> None:
+        known = self._met.setdefault(room_id, set())
+        if host not in known and len(known) < DENIED_MAX:
+            known.add(host)
+            self._changed.set()
 
     async def _servers_in(self, room_id: RoomId) -> set[str]:
         room = await self._hand.rooms.get(room_id)

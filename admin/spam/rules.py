@@ -18,7 +18,7 @@ import ahocorasick
 import msgspec
 import re2
 
-from admin.spam.conditions import FAULTS, Condition, Key, WrongCondition, context_of, is_counted
+from admin.spam.conditions import FAULTS, Condition, Key, WrongCondition, context_of, is_counted, texts_of
 from admin.spam.text import folded
 
 HOOKS = (
@@ -133,6 +133,11 @@ def check_rule(rule: Rule) -> Condition:
     if any(action.kind == "captcha" for action in rule.actions) and rule.when != ("registration",):
         raise WrongRule("captcha is for registration alone")
     return Condition(rule.condition)
+
+
+def asks_list(rule: Rule, name: str) -> bool:
+    """Whether a rule's condition names this list."""
+    return "event.lists" in rule.condition.replace(" ", "") and name in texts_of(rule.condition)
 
 
 def check_scope(rule: Rule) -> None:

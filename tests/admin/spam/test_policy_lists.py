@@ -13,9 +13,11 @@ from admin.spam.list_acls import acl_of
 from admin.spam.list_rules import ListRule, digest, rule_of
 from admin.spam.policy_lists import Bans
 from homeserver.core.identifiers import RoomId
+from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.rooms.residents import Room
 from tests.admin.people import Crew, crew_of
 from tests.admin.spam.test_rules_over_http import SPAM, latest
+from tests.kit.dag import make_event
 from tests.kit.foreign_members import join_foreign
 from tests.kit.server import Client, RunningServer, running_server
 from tests.kit.until import until
@@ -82,6 +84,16 @@ def test_a_server_is_the_same_at_another_port(given: dict[str, Any], name: str) 
     bans = Bans([read], own="here.example")
     assert bans.why(Happening(hook="remote_event", sender=f"@eve:{name}", at_s=0, room_id="!r:here.example"))
     assert bans.match("server", "worse-bad.examples") is None
+
+
+@pytest.mark.parametrize(
+    ("entity", "is_out"),
+    [("@*:bad.example", False), ("@*:bad.example:8448", True), ("@*:bad.example*", True), ("@*:bad.example?*", True)],
+)
+def test_globs_of_users_go_by_the_whole_name(entity: str, is_out: bool) -> None:
+    """As for the bots that these lists are made with: a port is a part of a user's name. Rules about servers go by host."""
+    bans = Bans([ListRule(kind="user", entity=entity)])
+    assert (bans.match("user", "@eve:bad.example:8448") is not None) is is_out
 
 
 def test_hashed_servers_are_told_to_acls_where_they_are() -> None:
@@ -299,6 +311,37 @@ async def test_a_hashed_server_comes_on_the_acl_of_rooms_that_it_is_in(server: R
 
     await until(is_denied_still)
     assert await denied(crew.user, beside) == ["worse.example"]
+
+
+async def test_a_hashed_server_is_told_to_the_acl_when_it_comes(server: RunningServer, crew: Crew) -> None:
+    """At its first event of any kind: it is refused here, and the ACL has other servers refuse it as well."""
+    inside, beside = await crew.user.create_room(), await crew.user.create_room()
+    room_id = await new_list(crew.moderator)
+    (await crew.moderator.put(GROUP, "all", body={"rooms": [inside, beside], "lists": [room_id]})).ok()
+    await add(crew.moderator, room_id, "server", "bad.example", hashed=True)
+
+    async def is_in_force() -> bool:
+        return server.hansa.spam.lists.applied.size > 0
+
+    await until(is_in_force)
+    for name in ("good.example", "BAD.example:8449"):
+        sender = f"@eve:{name}"
+        join = make_event(
+            ROOM_VERSIONS["12"],
+            type="m.room.member",
+            sender=sender,
+            state_key=sender,
+            content={"membership": "join"},
+            room_id=inside,
+        )
+        [why] = await server.hansa.spam.gate.screen(RoomId(inside), [join])
+        assert (why is None) is (name == "good.example")
+
+    async def is_denied() -> bool:
+        return await denied(crew.user, inside) == ["bad.example"]
+
+    await until(is_denied)
+    assert await denied(crew.user, beside) is None
 
 
 async def test_groups_are_applied_after_a_restart(database_dsn: str) -> None:

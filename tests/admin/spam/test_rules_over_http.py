@@ -249,6 +249,21 @@ async def test_administrators_and_protected_users_are_never_hit(server: RunningS
     await crew.user.create_room()
 
 
+async def test_a_list_that_a_rule_asks_for_stays(server: RunningServer, crew: Crew) -> None:
+    """T-J15: without it the rule would stand in force and hit nothing, and nobody would be told."""
+    path = SPAM + "/lists/{}"
+    body = {"kind": "words", "entries": ["zebra"]}
+    for name in ("bad-words", "other"):
+        (await crew.moderator.put(path, name, body=body)).ok()
+    made = await put(crew, "listed", rule('event.lists.exists(one, one == "bad-words")'))
+    refused = (await crew.moderator.delete(path, "bad-words")).refused(400, "M_INVALID_PARAM")
+    assert "the rule listed asks for this list" in refused["error"]
+    (await crew.moderator.delete(path, "other")).ok()
+    draft = {"stage": "draft", "version": made["version"]}
+    (await crew.moderator.post(SPAM + "/rules/{}/stage", "listed", body=draft)).ok()
+    (await crew.moderator.delete(path, "bad-words")).ok()
+
+
 async def test_rules_are_tried_on_examples_without_effect(server: RunningServer, crew: Crew) -> None:
     tried = {
         "rule": rule("rates.text_rooms_10m > 2"),
