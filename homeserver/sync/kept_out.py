@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Callable, Container
+from typing import Any
 
 from homeserver.core.identifiers import UserId
 from homeserver.core.invite_permission import KINDS, InvitePermissions, InviteVerdict
@@ -62,3 +63,26 @@ class KeptOut:
         if len(self._known) > USERS_MAX:
             self._known.popitem(last=False)
         return unwanted
+
+
+def heard(ignored: Unwanted, passes: Callable[[str], bool] | None = None) -> Callable[[str], bool] | None:
+    """Whose typing and receipts are told: of those who pass a filter, who isn't ignored; None for everybody.
+
+    spec: client-server-api/#ignoring-users
+    """
+    if not ignored:
+        return passes
+    return lambda user: user not in ignored and (passes is None or passes(user))
+
+
+def receipts_of(receipts: dict[str, Any], passes: Callable[[str], bool] | None) -> dict[str, Any]:
+    """The receipts of users who pass; they are their senders, though the event as a whole names none."""
+    if passes is None:
+        return receipts
+    found: dict[str, Any] = {}
+    for event_id, kinds in receipts.items():
+        for kind, users in kinds.items():
+            passing = {user: receipt for user, receipt in users.items() if passes(user)}
+            if passing:
+                found.setdefault(event_id, {})[kind] = passing
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from homeserver.storage import events, forks
 from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
-from homeserver.sync.kept_out import Unwanted
+from homeserver.sync.kept_out import Unwanted, heard, receipts_of
 from homeserver.sync.lazy_members import loads_lazily
 from homeserver.sync.plans import Plans, Told, make_plans, memberships_at
 from homeserver.sync.sources import Datum, Sources
@@ -97,7 +97,7 @@ class RoomSections:
         shown = await self._shown(span, told)
         sections: dict[str, Any] = {}
         if joined:
-            extras = await self._extras(span, joined, data)
+            extras = await self._extras(span, joined, data, ignored)
             found = {room.plan.room.room_id: shown[id(room)] | extras[room.plan.room.room_id] for room in joined}
             sections["join"] = found
         if left:
@@ -209,12 +209,14 @@ class RoomSections:
             for stored in room.events
         }
 
-    async def _extras(self, span: Span, joined: Sequence[Told], data: Sequence[Datum]) -> dict[RoomId, dict[str, Any]]:
+    async def _extras(
+        self, span: Span, joined: Sequence[Told], data: Sequence[Datum], ignored: Unwanted
+    ) -> dict[RoomId, dict[str, Any]]:
         """Summary, counts, ephemeral events and account data of joined rooms."""
         user_id, wanted = span.viewer.user_id, span.wanted.room
         room_ids = [room.plan.room.room_id for room in joined]
         counts = await self._sources.unread.counts(user_id, room_ids)
-        ephemeral = await self._ephemeral(span, joined)
+        ephemeral = await self._ephemeral(span, joined, ignored)
         by_room = _by_room(data, wanted, user_id)
         threads = wanted.timeline.unread_thread_notifications
         found: dict[RoomId, dict[str, Any]] = {}
@@ -240,10 +242,13 @@ class RoomSections:
             found[room_id] = extra
         return found
 
-    async def _ephemeral(self, span: Span, joined: Sequence[Told]) -> dict[RoomId, list[dict[str, Any]]]:
+    async def _ephemeral(
+        self, span: Span, joined: Sequence[Told], ignored: Unwanted
+    ) -> dict[RoomId, list[dict[str, Any]]]:
         user_id, typing = span.viewer.user_id, self._sources.typing
         wanted = span.wanted.room.ephemeral
-        types, senders = compile_types(wanted.types, wanted.not_types), compile_sender_filter(wanted)
+        types = compile_types(wanted.types, wanted.not_types)
+        senders = heard(ignored, compile_sender_filter(wanted))
         rooms = compile_room_filter(wanted)
         joined = [room for room in joined if rooms is None or rooms(room.plan.room.room_id)]
         new = [room.plan.room.room_id for room in joined if not room.plan.since]
@@ -257,7 +262,7 @@ class RoomSections:
         found: dict[RoomId, list[dict[str, Any]]] = {}
         for room in joined:
             room_id = room.plan.room.room_id
-            read = _of_senders(receipts.get(room_id) or {}, senders)
+            read = receipts_of(receipts.get(room_id) or {}, senders)
             shown = [{"type": "m.receipt", "content": read}] if read else []
             if (types is None or types("m.typing")) and typing.changed_at(room_id) > room.plan.since:
                 users = [user for user in await typing.users(room_id) if senders is None or senders(user)]
@@ -298,19 +303,6 @@ class RoomSections:
             }
             for one, event in zip(stored, rendered, strict=True)
         }
-
-
-def _of_senders(receipts: dict[str, Any], senders: Callable[[str], bool] | None) -> dict[str, Any]:
-    """The receipts of users who pass a filter; they are their senders, though the event as a whole names none."""
-    if senders is None:
-        return receipts
-    found: dict[str, Any] = {}
-    for event_id, kinds in receipts.items():
-        for kind, users in kinds.items():
-            passing = {user: receipt for user, receipt in users.items() if senders(user)}
-            if passing:
-                found.setdefault(event_id, {})[kind] = passing
-    return found
 
 
 def _newcomers(joined: Sequence[Told]) -> set[UserId]:

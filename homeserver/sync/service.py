@@ -18,7 +18,7 @@ from homeserver.rooms.client_events import Viewer
 from homeserver.runtime.clock import Clock
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
-from homeserver.sync.kept_out import KeptOut, Unwanted
+from homeserver.sync.kept_out import KeptOut, Unwanted, heard
 from homeserver.sync.room_sections import RoomSections, RoomsTold, Span
 from homeserver.sync.sources import Datum, Sources
 from homeserver.sync.sticky import StickySections
@@ -119,7 +119,7 @@ class SyncService:
         shown = _global_data(data, span.wanted, user_id)
         if shown:
             answer["account_data"] = {"events": shown}
-        presence = await self._presence(span, entries, rooms.newcomers)
+        presence = await self._presence(span, entries, rooms.newcomers, ignored)
         if presence:
             answer["presence"] = {"events": presence}
         told = span.upto
@@ -187,7 +187,7 @@ class SyncService:
         return list(await self._sources.account_data.changes(user_id, span.since, span.upto))
 
     async def _presence(
-        self, span: Span, entries: Mapping[RoomId, UserRoom], newcomers: Collection[UserId]
+        self, span: Span, entries: Mapping[RoomId, UserRoom], newcomers: Collection[UserId], ignored: Unwanted
     ) -> list[dict[str, Any]]:
         types = compile_types(span.wanted.presence.types, span.wanted.presence.not_types)
         if types is not None and not types("m.presence"):
@@ -197,7 +197,7 @@ class SyncService:
         if is_quiet and not span.is_initial and not self._hub.member_moved(entries, span.since):
             return []
         found = await self._sources.presence.changes(user_id, span.since, span.upto, newcomers)
-        senders = compile_sender_filter(span.wanted.presence)
+        senders = heard(ignored, compile_sender_filter(span.wanted.presence))
         return found if senders is None else [event for event in found if senders(event.get("sender", ""))]
 
     async def _to_device(self, span: Span, token: SyncToken | None) -> tuple[list[dict[str, Any]], int]:

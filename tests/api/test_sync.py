@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.kit.server import Client, RunningServer
-from tests.kit.until import SOON_S
+from tests.kit.sliding import SlidingClient, window
+from tests.kit.until import SOON_S, until
 
 
 def rooms(answer: dict[str, Any], section: str = "join") -> dict[str, Any]:
@@ -175,6 +176,44 @@ async def test_ignored_users_say_nothing(server: RunningServer) -> None:
     answer = await alice.sync(since=since)
     assert bodies(rooms(answer).get(room_id, {"timeline": {"events": []}})) == []
     assert not rooms(answer, "invite")
+
+
+async def test_ignored_users_do_nothing_that_is_told(server: RunningServer) -> None:
+    """T-G16: neither that they type, nor what they read, nor whether they are there; in both kinds of sync."""
+    alice, bob, carol = await server.user("alice"), await server.user("bob"), await server.user("carol")
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    await carol.join(room_id)
+    event_id = await alice.send(room_id, "moin")
+    ignored: dict[str, Any] = {"ignored_users": {bob.user_id: {}}}
+    (await alice.put("/user/{}/account_data/m.ignored_user_list", alice.user_id, body=ignored)).ok()
+    sliding, extensions = SlidingClient(alice), {name: {"enabled": True} for name in ("receipts", "typing")}
+    since = (await alice.sync())["next_batch"]
+    await sliding.sync(lists={"main": window()}, extensions=extensions)
+    for user in (bob, carol):
+        (await user.put("/rooms/{}/typing/{}", room_id, user.user_id, body={"typing": True})).ok()
+        (await user.post("/rooms/{}/receipt/m.read/{}", room_id, event_id, body={})).ok()
+        (await user.put("/presence/{}/status", user.user_id, body={"presence": "online", "status_msg": "here"})).ok()
+    told = (await sliding.sync(lists={"main": window()}, extensions=extensions))["extensions"]
+    fresh = SlidingClient(alice, "fresh")
+    first = (await fresh.sync(lists={"main": window()}, extensions=extensions))["extensions"]
+    later, whole = await alice.sync(since=since), await alice.sync()
+    ephemeral = [rooms(answer)[room_id]["ephemeral"]["events"] for answer in (later, whole)]
+    slid = [
+        [extension["rooms"][room_id] for extension in one.values() if "rooms" in extension] for one in (told, first)
+    ]
+    for events in (*ephemeral, *slid):
+        by_type = {event["type"]: event["content"] for event in events}
+        assert by_type["m.typing"] == {"user_ids": [carol.user_id]}
+        assert list(by_type["m.receipt"][event_id]["m.read"]) == [carol.user_id]
+    present = set[str]()
+
+    async def is_told() -> bool:
+        present.update(event["sender"] for event in (await alice.sync()).get("presence", {}).get("events", ()))
+        return carol.user_id in present
+
+    await until(is_told)
+    assert bob.user_id not in present
 
 
 async def test_ignored_users_say_nothing_in_pages_of_the_past(server: RunningServer) -> None:

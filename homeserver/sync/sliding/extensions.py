@@ -12,7 +12,7 @@ from homeserver.core.identifiers import DeviceId, RoomId, UserId
 from homeserver.rooms.client_events import ClientEvents, Viewer
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
-from homeserver.sync.kept_out import KeptOut
+from homeserver.sync.kept_out import KeptOut, heard, receipts_of
 from homeserver.sync.sliding.request import Extensions, Scoped, StickyWish, ToDeviceWish
 from homeserver.sync.sliding.windows import Relevant
 from homeserver.sync.sources import Datum, Sources
@@ -186,7 +186,9 @@ class SlidingExtensions:
                 by_since.setdefault(since, []).append(room_id)
         for since, room_ids in by_since.items():
             found.update(await source.changes(user_id, room_ids, since, told.upto))
-        return {room_id: {"type": "m.receipt", "content": content} for room_id, content in found.items() if content}
+        hears = heard(await self._kept_out.by(user_id))
+        shown = {room_id: receipts_of(content, hears) for room_id, content in found.items()}
+        return {room_id: {"type": "m.receipt", "content": content} for room_id, content in shown.items() if content}
 
     def _lively(self, told: Told) -> Sequence[RoomId]:
         """Joined rooms where anything may have happened since the client's position."""
@@ -204,6 +206,7 @@ class SlidingExtensions:
     async def _typing(self, wish: Scoped, told: Told) -> dict[str, Any]:
         is_wanted, source = told.relevant.scope(wish), self._sources.typing
         lively = self._hub.active(told.since, told.entries) if told.since else []
+        hears = heard(await self._kept_out.by(told.viewer.user_id))
         found: dict[str, Any] = {}
         for room_id in dict.fromkeys([*told.new, *lively]):
             entry = told.entries.get(room_id)
@@ -212,6 +215,7 @@ class SlidingExtensions:
             changed_at = source.changed_at(room_id)
             if room_id in told.new or changed_at > told.since:
                 users = await source.users(room_id) if changed_at else []
+                users = users if hears is None else [user for user in users if hears(user)]
                 if users or room_id not in told.new:
                     found[room_id] = {"type": "m.typing", "content": {"user_ids": users}}
         return found

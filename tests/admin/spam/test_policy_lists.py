@@ -91,7 +91,7 @@ def test_a_server_is_the_same_at_another_port(given: dict[str, Any], name: str) 
     [("@*:bad.example", False), ("@*:bad.example:8448", True), ("@*:bad.example*", True), ("@*:bad.example?*", True)],
 )
 def test_globs_of_users_go_by_the_whole_name(entity: str, is_out: bool) -> None:
-    """As for the bots that these lists are made with: a port is a part of a user's name. Rules about servers go by host."""
+    """As for the bots that these lists are made with: a port is a part of a user's name; servers go by host."""
     bans = Bans([ListRule(kind="user", entity=entity)])
     assert (bans.match("user", "@eve:bad.example:8448") is not None) is is_out
 
