@@ -22,6 +22,7 @@ import structlog
 from homeserver.appservices.beside_events import BesideEvents, Told
 from homeserver.appservices.client import AppserviceClient
 from homeserver.appservices.interest import Interest
+from homeserver.appservices.outside import Outside
 from homeserver.appservices.registration import Registration
 from homeserver.core.identifiers import UserId
 from homeserver.journal.event_log import EventLog
@@ -32,6 +33,7 @@ from homeserver.runtime.clock import Clock
 from homeserver.storage import appservices
 from homeserver.storage.appservices import Pending, QueueRow
 from homeserver.storage.database import Database
+from homeserver.storage.events import StoredEvent
 
 log = structlog.get_logger()
 
@@ -58,9 +60,12 @@ class QueueTools:
 class Queue:
     """Run by a task of its own."""
 
-    def __init__(self, service: Registration, interest: Interest, beside: BesideEvents, tools: QueueTools) -> None:
+    def __init__(
+        self, service: Registration, interest: Interest, outside: Outside, beside: BesideEvents, tools: QueueTools
+    ) -> None:
         self.service = service
         self._interest = interest
+        self._outside = outside
         self._beside = beside
         self._tools = tools
         self._row = QueueRow(position=0)
@@ -82,11 +87,13 @@ class Queue:
             await self._save(row)
         self._row = row
         await self._interest.start(row.position, self._tools.event_log)
+        await self._outside.start(row.pending.upto if row.pending is not None else row.position)
         await self._beside.start()
 
     def hear(self, entries: Sequence[Entry]) -> None:
         """A journal listener. Call it before the event log's."""
         self._interest.hear(entries)
+        self._outside.hear(entries)
         self._beside.hear(entries)
 
     def shows_life(self) -> None:
@@ -125,18 +132,13 @@ class Queue:
     async def _make(self) -> bool:
         """Whether there is something for the next transaction, which then waits to be brought."""
         async with self._changing:
-            found, upto = await self._tools.event_log.after(self._row.position, EVENTS_MAX)
-            events = await self._interest.of_interest(found) if found else []
+            events, upto = await self._next_events()
             told = await self._beside.take(self._tools.event_log.upto) if self._beside.has_any else Told()
             self._interest.forget_turns(self._row.position)
             if not (events or told.parts):
                 self._row = replace(self._row, position=max(self._row.position, upto))
                 return False
-            viewer = Viewer(self.service.sender)
-            body: dict[str, Any] = {
-                "events": await self._tools.client_events.render(events, viewer, with_room_id=True),
-                **told.parts,
-            }
+            body: dict[str, Any] = {"events": await self._rendered(events), **told.parts}
             if "ephemeral" in body:
                 body["de.sorunome.msc2409.ephemeral"] = body["ephemeral"]
             pending = Pending(self._row.number + 1, orjson.dumps(body), max(upto, self._row.position))
@@ -145,7 +147,31 @@ class Queue:
             except BaseException:
                 self._beside.give_back(told)
                 raise
+            self._outside.forget(upto)
             return True
+
+    async def _next_events(self) -> tuple[list[StoredEvent], int]:
+        """The events of interest after what was told, in order, and the position up to which there are no others."""
+        found, upto = await self._tools.event_log.after(self._row.position, EVENTS_MAX)
+        nids = self._outside.upto(upto, EVENTS_MAX)
+        if len(nids) == EVENTS_MAX:
+            upto = nids[-1]
+            found = [stored for stored in found if _place(stored) <= upto]
+        events = await self._interest.of_interest(found) if found else []
+        if nids:
+            outside = await self._tools.event_log.events(nids)
+            events = sorted([*events, *outside.values()], key=_place)
+        return events, upto
+
+    async def _rendered(self, events: Sequence[StoredEvent]) -> list[Any]:
+        """As the service is told of them. spec: client-server-api/#mroommember, for `invite_room_state`"""
+        shown = await self._tools.client_events.render(events, Viewer(self.service.sender), with_room_id=True)
+        invites = [one.nid for one in events if one.ordering is None and one.event.membership == "invite"]
+        told = await self._outside.stripped(invites)
+        return [
+            _with_state(one, told[stored.nid]) if stored.nid in told else one
+            for one, stored in zip(shown, events, strict=True)
+        ]
 
     async def _gather(self) -> None:
         loop = asyncio.get_running_loop()
@@ -210,6 +236,16 @@ class Queue:
         if not self._is_saved:
             with contextlib.suppress(Exception):
                 await self._save(self._row)
+
+
+def _place(stored: StoredEvent) -> int:
+    return stored.ordering or stored.nid
+
+
+def _with_state(rendered: Any, state: Sequence[Any]) -> dict[str, Any]:
+    event: dict[str, Any] = orjson.loads(orjson.dumps(rendered))
+    event["unsigned"]["invite_room_state"] = state
+    return event
 
 
 def without_events_of(body: bytes, user_id: UserId) -> tuple[bytes, int]:

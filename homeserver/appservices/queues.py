@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from homeserver.appservices.beside_events import BesideEvents, BesideSources
 from homeserver.appservices.interest import Interest
+from homeserver.appservices.outside import Outside
 from homeserver.appservices.queue import Queue, QueueTools, without_events_of
 from homeserver.appservices.registration import Registration
 from homeserver.appservices.shared_rooms import SharedRooms
@@ -83,7 +84,9 @@ class Queues:
     async def _begin(self, service: Registration) -> None:
         interest = Interest(service, self._sources.db, self._rooms, self._server_name)
         shared = SharedRooms(interest, self._sources.db, self._rooms)
-        queue = Queue(service, interest, BesideEvents(service, interest, shared, self._sources), self._tools)
+        beside = BesideEvents(service, interest, shared, self._sources)
+        outside = Outside(interest, self._sources.db, self._server_name)
+        queue = Queue(service, interest, outside, beside, self._tools)
         await queue.start()
         self._journal.follow(f"appservice {service.id}", lambda: queue.position)
         self._running[service.id] = (queue, self._tasks.forever(queue.run, name="appservice"))

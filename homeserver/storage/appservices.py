@@ -84,6 +84,15 @@ _MEMBER_EVENTS = """
         AND right(k.state_key, length($2)) = $2
     ORDER BY e.event_nid LIMIT $3
 """
+# In rooms that this server isn't in: they have no place in a timeline. Of each user and room the newest.
+_OUTSIDE_MEMBERS = """
+    SELECT e.event_nid, m.user_id
+    FROM events e JOIN state_keys k USING (key_nid)
+    JOIN memberships m ON m.room_nid = e.room_nid AND m.user_id = k.state_key AND m.event_nid = e.event_nid
+    WHERE e.event_nid > $1 AND e.ordering IS NULL AND k.type = 'm.room.member'
+        AND right(k.state_key, length($2)) = $2
+    ORDER BY e.event_nid LIMIT $3
+"""
 _WAITING_USERS = "SELECT DISTINCT user_id FROM to_device_messages"
 
 
@@ -125,6 +134,12 @@ async def member_events(db: Reader, after: int, server_name: str, limit: int) ->
         Moved(RoomId(row["room_id"]), UserId(row["state_key"]), row["ordering"], row["replaces"])
         for row in await db.fetch(_MEMBER_EVENTS, after, ":" + server_name, limit)
     ]
+
+
+async def outside_members(db: Reader, after: int, server_name: str, limit: int) -> list[tuple[int, UserId]]:
+    """(event, user) of the memberships of this server's users in rooms elsewhere, after a position, oldest first."""
+    rows = await db.fetch(_OUTSIDE_MEMBERS, after, ":" + server_name, limit)
+    return [(row["event_nid"], UserId(row["user_id"])) for row in rows]
 
 
 async def put_queue(db: Tx | Database, appservice_id: str, row: QueueRow) -> None:
