@@ -104,5 +104,6 @@ Action = Literal[
     "user.unmute",
     "webhook.create",
     "webhook.remove",
+    "webhook.resume",
 ]
 ACTIONS: tuple[Action, ...] = get_args(Action)

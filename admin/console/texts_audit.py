@@ -102,4 +102,5 @@ AUDIT: Final[Mapping[str, tuple[str, str]]] = {
     "audit_user.unmute": ("Let a muted user speak again", "解除用户禁言"),
     "audit_webhook.create": ("Made a webhook", "创建 Webhook"),
     "audit_webhook.remove": ("Removed a webhook", "移除 Webhook"),
+    "audit_webhook.resume": ("Switched on a webhook again", "重新启用 Webhook"),
 }

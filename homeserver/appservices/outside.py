@@ -37,9 +37,10 @@ class Outside:
     def hear(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             stored = entry.payload
-            if entry.kind == "membership" and isinstance(stored, StoredEvent):
-                if self._interest.has_user(stored.event.state_key or ""):
-                    self._nids.append(stored.nid)
+            if entry.kind != "membership" or not isinstance(stored, StoredEvent):
+                continue
+            if self._interest.has_user(stored.event.state_key or ""):
+                self._nids.append(stored.nid)
 
     def upto(self, position: int, limit: int) -> list[int]:
         """The oldest of those up to a position."""

@@ -51,8 +51,48 @@ def webhook_create(ctx: click.Context, room_id: str, owner: str, source: str, na
 
 
 @webhook_group.command(
+    "tell",
+    epilog=examples(
+        "hansa webhook tell '!room:example.org' https://ledger.example.org/hook --owner @alice:example.org "
+        "--name ledger --type m.room.message"
+    ),
+)
+@click.argument("room_id")
+@click.argument("url")
+@click.option("--owner", required=True, help="A member of the room: what they may read is told.")
+@click.option("--name", required=True, help="What the webhook is called in lists.")
+@click.option("--type", "types", multiple=True, help="A type of events to tell of; may be given again. None: all.")
+@click.pass_context
+def webhook_tell(ctx: click.Context, room_id: str, url: str, owner: str, name: str, types: tuple[str, ...]) -> None:
+    """Tell URL what happens in ROOM_ID from now on, and print the secret that deliveries are signed with."""
+    from homeserver.core.identifiers import RoomId, UserId, is_room_id, is_user_id
+    from homeserver.operator.webhooks import make_outbound
+    from homeserver.runtime.clock import SystemClock
+    from homeserver.runtime.ids import SystemRandomness
+
+    if not is_room_id(room_id) or not is_user_id(owner):
+        raise Failed(f"{room_id} is no room id, or {owner} no user id", "quote the room id: '!…'")
+    clock, randomness = SystemClock(), SystemRandomness()
+    made = make_outbound(config_of(ctx), clock, randomness, RoomId(room_id), UserId(owner), name, url, types)
+    click.echo(wait(made))
+
+
+@webhook_group.command("resume", epilog=examples("hansa webhook resume AbCdEfGhIjKl"))
+@click.argument("webhook_id")
+@click.pass_context
+def webhook_resume(ctx: click.Context, webhook_id: str) -> None:
+    """Go on telling a URL that was given up, from where it was; a running server does so within 30 seconds."""
+    from homeserver.operator.webhooks import resume
+    from homeserver.runtime.clock import SystemClock
+
+    if not wait(resume(config_of(ctx), SystemClock(), webhook_id)):
+        raise Failed(f"there is no webhook {webhook_id} that tells a URL", "type `hansa webhook list`")
+    click.echo(f"{webhook_id} is on", err=True)
+
+
+@webhook_group.command(
     "list",
-    epilog="JSON: a list of {webhook_id, room_id, direction, source, name, owner}."
+    epilog="JSON: a list of {webhook_id, room_id, direction, source, name, owner, is_enabled}."
     "\n\n" + examples("hansa webhook list --json"),
 )
 @json_option
@@ -64,15 +104,15 @@ def webhook_list(ctx: click.Context, as_data: bool) -> None:
 
     told, tells = wait(all_of_them(config_of(ctx), SystemClock()))
     rows = [
-        *((row.webhook_id, row.room_id, "in", row.source, row.name, row.owner) for row in told),
-        *((row.webhook_id, row.room_id, "out", "", row.name, row.owner) for row in tells),
+        *((row.webhook_id, row.room_id, "in", row.source, row.name, row.owner, True) for row in told),
+        *((row.webhook_id, row.room_id, "out", "", row.name, row.owner, row.is_enabled) for row in tells),
     ]
     if as_data:
-        names = ("webhook_id", "room_id", "direction", "source", "name", "owner")
+        names = ("webhook_id", "room_id", "direction", "source", "name", "owner", "is_enabled")
         print_data([dict(zip(names, row, strict=True)) for row in rows])
         return
-    for row in rows:
-        click.echo("  ".join(filter(None, row)))
+    for *words, is_enabled in rows:
+        click.echo("  ".join(filter(None, [*map(str, words), "" if is_enabled else "switched off"])))
 
 
 @webhook_group.command("remove", epilog=examples("hansa webhook remove AbCdEfGhIjKl"))

@@ -8,7 +8,7 @@ from homeserver.core.identifiers import RoomId
 from homeserver.runtime.clock import Clock
 from homeserver.storage.event_webhooks import EventWebhookRow
 from homeserver.storage.webhooks import WebhookRow
-from homeserver.web.endpoint import Access, Caller, Json, Request, endpoint
+from homeserver.web.endpoint import Access, Answer, Caller, Json, Request, endpoint
 from homeserver.webhooks.hearing import BODY_BYTES_MAX, Hearing
 from homeserver.webhooks.registry import Webhooks, Wish, path_of
 from homeserver.webhooks.sources import Source
@@ -61,6 +61,12 @@ class WebhookEndpoints:
         row = await self._registry.make_outbound(room_id, body.name, body.url, body.types, by=caller.user_id)
         return {**_outbound(row), "secret": row.signing_secret}
 
+    @endpoint(
+        "POST", _ROOM + "/{webhook_id}/resume", access=Access.USER, spec="", limit="webhook", while_suspended=False
+    )
+    async def resume(self, caller: Caller, room_id: RoomId, webhook_id: str) -> Json:
+        return _outbound(await self._registry.resume(room_id, webhook_id, by=caller.user_id))
+
     @endpoint("DELETE", _ROOM + "/{webhook_id}", access=Access.USER, spec="", while_suspended=False)
     async def remove(self, caller: Caller, room_id: RoomId, webhook_id: str) -> Json:
         await self._registry.remove(room_id, webhook_id, by=caller.user_id)
@@ -74,10 +80,13 @@ class WebhookEndpoints:
         raw_body=True,
         body_bytes_max=BODY_BYTES_MAX,
     )
-    async def deliver(self, request: Request, webhook_id: str, token: str) -> Json:
+    async def deliver(self, request: Request, webhook_id: str, token: str) -> Json | Answer:
         body = b"".join([piece async for piece in request.stream()])
-        event_id = await self._hearing.take(webhook_id, token, request.headers, body, self._clock)
-        return {"event_id": event_id} if event_id is not None else {}
+        taken = await self._hearing.take(webhook_id, token, request.headers, body, self._clock)
+        if taken.source is Source.SLACK:
+            # As Slack answers: those who send to it take anything else for an error, and send the same again.
+            return Answer(b"ok", content_type="text/html")
+        return {"event_id": taken.event_id} if taken.event_id is not None else {}
 
 
 def _inbound(row: WebhookRow) -> Json:

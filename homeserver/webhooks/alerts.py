@@ -24,8 +24,9 @@ def alertmanager(payload: Payload) -> Message | None:
     written = Writer().say(f"{_SIGNS[state]} ").link(name, payload.words("externalURL")).say(f" {state}{count}")
     for alert in (firing or alerts)[:_ALERTS_SHOWN]:
         _alert(written.line().say("• "), alert)
-    if len(firing or alerts) > _ALERTS_SHOWN:
-        written.line().say(f"… and {len(firing or alerts) - _ALERTS_SHOWN} more")
+    more = max(0, len(firing or alerts) - _ALERTS_SHOWN) + payload.number("truncatedAlerts")
+    if more > 0:
+        written.line().say(f"… and {more} more")
     return written.message(payload.words("groupKey") or name, state)
 
 
@@ -41,9 +42,9 @@ def _alert(written: Writer, alert: Payload) -> None:
 
 
 def sentry(resource: str, payload: Payload) -> Message | None:
-    """Sentry's integration webhook; `resource` is the header Sentry-Hook-Resource."""
+    """Sentry's integration webhook; `resource` is the header Sentry-Hook-Resource. Its plug-in of before names none."""
     action = payload.words("action")
-    if resource == "issue":
+    if resource in ("issue", "activity_alert"):
         issue = payload.at("data.issue")
         state: AlertState = "resolved" if action in ("resolved", "archived", "ignored") else "firing"
         written = Writer().say(f"{_SIGNS[state]} ").bold(f"[{issue.words('project.slug')}] ")
@@ -51,11 +52,16 @@ def sentry(resource: str, payload: Payload) -> Message | None:
         if issue.words("culprit"):
             written.line().say("in ").code(issue.words("culprit"))
         return written.message(f"sentry {issue.words('id')}", state)
-    if resource == "event_alert":
-        event = payload.at("data.event")
+    if resource in ("event_alert", "error"):
+        event = payload.at("data.event") or payload.at("data.error")
         written = Writer().say("🔥 ").link(event.words("title"), event.words("web_url"))
-        written.say(f" ({payload.words('data.triggered_rule')})")
+        if payload.words("data.triggered_rule"):
+            written.say(f" ({payload.words('data.triggered_rule')})")
         return written.message(f"sentry {event.words('issue_id')}", "firing")
+    if resource == "comment":
+        written = Writer().bold(f"[{payload.words('data.project_slug')}] ").say(payload.words("actor.name"))
+        written.say(f" {_COMMENTS.get(action, action)} on issue {payload.words('data.issue_id')}")
+        return written.quote(payload.lines("data.comment")).message()
     if resource == "metric_alert":
         over = action == "resolved"
         written = Writer().say("✅ " if over else "🔥 ")
@@ -63,9 +69,14 @@ def sentry(resource: str, payload: Payload) -> Message | None:
         written.quote(payload.lines("data.description_text"))
         group = f"sentry alert {payload.words('data.metric_alert.id')}"
         return written.message(group, "resolved" if over else "firing")
+    if not resource and payload.words("project_name") and payload.words("url"):
+        written = Writer().say("🔥 ").bold(f"[{payload.words('project_name')}] ")
+        written.link(payload.words("event.title") or payload.words("message"), payload.words("url"))
+        return written.message(f"sentry {payload.words('event.issue_id') or payload.words('id')}", "firing")
     return None
 
 
+_COMMENTS = {"created": "commented", "updated": "changed a comment", "deleted": "deleted a comment"}
 _BUILDS = {"SUCCESS": "✅", "FAILURE": "❌", "UNSTABLE": "⚠️", "ABORTED": "⏹️"}
 
 

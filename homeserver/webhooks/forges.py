@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from homeserver.webhooks.messages import Message, Payload, Writer, first_line
 
+_Render = Callable[[Payload, Writer], Writer | None]
 _COMMITS_SHOWN = 5
 _REMARK_CHARS = 400
 _DONE = {"success": "✅", "passed": "✅", "failure": "❌", "failed": "❌", "cancelled": "⏹️", "canceled": "⏹️"}
@@ -17,7 +18,15 @@ _DONE = {"success": "✅", "passed": "✅", "failure": "❌", "failed": "❌", "
 
 def github(kind: str, payload: Payload) -> Message | None:
     """`kind` is what the header names."""
-    render = _GITHUB.get(kind)
+    return _rendered(_GITHUB.get(kind), payload)
+
+
+def gitea(kind: str, payload: Payload) -> Message | None:
+    """The same shapes, but for reviews."""
+    return _rendered(_GITEA.get(kind), payload)
+
+
+def _rendered(render: _Render | None, payload: Payload) -> Message | None:
     written = render(payload, _repository(payload)) if render is not None else None
     return written.message() if written is not None else None
 
@@ -103,17 +112,32 @@ def _issue_comment(payload: Payload, about: Writer) -> Writer | None:
     return about.quote(payload.lines("comment.body", _REMARK_CHARS))
 
 
+_REVIEWS = {"approved": "approved", "changes_requested": "wants changes in", "commented": "reviewed"}
+_GITEA_REVIEWS = {
+    "pull_request_approved": "approved",
+    "pull_request_rejected": "wants changes in",
+    "pull_request_comment": "reviewed",
+}
+
+
 def _review(payload: Payload, about: Writer) -> Writer | None:
-    state = payload.words("review.state").lower()
-    verb = {"approved": "approved", "changes_requested": "wants changes in", "commented": "reviewed"}.get(state)
+    verb = _REVIEWS.get(payload.words("review.state").lower())
     if payload.words("action") != "submitted" or verb is None:
         return None
+    return _reviewed(payload, about, verb, payload.lines("review.body", _REMARK_CHARS))
+
+
+def _gitea_review(verb: str) -> _Render:
+    return lambda payload, about: _reviewed(payload, about, verb, payload.lines("review.content", _REMARK_CHARS))
+
+
+def _reviewed(payload: Payload, about: Writer, verb: str, words: str) -> Writer:
     about.say(f"{payload.words('sender.login')} ").link(verb, payload.words("review.html_url")).say(" ")
     about.link(
         f"#{payload.number('pull_request.number')} {payload.words('pull_request.title')}",
         payload.words("pull_request.html_url"),
     )
-    return about.quote(payload.lines("review.body", _REMARK_CHARS))
+    return about.quote(words)
 
 
 def _release(payload: Payload, about: Writer) -> Writer | None:
@@ -142,7 +166,6 @@ def _ping(payload: Payload, about: Writer) -> Writer | None:
     return about.say("This webhook works.")
 
 
-_Render = Callable[[Payload, Writer], Writer | None]
 _GITHUB: dict[str, _Render] = {
     "push": _push,
     "pull_request": _pull_request,
@@ -154,6 +177,7 @@ _GITHUB: dict[str, _Render] = {
     "create": _created,
     "ping": _ping,
 }
+_GITEA: dict[str, _Render] = {**_GITHUB, **{kind: _gitea_review(verb) for kind, verb in _GITEA_REVIEWS.items()}}
 
 
 # --- GitLab
@@ -193,6 +217,10 @@ def _gitlab_note(payload: Payload, about: Writer) -> Writer | None:
     for key, sign in (("merge_request", "!"), ("issue", "#")):
         if payload.at(key):
             about.say(f" on {sign}{payload.number(key + '.iid')} {payload.words(key + '.title')}")
+    if payload.at("commit"):
+        about.say(" on ").code(payload.words("commit.id")[:8]).say(
+            f" {first_line(payload.lines('commit.message'))[:200]}"
+        )
     return about.quote(note.lines("note", _REMARK_CHARS))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qs
 from weakref import WeakValueDictionary
 
@@ -37,6 +37,14 @@ ALERT_KEPT_MS = 7 * 86_400_000
 _SWEEP_S = 3_600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A delivery that was taken, and the message that came of it; None where it says nothing to people."""
+
+    source: Source
+    event_id: EventId | None
+
+
 class Hearing:
     """Takes deliveries."""
 
@@ -49,10 +57,8 @@ class Hearing:
         # News of one alert is told one after the other.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def take(
-        self, webhook_id: str, token: str, headers: Mapping[str, str], body: bytes, clock: Clock
-    ) -> EventId | None:
-        """The message that came of it; None where it says nothing to people.
+    async def take(self, webhook_id: str, token: str, headers: Mapping[str, str], body: bytes, clock: Clock) -> Taken:
+        """What came of it.
 
         Raises NotFound for a wrong URL, Forbidden for a wrong signature or a room it was put out of, NotJson,
         LimitExceeded.
@@ -70,14 +76,14 @@ class Hearing:
             payload = _parsed(source, headers, body)
         message = render(source, headers, payload, row.template)
         if message is None:
-            return None
+            return Taken(source, None)
         await self._check_in(row)
         turn = self._turns.setdefault(webhook_id, asyncio.Lock())
         async with turn:
             event_id = await self._tell(row, message, delivery_id(source, headers), clock.now_ms())
         async with self._db.transaction() as tx:
             await webhooks.mark_used(tx, webhook_id, clock.now_ms())
-        return event_id
+        return Taken(source, event_id)
 
     async def acknowledge(self, room_id: RoomId, event_id: str, user_id: UserId, now_ms: int) -> None:
         """Writes under an alert of this room who looks after it. Nothing happens for other messages, or a second time.

@@ -25,6 +25,7 @@ _ACKNOWLEDGING = frozenset({"👀", "✅", "👍", "ack"})
 _HELP = f"""{COMMAND} list
 {COMMAND} add SOURCE NAME: lets {", ".join(one.value for one in Source)} speak here; you are told the address
 {COMMAND} out URL [TYPE …]: tells that address what happens here; you are told the secret it is signed with
+{COMMAND} resume ID: goes on telling an address that was given up
 {COMMAND} remove ID
 React with 👀 to an alert to say that you look after it."""
 
@@ -113,6 +114,9 @@ class InRooms:
                 made = await self._registry.make_outbound(room_id, host, url, types, by=sender)
                 await self._tools.tell(sender, f"What {room_id} tells {url} is signed with {made.signing_secret}")
                 return f"{made.webhook_id} is made; the secret that it signs with was told to {sender}."
+            case ["resume", webhook_id]:
+                await self._registry.resume(room_id, webhook_id, by=sender)
+                return f"{webhook_id} is on again."
             case ["remove", webhook_id]:
                 await self._registry.remove(room_id, webhook_id, by=sender)
                 return f"{webhook_id} is removed."

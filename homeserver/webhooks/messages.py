@@ -56,6 +56,10 @@ class Writer:
     def code(self, words: str) -> Writer:
         return self._add(words, f"<code>{html.escape(words)}</code>")
 
+    def block(self, words: str) -> Writer:
+        """Several lines as they are."""
+        return self._add(words, f"<pre><code>{html.escape(words)}</code></pre>")
+
     def link(self, words: str, url: str) -> Writer:
         """The words alone where the URL is none for the web."""
         if not _WEB.match(url):

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import re
 
+import orjson
+
 from homeserver.core.errors import InvalidParam
-from homeserver.webhooks.messages import AlertState, Message, Payload, Writer
+from homeserver.webhooks.messages import AlertState, Message, Payload, Writer, clipped
 
 TEMPLATE_CHARS_MAX = 4_000
 _PLACE = re.compile(r"\{\{\s*([\w.-]{1,200})\s*\}\}")
 _PLACES_MAX = 100
 _VALUE_CHARS_MAX = 2_000
+_SHOWN_CHARS_MAX = 4_000
 # Slack's own marks: <https://example.org|words>, *bold*, `code`; the rest is text.
 _MARKS = re.compile(r"<(?P<url>https?://[^|>\s]+)(?:\|(?P<words>[^>]*))?>|\*(?P<bold>[^*\n]+)\*|`(?P<code>[^`\n]+)`")
+_RICH_DEPTH_MAX = 4
 _ESCAPES = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
 
 
 def slack(payload: Payload) -> Message | None:
-    """What an incoming webhook of Slack takes: text, attachments, and the text of blocks."""
+    """What an incoming webhook of Slack takes: text, blocks and attachments."""
     written, is_empty = Writer(), True
     for words in _slack_parts(payload):
         if not is_empty:
@@ -31,18 +35,45 @@ def slack(payload: Payload) -> Message | None:
 
 
 def _slack_parts(payload: Payload) -> list[str]:
-    found = [payload.lines("text", 8_000)]
+    # Beside blocks the text is for where they can't be shown.
+    found = _slack_blocks(payload) or [payload.lines("text", 8_000)]
+    for one in payload.items("attachments"):
+        blocks = _slack_blocks(one)
+        found += [one.lines("pretext", 2_000), _link(one.words("title"), one.words("title_link")) or one.words("title")]
+        found.append(one.lines("text", 4_000) or ("" if blocks else one.lines("fallback", 4_000)))
+        found += [f"*{field.words('title')}* {field.words('value')}" for field in one.items("fields")]
+        found += blocks
+        found += [_link(action.words("text"), action.words("url")) for action in one.items("actions")]
+        found.append(one.words("footer"))
+    return [words for words in found if words.strip()]
+
+
+def _slack_blocks(payload: Payload) -> list[str]:
+    """What the blocks of a message, or of an attachment, say: texts, rich text, and buttons that lead somewhere."""
+    found: list[str] = []
     for block in payload.items("blocks"):
         found.append(block.lines("text.text", 4_000))
         found += [one.lines("text", 2_000) for one in block.items("fields")]
-        found += [one.lines("text", 2_000) for one in block.items("elements")]
-    for one in payload.items("attachments"):
-        title, url = one.words("title"), one.words("title_link")
-        found.append(one.lines("pretext", 2_000))
-        found.append(f"<{url}|{title}>" if url.startswith(("http://", "https://")) and title else title)
-        found.append(one.lines("text", 4_000) or one.lines("fallback", 4_000))
-        found += [f"*{field.words('title')}* {field.words('value')}" for field in one.items("fields")]
+        for one in (block.at("accessory"), *block.items("elements")):
+            found.append(one.lines("text", 2_000) or _link(one.words("text.text"), one.words("url")) or _rich(one))
     return [words for words in found if words.strip()]
+
+
+def _rich(element: Payload, depth: int = 0) -> str:
+    """Rich text, as nested as Slack's is."""
+    if depth > _RICH_DEPTH_MAX:
+        return ""
+    kind = element.words("type")
+    if kind == "link":
+        return _link(element.words("text") or element.words("url"), element.words("url"))
+    if kind == "rich_text_list":
+        return "\n".join("• " + _rich(one, depth + 1) for one in element.items("elements"))
+    return element.lines("text", 2_000) + "".join(_rich(one, depth + 1) for one in element.items("elements"))
+
+
+def _link(words: str, url: str) -> str:
+    """In Slack's own marks; empty where there are no words, or the URL is none for the web."""
+    return f"<{url}|{words}>" if words and url.startswith(("http://", "https://")) else ""
 
 
 def _slack_words(written: Writer, words: str) -> None:
@@ -71,6 +102,8 @@ def _unescaped(words: str) -> str:
 def json(payload: Payload, template: str | None) -> Message | None:
     """By the template; without one `text` (or `message`, `body`) is said, under a `title` and with a `url`.
 
+    What has none of these is shown as it came, so that whoever connects a program sees what it sends.
+
     `group` and `status` (`firing`, `resolved`) make later payloads replace earlier ones.
     """
     group = payload.words("group") or None
@@ -83,7 +116,7 @@ def json(payload: Payload, template: str | None) -> Message | None:
     text = payload.lines("text", 8_000) or payload.lines("message", 8_000) or payload.lines("body", 8_000)
     title, url = payload.words("title"), payload.words("url")
     if not (text or title):
-        return None
+        return _as_it_came(payload).message(group, state) if payload else None
     if title:
         written.link(title, url)
         if text:
@@ -93,6 +126,11 @@ def json(payload: Payload, template: str | None) -> Message | None:
             written.line()
         written.say(line)
     return written.message(group, state)
+
+
+def _as_it_came(payload: Payload) -> Writer:
+    shown = orjson.dumps(payload.value, option=orjson.OPT_INDENT_2).decode()
+    return Writer().block(clipped(shown.replace("\\u0000", ""), _SHOWN_CHARS_MAX))
 
 
 def _by_template(written: Writer, template: str, payload: Payload) -> Writer:

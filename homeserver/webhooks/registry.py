@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, NotFound
 from homeserver.core.identifiers import RoomId, UserId
@@ -13,7 +13,7 @@ from homeserver.rooms.residents import Room, Rooms
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
 from homeserver.storage import event_webhooks, webhooks
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, Tx
 from homeserver.storage.event_webhooks import EventWebhookRow
 from homeserver.storage.webhooks import WebhookRow
 from homeserver.webhooks.plain import check_template
@@ -82,23 +82,20 @@ class Webhooks:
         Raises Forbidden, InvalidParam, LimitExceeded.
         """
         room = await self._may_manage(room_id, by)
-        _check_name(name)
-        check_url(url)
-        if len(types) > TYPES_MAX or any(not one or len(one) > 255 or "\x00" in one for one in types):
-            raise InvalidParam(f"types may name {TYPES_MAX} types of events")
-        row = EventWebhookRow(
-            webhook_id=self._randomness.letters(12),
-            room_id=room_id,
-            owner=by,
-            name=name,
-            url=url,
-            signing_secret=self._randomness.token(32),
-            types=tuple(dict.fromkeys(types)),
-            created_ts=self._clock.now_ms(),
-            position=room.newest,
-        )
+        row = outbound(room_id, name, url, types, by, room.newest, self._clock, self._randomness)
         async with self._db.transaction() as tx:
             check_made(await event_webhooks.insert(tx, row, PER_ROOM_MAX))
+        await self.on_change()
+        return row
+
+    async def resume(self, room_id: RoomId, webhook_id: str, *, by: UserId) -> EventWebhookRow:
+        """Switches on again one that was given up; it goes on where it was. Raises Forbidden, NotFound."""
+        await self._may_manage(room_id, by)
+        async with self._db.transaction() as tx:
+            row = await event_webhooks.one(tx, webhook_id)
+            if row is None or row.room_id != room_id:
+                raise NotFound("this room has no such webhook")
+            row = await switched_on(tx, row)
         await self.on_change()
         return row
 
@@ -162,6 +159,43 @@ def inbound(room_id: RoomId, wish: Wish, owner: UserId, clock: Clock, randomness
         created_ts=clock.now_ms(),
     )
     return row, token
+
+
+def outbound(
+    room_id: RoomId,
+    name: str,
+    url: str,
+    types: Sequence[str],
+    owner: UserId,
+    position: int,
+    clock: Clock,
+    randomness: Randomness,
+) -> EventWebhookRow:
+    """A new webhook that tells what comes after a place, not written yet. Raises InvalidParam."""
+    _check_name(name)
+    check_url(url)
+    if len(types) > TYPES_MAX or any(not one or len(one) > 255 or "\x00" in one for one in types):
+        raise InvalidParam(f"types may name {TYPES_MAX} types of events")
+    return EventWebhookRow(
+        webhook_id=randomness.letters(12),
+        room_id=room_id,
+        owner=owner,
+        name=name,
+        url=url,
+        signing_secret=randomness.token(32),
+        types=tuple(dict.fromkeys(types)),
+        created_ts=clock.now_ms(),
+        position=position,
+    )
+
+
+async def switched_on(tx: Tx, row: EventWebhookRow) -> EventWebhookRow:
+    """The webhook as it is then; one that is on stays as it is: who delivers it knows better how far it is."""
+    if row.is_enabled:
+        return row
+    row = replace(row, failures=0, failing_since_ts=None, retry_ts=0, is_enabled=True)
+    await event_webhooks.set_progress(tx, row)
+    return row
 
 
 def check_url(url: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -29,9 +31,13 @@ class Source(Enum):
 _DELIVERY = {
     Source.GITHUB: "X-GitHub-Delivery",
     Source.GITEA: "X-Gitea-Delivery",
-    Source.GITLAB: "X-Gitlab-Event-UUID",
+    # Not its X-Gitlab-Event-UUID: events that come of one another share that.
+    Source.GITLAB: "Idempotency-Key",
     Source.SENTRY: "Request-ID",
 }
+
+# How GitLab's signing tokens begin; its secret tokens, which are sent along, may be any text.
+_SIGNING_TOKEN = "whsec_"
 
 
 def render(source: Source, headers: Mapping[str, str], payload: Payload, template: str | None) -> Message | None:
@@ -40,7 +46,7 @@ def render(source: Source, headers: Mapping[str, str], payload: Payload, templat
         case Source.GITHUB:
             return forges.github(headers.get("X-GitHub-Event", ""), payload)
         case Source.GITEA:
-            return forges.github(headers.get("X-Gitea-Event", ""), payload)
+            return forges.gitea(headers.get("X-Gitea-Event", ""), payload)
         case Source.GITLAB:
             return forges.gitlab(payload)
         case Source.JENKINS:
@@ -69,6 +75,8 @@ def is_signed(source: Source, headers: Mapping[str, str], body: bytes, secret: s
             return _is(headers.get("X-Hub-Signature-256", ""), "sha256=" + _digest(secret, body))
         case Source.GITEA:
             return _is(headers.get("X-Gitea-Signature", ""), _digest(secret, body))
+        case Source.GITLAB if secret.startswith(_SIGNING_TOKEN):
+            return _is_signed_as_standard(headers, body, secret)
         case Source.GITLAB:
             return _is(headers.get("X-Gitlab-Token", ""), secret)
         case Source.SENTRY:
@@ -79,6 +87,19 @@ def is_signed(source: Source, headers: Mapping[str, str], body: bytes, secret: s
             return _is(headers.get("X-Grafana-Alerting-Signature", ""), _digest(secret, signed))
         case _:
             return _is(headers.get("Authorization", ""), f"Bearer {secret}")
+
+
+def _is_signed_as_standard(headers: Mapping[str, str], body: bytes, secret: str) -> bool:
+    """By a key in base64, over id, time and body. https://www.standardwebhooks.com"""
+    try:
+        key = base64.b64decode(secret.removeprefix(_SIGNING_TOKEN), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    told = f"{headers.get('webhook-id', '')}.{headers.get('webhook-timestamp', '')}."
+    signed = told.encode("utf-8", "surrogatepass") + body
+    wanted = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    # While a key is replaced there are several.
+    return any(_is(given, wanted) for given in headers.get("webhook-signature", "").split(" ")[:10])
 
 
 def _digest(secret: str, body: bytes) -> str:

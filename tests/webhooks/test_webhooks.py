@@ -228,7 +228,9 @@ async def test_forms_are_taken_as_slack_sends_them(server: RunningServer) -> Non
     path = await make(alice, room_id, "slack")
     form = ("payload=" + quote(json.dumps({"text": "*moin*"}))).encode()
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    (await server.anonymous().request("POST", path, data=form, headers=headers)).ok()
+    answer = await server.anonymous().request("POST", path, data=form, headers=headers)
+    # Alertmanager and Grafana take any other answer for an error, and send the same again.
+    assert (answer.status, answer.body, answer.headers["Content-Type"]) == (200, b"ok", "text/html")
     assert (await heard(alice, room_id))[0]["content"]["formatted_body"] == "<strong>moin</strong>"
 
 
@@ -299,6 +301,15 @@ async def test_a_receiver_that_is_gone_is_given_up_and_its_owner_told(
     await alice.send(room_id, "two")
     await a_moment()
     assert receiver.deliveries.empty()
+    other = await alice.create_room()
+    resume = HOOKS + "/{}/resume"
+    (await alice.post(resume, other, made["webhook_id"])).refused(404, "M_NOT_FOUND")
+    (await (await server.user("bob")).post(resume, room_id, made["webhook_id"])).refused(403, "M_FORBIDDEN")
+    assert (await alice.post(resume, room_id, made["webhook_id"])).ok()["is_enabled"]
+    came: list[str] = []
+    while len(came) < 2:
+        came += [event["content"]["body"] for event in (await receiver.next())[1]["events"]]
+    assert came == ["one", "two"], "it goes on where it was"
 
 
 async def test_no_address_of_this_network_is_called(database_dsn: str, receiver: WebhookReceiver) -> None:
@@ -371,7 +382,13 @@ async def test_commands_in_the_room(server: RunningServer) -> None:
     assert "Nightly builds" in listed
     assert "removed" in await answer_to(alice, f"!hook remove {path.split('/')[3]}")
     assert "must be one for http" in await answer_to(alice, "!hook out nonsense")
-    assert "is made" in await answer_to(alice, "!hook out https://x.test/hook m.room.message")
+    said = await answer_to(alice, "!hook out https://x.test/hook m.never")
+    assert "is made" in said
+    await server.db.execute("UPDATE event_webhooks SET is_enabled = false")
+    assert "switched off" in await answer_to(alice, "!hook list")
+    assert "is on again" in await answer_to(alice, f"!hook resume {said.split()[0]}")
+    assert "switched off" not in await answer_to(alice, "!hook list")
+    assert "may not manage" in await answer_to(bob, f"!hook resume {said.split()[0]}")
 
 
 def test_the_operator_makes_one(database_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,6 +409,19 @@ def test_the_operator_makes_one(database_dsn: str, tmp_path: Path, monkeypatch: 
             assert listed["room_id"] == room_id and listed["direction"] == "in"
             await asyncio.to_thread(_output, [*arguments, "remove", listed["webhook_id"]])
             (await deliver(server, url[url.index("/_hansa") :], {"text": "moin"})).refused(404, "M_NOT_FOUND")
+            words = ["tell", room_id, "https://x.test/hook", "--owner", alice.user_id, "--name", "y", "--type", "m.a"]
+            assert len((await asyncio.to_thread(_output, [*arguments, *words])).strip()) == 43
+            (made,) = (await alice.get(HOOKS, room_id)).ok()["outbound"]
+            assert (made["url"], made["types"], made["owner"]) == ("https://x.test/hook", ["m.a"], alice.user_id)
+            newest = (await alice.get("/rooms/{}/messages", room_id, dir="b", limit=1)).ok()["chunk"][0]["event_id"]
+            assert await server.db.fetchval(
+                "SELECT ordering = position FROM events, event_webhooks WHERE event_id = $1", newest
+            ), "it tells what happens from now on"
+            await server.db.execute("UPDATE event_webhooks SET is_enabled = false")
+            (listed,) = json.loads(await asyncio.to_thread(_output, [*arguments, "list", "--json"]))
+            assert (listed["direction"], listed["is_enabled"]) == ("out", False)
+            await asyncio.to_thread(_output, [*arguments, "resume", listed["webhook_id"]])
+            assert (await alice.get(HOOKS, room_id)).ok()["outbound"][0]["is_enabled"]
 
     asyncio.run(scene())
 
