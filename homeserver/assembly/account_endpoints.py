@@ -24,7 +24,6 @@ from homeserver.assembly.rooms import RoomParts
 from homeserver.assembly.sign_in import SignInTools, build_ways, sign_in_endpoints
 from homeserver.client_api.account import AccountEndpoints
 from homeserver.client_api.account_data import AccountDataEndpoints
-from homeserver.client_api.address_proofs import AddressProofs
 from homeserver.client_api.delegated import DelegatedSignIn
 from homeserver.client_api.devices import DeviceEndpoints
 from homeserver.client_api.fallback_pages import FallbackPages
@@ -76,8 +75,7 @@ def account_endpoints(
     deactivation.endings.append(contacts.bindings.end)
     change = PasswordChange(users, sessions, accounts.uia, contacts.proofs)
     ways = build_ways(base, accounts, tokens, door.welcome)
-    other = OtherWays(ways.jwt, ways.shown(), base.limiter)
-    proofs = AddressProofs(contacts.validation, base.limiter, base.world.randomness)
+    other = OtherWays(ways.jwt, ways.shown(), base.limiter, is_password_login=base.config.password.login)
     sign_in = SignInTools(
         pages=contacts.pages,
         login=login,
@@ -86,7 +84,7 @@ def account_endpoints(
         resets=accounts.resets,
         ways=ways,
         passkeys=passkeys,
-        proofs=proofs,
+        proofs=contacts.address_proofs,
         change=change,
     )
     info = ServerInfo(base.config, base.served, transports_of(base.config))
@@ -99,14 +97,14 @@ def account_endpoints(
         info,
         RendezvousEndpoints(Rendezvous(base.world.clock, base.world.randomness), base.config.base_url),
         DataRendezvousEndpoints(Rendezvous(base.world.clock, base.world.randomness)),
-        LoginEndpoints(login, bridged, sessions, other, is_password_login=base.config.password.login),
+        LoginEndpoints(login, bridged, sessions, other),
         LoginTokenEndpoint(tokens, accounts.uia),
         AccountEndpoints(change, accounts.uia, deactivation, parts.policy),
         own_devices,
         ProfileEndpoints(accounts.profiles, bridges, ProfileAccess(db, base.config.profiles.lookups)),
         AccountDataEndpoints(accounts.account_data),
         FilterEndpoints(accounts.filters),
-        FallbackPages(accounts.uia, contacts.pages, base.limiter, proofs, contacts.captcha),
+        FallbackPages(accounts.uia, contacts.pages, base.limiter, contacts.address_proofs, contacts.captcha),
     ]
 
 

@@ -13,6 +13,7 @@ from homeserver.accounts.identity_servers import IdentityServers
 from homeserver.accounts.uia import CAPTCHA, EMAIL
 from homeserver.assembly.accounts import AccountParts
 from homeserver.assembly.base import Base
+from homeserver.client_api.address_proofs import AddressProofs
 from homeserver.client_api.bindings import BindingEndpoints
 from homeserver.client_api.contacts import ContactEndpoints, EmailTokens
 from homeserver.web.pages import Pages, Widget
@@ -27,6 +28,7 @@ class ContactParts:
     mails: MailQueue | None
     validation: EmailValidation
     proofs: EmailProofs
+    address_proofs: AddressProofs
     captcha: Captcha | None
     bindings: Bindings
     contacts: Contacts
@@ -40,6 +42,7 @@ def build_contacts(base: Base, accounts: AccountParts) -> ContactParts:
     validation = EmailValidation(db, clock, base.world.randomness, tools)
     contacts = Contacts(db, clock, validation)
     proofs = EmailProofs(db, validation, contacts)
+    address_proofs = AddressProofs(validation, base.limiter, base.world.randomness)
     bindings = Bindings(db, contacts, IdentityServers(base.outgoing, base.signer))
     captcha = None
     if config.captcha.site_key is not None and config.captcha.secret is not None:
@@ -58,6 +61,7 @@ def build_contacts(base: Base, accounts: AccountParts) -> ContactParts:
         mails=queue,
         validation=validation,
         proofs=proofs,
+        address_proofs=address_proofs,
         captcha=captcha,
         bindings=bindings,
         contacts=contacts,
@@ -65,7 +69,7 @@ def build_contacts(base: Base, accounts: AccountParts) -> ContactParts:
             pages,
             ContactEndpoints(contacts, accounts.uia),
             BindingEndpoints(bindings),
-            EmailTokens(validation, pages, base.limiter),
+            EmailTokens(validation, address_proofs, pages),
         ],
     )
 

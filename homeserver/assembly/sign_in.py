@@ -136,7 +136,14 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
     work = AccountWork(accounts.users, accounts.sessions, browser, tools.deactivation, tools.resets)
     accounts.uia.signs_in_elsewhere = tools.ways.sso.has_service
     devices = Devices(db, parts.journal, accounts.sessions)
-    forms = SignInForms(visits, browser, tools.passkeys, tools.proofs, tools.ways.shown())
+    forms = SignInForms(
+        visits,
+        browser,
+        tools.passkeys,
+        tools.proofs,
+        tools.ways.shown(),
+        takes_passwords=base.config.password.login,
+    )
     upstream = UpstreamSessions(db, parts.journal, accounts.sessions, clock)
     is_open = tools.registration.is_possible_on_page
     return [

@@ -1,4 +1,4 @@
-"""Proving on our own pages that one reads the mail of an address: the page keeps what a client would keep."""
+"""Proving that one reads the mail of an address. On our own pages, the page keeps what a client would keep."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from homeserver.accounts.email_validation import Ask, EmailValidation, Purpose
 from homeserver.core.email_address import parse_email_address
+from homeserver.core.identifiers import UserId
 from homeserver.runtime.ids import Randomness
 from homeserver.web.endpoint import Request
 from homeserver.web.pages import language_of
@@ -40,11 +41,18 @@ class AddressProofs:
 
     async def begin(self, purpose: Purpose, address: str, request: Request) -> AddressProof:
         """Sends a link. Raises LimitExceeded, InvalidParam, MatrixError (M_THREEPID_DENIED)."""
-        self._limiter.check("email_requester", request.network)
-        self._limiter.check("email_address", parse_email_address(address))
         secret = self._randomness.token(32)
         ask = Ask(address=address, client_secret=secret, send_attempt=1, language=language_of(request.headers))
-        return AddressProof(await self._validation.request(purpose, ask), secret)
+        return AddressProof(await self.ask(purpose, ask, request.network), secret)
+
+    async def ask(self, purpose: Purpose, ask: Ask, requester: str, user_id: UserId | None = None) -> str:
+        """The same for a client, which keeps the secret itself: the `sid`. `requester` is a network, or who is known.
+
+        Raises as `begin` does.
+        """
+        self._limiter.check("email_requester", requester)
+        self._limiter.check("email_address", parse_email_address(ask.address))
+        return await self._validation.request(purpose, ask, user_id)
 
 
 def proof_in(fields: dict[str, str]) -> AddressProof | None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode, urlsplit
 
-from homeserver.accounts.oauth.client_metadata import form_target
+from homeserver.accounts.oauth.client_metadata import form_target, in_language, name_of
 from homeserver.accounts.oauth.grants import Asked, BadRedirect, Grants, Refused
-from homeserver.client_api.visits import LOGIN_PATH, Visit, Visits
+from homeserver.client_api.visits import LOGIN_PATH, REGISTER_PATH, Visit, Visits
 from homeserver.web.endpoint import Access, Answer, Request, endpoint
 from homeserver.web.rate_limits import RateLimiter
 
 _AUTHORIZE = "/_hansa/oauth/authorize"
 _LINK = "/_hansa/link"
-_REGISTER = "/_hansa/register"
 # What of a request goes through the consent form and back.
 _CARRIED = "client_id redirect_uri response_type response_mode scope state code_challenge code_challenge_method".split()
 
@@ -36,8 +35,11 @@ class ConsentPages:
             return self._refused(visit, error)
         if visit.user_id is None:
             carried = {key: query[key] for key in _CARRIED if key in query}
-            onward = quote(f"{_AUTHORIZE}?{urlencode(carried)}", safe="")
-            return self._visits.go(f"{_REGISTER if asked.wants_to_register else LOGIN_PATH}?next={onward}")
+            onward = {"next": f"{_AUTHORIZE}?{urlencode(carried)}"}
+            if asked.wants_to_register:
+                return self._visits.go(f"{REGISTER_PATH}?{urlencode(onward)}")
+            hint = {"login_hint": query["login_hint"]} if "login_hint" in query else {}
+            return self._visits.go(f"{LOGIN_PATH}?{urlencode(onward | hint)}")
         return self._consent(visit, asked, query)
 
     @endpoint("POST", _AUTHORIZE, access=Access.NONE, limit="page", raw_body=True, spec="")
@@ -91,18 +93,18 @@ class ConsentPages:
         device, client = found
         shown = {
             "user_code": f"{device.user_code[:4]}-{device.user_code[4:]}",
-            "client_name": str(client.get("client_name") or client["client_uri"]),
+            "client_name": name_of(client, visit.language),
             "client_host": urlsplit(str(client["client_uri"])).hostname,
         }
         return self._visits.page(visit, "link", {"device": shown})
 
     def _consent(self, visit: Visit, asked: Asked, query: Mapping[str, str]) -> Answer:
         values = {
-            "client_name": asked.client_name,
+            "client_name": name_of(asked.client, visit.language),
             "client_host": urlsplit(str(asked.client["client_uri"])).hostname,
             "redirect_host": urlsplit(asked.redirect_uri).hostname or urlsplit(asked.redirect_uri).scheme,
-            "tos_uri": asked.client.get("tos_uri"),
-            "policy_uri": asked.client.get("policy_uri"),
+            "tos_uri": in_language(asked.client, "tos_uri", visit.language),
+            "policy_uri": in_language(asked.client, "policy_uri", visit.language),
             "device_id": asked.device_id,
             "carried": {key: query[key] for key in _CARRIED if key in query},
             "action": _AUTHORIZE,

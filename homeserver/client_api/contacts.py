@@ -18,11 +18,10 @@ from homeserver.accounts.email_validation import (
     credentials_of,
 )
 from homeserver.accounts.uia import Uia
-from homeserver.core.email_address import parse_email_address
+from homeserver.client_api.address_proofs import AddressProofs
 from homeserver.core.identifiers import UserId
 from homeserver.web.endpoint import Access, Answer, Caller, Json, Request, endpoint
 from homeserver.web.pages import Pages, language_of
-from homeserver.web.rate_limits import RateLimiter
 
 _V3, _R0 = "/_matrix/client/v3", "/_matrix/client/r0"
 _SPEC = "client-server-api/#post_matrixclientv3account3pid"
@@ -99,10 +98,10 @@ class ContactEndpoints:
 class EmailTokens:
     """Asking for a mail with a link, and the page behind the link."""
 
-    def __init__(self, validation: EmailValidation, pages: Pages, limiter: RateLimiter) -> None:
+    def __init__(self, validation: EmailValidation, proofs: AddressProofs, pages: Pages) -> None:
         self._validation = validation
+        self._proofs = proofs
         self._pages = pages
-        self._limiter = limiter
 
     @endpoint(
         "POST",
@@ -169,8 +168,6 @@ class EmailTokens:
     async def _ask(
         self, purpose: Purpose, requester: str, request: Request, body: EmailBody, user_id: UserId | None = None
     ) -> Json:
-        self._limiter.check("email_requester", requester)
-        self._limiter.check("email_address", parse_email_address(body.email))
         ask = Ask(
             address=body.email,
             client_secret=body.client_secret,
@@ -178,4 +175,4 @@ class EmailTokens:
             next_link=body.next_link,
             language=language_of(request.headers),
         )
-        return {"sid": await self._validation.request(purpose, ask, user_id)}
+        return {"sid": await self._proofs.ask(purpose, ask, requester, user_id)}

@@ -24,6 +24,8 @@ class LoginBody(msgspec.Struct, frozen=True):
     type: str
     identifier: dict[str, Any] | None = None
     user: str | None = None
+    medium: str | None = None
+    address: str | None = None
     password: str | None = None
     token: str | None = None
     device_id: str | None = None
@@ -42,24 +44,28 @@ class OtherWays:
     jwt: JwtLogin | None
     providers: Sequence[Mapping[str, str]]
     limiter: RateLimiter
+    is_password_login: bool
 
     @property
     def flows(self) -> list[Json]:
-        sso = [{"type": "m.login.sso", "identity_providers": list(self.providers)}] if self.providers else []
-        return [*sso, *([{"type": JWT_LOGIN}] if self.jwt is not None else [])]
+        sso: Json = {"type": "m.login.sso"}
+        if self.providers:
+            sso["identity_providers"] = list(self.providers)
+        if not self.providers or not self.is_password_login:
+            # Our pages take every way in. Not beside a list of services: apps would show those alone, and no password.
+            # spec: client-server-api/#oauth-20-aware-clients; the second name is MSC3824's, from before it was stable.
+            sso |= {"oauth_aware_preferred": True, "org.matrix.msc3824.delegated_oidc_compatibility": True}
+        return [sso, *([{"type": JWT_LOGIN}] if self.jwt is not None else [])]
 
 
 class LoginEndpoints:
     """GET and POST /login, /logout, /logout/all, /refresh, /account/whoami."""
 
-    def __init__(
-        self, login: Login, bridged: BridgedAccounts, sessions: Sessions, other: OtherWays, *, is_password_login: bool
-    ) -> None:
+    def __init__(self, login: Login, bridged: BridgedAccounts, sessions: Sessions, other: OtherWays) -> None:
         self._login = login
         self._bridged = bridged
         self._sessions = sessions
         self._other = other
-        self._is_password_login = is_password_login
 
     @endpoint(
         "GET",
@@ -69,7 +75,7 @@ class LoginEndpoints:
         spec="client-server-api/#get_matrixclientv3login",
     )
     async def flows(self) -> Json:
-        password = [{"type": "m.login.password"}] if self._is_password_login else []
+        password = [{"type": "m.login.password"}] if self._other.is_password_login else []
         token = {"type": "m.login.token", "get_login_token": True}
         return {"flows": [*password, token, *self._other.flows, {"type": APPSERVICE_LOGIN}]}
 
@@ -82,7 +88,7 @@ class LoginEndpoints:
         needs_disk=False,
     )
     async def login(self, request: Request, body: LoginBody) -> Json:
-        named = body.identifier or ({"type": "m.id.user", "user": body.user} if body.user is not None else None)
+        named = body.identifier or _named_as_before(body)
         if body.type == APPSERVICE_LOGIN:
             wish = Wish(
                 device_id=body.device_id,
@@ -110,7 +116,7 @@ class LoginEndpoints:
                 display_name=body.initial_device_display_name,
                 refreshable=body.refresh_token,
             )
-        if body.type != "m.login.password" or not self._is_password_login:
+        if body.type != "m.login.password" or not self._other.is_password_login:
             raise MatrixError("unknown type of log-in: ask GET /login for those there are", errcode="M_UNKNOWN")
         if body.password is None:
             raise MissingParam("the field password is missing")
@@ -174,3 +180,12 @@ class LoginEndpoints:
         if caller.device_id is not None:
             answer["device_id"] = caller.device_id
         return answer
+
+
+def _named_as_before(body: LoginBody) -> dict[str, Any] | None:
+    """Whom the fields name that older clients send in place of `identifier`."""
+    if body.user is not None:
+        return {"type": "m.id.user", "user": body.user}
+    if body.medium is not None or body.address is not None:
+        return {"type": "m.id.thirdparty", "medium": body.medium, "address": body.address}
+    return None

@@ -14,7 +14,7 @@ from homeserver.accounts.oauth.browser import BrowserSessions
 from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.registration import Registration, Wish
 from homeserver.client_api.address_proofs import AddressProof, AddressProofs, proof_in
-from homeserver.client_api.visits import LOGIN_PATH, Visit, Visits, safe_next
+from homeserver.client_api.visits import LOGIN_PATH, REGISTER_PATH, Visit, Visits, safe_next
 from homeserver.core.errors import MatrixError
 from homeserver.core.identifiers import UserId
 from homeserver.rooms.policy import CaptchaNeeded
@@ -22,18 +22,22 @@ from homeserver.web.endpoint import Access, Answer, Request, endpoint
 from homeserver.web.rate_limits import RateLimiter
 
 _HOME = "/_hansa/account"
-REGISTER_PATH = "/_hansa/register"
+NAME_CHARS_MAX = 255
 
 
 @dataclass(frozen=True, slots=True)
 class SignInForms:
-    """What the pages are made with. `providers` are the services at which people sign in."""
+    """What the pages are made with. `providers` are the services at which people sign in.
+
+    Without `takes_passwords` those and passkeys are the only ways.
+    """
 
     visits: Visits
     browser: BrowserSessions
     passkeys: Passkeys
     proofs: AddressProofs
     providers: Sequence[Mapping[str, str]]
+    takes_passwords: bool
 
 
 class SignInPages:
@@ -51,6 +55,7 @@ class SignInPages:
         self._passkeys = forms.passkeys
         self._proofs = forms.proofs
         self._providers = forms.providers
+        self._takes_passwords = forms.takes_passwords
         self._login = login
         self._registration = registration
         self._limiter = limiter
@@ -58,7 +63,9 @@ class SignInPages:
     @endpoint("GET", LOGIN_PATH, access=Access.NONE, limit="page", spec="")
     async def login_page(self, request: Request) -> Answer:
         visit = await self._visits.look(request)
-        return await self._login_page(visit, safe_next(request.raw_query.get("next"), _HOME))
+        # Whom the app expects: `mxid:@alice:example.org`, or an e-mail address. spec: MSC4198
+        hinted = request.raw_query.get("login_hint", "").removeprefix("mxid:")[:NAME_CHARS_MAX]
+        return await self._login_page(visit, safe_next(request.raw_query.get("next"), _HOME), hinted)
 
     @endpoint("POST", LOGIN_PATH, access=Access.NONE, limit="page", raw_body=True, spec="")
     async def login(self, request: Request) -> Answer:
@@ -67,6 +74,8 @@ class SignInPages:
         name, password = fields.get("username", ""), fields.get("password", "")
         if "response" in fields:
             return await self._by_passkey(visit, fields["response"], onward)
+        if not self._takes_passwords:
+            return await self._login_page(visit, onward)
         kind = {"type": "m.id.thirdparty", "medium": "email", "address": name}
         if "@" not in name[1:]:
             kind = {"type": "m.id.user", "user": name}
@@ -164,7 +173,8 @@ class SignInPages:
                 for one in self._providers
             ],
             "may_register": self._registration.is_possible_on_page,
-            "sends_mail": self._proofs.are_possible,
+            "takes_passwords": self._takes_passwords,
+            "sends_mail": self._proofs.are_possible and self._takes_passwords,
         }
         status = error.http_status if error else 200
         return self._visits.page(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 
 from homeserver.accounts.login_tokens import LoginTokens
 from homeserver.accounts.oauth.browser import BrowserSessions
 from homeserver.accounts.sso import CALLBACK_PATH, SingleSignOn, SsoFailed
 from homeserver.accounts.uia import SSO, Uia
-from homeserver.client_api.visits import Visit, Visits, safe_next
-from homeserver.core.errors import InvalidParam, MatrixError, MissingParam, NotFound, Unavailable
+from homeserver.client_api.visits import LOGIN_PATH, REGISTER_PATH, Visit, Visits, safe_next
+from homeserver.core.errors import InvalidParam, MatrixError, MissingParam, Unavailable
+from homeserver.core.identifiers import UserId
 from homeserver.web.endpoint import Access, Answer, Request, endpoint
 
 _V3 = "/_matrix/client/v3/login/sso/redirect"
 _OWN = "/_hansa/sso/with/{provider_id}"
+_APP = "/_hansa/sso/app"
 _URL_CHARS_MAX = 4_000
 # Such addresses would run what they hold.
 _NO_PLACES = frozenset({"javascript", "data", "vbscript", "blob", "file", "about", "view-source", ""})
@@ -42,7 +44,8 @@ class SsoPages:
         redirect_url = _redirect_url(request)
         providers = list(self._sso.providers.values())
         if not providers:
-            raise NotFound("there is no sign-in service here")
+            action = {"action": "register"} if request.raw_query.get("action") == "register" else {}
+            return self._visits.go(f"{_APP}?{urlencode({'redirectUrl': redirect_url, **action})}")
         visit = await self._visits.look(request)
         if len(providers) == 1:
             return await self._begin(visit, providers[0].id, redirect_url=redirect_url)
@@ -60,6 +63,16 @@ class SsoPages:
     async def redirect_to(self, request: Request, idp_id: str) -> Answer:
         redirect_url = _redirect_url(request)
         return await self._begin(await self._visits.look(request), idp_id, redirect_url=redirect_url)
+
+    @endpoint("GET", _APP, access=Access.NONE, limit="page", acts=True, spec="")
+    async def by_our_pages(self, request: Request) -> Answer:
+        """For apps of the older API where people sign in on our own pages. spec: #oauth-20-aware-clients"""
+        redirect_url, visit = _redirect_url(request), await self._visits.look(request)
+        if visit.user_id is None:
+            page = REGISTER_PATH if request.raw_query.get("action") == "register" else LOGIN_PATH
+            onward = f"{_APP}?{urlencode({'redirectUrl': redirect_url})}"
+            return self._visits.go(f"{page}?{urlencode({'next': onward})}")
+        return await self._confirm(visit, visit.user_id, redirect_url, visit.upstream)
 
     @endpoint("GET", _OWN, access=Access.NONE, limit="page", spec="")
     async def for_our_pages(self, request: Request, provider_id: str) -> Answer:
@@ -80,12 +93,13 @@ class SsoPages:
             return self._visits.page(visit, "message", {"message": "sso_failed"}, status=error.http_status)
         if begun.redirect_url is None:
             return self._visits.go(begun.onward, cookie=await self._browser.open(user_id, arrived.upstream))
-        # Shown before it goes anywhere: whoever sent the reader here chose where to.
-        token, _ = await self._login_tokens.give(user_id, arrived.upstream)
-        url = begun.redirect_url
-        onward = f"{url}{'&' if '?' in url else '?'}{urlencode({'loginToken': token})}"
+        return await self._confirm(visit, user_id, begun.redirect_url, arrived.upstream)
+
+    async def _confirm(self, visit: Visit, user_id: UserId, url: str, upstream: int | None) -> Answer:
+        """Shown before it goes anywhere: whoever sent the reader here chose where to."""
+        token, _ = await self._login_tokens.give(user_id, upstream)
         parts = urlsplit(url)
-        values = {"onward": onward, "host": parts.hostname or parts.scheme, "who": user_id}
+        values = {"onward": _with_token(url, token), "host": parts.hostname or parts.scheme, "who": user_id}
         return self._visits.page(visit, "sso_confirm", values)
 
     async def _begin(
@@ -104,9 +118,20 @@ def _redirect_url(request: Request) -> str:
     if url is None:
         raise MissingParam("the query parameter redirectUrl is missing")
     try:
-        scheme = urlsplit(url).scheme.lower()
+        parts = urlsplit(url)
+        scheme, host = parts.scheme.lower(), parts.hostname
     except ValueError:
-        scheme = ""
-    if scheme in _NO_PLACES or len(url) > _URL_CHARS_MAX or not url.isprintable() or "#" in url:
+        scheme, host = "", None
+    # Browsers read a backslash as a slash: the page would name another host than they go to.
+    is_odd = len(url) > _URL_CHARS_MAX or not url.isprintable() or "\\" in url
+    if scheme in _NO_PLACES or is_odd or (scheme in ("http", "https") and not host):
         raise InvalidParam("redirectUrl is no address to go to")
     return url
+
+
+def _with_token(url: str, token: str) -> str:
+    """The address with the token in its query, in place of any that was there; what else it holds stays as it is."""
+    address, fragment_mark, fragment = url.partition("#")
+    place, _, query = address.partition("?")
+    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) != "loginToken"]
+    return f"{place}?{'&'.join([*kept, urlencode({'loginToken': token})])}{fragment_mark}{fragment}"

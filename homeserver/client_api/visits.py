@@ -14,7 +14,7 @@ from homeserver.web.pages import Pages, Widget, language_of
 from homeserver.web.visitors import Visitor, Visitors
 
 PATH = "/_hansa"
-LOGIN_PATH = "/_hansa/login"
+LOGIN_PATH, REGISTER_PATH = "/_hansa/login", "/_hansa/register"
 _NEXT_CHARS_MAX = 8_000
 
 

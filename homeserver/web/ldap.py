@@ -16,7 +16,15 @@ from typing import Any
 
 import ldap3
 import structlog
-from ldap3.core.exceptions import LDAPException, LDAPInvalidCredentialsResult
+from ldap3.core.exceptions import (
+    LDAPConstraintViolationResult,
+    LDAPException,
+    LDAPInappropriateAuthenticationResult,
+    LDAPInvalidCredentialsResult,
+    LDAPInvalidDNSyntaxResult,
+    LDAPNoSuchObjectResult,
+    LDAPUnwillingToPerformResult,
+)
 from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import escape_rdn
 
@@ -31,8 +39,21 @@ WAITING_MAX = 100
 NAME_CHARS_MAX = 255
 PASSWORD_CHARS_MAX = 512
 ANSWER_BYTES_MAX = 256 * 1024
+# How directories refuse somebody's bind: a wrong password, none at all, an account that is locked, no such entry.
+_REFUSALS = (
+    LDAPInvalidCredentialsResult,
+    LDAPInappropriateAuthenticationResult,
+    LDAPConstraintViolationResult,
+    LDAPUnwillingToPerformResult,
+    LDAPNoSuchObjectResult,
+    LDAPInvalidDNSyntaxResult,
+)
 # What reading an answer that is none ends in.
 _NONSENSE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, MemoryError)
+
+
+class _Refused(Exception):
+    """The directory let this person not in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +95,7 @@ class LdapDirectory:
             # The thread goes on to its own end, which is as near, and keeps its place until then.
             async with asyncio.timeout(self._config.timeout_s):
                 return await asyncio.shield(asked)
-        except LDAPInvalidCredentialsResult:
+        except _Refused:
             return None
         except (LDAPException, *_NONSENSE) as error:
             log.warning("directory_failed", error=type(error).__name__)
@@ -90,7 +111,7 @@ class LdapDirectory:
         config = self._config
         if config.bind_dn is None:
             dn = config.user_dn.replace("{name}", escape_rdn(name))
-            with self._bound(dn, password, deadline_s) as connection:
+            with self._bound(dn, password, deadline_s, refusals=_REFUSALS) as connection:
                 return self._read(connection, dn)
         secret = config.bind_password.reveal() if config.bind_password is not None else ""
         wanted = config.filter.replace("{name}", escape_filter_chars(name))
@@ -100,12 +121,17 @@ class LdapDirectory:
             if len(found) != 1:
                 return None
             entry = self._entry(found[0]["attributes"])
-        with self._bound(found[0]["dn"], password, deadline_s):
+        with self._bound(found[0]["dn"], password, deadline_s, refusals=_REFUSALS):
             return entry
 
     @contextlib.contextmanager
-    def _bound(self, dn: str, password: str, deadline_s: float) -> Iterator[ldap3.Connection]:
-        """A connection on which somebody is known by their password."""
+    def _bound(
+        self, dn: str, password: str, deadline_s: float, *, refusals: tuple[type[LDAPException], ...] = ()
+    ) -> Iterator[ldap3.Connection]:
+        """A connection on which somebody is known by their password. Raises _Refused for these answers to that.
+
+        Where it is our own account that isn't let in, that is no word about whoever logs in.
+        """
         if self._clock.monotonic_s() >= deadline_s:
             raise TimeoutError
         connection = ldap3.Connection(
@@ -123,7 +149,10 @@ class LdapDirectory:
             if self._config.starttls:
                 connection.start_tls(read_server_info=False)
                 connection.socket = _Bounded(connection.socket, deadline_s, self._clock)
-            connection.bind(read_server_info=False)
+            try:
+                connection.bind(read_server_info=False)
+            except refusals:
+                raise _Refused from None
             yield connection
         finally:
             with contextlib.suppress(LDAPException, *_NONSENSE):

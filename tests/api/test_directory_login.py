@@ -68,6 +68,13 @@ async def test_people_of_the_directory_log_in(
         assert len(set(wrong)) == 1
 
 
+async def test_our_own_account_there_is_wrong(database_dsn: str, directory: Slapd, authority: Authority) -> None:
+    """It is the operator's mistake, and nobody's wrong password."""
+    wrong = settings(directory, authority, searches=True).replace(ADMIN_PASSWORD, "another")
+    async with running_server(database_dsn, toml=wrong) as server:
+        assert (await log_in(server, "alice", "alices word")).status == 503
+
+
 async def test_an_account_stays_with_its_entry(database_dsn: str, directory: Slapd, authority: Authority) -> None:
     """Whoever gets a name in the directory after somebody else doesn't get the account of that name."""
     async with running_server(database_dsn, toml=settings(directory, authority)) as server:

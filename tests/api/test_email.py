@@ -86,6 +86,8 @@ async def test_an_address_is_added_and_used(server: RunningServer, office: PostO
     identifier = {"type": "m.id.thirdparty", "medium": "email", "address": "ALICE@mail.test"}
     login = {"type": "m.login.password", "identifier": identifier, "password": PASSWORD}
     assert (await server.anonymous().post("/login", body=login)).ok()["user_id"] == alice.user_id
+    older = {"type": "m.login.password", "medium": "email", "address": "alice@mail.test", "password": PASSWORD}
+    assert (await server.anonymous().post("/login", body=older)).ok()["user_id"] == alice.user_id
     (await alice.post("/account/3pid/delete", body={"medium": "email", "address": "alice@mail.test"})).ok()
     assert (await alice.get("/account/3pid")).ok() == {"threepids": []}
     (await server.anonymous().post("/login", body=login)).refused(403, "M_FORBIDDEN")

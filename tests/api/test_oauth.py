@@ -241,6 +241,9 @@ async def test_refresh_tokens_rotate(server: RunningServer) -> None:
         ({"redirect_uris": ["javascript:alert(1)"], "application_type": "native"}, "invalid_redirect_uri"),
         ({"redirect_uris": ["org.evil:/x"], "application_type": "native"}, "invalid_redirect_uri"),
         ({"redirect_uris": ["myapp:/x"], "application_type": "native"}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["org.example.app:///x"], "application_type": "native"}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["http://localhost:1234/x"], "application_type": "native"}, "invalid_redirect_uri"),
+        ({f"client_name#x-{n}": "x" for n in range(101)}, "invalid_client_metadata"),
     ],
 )  # fmt: skip
 async def test_clients_that_are_refused(server: RunningServer, change: dict[str, Any], error: str) -> None:
@@ -263,6 +266,58 @@ async def test_clients_with_the_same_metadata_are_one(server: RunningServer) -> 
     assert "Sign in" in browser.text
     await browser.open(native.request(redirect_uri="http://127.0.0.2/cb"))
     assert browser.page.status == 400
+
+
+async def test_clients_are_called_by_their_name_in_the_readers_language(server: RunningServer) -> None:
+    """RFC 7591 section 2.2; T-I18: what is not of the client's own host, or no language, is left out."""
+    await server.user("alice")
+    app, browser = App(server), Browser(server)
+    told_of = {
+        "client_name#zh-Hans": "示例",
+        "client_name#fr": "Exemple",
+        "client_name#no language": "x",
+        "tos_uri": "https://app.example.org/terms",
+        "tos_uri#zh": "https://app.example.org/zh/terms",
+        "policy_uri": "https://app.example.org/privacy",
+        "policy_uri#zh": "https://evil.example.com/",
+        "logo_uri": "https://user:word@app.example.org/logo.png",
+    }
+    kept = (await app.register(**told_of)).json
+    for key in ("client_name#no language", "policy_uri#zh", "logo_uri"):
+        del told_of[key]
+    assert {key: value for key, value in kept.items() if key in told_of or "#" in key or key == "logo_uri"} == told_of
+    browser.headers = {"Accept-Language": "zh-CN"}
+    await browser.open(app.request())
+    await browser.sign_in("alice")
+    for shown in ("示例", "https://app.example.org/zh/terms", "https://app.example.org/privacy"):
+        assert shown in browser.text
+    browser.headers = {}
+    await browser.open(app.request())
+    assert "Let Example into your account?" in browser.text and '"https://app.example.org/terms"' in browser.text
+    begun = (await app.post("device", client_id=app.client_id, scope=scope("TV"))).ok()
+    browser.headers = {"Accept-Language": "zh"}
+    await browser.open(f"/_hansa/link?user_code={begun['user_code']}")
+    assert "示例" in browser.text
+
+
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        ("mxid:@alice:hansa.test", "@alice:hansa.test"),
+        ("alice@example.org", "alice@example.org"),
+        ('"><script>', "&#34;&gt;&lt;script&gt;"),
+    ],
+)
+async def test_an_app_says_whom_it_expects(server: RunningServer, hint: str, shown: str) -> None:
+    """MSC4198; T-M1: the name stands in the form, as text, and goes on to the account that it names."""
+    await server.user("alice")
+    app, browser = App(server), Browser(server)
+    await app.register()
+    await browser.open(app.request(login_hint=hint))
+    assert f'name="username" value="{shown}"' in browser.text
+    if hint.startswith("mxid:"):
+        await browser.sign_in(hint.removeprefix("mxid:"))
+        assert "Let Example into your account?" in browser.text
 
 
 async def test_bad_requests_go_nowhere_or_back(server: RunningServer) -> None:

@@ -91,6 +91,32 @@ async def test_a_directory_that_speaks_something_else(database_dsn: str) -> None
             assert await server.db.fetchval("SELECT count(*) FROM users") == 0
 
 
+@asynccontextmanager
+async def refusing(code: int) -> AsyncIterator[int]:
+    """A directory that answers each bind with this result; its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.read(1_000)
+        # A message has the number of the one that it answers. RFC 4511, section 4.1.1
+        writer.write(b"\x30\x0c\x02\x01%c\x61\x07\x0a\x01%c\x04\x00\x04\x00" % (asked[4], code))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("code", "status"), [(19, 403), (32, 403), (34, 403), (48, 403), (53, 403), (51, 503)])
+async def test_a_directory_that_lets_somebody_not_in(database_dsn: str, code: int, status: int) -> None:
+    """T-I15: each way to refuse a person's bind is a wrong password here; one that is busy says nothing of it."""
+    async with refusing(code) as port:
+        toml = f'[ldap]\nurl = "ldap://127.0.0.1:{port}"\ntimeout_s = 5\n'
+        async with running_server(database_dsn, toml=toml) as server:
+            assert (await log_in(server, "alice")).status == status
+
+
 @pytest.mark.slow
 async def test_a_slow_directory_holds_up_its_own_alone(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """T-L9: many wait, more than the database has connections; too many are sent away."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -15,7 +17,7 @@ from joserfc.jwk import ECKey, OctKey
 from tests.kit.clock import FakeClock
 from tests.kit.oauth import App, Browser, told
 from tests.kit.openid_provider import OpenIdService, arrive, openid_service, settings_of
-from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 
 PASSWORD = "correct horse battery"
 APP = "https://app.example.org/?a=b"
@@ -68,6 +70,70 @@ async def test_an_app_signs_in_there(server: RunningServer, service: OpenIdServi
     await arrive(service, browser, f"{_REDIRECT}/work?{urlencode({'redirectUrl': APP})}")
     again = (await login(server, type="m.login.token", token=token_on(browser))).ok()
     assert again["user_id"] == account["user_id"]
+
+
+async def test_the_token_goes_where_the_app_reads_it(server: RunningServer, service: OpenIdService) -> None:
+    """Into the query, in place of an older one, before what stands behind `#`; all else as the app wrote it."""
+    browser = Browser(server)
+    url = "https://app.example.org/?a=b&loginToken=old&c=d%20e&logi%6eToken=older#/room/x?loginToken=y"
+    await arrive(service, browser, f"{_REDIRECT}?{urlencode({'redirectUrl': url})}")
+    [link] = re.findall(r'class="button" href="([^"]*)"', browser.text)
+    token = token_on(browser)
+    assert html.unescape(link) == f"https://app.example.org/?a=b&c=d%20e&loginToken={token}#/room/x?loginToken=y"
+    await arrive(service, browser, f"{_REDIRECT}?{urlencode({'redirectUrl': 'app:///back'})}")
+    assert re.search(r'href="app:///back\?loginToken=\w+', browser.text)
+
+
+async def test_apps_of_the_older_api_come_by_our_pages(database_dsn: str) -> None:
+    """spec: #oauth-20-aware-clients. T-I20: after signing in, the reader sees who goes where."""
+    async with running_server(database_dsn) as server:
+        alice, browser = await server.user("alice"), Browser(server)
+        flows = {flow["type"]: flow for flow in (await server.anonymous().get("/login")).ok()["flows"]}
+        assert flows["m.login.sso"]["oauth_aware_preferred"] is True and "m.login.password" in flows
+        path = f"{_REDIRECT}?{urlencode({'redirectUrl': APP})}"
+        await browser.open(f"{path}&action=login")
+        await browser.sign_in("alice")
+        assert f"app.example.org will get into the account {alice.user_id}" in browser.text
+        account = (await login(server, type="m.login.token", token=token_on(browser))).ok()
+        assert account["user_id"] == alice.user_id
+        await browser.open(path)
+        token_on(browser)
+        newcomer = Browser(server)
+        await newcomer.open(f"{path}&action=register")
+        assert "Make an account on" in newcomer.text
+        await newcomer.submit("/_hansa/register", username="newcomer", password=PASSWORD)
+        account = (await login(server, type="m.login.token", token=token_on(newcomer))).ok()
+        assert account["user_id"] == "@newcomer:hansa.test"
+
+
+@pytest.mark.parametrize("has_passwords", [True, False])
+async def test_apps_are_shown_the_password_beside_services(
+    database_dsn: str, service: OpenIdService, tmp_path: Path, has_passwords: bool
+) -> None:
+    """Where there are services and passwords, no way is preferred: apps would hide the password."""
+    config = config_for_tests(tmp_path, settings_of(service))
+    config = replace(config, password=replace(config.password, login=has_passwords))
+    async with running_server(database_dsn, config=config) as server:
+        flows = {flow["type"]: flow for flow in (await server.anonymous().get("/login")).ok()["flows"]}
+        assert flows["m.login.sso"]["identity_providers"] == [{"id": "work", "name": "Work"}]
+        assert ("m.login.password" in flows) is has_passwords
+        assert flows["m.login.sso"].get("oauth_aware_preferred", False) is not has_passwords
+
+
+async def test_our_pages_take_no_passwords_where_nobody_logs_in_with_one(
+    database_dsn: str, service: OpenIdService, tmp_path: Path
+) -> None:
+    """`password.login` holds on our pages too: neither the form is there, nor is one taken that comes all the same."""
+    config = config_for_tests(tmp_path, settings_of(service))
+    config = replace(config, password=replace(config.password, login=False))
+    async with running_server(database_dsn, config=config) as server:
+        await server.user("alice")
+        browser = Browser(server)
+        await browser.open("/_hansa/login")
+        assert 'name="password"' not in browser.text and "Continue with Work" in browser.text
+        [code] = re.findall(r'name="form_code" value="([^"]*)"', browser.text)
+        await browser.submit("/_hansa/login", username="alice", password=PASSWORD, form_code=code)
+        assert "@alice" not in (await browser.open("/_hansa/account")).body.decode()
 
 
 async def test_our_pages_sign_in_there(server: RunningServer, service: OpenIdService) -> None:
@@ -181,7 +247,9 @@ async def test_a_sign_in_is_bound_to_its_browser(
 async def test_where_apps_may_not_be(server: RunningServer) -> None:
     """T-I20"""
     anonymous = server.anonymous()
-    for url in ("javascript:alert(1)", "data:text/html,x", "//evil.org", "x", "https://a.org/#x", "vbscript:x", " "):
+    bad = ["javascript:alert(1)", "data:text/html,x", "//evil.org", "x", "vbscript:x", " ", "https:evil.org"]
+    bad += ["https://evil.org\\@app.example.org/", "https:///evil.org", "https://[evil", "https://a.org/\n"]
+    for url in bad:
         answer = await anonymous.request("GET", f"{_REDIRECT}?{urlencode({'redirectUrl': url})}", follow=False)
         assert answer.status == 400, url
     (await anonymous.get(_REDIRECT)).refused(400, "M_MISSING_PARAM")
@@ -260,5 +328,5 @@ async def test_log_in_by_jwt(database_dsn: str, clock: FakeClock) -> None:
 
 async def test_no_services(database_dsn: str) -> None:
     async with running_server(database_dsn) as server:
-        (await server.anonymous().get(_REDIRECT, redirectUrl=APP)).refused(404, "M_NOT_FOUND")
+        (await server.anonymous().get(_REDIRECT + "/nobody", redirectUrl=APP)).refused(404, "M_NOT_FOUND")
         (await login(server, type="org.matrix.login.jwt", token="x")).refused(400, "M_UNKNOWN")

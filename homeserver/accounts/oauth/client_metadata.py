@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -14,6 +15,10 @@ NAME_CHARS_MAX = 200
 CODE_GRANT, REFRESH_GRANT = "authorization_code", "refresh_token"
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 GRANTS = (CODE_GRANT, REFRESH_GRANT, DEVICE_GRANT)
+# What people read, each also as `client_name#fr`.
+FOR_PEOPLE = ("client_name", "logo_uri", "tos_uri", "policy_uri")
+TRANSLATIONS_MAX = 100
+_LANGUAGE = re.compile(r"[A-Za-z0-9]{1,8}(?:-[A-Za-z0-9]{1,8}){0,7}", re.ASCII)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -45,13 +50,21 @@ def checked_metadata(given: Mapping[str, Any]) -> dict[str, Any]:
         "redirect_uris": redirects,
         "token_endpoint_auth_method": "none",
     }
-    name = given.get("client_name")
-    if isinstance(name, str) and 0 < len(name) <= NAME_CHARS_MAX and name.isprintable():
-        kept["client_name"] = name
-    for key in ("tos_uri", "policy_uri", "logo_uri"):
-        if _is_of(given.get(key), client_uri.hostname):
-            kept[key] = given[key]
-    return kept
+    return kept | _for_people(given, client_uri.hostname)
+
+
+def name_of(metadata: Mapping[str, Any], language: str = "") -> str:
+    """What people read as the client's name."""
+    return in_language(metadata, "client_name", language) or str(metadata["client_uri"])
+
+
+def in_language(metadata: Mapping[str, Any], field: str, language: str) -> str | None:
+    """One of `FOR_PEOPLE` in this language (`zh`, which `zh-Hans` is too) where the client gave it so."""
+    tagged = {key.lower(): value for key, value in metadata.items() if key.startswith(f"{field}#")}
+    wanted = f"{field}#{language}"
+    near = next((tagged[key] for key in sorted(tagged) if key.startswith(f"{wanted}-")), None)
+    found: str | None = tagged.get(wanted) or near or metadata.get(field)
+    return found
 
 
 def is_registered(redirect: str, metadata: Mapping[str, Any]) -> bool:
@@ -68,6 +81,24 @@ def form_target(redirect: str) -> str:
     return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") else f"{parts.scheme}:"
 
 
+def _for_people(given: Mapping[str, Any], client_host: str) -> dict[str, str]:
+    """What is kept of `FOR_PEOPLE`, in each language. spec: RFC 7591 section 2.2"""
+    kept: dict[str, str] = {}
+    for key, value in given.items():
+        field, mark, language = key.partition("#")
+        if field not in FOR_PEOPLE or (mark and _LANGUAGE.fullmatch(language) is None):
+            continue
+        if _is_name(value) if field == "client_name" else _is_of(value, client_host):
+            kept[key] = value
+    if len(kept) > TRANSLATIONS_MAX:
+        raise OAuthError("invalid_client_metadata", f"names and addresses may come in {TRANSLATIONS_MAX} forms")
+    return kept
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= NAME_CHARS_MAX and value.isprintable()
+
+
 def _check_redirect(text: str, kind: str, client_host: str) -> None:
     parts = _url(text, "redirect_uris")
     if parts.fragment or "#" in text or parts.username is not None or any(char in text for char in "\"'<>\\ "):
@@ -79,13 +110,13 @@ def _check_redirect(text: str, kind: str, client_host: str) -> None:
     if kind != "native":
         raise OAuthError("invalid_redirect_uri", "web clients are redirected to https addresses")
     if parts.scheme == "http":
-        if parts.hostname in _LOOPBACK:
+        if parts.hostname in _LOOPBACK and parts.port is None:
             return
-        raise OAuthError("invalid_redirect_uri", "an http redirect address must be on this machine")
+        raise OAuthError("invalid_redirect_uri", "an http redirect address must be on this machine, without a port")
     reverse = ".".join(reversed(client_host.split(".")))
     is_reverse = parts.scheme == reverse.lower() or parts.scheme.startswith(reverse.lower() + ".")
-    if not is_reverse or "." not in parts.scheme or parts.netloc:
-        raise OAuthError("invalid_redirect_uri", "a scheme of one's own is client_uri's host in reverse")
+    if not is_reverse or "." not in parts.scheme or text[len(parts.scheme) :].startswith("://"):
+        raise OAuthError("invalid_redirect_uri", "a scheme of one's own is client_uri's host in reverse, without //")
 
 
 def _without_port(text: str) -> tuple[str, str, str] | None:
@@ -102,7 +133,7 @@ def _is_of(value: object, client_host: str) -> bool:
         parts = urlsplit(value)
     except ValueError:
         return False
-    return parts.scheme == "https" and _is_host_of(parts.hostname, client_host)
+    return parts.scheme == "https" and parts.username is None and _is_host_of(parts.hostname, client_host)
 
 
 def _is_host_of(host: str | None, client_host: str) -> bool:

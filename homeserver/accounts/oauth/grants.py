@@ -48,10 +48,6 @@ class Asked:
     response_mode: str
     wants_to_register: bool = False
 
-    @property
-    def client_name(self) -> str:
-        return str(self.client.get("client_name") or self.client["client_uri"])
-
 
 class BadRedirect(OAuthError):
     """Client or redirect address are wrong: the reader is told, and sent nowhere."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from homeserver.accounts.oauth.client_metadata import CODE_GRANT, GRANTS, REFRESH_GRANT
+from homeserver.accounts.oauth.client_metadata import CODE_GRANT, GRANTS, REFRESH_GRANT, name_of
 from homeserver.accounts.oauth.clients import OAuthClients
 from homeserver.accounts.oauth.errors import OAuthError
 from homeserver.accounts.oauth.grants import Grants, digest_of
@@ -106,13 +106,12 @@ class OAuthTokens:
         self, tx: Tx, user_id: UserId, allowed: Code | DeviceCode, client: Mapping[str, Any]
     ) -> dict[str, Any]:
         await _check_usable(tx, user_id)
-        name = str(client.get("client_name") or client["client_uri"])
         try:
             issued = await self._sessions.open(
                 tx,
                 user_id,
                 device_id=allowed.device_id,
-                display_name=name,
+                display_name=name_of(client),
                 refreshable=True,
                 upstream=allowed.upstream_nid,
             )
