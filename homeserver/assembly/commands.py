@@ -30,7 +30,7 @@ from homeserver.client_api.room_state import RoomState
 from homeserver.client_api.room_upgrades import RoomUpgrades
 from homeserver.config.schema import Rooms as RoomsConfig
 from homeserver.ports import Bridges, RemoteRooms
-from homeserver.rooms.ban_redactions import BanRedactions
+from homeserver.rooms.ban_redactions import BanReads, BanRedactions
 from homeserver.rooms.commands.auto_join import AutoJoin
 from homeserver.rooms.commands.create import CreationSettings, RoomCreation
 from homeserver.rooms.commands.delaying import DelayedEvents, DelayTools
@@ -117,7 +117,8 @@ def _unredacted(base: Base, parts: RoomParts) -> Unredacted:
 
 async def start_upkeep(base: Base, parts: RoomParts, commands: CommandParts) -> None:
     """What goes on in rooms without anybody asking: before anybody can write."""
-    bans = BanRedactions(base.world.db, parts.journal, parts.rooms, parts.store, base.world.clock)
+    reads = BanReads(base.world.db, parts.store, parts.gate)
+    bans = BanRedactions(reads, parts.journal, parts.rooms, base.world.clock)
     await bans.start()
     base.tasks.forever(bans.run, name="ban_redactions")
     ties = Ties(parts.rooms, parts.writer, base.world.clock, base.server_name)

@@ -110,6 +110,13 @@ class VisibilityTimeline:
         """Whether nothing has happened to the viewer's membership since they were in the room: no ban, no invite."""
         return bool(self._member_at) and self.left_at == self._member_at[-1]
 
+    def absent_before(self, position: int) -> int | None:
+        """Where the viewer was last set to be no member, before this position; None if that was never so."""
+        for index in range(bisect_left(self._member_at, position), 0, -1):
+            if self._memberships[index] != "join":
+                return self._member_at[index - 1]
+        return None
+
     def place_seen(self, place: int) -> int:
         """The place nearest to this one at which the room's state (before the event there) is the viewer's to see."""
         found = place

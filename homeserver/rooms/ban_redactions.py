@@ -2,6 +2,7 @@
 
 A consumer of the journal, since a ban may come from another server: what came after its cursor is looked at again at
 start, and to redact again what is redacted changes nothing. State that the user set stays; it may be in force.
+So does what they said in an earlier stay in the room. What comes later by somebody who is banned is hidden anyway.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from homeserver.core.identifiers import RoomId, UserId
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
 from homeserver.rooms.event_store import EventStore
+from homeserver.rooms.read_gate import FIRST, ReadGate
 from homeserver.rooms.residents import Room, Rooms
 from homeserver.runtime.clock import Clock
 from homeserver.storage import ban_redactions, events
@@ -25,6 +27,7 @@ from homeserver.storage.events import StoredEvent
 
 KEY = "org.matrix.msc4293.redact_events"
 STABLE_KEY = "redact_events"
+MEMBER = "m.room.member"
 REDACTED_AT_ONCE = 1_000
 CATCH_UP_EVENTS = 1_000
 # The cursor moves on so often while nothing is to be done.
@@ -34,20 +37,30 @@ EVERY_S = 60.0
 @dataclass(frozen=True, slots=True)
 class _Ban:
     room_id: RoomId
-    room_nid: int
+    nid: int  # the room's number
     user_id: UserId
     event_nid: int
     place: int
 
 
+@dataclass(frozen=True, slots=True)
+class BanReads:
+    """Where bans are read from, and who was in a room when."""
+
+    db: Database
+    events: EventStore
+    gate: ReadGate
+
+
 class BanRedactions:
     """`run` does one round: redacts what the bans that were heard ask for, then waits for more."""
 
-    def __init__(self, db: Database, journal: Journal, rooms: Rooms, event_store: EventStore, clock: Clock) -> None:
-        self._db = db
+    def __init__(self, reads: BanReads, journal: Journal, rooms: Rooms, clock: Clock) -> None:
+        self._db = reads.db
         self._journal = journal
         self._rooms = rooms
-        self._events = event_store
+        self._events = reads.events
+        self._gate = reads.gate
         self._clock = clock
         self._bans: deque[_Ban] = deque()
         self._has_bans = asyncio.Event()
@@ -100,25 +113,35 @@ class BanRedactions:
         self._has_bans.set()
 
     async def _redact(self, ban: _Ban) -> None:
-        """From the newest event back, some at a time, so that no statement takes long."""
+        """From the newest event of the user's stay back, some at a time, so that no statement takes long."""
+        after = await self._stay_began(ban)
         before: int | None = ban.place
         while before is not None:
             async with self._journal.write() as write:
                 before, redacted = await ban_redactions.redact_page(
-                    write.tx, ban.room_nid, ban.user_id, ban.event_nid, before, REDACTED_AT_ONCE
+                    write.tx, ban.nid, ban.user_id, ban.event_nid, (after, before), REDACTED_AT_ONCE
                 )
                 if redacted:
                     write.publish("redacted", room_id=ban.room_id, payload=tuple(redacted))
             if redacted:
                 self._events.redacted(redacted)
 
+    async def _stay_began(self, ban: _Ban) -> int:
+        """After which place all was said in the stay that the ban ended."""
+        seen = (await self._gate.timelines(ban.user_id, [ban]))[ban.room_id]
+        began = seen.absent_before(ban.place)
+        return FIRST if began is None else began
+
 
 def asks_for_redaction(event: Event) -> bool:
     """Whether this is a ban or a kick that shall take along what the user said."""
-    if event.type != "m.room.member" or event.state_key == event.sender or event.membership not in ("ban", "leave"):
+    if event.type != MEMBER or event.state_key == event.sender or event.membership not in ("ban", "leave"):
         return False
     return event.content.get(KEY) is True or event.content.get(STABLE_KEY) is True
 
 
 def _may_redact(levels: PowerLevels, event: Event) -> bool:
-    return levels.user(event.sender) >= levels.redact
+    """As for a redaction: whoever may not send one, or whose would have no effect, takes nothing along."""
+    return (
+        levels.may_send(event.sender, "m.room.redaction", is_state=False) and levels.user(event.sender) >= levels.redact
+    )

@@ -11,7 +11,7 @@ CONSUMER = "ban_redactions"
 _REDACT_PAGE = """
     WITH page AS (
         SELECT event_nid, ordering, sender, key_nid, redacted_by FROM events
-        WHERE room_nid = $1 AND ordering < $4 ORDER BY ordering DESC LIMIT $5
+        WHERE room_nid = $1 AND ordering < $4 AND ordering > $6 ORDER BY ordering DESC LIMIT $5
     ), redacted AS (
         UPDATE events SET redacted_by = $3 FROM page
         WHERE events.event_nid = page.event_nid AND page.sender = $2 AND page.key_nid IS NULL
@@ -31,10 +31,11 @@ _SET_CURSOR = """
 
 
 async def redact_page(
-    tx: Tx, room_nid: int, user_id: UserId, by: int, before: int, limit: int
+    tx: Tx, room_nid: int, user_id: UserId, by: int, span: tuple[int, int], limit: int
 ) -> tuple[int | None, list[int]]:
-    """(where the next page begins, None at the end; the events that were redacted now)."""
-    row = await tx.fetchrow(_REDACT_PAGE, room_nid, user_id, by, before, limit)
+    """`span`: after and before which places. (Where the next page ends, None at the end; what was redacted now)."""
+    after, before = span
+    row = await tx.fetchrow(_REDACT_PAGE, room_nid, user_id, by, before, limit, after)
     assert row is not None
     return (row["place"] if row["seen"] == limit else None), list(row["redacted"])
 

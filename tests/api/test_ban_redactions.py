@@ -72,6 +72,56 @@ async def test_only_a_ban_by_who_may_redact(server: RunningServer) -> None:
     assert await said(alice, room_id, bob) == ["once"]
 
 
+async def test_what_was_said_in_an_earlier_stay_is_kept(server: RunningServer) -> None:
+    """The proposal's example; a new name within the stay ends it not, and a second ban takes nothing more."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    await bob.join(room_id)
+    await bob.send(room_id, "useful")
+    (await bob.post("/rooms/{}/leave", room_id)).ok()
+    await bob.join(room_id)
+    await bob.send(room_id, "spam")
+    (await bob.put("/profile/{}/displayname", bob.user_id, body={"displayname": "B"})).ok()
+    await bob.send(room_id, "more spam")
+    (await alice.post("/rooms/{}/ban", room_id, body={"user_id": bob.user_id, KEY: True})).ok()
+
+    async def is_gone() -> bool:
+        return await said(alice, room_id, bob) == [None, None, "useful"]
+
+    await until(is_gone)
+    (await alice.post("/rooms/{}/ban", room_id, body={"user_id": bob.user_id, "reason": "x", KEY: True})).ok()
+    other = await alice.create_room(preset="public_chat")
+    await bob.join(other)
+    await bob.send(other, "noise")
+    (await alice.post("/rooms/{}/ban", other, body={"user_id": bob.user_id, KEY: True})).ok()
+
+    async def is_done() -> bool:
+        return await said(alice, other, bob) == [None]
+
+    await until(is_done)
+    assert await said(alice, room_id, bob) == [None, None, "useful"]
+
+
+async def test_who_may_send_no_redaction_takes_nothing_along(server: RunningServer) -> None:
+    alice, bob, carol = [await server.user(name) for name in ("alice", "bob", "carol")]
+    levels = {"ban": 10, "redact": 10, "events": {"m.room.redaction": 60}, "users": {carol.user_id: 20}}
+    room_id = await alice.create_room(preset="public_chat", power_level_content_override=levels)
+    other = await alice.create_room(preset="public_chat")
+    for user in (bob, carol):
+        await user.join(room_id)
+    await bob.join(other)
+    await bob.send(room_id, "once")
+    await bob.send(other, "noise")
+    (await carol.post("/rooms/{}/ban", room_id, body={"user_id": bob.user_id, KEY: True})).ok()
+    (await alice.post("/rooms/{}/ban", other, body={"user_id": bob.user_id, KEY: True})).ok()
+
+    async def is_done() -> bool:
+        return await said(alice, other, bob) == [None]
+
+    await until(is_done)
+    assert await said(alice, room_id, bob) == ["once"]
+
+
 async def test_a_crash_between_forgets_no_ban(database_dsn: str) -> None:
     async with running_server(database_dsn) as server:
         alice, bob = await server.user("alice"), await server.user("bob")
