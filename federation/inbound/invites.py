@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
@@ -10,14 +11,17 @@ import orjson
 
 from federation.pdu_checks import PduChecks
 from federation.room_told import shown_state
-from homeserver.core.errors import Forbidden, InvalidParam, MatrixError
+from homeserver.core.errors import Forbidden, InvalidParam, LimitExceeded, MatrixError
 from homeserver.core.events import Draft, Event, signed_form
-from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of
+from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of, is_user_id
 from homeserver.core.room_versions import ROOM_VERSIONS, RoomVersion
-from homeserver.core.signing import Signer
+from homeserver.core.signing import Signer, is_signature_valid
+from homeserver.ports import RemoteScreen
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.incoming import Incoming
 from homeserver.web.endpoint import Access, Answer, Json, endpoint
+
+COUNTED_MAX = 20_000
 
 
 class InviteBody(msgspec.Struct, frozen=True):
@@ -53,6 +57,63 @@ class Invitees:
     def count(self, user_id: UserId) -> None:
         """Counts an invite, whatever server it is of. Raises LimitExceeded."""
         self._limits.check("federation_invite_recipient", user_id)
+
+    async def known(self, user_ids: Collection[UserId]) -> set[UserId]:
+        """Those of these who are users here. One query."""
+        return await self._users.existing(user_ids)
+
+
+class InvitesInRooms:
+    """Implements ports.RemoteScreen, after another screen: invites of other servers in rooms that this server is in.
+
+    They come as all events of the room do. What its server asked us for bears our signature and was counted then; what
+    it didn't ask for counts all the same, and beyond what the invited user takes it is kept and not shown.
+    """
+
+    def __init__(self, invitees: Invitees, signer: Signer, then: RemoteScreen | None) -> None:
+        self._invitees = invitees
+        self._signer = signer
+        self._then = then
+        # What is looked at again, in a room that is made whole say, counts once.
+        self._counted: OrderedDict[EventId, str | None] = OrderedDict()
+
+    async def screen(self, room_id: RoomId, events: Sequence[Event]) -> Sequence[str | None]:
+        reasons: list[str | None] = [None] * len(events)
+        if self._then is not None:
+            reasons = list(await self._then.screen(room_id, events))
+        unasked = {
+            place: UserId(event.state_key or "")
+            for place, event in enumerate(events)
+            if reasons[place] is None and self._is_unasked(event)
+        }
+        known = await self._invitees.known(set(unasked.values())) if unasked else set()
+        for place, user_id in unasked.items():
+            if user_id in known:
+                reasons[place] = self._why_not(events[place].event_id, user_id)
+        return reasons
+
+    def _is_unasked(self, event: Event) -> bool:
+        me = self._signer.server_name
+        if event.type != "m.room.member" or event.membership != "invite" or not is_user_id(event.state_key):
+            return False
+        if domain_of(event.state_key or "") != me or domain_of(event.sender) == me:
+            return False
+        made = event.pdu["signatures"].get(me)
+        signature = made.get(self._signer.key_id) if isinstance(made, dict) else None
+        if signature is None:
+            return True
+        return not is_signature_valid(signed_form(event.version, event.pdu), signature, self._signer.verify_key)
+
+    def _why_not(self, event_id: EventId, user_id: UserId) -> str | None:
+        if event_id not in self._counted:
+            try:
+                self._invitees.count(user_id)
+                self._counted[event_id] = None
+            except LimitExceeded:
+                self._counted[event_id] = "the invited user gets too many invites"
+            if len(self._counted) > COUNTED_MAX:
+                self._counted.popitem(last=False)
+        return self._counted[event_id]
 
 
 class FederatedInvites:

@@ -11,7 +11,7 @@ from federation.inbound.directory import FederatedDirectory
 from federation.inbound.early_receipts import EarlyReceipts
 from federation.inbound.edus import DeviceSide, Edus, Ephemeral
 from federation.inbound.events import FederatedEvents
-from federation.inbound.invites import FederatedInvites, Invitees
+from federation.inbound.invites import FederatedInvites, Invitees, InvitesInRooms
 from federation.inbound.memberships import FederatedMemberships
 from federation.inbound.transactions import EduIntake, PduSide, Transactions
 from federation.intake import RoomIntake
@@ -102,6 +102,8 @@ def federated_room_endpoints(
     members = RemoteMembers(parts.submission, parts.writer, parts.rooms, base.signer)
     outside = OutsideRooms(federated.checks, parts.rooms, parts.incoming, base.server_name)
     access, checks, intake = federated.access, federated.checks, federated.intake
+    invitees = Invitees(users, base.limiter)
+    parts.incoming.screen = InvitesInRooms(invitees, base.signer, parts.incoming.screen)
     return [
         Transactions(PduSide(access=access, checks=checks, intake=intake, outside=outside), edus, base.world.clock),
         FederatedEvents(access, parts.graph_reads, base.world.clock),
@@ -113,5 +115,5 @@ def federated_room_endpoints(
             SpaceTree(parts.rooms, commands.remote, base.server_name),
             shows_list=base.config.rooms.public_list_over_federation,
         ),
-        FederatedInvites(checks, Invitees(users, base.limiter), parts.submission, parts.incoming, base.signer),
+        FederatedInvites(checks, invitees, parts.submission, parts.incoming, base.signer),
     ]

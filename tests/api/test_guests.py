@@ -74,3 +74,22 @@ async def test_a_guest_becomes_a_user(server: RunningServer) -> None:
     await client.create_room()
     again = await anonymous.post("/register", body={**body, "guest_access_token": client.token})
     again.refused(403, "M_FORBIDDEN")
+
+
+async def test_a_guest_only_comes_and_goes(server: RunningServer) -> None:
+    """T-G21: what guests don't reach by an endpoint of its own, they don't reach as a state event either."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    opened = {"type": "m.room.guest_access", "content": {"guest_access": "can_join"}}
+    room = await alice.create_room(
+        preset="public_chat", initial_state=[opened], power_level_content_override={"users_default": 90}
+    )
+    client, other = await guest(server), await guest(server)
+    await client.join(room)
+    path = "/rooms/{}/state/m.room.member/{}"
+    for target, membership in ((bob, "invite"), (other, "invite"), (bob, "ban"), (alice, "leave"), (client, "knock")):
+        body = {"membership": membership}
+        refused = await client.put(path, room, target.user_id, body=body)
+        refused.refused(403, "M_GUEST_ACCESS_FORBIDDEN")
+    (await client.put(path, room, client.user_id, body={"membership": "join", "displayname": "G"})).ok()
+    (await client.put(path, room, client.user_id, body={"membership": "leave"})).ok()
+    (await client.put(path, room, client.user_id, body={"membership": "join"})).ok()

@@ -160,35 +160,6 @@ async def test_one_server_spends_its_own_share_alone(postgres: PostgresForTests,
         assert statuses == [200, 200, 429, 200]
 
 
-@pytest.mark.parametrize("enabled", ["true", "false"])
-async def test_nobody_is_flooded_with_invites(postgres: PostgresForTests, authority: Authority, enabled: str) -> None:
-    """T-E22: invites of many servers count together for who is invited; what is refused anyway doesn't count."""
-    limit = f"federation_invite_recipient = {{enabled = {enabled}, per_second = 0.001, burst = 2}}"
-    async with (
-        postgres.fresh() as dsn,
-        federated_server(dsn, authority, toml=f"[rate_limits]\n{limit}") as here,
-        running_peer(authority) as first,
-        running_peer(authority) as second,
-    ):
-        bob, carol = await here.user("bob"), await here.user("carol")
-
-        async def invite(server: Peer, user_id: str, number: int) -> int:
-            room = PeerRoom(server)
-            event = room.make("m.room.member", {"membership": "invite", "n": number}, user_id)
-            body = {"room_version": "11", "event": event.pdu}
-            return (await server.ask("PUT", name_of(here), f"{V2}/invite/{room.room_id}/{event.event_id}", body)).status
-
-        wish = "/user/{}/account_data/m.invite_permission_config"
-        (await bob.put(wish, bob.user_id, body={"default_action": "block"})).ok()
-        assert [await invite(first, bob.user_id, number) for number in range(4)] == [403] * 4
-        (await bob.put(wish, bob.user_id, body={})).ok()
-        asked = [(first, bob), (second, bob), (second, bob), (first, bob), (first, carol)]
-        statuses = [await invite(server, user.user_id, 9 + number) for number, (server, user) in enumerate(asked)]
-        assert statuses == ([200, 200, 429, 429, 200] if enabled == "true" else [200] * 5)
-        room_id = await carol.create_room()
-        (await carol.post("/rooms/{}/invite", room_id, body={"user_id": bob.user_id})).ok()
-
-
 # --- what is asked because of them
 
 

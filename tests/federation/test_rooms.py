@@ -49,6 +49,23 @@ async def test_a_room_is_joined(here: RunningServer, there: RunningServer, versi
     assert await bodies(bob, room_id) == ["before", "I am here"]
 
 
+async def test_a_guest_goes_nowhere_unseen(here: RunningServer, there: RunningServer) -> None:
+    """T-G21: into a room of another server, of which nobody here knows whether it takes guests, only after others."""
+    alice, bob = await here.user("alice"), await there.user("bob")
+    closed = await alice.create_room(preset="public_chat")
+    taking = {"type": "m.room.guest_access", "content": {"guest_access": "can_join"}}
+    opened = await alice.create_room(preset="public_chat", initial_state=[taking])
+    account = (await there.anonymous().request("POST", "/register", body={}, query={"kind": "guest"})).ok()
+    guest = there.anonymous()
+    guest.token, guest.user_id = account["access_token"], account["user_id"]
+    path = f"/join/{{}}?via={name_of(here)}&server_name={name_of(here)}"
+    for room_id in (closed, opened):
+        (await guest.post(path, room_id)).refused(403, "M_GUEST_ACCESS_FORBIDDEN")
+        await join(bob, room_id, here)
+    (await guest.post(path, closed)).refused(403, "M_GUEST_ACCESS_FORBIDDEN")
+    (await guest.post(path, opened)).ok()
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_what_one_says_the_other_hears(here: RunningServer, there: RunningServer, version: str) -> None:
     alice, bob = await here.user("alice"), await there.user("bob")

@@ -68,6 +68,9 @@ class Membership:
         room = await self._rooms.get(room_id)
         if room is not None and room.membership(user_id) == "join":
             return
+        if is_guest:
+            # Of a room that isn't known here nobody can say that it takes guests.
+            _check_guest(room)
         if room is not None and room.partial is not None:
             room, via = await self._almost_whole(room, user_id, via)
         # While members are missing nobody here knows whether the user may come in.
@@ -79,7 +82,7 @@ class Membership:
         ):
             return
         try:
-            await self._join_here(room, user_id, own, is_guest=is_guest)
+            await self._join_here(room, user_id, own)
         except MatrixError as error:
             others = self._others(room)
             if error.code != "M_UNABLE_TO_GRANT_JOIN" or not others:
@@ -176,6 +179,9 @@ class Membership:
         if not is_user_id(target):
             raise InvalidParam("the state key of a member event must be a user id")
         user_id = UserId(target)
+        if is_guest and (user_id != sender or membership not in ("join", "leave")):
+            # As the endpoints for it, which guests don't reach.
+            raise Forbidden("guests only come and go", errcode="M_GUEST_ACCESS_FORBIDDEN")
         room = await self._visible_to(room_id, sender, user_id)
         own = {key: value for key, value in content.items() if key not in _SERVERS_OWN}
         check_reason(own.get("reason"))
@@ -183,7 +189,9 @@ class Membership:
         if user_id == sender and membership in _COUNTED and room.membership(sender) != "join":
             self._limits.check(membership, sender)
         if membership == "join" and user_id == sender:
-            return await self._join_here(room, sender, own, is_guest=is_guest, timestamp_ms=timestamp_ms)
+            if is_guest:
+                _check_guest(room)
+            return await self._join_here(room, sender, own, timestamp_ms=timestamp_ms)
         if membership == "invite":
             self.count_invites(sender, [user_id], room_id)
         base = (await self._contents(membership, [user_id], None))[user_id]
@@ -209,11 +217,8 @@ class Membership:
         user_id: UserId,
         own: Mapping[str, Any],
         *,
-        is_guest: bool,
         timestamp_ms: int | None = None,
     ) -> Event:
-        if is_guest:
-            _check_guest(room, user_id)
         content = {**(await self._contents("join", [user_id], None))[user_id], **own}
         if needs_authorisation(room, user_id) and room.membership(user_id) != "ban":
             server_name = self._submission.server_name
@@ -355,8 +360,8 @@ def _is_open(room: Room) -> bool:
     return rules is not None and rules.content.get("join_rule") not in ("invite", "private")
 
 
-def _check_guest(room: Room, user_id: UserId) -> None:
-    if room.known_text("m.room.guest_access", "guest_access") != "can_join":
+def _check_guest(room: Room | None) -> None:
+    if room is None or room.known_text("m.room.guest_access", "guest_access") != "can_join":
         raise Forbidden("guests may not join this room", errcode="M_GUEST_ACCESS_FORBIDDEN")
 
 
