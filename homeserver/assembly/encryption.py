@@ -58,7 +58,7 @@ def build_encryption(base: Base, accounts: AccountParts, parts: RoomParts, remot
         device_lists=lists,
         one_time_keys=one_time_keys,
         keys=keys,
-        cross_signing=CrossSigning(db, journal, lists),
+        cross_signing=CrossSigning(db, journal, lists, remote),
         to_device=to_device,
         backups=KeyBackups(db),
         dehydrated=dehydrated,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import BadJson, InvalidParam, MatrixError
-from homeserver.core.identifiers import DeviceId, UserId
+from homeserver.core.identifiers import DeviceId, UserId, domain_of
 from homeserver.core.signing import decode_base64, is_signature_valid, signed_bytes
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.journal.journal import Journal
+from homeserver.ports import RemoteKeys
 from homeserver.storage import cross_signing, device_keys
 from homeserver.storage.cross_signing import Signature
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, Reader
 
 USAGES = {"master_key": "master", "self_signing_key": "self_signing", "user_signing_key": "user_signing"}
 KEY_BYTES_MAX = 65_536
@@ -27,10 +30,11 @@ class InvalidSignature(MatrixError):
 class CrossSigning:
     """Takes up a user's cross-signing keys and the signatures that users make."""
 
-    def __init__(self, db: Database, journal: Journal, lists: DeviceLists) -> None:
+    def __init__(self, db: Database, journal: Journal, lists: DeviceLists, remote: RemoteKeys) -> None:
         self._db = db
         self._journal = journal
         self._lists = lists
+        self._remote = remote
 
     async def is_first_or_same(self, user_id: UserId, keys: Mapping[str, dict[str, Any]]) -> bool:
         """Whether this upload needs no further authentication: the user has no keys yet, or they are these."""
@@ -44,7 +48,8 @@ class CrossSigning:
         )
 
     async def upload(self, user_id: UserId, keys: Mapping[str, dict[str, Any]]) -> None:
-        """Raises InvalidParam for a wrong form, InvalidSignature where the master key hasn't signed the others."""
+        """Raises InvalidParam for a wrong form; InvalidSignature where the master key hasn't signed the others, and for
+        a signature that the key it names hasn't made."""
         known = (await cross_signing.of_users(self._db, [user_id])).get(user_id, {})
         for name, key in keys.items():
             _check_key(key, user_id, USAGES[name])
@@ -54,7 +59,10 @@ class CrossSigning:
         for name in ("self_signing_key", "user_signing_key"):
             if name in keys:
                 _check_signed(keys[name], user_id, master)
-        await self._check_made_by_devices(user_id, keys)
+        verifiers = await known_verifiers(self._db, user_id)
+        verifiers |= {f"ed25519:{public}": public for key in keys.values() if (public := _public_key(key)) is not None}
+        for key in keys.values():
+            check_made(key, user_id, verifiers)
         async with self._journal.write() as write:
             if "master_key" in keys and keys["master_key"].get("keys") != (_decode(known.get("master")) or {}).get(
                 "keys"
@@ -65,35 +73,24 @@ class CrossSigning:
                 await cross_signing.upsert(write.tx, user_id, USAGES[name], canonical_json.encode(_own(key, user_id)))
             await self._lists.record(write, user_id)
 
-    async def _check_made_by_devices(self, user_id: UserId, keys: Mapping[str, dict[str, Any]]) -> None:
-        """Raises InvalidSignature for a signature by a device of the user that the device hasn't made."""
-        verifiers: dict[str, str | None] = {}
-        for row in await device_keys.of_users(self._db, [user_id]):
-            verifiers[f"ed25519:{row.device_id}"] = _device_key(canonical_json.decode(row.keys), row.device_id)
-        for key in keys.values():
-            for key_id, signature in key.get("signatures", {}).get(user_id, {}).items():
-                verify_key = verifiers.get(key_id)
-                if verify_key and not is_signature_valid(signed_bytes(key), signature, _decoded(verify_key)):
-                    raise InvalidSignature(f"the signature by {key_id} is wrong")
-
     async def add_signatures(
         self, user_id: UserId, body: Mapping[UserId, Mapping[str, Any]]
     ) -> dict[str, dict[str, Any]]:
-        """Keeps the signatures that are right; what was wrong with the others: user → key → error."""
+        """Keeps the signatures that are right; what was wrong with the others: user → key → error.
+
+        Master keys of users elsewhere are asked for where they aren't known. What is checked is so in a thread.
+        """
         if sum(len(found) for found in body.values()) > SIGNATURES_PER_UPLOAD_MAX:
             raise InvalidParam(f"at most {SIGNATURES_PER_UPLOAD_MAX} keys can be signed at once")
         usages = await cross_signing.of_users(self._db, [user_id, *body])
-        devices = {
-            row.device_id: canonical_json.decode(row.keys) for row in await device_keys.of_users(self._db, [user_id])
-        }
-        failures: dict[str, dict[str, Any]] = {}
-        good: list[Signature] = []
-        for target, signed_keys in body.items():
-            for name, signed in signed_keys.items():
-                try:
-                    good += _signatures(user_id, target, name, signed, usages, devices)
-                except MatrixError as error:
-                    failures.setdefault(target, {})[name] = error.body()
+        away = {target: () for target in body if domain_of(target) != domain_of(user_id)}
+        known = _Known(
+            own=usages.get(user_id, {}),
+            devices={row.device_id: row.keys for row in await device_keys.of_users(self._db, [user_id])},
+            masters={user: found["master"] for user, found in usages.items() if "master" in found},
+            elsewhere=(await self._remote.query(away))["master_keys"] if away else {},
+        )
+        good, failures = await asyncio.to_thread(_checked, user_id, body, known)
         if good:
             async with self._journal.write() as write:
                 await cross_signing.upsert_signatures(write.tx, good, write.position)
@@ -104,30 +101,55 @@ class CrossSigning:
         return failures
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What signatures of a user are held against: their own keys, and the master keys of those whose keys they sign."""
+
+    own: Mapping[str, bytes]
+    devices: Mapping[DeviceId, bytes]
+    masters: Mapping[UserId, bytes]
+    elsewhere: Mapping[UserId, dict[str, Any]]
+
+    def master(self, target: UserId) -> dict[str, Any] | None:
+        return _decode(self.masters.get(target)) or self.elsewhere.get(target)
+
+
+def _checked(
+    signer: UserId, body: Mapping[UserId, Mapping[str, Any]], known: _Known
+) -> tuple[list[Signature], dict[str, dict[str, Any]]]:
+    """The signatures that are right, and what is wrong with the others. About 150 µs a key."""
+    by_user, by_self = (_verifier(_decode(known.own.get(usage))) for usage in ("user_signing", "self_signing"))
+    devices = {device: canonical_json.decode(keys) for device, keys in known.devices.items()}
+    by_devices = {f"ed25519:{device}": _device_key(keys, device) for device, keys in devices.items()}
+    good: list[Signature] = []
+    failures: dict[str, dict[str, Any]] = {}
+    for target, signed_keys in body.items():
+        master = known.master(target)
+        for name, signed in signed_keys.items():
+            try:
+                if master is not None and name == _public_key(master):
+                    verifiers, base = by_devices if target == signer else by_user, master
+                elif target == signer and DeviceId(name) in devices:
+                    verifiers, base = by_self, devices[DeviceId(name)]
+                else:
+                    raise MatrixError("there is no such key", errcode="M_NOT_FOUND", status=404)
+                good += _signatures(signer, target, name, signed, verifiers, base)
+            except MatrixError as error:
+                failures.setdefault(target, {})[name] = error.body()
+    return good, failures
+
+
 def _signatures(
     signer: UserId,
     target: UserId,
     name: str,
     signed: Any,
-    usages: Mapping[UserId, Mapping[str, bytes]],
-    devices: Mapping[DeviceId, dict[str, Any]],
+    verifiers: Mapping[str, str | None],
+    base: Mapping[str, Any],
 ) -> Iterable[Signature]:
     """The signatures of `signer` on one key of `target`. Raises MatrixError for what is wrong with them."""
     if not isinstance(signed, dict):
         raise InvalidParam("a signed key must be an object")
-    own = {usage: canonical_json.decode(key) for usage, key in usages.get(signer, {}).items()}
-    stored = usages.get(target, {}).get("master")
-    master = canonical_json.decode(stored) if stored is not None else None
-    if master is not None and name == _public_key(master):
-        if target == signer:
-            verifiers = {f"ed25519:{device}": _device_key(keys, device) for device, keys in devices.items()}
-        else:
-            verifiers = _verifier(own.get("user_signing"))
-        base = master
-    elif target == signer and DeviceId(name) in devices:
-        verifiers, base = _verifier(own.get("self_signing")), devices[DeviceId(name)]
-    else:
-        raise MatrixError("there is no such key", errcode="M_NOT_FOUND", status=404)
     if signed_bytes(signed) != signed_bytes(base):
         raise InvalidParam("what was signed is not the key that was uploaded")
     made = signed.get("signatures", {}).get(signer) if isinstance(signed.get("signatures"), dict) else None
@@ -164,6 +186,34 @@ def check_signed_by_device(keys: Mapping[str, Any], user_id: UserId, device_id: 
         return
     if not is_signature_valid(signed_bytes(keys), signature, _decoded(_device_key(keys, device_id))):
         raise InvalidSignature(f"device_keys must be signed by {name}")
+
+
+async def known_verifiers(db: Reader, user_id: UserId) -> dict[str, str | None]:
+    """By key id, the keys of a user of ours that signatures are checked by: of devices, and for cross-signing."""
+    found: dict[str, str | None] = {}
+    for row in await device_keys.of_users(db, [user_id]):
+        found[f"ed25519:{row.device_id}"] = _device_key(canonical_json.decode(row.keys), row.device_id)
+    for key in (await cross_signing.of_users(db, [user_id])).get(user_id, {}).values():
+        found |= _verifier(canonical_json.decode(key))
+    return found
+
+
+def check_made(value: Mapping[str, Any], user_id: UserId, verifiers: Mapping[str, str | None]) -> None:
+    """Raises InvalidSignature for a signature of the user by one of these keys that the key hasn't made."""
+    for key_id, signature in value.get("signatures", {}).get(user_id, {}).items():
+        verify_key = verifiers.get(key_id)
+        if verify_key and not is_signature_valid(signed_bytes(value), signature, _decoded(verify_key)):
+            raise InvalidSignature(f"the signature by {key_id} is wrong")
+
+
+def without_wrong(value: dict[str, Any], user_id: UserId, signed_by: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The key without what `signed_by`, a cross-signing key of its owner, is said to have signed and hasn't."""
+    try:
+        check_made(value, user_id, _verifier(signed_by))
+    except InvalidSignature:
+        made = {name: one for name, one in value["signatures"][user_id].items() if name not in _verifier(signed_by)}
+        return {**value, "signatures": {**value["signatures"], user_id: made}}
+    return value
 
 
 def _own(key: Mapping[str, Any], user_id: UserId) -> dict[str, Any]:

@@ -9,7 +9,13 @@ from typing import Any
 from homeserver.core import canonical_json
 from homeserver.core.errors import BadJson, InvalidParam, LimitExceeded, MatrixError
 from homeserver.core.identifiers import DeviceId, ServerName, UserId, domain_of, is_user_id
-from homeserver.encryption.cross_signing import check_signatures, check_signed_by_device, merge_signatures
+from homeserver.encryption.cross_signing import (
+    check_made,
+    check_signatures,
+    check_signed_by_device,
+    known_verifiers,
+    merge_signatures,
+)
 from homeserver.encryption.device_lists import DeviceLists
 from homeserver.journal.journal import Journal, JournalWrite
 from homeserver.ports import RemoteKeys
@@ -117,8 +123,15 @@ class Keys:
         one_time: NamedKeys,
         fallback: NamedKeys,
     ) -> None:
-        """Keeps checked keys, in an open transaction; `forget_counts` must follow it."""
+        """Keeps checked keys, in an open transaction; `forget_counts` must follow it.
+
+        Raises InvalidSignature for a signature that the user's key it names hasn't made.
+        """
         if device is not None:
+            if device["signatures"].get(user_id, {}).keys() - {f"ed25519:{device_id}"}:
+                verifiers = await known_verifiers(write.tx, user_id)
+                verifiers.pop(f"ed25519:{device_id}", None)  # those of before; its new keys were checked by themselves
+                check_made(device, user_id, verifiers)
             kept = {key: value for key, value in device.items() if key != "unsigned"}
             # As with cross-signing keys: what others have signed comes from them.
             made = kept["signatures"].get(user_id)

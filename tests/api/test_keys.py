@@ -11,6 +11,7 @@ from nacl.signing import SigningKey
 
 from homeserver.core import canonical_json
 from homeserver.encryption import dehydrated_devices
+from tests.kit.loop_watch import loop_watched
 from tests.kit.server import Client, RunningServer
 
 
@@ -187,6 +188,68 @@ async def test_only_right_signatures_are_kept(server: RunningServer) -> None:
     assert answer["failures"] == {}
     shown = (await query(alice, alice.user_id))["device_keys"][alice.user_id][alice.device_id]
     assert set(shown["signatures"][alice.user_id]) == {f"ed25519:{alice.device_id}", f"ed25519:{public}"}
+
+
+async def test_a_signature_is_checked_whichever_way_it_comes(server: RunningServer) -> None:
+    """T-F6: with the keys of a device, or with those for cross-signing; what nobody knows the key of passes."""
+    alice = await server.user("alice")
+    device, master, self_signing, user_signing = (SigningKey.generate() for _ in range(4))
+    by_master = cross_key(alice, "user_signing", user_signing, master)
+    public = base64_of(bytes(self_signing.verify_key))
+    body = {
+        "master_key": cross_key(alice, "master", master),
+        "self_signing_key": cross_key(alice, "self_signing", self_signing, master),
+        "user_signing_key": by_master,
+    }
+
+    def signed_as(value: dict[str, Any], key: SigningKey, name: str = public) -> dict[str, Any]:
+        more = sign(value, alice.user_id, name, key)["signatures"][alice.user_id]
+        kept = value.get("signatures", {}).get(alice.user_id, {})
+        return {**value, "signatures": {alice.user_id: {**kept, **more}}}
+
+    own = device_keys(alice, device)
+    forged = {**body, "user_signing_key": signed_as(by_master, device)}
+    (await alice.post("/keys/device_signing/upload", body=forged)).refused(400, "M_INVALID_SIGNATURE")
+    (await alice.post("/keys/device_signing/upload", body=body)).ok()
+    (await upload(alice, device_keys=signed_as(own, device))).refused(400, "M_INVALID_SIGNATURE")
+    path = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"
+    dry = {**own, "device_id": "DRY", "keys": {"ed25519:DRY": own["keys"][f"ed25519:{alice.device_id}"]}}
+    dry = signed_as(sign({**dry, "signatures": {}}, alice.user_id, "DRY", device), device)
+    kept = {"device_id": "DRY", "device_data": {"algorithm": "x"}, "device_keys": dry}
+    (await alice.request("PUT", path, body=kept)).refused(400, "M_INVALID_SIGNATURE")
+    unknown = base64_of(bytes(SigningKey.generate().verify_key))
+    (await upload(alice, device_keys=signed_as(own, device, unknown))).ok()
+    right = signed_as(own, self_signing)
+    (await upload(alice, device_keys=right)).ok()
+    shown = (await query(alice, alice.user_id))["device_keys"][alice.user_id][alice.device_id]
+    assert shown["signatures"] == right["signatures"]
+
+
+@pytest.mark.slow
+async def test_signatures_are_checked_beside_the_loop(server: RunningServer) -> None:
+    """T-H16: those of many devices, or of keys that are large."""
+    alice = await server.user("alice")
+    key, master, self_signing = (SigningKey.generate() for _ in range(3))
+    body = {
+        "master_key": cross_key(alice, "master", master),
+        "self_signing_key": cross_key(alice, "self_signing", self_signing, master),
+    }
+    (await alice.post("/keys/device_signing/upload", body=body)).ok()
+    public = base64_of(bytes(self_signing.verify_key))
+    signed, rows = {}, []
+    for number in range(2_500):
+        keys = {**device_keys(alice, key), "device_id": f"D{number}", "signatures": {}, "note": "x" * 2_000}
+        rows.append((alice.user_id, f"D{number}", canonical_json.encode(keys)))
+        signed[f"D{number}"] = sign(keys, alice.user_id, public, self_signing)
+    async with server.db.transaction() as tx:
+        await tx.executemany("INSERT INTO device_keys (user_id, device_id, keys) VALUES ($1, $2, $3)", rows)
+    longest: list[float] = []
+    for _ in range(3):
+        async with loop_watched() as watch:
+            answer = (await alice.post("/keys/signatures/upload", body={alice.user_id: signed})).ok()
+        assert answer["failures"] == {}
+        longest.append(watch.longest_s)
+    assert min(longest) < 0.1, longest
 
 
 async def test_a_message_reaches_each_device_once(server: RunningServer) -> None:
