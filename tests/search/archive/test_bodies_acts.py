@@ -21,10 +21,11 @@ from tests.admin.test_media import ADMIN, PNG, uploaded
 from tests.admin.test_user_erasure import ERASURES, erased, files_with, scrubbed
 from tests.kit.archives import bodies, job, objects
 from tests.kit.clock import FakeClock
+from tests.kit.elasticsearch import ElasticsearchServer
 from tests.kit.hdfs import USER, running_hdfs
 from tests.kit.postgres import PostgresForTests
 from tests.kit.s3 import ACCESS, BUCKET, SECRET, s3_store
-from tests.kit.server import RunningServer
+from tests.kit.server import RunningServer, config_for_tests, running_server
 from tests.kit.until import until
 from tests.search.archive.test_bodies import EMPTY, WITH_CANARY, Place, place, read, texts
 
@@ -221,6 +222,46 @@ async def test_who_is_erased_is_in_no_byte(database_dsn: str, postgres: Postgres
     for change in ({"user_id": "@other:hansa.test"}, {"done_ts": 1}, {"counts": {**receipt["counts"], "events": 0}}):
         code, said = await _receipt_verified(tmp_path, {**receipt, **change})
         assert code == 1 and said.startswith("WRONG")
+
+
+@pytest.mark.programs("elasticsearch")
+async def test_who_is_erased_is_in_no_byte_of_elasticsearch(
+    database_dsn: str, postgres: PostgresForTests, tmp_path: Path, elasticsearch: ElasticsearchServer
+) -> None:
+    """T-G11, T-G23, T-C13: neither of its segments nor of its log."""
+    prefix = elasticsearch.cluster().prefix
+    toml = f'[search]\nengine = "elasticsearch"\n[search.elasticsearch]\nurls = ["{elasticsearch.url}"]\n'
+    config = config_for_tests(tmp_path, f'{toml}index_prefix = "{prefix}"\n')
+    async with running_server(database_dsn, config=config) as server:
+        owner, user = await owner_of(server), await server.user("leaving")
+        room = await user.create_room(preset="public_chat")
+        await owner.join(room)
+        for number in range(4):
+            await user.send(room, f"said {CANARY} {number}")
+            await owner.send(room, f"harbour {number}")
+        assert len(await bodies(owner, CANARY)) == 4
+        assert files_with(elasticsearch.data, CANARY), "else nothing is proved"
+        held = await _folders(elasticsearch, prefix)
+        assert held, "else nothing is proved"
+        await erased(server, owner, "@leaving:hansa.test")
+        assert (await scrubbed(owner))["state"] == "complete"
+
+        async def is_gone() -> bool:
+            # Its segments pack words, so that they can't be looked for: no file of an index that had them is left.
+            left = held & {path.name for path in elasticsearch.data.glob("**/indices/*")}
+            return not left and files_with(elasticsearch.data, CANARY) == []
+
+        await until(is_gone, within_s=60)
+        assert files_with(elasticsearch.data.parent / "logs", CANARY) == []
+        assert files_with(postgres.folder, CANARY) == [] and files_with(tmp_path, CANARY) == []
+        assert await bodies(owner, CANARY) == [] and len(await bodies(owner, "harbour")) == 4
+
+
+async def _folders(node: ElasticsearchServer, prefix: str) -> set[str]:
+    """What the folders of these indices are called."""
+    url = f"{node.url}/_cat/indices/{prefix}*?format=json&h=uuid"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return {one["uuid"] for one in await answer.json()}
 
 
 def _unpacked(path: Path) -> bytes:
