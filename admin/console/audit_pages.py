@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from admin.console.changes import changes
 from admin.console.desk import Desk, Visit
 from admin.console.page import page
 from admin.storage import audit_log
@@ -32,5 +33,5 @@ class AuditPages:
             found = await audit_log.page(self._db, wanted, below, limit)
             return [{column: getattr(entry, column) for column in _COLUMNS} for entry in found]
 
-        values = {"actor": actor, "action": action, "target": target}
+        values = {"actor": actor, "action": action, "target": target, "changes": changes}
         return await self.desk.listing(visit, "audit", _COLUMNS, fetch, values, more="entry_nid")

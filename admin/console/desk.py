@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
+from admin.console.changes import target_words
 from admin.console.export import export, limit_of
 from admin.console.sessions import LIFETIME_S, ConsoleSessions, Session
 from admin.console.texts import may_say, rule_title
-from admin.console.trace_words import told
+from admin.console.trace_words import kept_reason, told
 from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission, may
@@ -190,6 +191,8 @@ class Desk:
             "may_say": may_say,
             "rule_title": rule_title,
             "told": told,
+            "kept_reason": kept_reason,
+            "target_words": target_words,
             "done": f"done_{done}" if may_say(f"done_{done}") else "",
             **(values or {}),
         }

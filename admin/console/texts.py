@@ -7,6 +7,7 @@ from typing import Final
 
 from admin.console.texts_audit import AUDIT
 from admin.console.texts_cases import CASES
+from admin.console.texts_changes import CHANGES
 from admin.console.texts_evidence import EVIDENCE
 from admin.console.texts_jobs import PROGRESS
 from admin.console.texts_operators import OPERATORS
@@ -264,7 +265,7 @@ _COMMON: Final[Mapping[str, tuple[str, str]]] = {
     "done_cancel": ("The job is cancelled.", "任务已取消。"),
 }
 # No key stands in two of them: the later one would be said in place of the first.
-TABLES: Final = (_COMMON, RULES, PACKS, CASES, OPERATORS, OVERSIGHT, EVIDENCE, TRACING, AUDIT, PROGRESS)
+TABLES: Final = (_COMMON, RULES, PACKS, CASES, OPERATORS, OVERSIGHT, EVIDENCE, TRACING, AUDIT, CHANGES, PROGRESS)
 _TEXTS: Final[Mapping[str, tuple[str, str]]] = {key: text for table in TABLES for key, text in table.items()}
 
 

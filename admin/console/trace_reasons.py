@@ -1,4 +1,4 @@
-"""Why an event was refused, and why a rule stopped, in the other language. Pure."""
+"""Why an event was refused, why a rule stopped, and what the server keeps as its own reasons. Pure."""
 
 from __future__ import annotations
 
@@ -75,4 +75,29 @@ REASONS: Final[Sequence[tuple[str, str]]] = (
     ("it took more than {ms} ms, time and again", "多次超过 {ms} 毫秒"),
     ("it failed time and again: {reason}", "多次出错：{reason}"),
     ("it stopped itself: {reason}", "已自动停止：{reason}"),
+)
+
+# What the server itself writes where people write reasons, beside theirs. The same way.
+KEPT: Final[Sequence[tuple[str, str]]] = (
+    ("no policy list of this room says so any more", "此房间的策略列表均不再列出"),
+    ("the policy lists of this room", "此房间的策略列表"),
+    ("its time is over", "期限已到"),
+    ("rule {id}, version {version}", "规则 {id}，版本 {version}"),
+    ("rule {id}: {reason}", "规则 {id}：{reason}"),
+    ("decision {number} was undone", "判定 {number} 已撤销"),
+    ("pack {id}", "规则包 {id}"),
+    ("it stopped itself: {reason}", "已自动停止：{reason}"),
+    # Why a job failed.
+    ("an error of the server's own: see its log", "服务器自身出错：请查看日志"),
+    ("begun too often without coming to an end", "多次开始但均未完成"),
+    # Why another server isn't reached.
+    ("it answers {status} {code}", "返回 {status} {code}"),
+    ("it answers {status}", "返回 {status}"),
+    ("timeout: no answer in time", "超时：未及时响应"),
+    ("unreachable: no connection: {why}", "无法连接：{why}"),
+    ("unreachable: no answer: {why}", "未响应：{why}"),
+    ("tls: TLS: {why}", "TLS 错误：{why}"),
+    ("too_large: the answer has more than {count} bytes", "响应超过 {count} 字节"),
+    ("too_large: the answer is no HTTP, or its headers are too large", "响应不是 HTTP，或其标头过大"),
+    ("{server} says by its SRV record that it has no Matrix server", "{server} 的 SRV 记录表明其没有 Matrix 服务器"),
 )

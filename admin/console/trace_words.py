@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from admin.console.texts import may_say, say
-from admin.console.trace_reasons import REASONS
+from admin.console.trace_reasons import KEPT, REASONS
 from homeserver.web.translations import LANGUAGES
 
 # English, Chinese; the first that fits counts. Names in braces stand for what differs.
@@ -46,21 +46,40 @@ _VERDICT: Final = re.compile(
 )
 
 
+# Names that stand for one word.
+_ONE_WORD: Final = frozenset({"id", "version", "number", "status", "code"})
+
+
 def _pattern(english: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", english)
-    return re.compile("".join(f"(?P<{one}>.+?)" if n % 2 else re.escape(one) for n, one in enumerate(parts)), re.DOTALL)
+    found = (f"(?P<{one}>{_span(one)}+?)" if n % 2 else re.escape(one) for n, one in enumerate(parts))
+    return re.compile("".join(found), re.DOTALL)
+
+
+def _span(name: str) -> str:
+    return r"\S" if name in _ONE_WORD else "."
 
 
 _PATTERNS: Final = tuple((_pattern(english), chinese) for english, chinese in (*_SAYINGS, *REASONS))
+_KEPT: Final = tuple((_pattern(english), chinese) for english, chinese in KEPT)
 
 
 def told(what: str, language: str) -> str:
     """The words of a step in this language; as they are where there are no others."""
     if verdict := _VERDICT.fullmatch(what):
         return _verdict(verdict, language)
+    return _translated(what, language, _PATTERNS)
+
+
+def kept_reason(why: str, language: str) -> str:
+    """A reason that is kept, in this language where it is the server's own; what people wrote stays as it is."""
+    return _translated(why, language, _KEPT)
+
+
+def _translated(what: str, language: str, patterns: Sequence[tuple[re.Pattern[str], str]]) -> str:
     if language == LANGUAGES[0]:
         return what
-    for pattern, chinese in _PATTERNS:
+    for pattern, chinese in patterns:
         if found := pattern.fullmatch(what):
             said = found.groupdict()
             if reason := said.get("reason"):
