@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.admin.peer.calls import CALLS
 from tests.admin.people import Crew
 from tests.kit.server import RunningServer
 
@@ -40,6 +41,17 @@ async def test_every_row_has_an_endpoint(server: RunningServer) -> None:
     served = {(one.method, _shape(path)) for one in server.hansa.endpoints for path in one.paths}
     missing = [f"{method} {path}" for method, path in listed() if (method, _shape(path)) not in served]
     assert not missing
+
+
+def test_every_row_is_asked_of_both_servers() -> None:
+    """What each answers, to good calls and to wrong ones, is compared with Synapse's (tests/admin/peer)."""
+    asked = [(method, path.partition("?")[0]) for _, method, path, *_ in CALLS]
+    missing = []
+    for method, path in listed():
+        form = re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path.removeprefix("/_synapse/admin"))))
+        if not any(method == verb and form.fullmatch(place) for verb, place in asked):
+            missing.append((method, path))
+    assert missing == []
 
 
 async def test_no_row_answers_strangers(server: RunningServer, crew: Crew) -> None:

@@ -69,6 +69,35 @@ async def test_pages_of_a_term_are_the_whole_list(
     assert (await crew.owner.get(USERS, name="zebra", limit=2)).ok()["total"] == 2
 
 
+@pytest.mark.slow
+async def test_lists_are_sorted_by_what_they_say(server: RunningServer, crew: Crew) -> None:
+    """By each order one way, and by its opposite the other way; what is told of none stands at one end."""
+    for name in ("ann", "ben"):
+        await server.user(name)
+    owner, target = crew.owner, "/_synapse/admin/v2/users/{}"
+    (await owner.put(target, "@ann:hansa.test", body={"locked": True, "user_type": "bot", "displayname": "Zoe"})).ok()
+    (await owner.put(target, "@ben:hansa.test", body={"avatar_url": "mxc://hansa.test/a"})).ok()
+    (await owner.post("/_synapse/admin/v1/users/{}/shadow_ban", crew.user.user_id)).ok()
+    for number, version in enumerate(("11", "12", "10")):
+        body: dict[str, Any] = {"preset": "public_chat" if number else "private_chat", "room_version": version}
+        room_id = await (crew.user, crew.admin, crew.user)[number].create_room(
+            name=f"Room {number * 7 % 5}", visibility="public" if number == 2 else "private", **body
+        )
+        for member in (crew.auditor, crew.moderator)[:number]:
+            await member.join(room_id)
+    await server.hansa.admin.rooms.overviews.write()
+    named = {"alphabetical": "name", "size": "joined_members"}
+    for path, orders, key in ((USERS, ORDERS, "users"), (ROOMS, ROOM_ORDERS, "rooms")):
+        for order in sorted(orders):
+            told = []
+            for way in ("f", "b"):
+                rows = (await owner.get(path, locked="true", order_by=order, dir=way, limit="100")).ok()[key]
+                told.append([row[named.get(order, order)] for row in rows if named.get(order, order) in row])
+            one, other = ([value for value in values if value is not None] for values in told)
+            ways = [(sorted(one), sorted(other, reverse=True)), (sorted(one, reverse=True), sorted(other))]
+            assert (one, other) in ways, (order, told)
+
+
 async def _pages(owner: Client, path: str, query: dict[str, str]) -> tuple[list[str], set[int]]:
     """Whom or what all pages tell, and the totals that they say there are."""
     told, totals, after = list[str](), set[int](), "0"
