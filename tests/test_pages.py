@@ -13,6 +13,7 @@ import pytest
 
 from homeserver.cli.command import hansa
 from homeserver.config import Config
+from scripts.guide_pictures import IMAGES, PICTURES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -27,6 +28,10 @@ _OPTION = re.compile(r"`([a-z_]+(?:\.[a-z_0-9]+)+)(?: = [^`]*)?`")
 _SECTION = re.compile(r"^\s*\[+([a-z_0-9.]+)\]+\s*$", re.M)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 _TARGET = re.compile(r"`make ([a-z-]+)`|^    make ([a-z-]+)", re.M)
+
+
+def test_each_picture_of_the_guides_can_be_made_anew() -> None:
+    assert {path.stem for path in IMAGES.iterdir()} == set(PICTURES)
 
 
 def _options(kind: type[Any], before: str = "") -> Iterator[str]:
