@@ -12,17 +12,19 @@ import pytest
 import tantivy
 from nacl.signing import VerifyKey
 
-from admin.storage import personal
+from admin.storage import personal, scrubbing
 from homeserver.core import canonical_json
 from homeserver.core.events import event_id_of, signed_form
 from homeserver.core.room_versions import ROOM_VERSIONS
 from homeserver.core.signing import signed_bytes
 from homeserver.storage.database import Database
+from tests.admin.console.furnished import picture_of
 from tests.admin.people import Crew, crew_of
 from tests.appservices.conftest import bridge_client, ghost
 from tests.kit.bridge import bridge_for_tests
 from tests.kit.postgres import PostgresForTests
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
+from tests.kit.sliding import SlidingClient, window
 from tests.kit.until import until
 
 ERASURES = "/_hansa/admin/v1/erasures"
@@ -98,10 +100,29 @@ async def leave_traces(user: Client, other: Client) -> tuple[str, str]:
     (await user.post("/users/{}/report", other.user_id, body={"reason": f"because {word}"})).ok()
     messages = {"messages": {other.user_id: {"*": {"text": word}}}}
     (await user.put("/sendToDevice/org.example.own/1", body=messages)).ok()
+    await leave_more_traces(user, room_id, word)
     rule = {"actions": ["notify"], "pattern": word}
     (await user.put("/pushrules/global/content/own", body=rule)).ok()
     kept = await other.send(room_id, "of another")
     return room_id, kept
+
+
+async def leave_more_traces(user: Client, room_id: str, word: str) -> None:
+    """Where programs keep what they like: names of devices, connections, transactions and keys, and what waits."""
+    login = {**_login("leaving"), "device_id": f"device-{word}"}
+    (await user.post("/login", body=login)).ok()
+    await SlidingClient(user, word).sync(lists={"main": window()})
+    (await user.put("/sendToDevice/org.example.own/{}", word, body={"messages": {}})).ok()
+    keys = {f"signed_curve25519:{word}": {"key": "x" * 43, "signatures": {}, "note": word}}
+    (await user.post("/keys/upload", body={"one_time_keys": keys, "fallback_keys": keys})).ok()
+    (await user.post("/_hansa/client/v1/saved_searches", body={"term": word, "name": word})).ok()
+    query = {"org.matrix.msc4140.delay": 10_000_000}
+    path, body = "/rooms/{}/send/m.room.message/late", {"msgtype": "m.text", "body": f"later {word}"}
+    (await user.request("PUT", path, room_id, body=body, query=query)).ok()
+    picture = await picture_of(user)
+    thumbnail = "/_matrix/client/v1/media/thumbnail/hansa.test/{}"
+    seen = await user.request("GET", thumbnail, picture, query={"width": "32", "height": "32"})
+    assert seen.status == 200
 
 
 @pytest.mark.slow
@@ -136,9 +157,10 @@ async def test_no_byte_is_left(database_dsn: str, postgres: PostgresForTests, tm
             tables = await server.db.fetch("SELECT pg_filenode_relation(0, n)::text FROM unnest($1::oid[]) n", nodes)
             assert not left, (left, tables)
             assert files_with(tmp_path, CANARY) == []
+            assert not [path for path in (tmp_path / "media").rglob("*") if path.is_file()], "pictures are packed"
             assert not words_of_index(tmp_path) & {CANARY}
             counts = receipt["counts"]
-            assert counts["events"] >= 8 and counts["media"] == 1 and counts["rows"]["account_data"] >= 1
+            assert counts["events"] >= 8 and counts["media"] == 2 and counts["rows"]["account_data"] >= 1
             found = (await other.post("/search", body=_search(CANARY))).ok()
             assert found["search_categories"]["room_events"]["count"] == 0
             chunk = (await other.get("/rooms/{}/messages", room_id, dir="b", limit=50)).ok()["chunk"]
@@ -252,6 +274,10 @@ async def test_who_may_not(server: RunningServer, crew: Crew) -> None:
     assert (await crew.auditor.get(ERASURES)).ok() == {"erasures": []}
     rows = (await crew.owner.get("/_hansa/admin/v1/audit", action="user.erase")).ok()["entries"]
     assert rows == []
+
+
+def test_every_table_that_something_is_deleted_from_is_rewritten() -> None:
+    assert set(personal.OWN) - set(scrubbing.TABLES) == set()
 
 
 async def test_every_table_that_names_users_is_accounted_for(database: Database) -> None:
