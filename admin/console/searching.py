@@ -8,6 +8,7 @@ from typing import Any
 
 from admin.actions.content_search import ContentSearch, ContentWish
 from admin.console.acting import reason_of
+from admin.console.changes import changes
 from admin.console.desk import Desk, Visit
 from admin.console.export import export
 from admin.console.page import page
@@ -73,6 +74,7 @@ class SearchPages:
             "letters": await console_reads.dead_letters(self._db, _LETTERS_SHOWN),
             "months": await console_reads.archive_months(self._db),
             "jobs": await console_reads.archive_jobs(self._db),
+            "changes": changes,
             "fields": fields,
             "rows": None,
             "count": 0,

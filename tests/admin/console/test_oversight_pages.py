@@ -211,11 +211,14 @@ async def test_the_archive_is_told_of_by_month(server: RunningServer, crew: Crew
     await server.db.execute(sql, 0, "one", None)
     await server.db.execute(sql, 1, "two", "its footer is wrong")
     await server.db.execute("INSERT INTO archive_jobs (kind, asked_ms, what, total) VALUES ('verify', 1, 'reading', 9)")
+    done = "INSERT INTO archive_jobs (kind, asked_ms, what, total, ended_ms, result) VALUES ('run', 1, '', 0, 2, $1)"
+    await server.db.execute(done, b'{"messages": 7, "months": {"2025-03": 7}}')
     visitor = await Visitor(server).log_in("the-auditor")
     await visitor.get("/admin/search")
     page = visitor.text()
+    assert "months · 2025-03: " in page and '{"' not in page
     assert "2025-03" in page and "2,400" in page and "4.0 MiB" in page and "Damaged files: 1" in page
-    assert "verify" in page and 'name="term"' not in page
+    assert "Verify the archive" in page and 'name="term"' not in page
 
 
 @pytest.fixture
