@@ -36,7 +36,8 @@ bench: ## the inner loops, one result line each
 rehearsal: ## replay known waves of spam against the shipped packs of rules
 	@scripts/bootstrap dev
 	$(PY) -m bench.rehearsal
-	$(PY) -m pytest -q -s -m "deep or slow" -k "waves or wave_reaches" tests/admin/spam/test_rehearsal_over_http.py tests/admin/spam/test_rehearsal_of_many_servers.py | grep -E "blocked|p95|hits of|passed|failed"
+	@said=$$($(PY) -m pytest -q -s -m "deep or slow" -k "waves or wave_reaches" tests/admin/spam/test_rehearsal_over_http.py tests/admin/spam/test_rehearsal_of_many_servers.py 2>&1); code=$$?; \
+	echo "$$said" | grep -E "blocked$$|^p95|hits of|^E  |[0-9] (passed|failed)"; exit $$code
 
 format: ## format and sort imports
 	@scripts/bootstrap dev
