@@ -52,7 +52,10 @@ class Backfill:
             return False
         # One that nobody can fill doesn't keep away what lies before it.
         gaps = await self._reads.last_gaps(room, floor, place, GAPS_MAX)
-        for gap in [gap for gap in gaps if not self._has_failed(room_id, gap[1])][:GAPS_TRIED_MAX]:
+        untried = [gap for gap in gaps if not self._has_failed(room_id, gap[1])]
+        # The first of all among them: before it lies what everybody had said before those came who cite what they
+        # give to nobody, and they can cite as much of that as they like.
+        for gap in dict.fromkeys([*untried[: GAPS_TRIED_MAX - 1], *untried[-1:]]):
             for server in self._likely(room):
                 if await self._from(server, room, gap, EVENTS_MAX):
                     return True

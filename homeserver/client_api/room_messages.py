@@ -66,7 +66,7 @@ class RoomMessages:
             "start": query.from_ or place_token(page.start if page.start != FIRST_PLACE else 0),
         }
         if page.end is not None:
-            answer["end"] = place_token(page.end)
+            answer["end"] = place_token(page.end, beside=query.from_)
         if wanted.lazy_load_members and page.events:
             answer["state"] = await self._views.members_of(room, page.events, viewer)
         return Answer(orjson.dumps(answer))

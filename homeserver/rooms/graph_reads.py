@@ -167,7 +167,10 @@ class GraphReads:
         return changes
 
     async def last_gaps(self, room: Room, floor: int, place: int, limit: int) -> list[tuple[EventId, EventId]]:
-        """The last gaps within these places, from the newest on: the event at the edge, and one missing before it."""
+        """The last gaps within these places, from the newest on: the event at the edge, and one missing before it.
+
+        Of more than `limit` the first comes after them.
+        """
         gaps = await forks.gaps_between(self._db, room.nid, floor, place, limit)
         stored = await self._events.by_nids([gap.event_nid for gap in gaps])
         return [(stored[gap.event_nid].event.event_id, gap.missing_id) for gap in gaps]

@@ -106,7 +106,8 @@ class History:
     ) -> Page:
         """Up to `limit` visible events from place `start` on. Queries by hundreds of events, not by one."""
         place = start if start is not None else (room.newest + 1 if backwards else FIRST_PLACE)
-        first, found, scanned, gaps_left = place, list[StoredEvent](), 0, GAPS_FILLED_MAX
+        first, found, scanned = place, list[StoredEvent](), 0
+        gaps_left, may_be_more = GAPS_FILLED_MAX, False
         while len(found) < limit and scanned < SCANNED_MAX:
             batch = min(max(limit - len(found), 20), 500)
             nids = await self._nids(room, place, stop, batch, backwards=backwards)
@@ -116,6 +117,8 @@ class History:
                 gaps_left -= 1
                 floor = _place(ordered[-1]) if ordered and len(nids) == batch else FIRST_PLACE
                 if await self._reach_back(room, place, floor, stop):
+                    # What came may be nothing that is shown, and what lies before it is asked for by the next page.
+                    may_be_more = not gaps_left
                     continue
             seen_here = await self._chosen(viewer, room, await self._gate.filter(viewer, room, ordered), wanted)
             visible = {event.nid: event for event in seen_here}
@@ -129,7 +132,7 @@ class History:
                         break
             if len(nids) < batch:
                 ended = len(found) < limit or await self._is_end(room, place, stop, backwards=backwards)
-                return Page(found, first, None if ended else place)
+                return Page(found, first, None if ended and not may_be_more else place)
         return Page(found, first, place)
 
     async def _chosen(

@@ -21,5 +21,7 @@ def parse_place(token: str) -> int:
     return int(match[2]) + (0 if match[1] == "t" else 1)
 
 
-def place_token(place: int) -> str:
-    return f"t{place}"
+def place_token(place: int, *, beside: str | None = None) -> str:
+    """Another one than `beside`, which may be of the same place: clients that get it back believe to be at the end."""
+    token = f"t{place}"
+    return token if token != beside else f"{token}_"

@@ -58,6 +58,11 @@ _GAPS_BETWEEN = """
     WHERE g.room_nid = $1 AND e.ordering >= $2 AND e.ordering <= $3
     ORDER BY e.ordering DESC, g.missing_id LIMIT $4
 """
+_FIRST_GAP = """
+    SELECT g.room_nid, g.missing_id, g.event_nid FROM backward_extremities g JOIN events e USING (event_nid)
+    WHERE g.room_nid = $1 AND e.ordering >= $2 AND e.ordering <= $3
+    ORDER BY e.ordering, g.missing_id LIMIT 1
+"""
 _NEWEST_GAPS = """
     SELECT g.room_nid, max(e.ordering) AS edge
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS wanted(nid, after, upto)
@@ -120,8 +125,10 @@ async def missing_before(db: Reader, event_nids: Collection[int], limit: int) ->
 
 
 async def gaps_between(db: Reader, room_nid: int, floor: int, place: int, limit: int) -> list[Gap]:
-    """The gaps before events within these places of the timeline, the last first."""
+    """The gaps before events within these places of the timeline, the last first; of more than `limit` the first too."""
     rows = await db.fetch(_GAPS_BETWEEN, room_nid, floor, place, limit)
+    if len(rows) == limit:
+        rows += await db.fetch(_FIRST_GAP, room_nid, floor, place)
     return [Gap(row["room_nid"], EventId(row["missing_id"]), row["event_nid"]) for row in rows]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -29,7 +30,7 @@ from tests.kit.peer import Peer, running_peer
 from tests.kit.peer_room import V1, V2, PeerRoom
 from tests.kit.ports import free_port
 from tests.kit.postgres import PostgresForTests
-from tests.kit.server import RunningServer, running_server
+from tests.kit.server import Client, RunningServer, running_server
 from tests.kit.until import until
 
 
@@ -263,32 +264,72 @@ async def test_a_join_into_millions_is_given_up(
     assert (await alice.get("/joined_rooms")).ok()["joined_rooms"] == []
 
 
-async def test_a_page_of_refused_events_is_not_the_end(here: RunningServer, peer: Peer) -> None:
-    """T-E2: what lies behind is read on, however many events before it break the rules."""
-    alice, room = await here.user("alice"), PeerRoom(peer)
-    old = room.text("the beginning")
-    mallory = f"@mallory:{peer.name}"
-    forged = []
-    for number in range(120):
-        event = room.make("m.room.message", {"msgtype": "m.text", "body": f"{number}"}, sender=mallory)
-        room.take(event)
-        forged.append(event)
-    room.answer_joins(alice.user_id)
+def backfilling(room: PeerRoom) -> Any:
+    """Answers /backfill with what is asked for and what lies before it, as far as the room has it."""
 
     def walked(sent: Any) -> dict[str, Any]:
-        front = sent["v"] if isinstance(sent["v"], list) else [sent["v"]]
-        found: list[Any] = []
+        front = list(sent["v"]) if isinstance(sent["v"], list) else [sent["v"]]
+        found: dict[str, Any] = {}
         while front and len(found) < 100:
-            event = room.events.get(front[0])
-            front = [*front[1:], *(event.prev_event_ids if event is not None else [])]
-            if event is not None and event.pdu not in found:
-                found.append(event.pdu)
-        return {"pdus": found}
+            event = room.events.get(front.pop(0))
+            if event is not None and event.event_id not in found:
+                found[event.event_id] = event.pdu
+                front.extend(event.prev_event_ids)
+        return {"pdus": list(found.values())}
 
-    peer.answers[V1 + "/backfill"] = walked
+    return walked
+
+
+async def read_to_the_end(user: Client, room_id: str, limit: int = 50) -> list[str]:
+    """All texts, the oldest first, as a client reads them: on and on while there is an `end` that is a new one."""
+    found, query = list[str](), dict[str, str]()
+    while True:
+        page = (await user.get("/rooms/{}/messages", room_id, dir="b", limit=str(limit), **query)).ok()
+        found += [event["content"]["body"] for event in page["chunk"] if event["type"] == "m.room.message"]
+        if page.get("end", page["start"]) == page["start"]:
+            return found[::-1]
+        query = {"from": page["end"]}
+
+
+@pytest.mark.parametrize("count", [120, 350, 750])
+async def test_a_page_of_refused_events_is_not_the_end(here: RunningServer, peer: Peer, count: int) -> None:
+    """T-E2: what lies behind is read on, however many events before it break the rules."""
+    alice, room = await here.user("alice"), PeerRoom(peer)
+    room.text("the beginning")
+    mallory = f"@mallory:{peer.name}"
+    for number in range(count):
+        room.take(room.make("m.room.message", {"msgtype": "m.text", "body": f"{number}"}, sender=mallory))
+    room.answer_joins(alice.user_id)
+    peer.answers[V1 + "/backfill"] = backfilling(room)
     (await alice.post(f"/join/{{}}?via={peer.name}&server_name={peer.name}", room.room_id)).ok()
-    assert await texts(alice, room.room_id) == ["the beginning"]
-    assert old.event_id in room.events and len(forged) == 120
+    assert await read_to_the_end(alice, room.room_id) == ["the beginning"]
+
+
+@pytest.mark.parametrize("looked_at", [100, 10])
+async def test_a_past_that_is_kept_back_is_not_the_end(
+    here: RunningServer, peer: Peer, monkeypatch: pytest.MonkeyPatch, looked_at: int
+) -> None:
+    """T-E2: whoever cites events that they give to nobody hides nothing of what was before, however many these are."""
+    monkeypatch.setattr("federation.backfill.GAPS_MAX", looked_at)
+    alice, room = await here.user("alice"), PeerRoom(peer)
+    room.text("the beginning")
+    room.answer_joins(alice.user_id)
+    peer.answers[V1 + "/backfill"] = backfilling(room)
+    (await alice.post(f"/join/{{}}?via={peer.name}&server_name={peer.name}", room.room_id)).ok()
+    state = [event.event_id for event in room.state.values()]
+    kept_back = [room.make("m.room.message", {"body": f"{number}"}) for number in range(20)]
+    by_id = {event.event_id: event for event in kept_back}
+    peer.answers[V1 + "/get_missing_events"] = lambda sent: {"events": []}
+    peer.answers[V1 + "/state_ids"] = lambda sent: {"pdu_ids": state, "auth_chain_ids": []}
+    peer.answers[V1 + "/event/"] = lambda sent: {"pdus": [by_id[EventId(unquote(peer.asked[-1][1])[-44:])].pdu]}
+    last = room.make("m.room.message", {"body": "the end"}, prev=list(by_id))
+    await room.send(name_of(here), last)
+
+    async def is_here() -> bool:
+        return (await alice.get("/rooms/{}/event/{}", room.room_id, last.event_id)).status == 200
+
+    await until(is_here, within_s=60)
+    assert await read_to_the_end(alice, room.room_id) == ["the beginning", "the end"]
 
 
 async def test_many_ends_are_tied_by_few(here: RunningServer, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
