@@ -254,15 +254,21 @@ async def test_prototype_names_are_names(server: RunningServer) -> None:
     assert (await alice.put(path, alice.user_id, "x" * 1000, body={})).status == 400
 
 
-@pytest.mark.parametrize("kind", ["m.call.member", "org.matrix.msc3401.call.member"])
-async def test_nobody_joins_a_call_for_another(server: RunningServer, kind: str) -> None:
-    """T-P6: a state key that is a user's id is that user's alone."""
-    alice, bob = await server.user("alice"), await server.user("bob")
+@pytest.mark.parametrize("key", ["{}", "_{}", "_{}_DEVICE", "_{}_DEVICE_m.call"])
+@pytest.mark.parametrize("kind", ["m.call.member", "org.matrix.msc3401.call.member", "org.matrix.msc4143.rtc.member"])
+async def test_nobody_joins_a_call_for_another(server: RunningServer, kind: str, key: str) -> None:
+    """T-P6: a state key that is a user's id, or as clients write it in calls, is that user's, and of those above them."""
+    alice, bob, carol = [await server.user(name) for name in ("alice", "bob_the_b", "carol")]
     room = await alice.create_room(preset="public_chat", power_level_content_override={"events": {kind: 0}})
-    await bob.join(room)
+    for user in (bob, carol):
+        await user.join(room)
     state = "/rooms/{}/state/{}/{}"
-    (await bob.put(state, room, kind, alice.user_id, body={"a": 1})).refused(403, "M_FORBIDDEN")
-    assert (await bob.put(state, room, kind, bob.user_id, body={"a": 1})).status == 200
+    for other in (alice, carol):
+        (await bob.put(state, room, kind, key.format(other.user_id), body={"a": 1})).refused(403, "M_FORBIDDEN")
+    assert (await bob.put(state, room, kind, key.format(bob.user_id), body={"a": 1})).status == 200
+    assert (await bob.put(state, room, kind, "_k", body={"a": 1})).status == 200
+    if key != "{}":  # where the auth rules have no say
+        assert (await alice.put(state, room, kind, key.format(bob.user_id), body={})).status == 200
 
 
 async def seen_by(client: Client, room: str) -> list[str]:

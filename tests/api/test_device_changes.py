@@ -198,5 +198,6 @@ async def test_encryption_is_not_redacted_away(server: RunningServer) -> None:
     path = "/rooms/{}/state/m.room.encryption"
     event_id = (await alice.put(path, room_id, body=content)).ok()["event_id"]
     (await alice.put("/rooms/{}/redact/{}/1", room_id, event_id)).refused(403, "M_FORBIDDEN")
-    (await alice.put(path, room_id, body={})).refused(403, "M_FORBIDDEN")
+    for other in ({}, {"algorithm": ""}, {"algorithm": 1}, {"algorithm": ["m.megolm.v1.aes-sha2"]}):
+        (await alice.put(path, room_id, body=other)).refused(403, "M_FORBIDDEN")
     assert (await alice.get(path, room_id)).ok() == content

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from homeserver.core.events import DEPTH_MAX, Event, parse_pdu, sign_event
+from homeserver.core.identifiers import RoomId
 from tests.federation.test_hostile_peers import joined, name_of, texts
 from tests.kit.authority import Authority
 from tests.kit.peer import Peer, running_peer
@@ -72,6 +73,29 @@ async def test_a_create_event_stays_what_it_is(here: RunningServer, peer: Peer, 
     await heard(here, alice, room)
     assert (await state(alice, room.room_id, "m.room.create"))["room_version"] == version
     await alice.send(room.room_id, "goes on")
+
+
+@pytest.mark.parametrize("version", ["1", "10", "12"])
+async def test_an_encrypted_room_stays_so(here: RunningServer, peer: Peer, version: str) -> None:
+    """T-F19: whoever may redact from elsewhere switches no encryption off, not even before it is heard of."""
+    alice, room = await joined(here, peer, version)
+    content = {"algorithm": "m.megolm.v1.aes-sha2"}
+    before = list(room.heads)
+    late = room.make("m.room.encryption", content, "")
+    early = redacting(room, late.event_id, prev=before)
+    await room.send(name_of(here), early)
+    await room.send(name_of(here), late)
+    room.heads = [early.event_id, late.event_id]
+    await heard(here, alice, room)
+    assert await state(alice, room.room_id, "m.room.encryption") == content
+    room.take(redacting(room, late.event_id))
+    await room.send(name_of(here), room.events[room.heads[0]])
+    await heard(here, alice, room)
+    here.hansa.rooms.rooms.drop(RoomId(room.room_id))
+    assert await state(alice, room.room_id, "m.room.encryption") == content
+    found = (await alice.sync())["rooms"]["join"][room.room_id]
+    events = [*found["state"]["events"], *found["timeline"]["events"]]
+    assert [one["content"] for one in events if one["type"] == "m.room.encryption"] == [content]
 
 
 @pytest.mark.parametrize("version", ["5", "11"])

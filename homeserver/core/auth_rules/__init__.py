@@ -3,7 +3,7 @@
 `auth_keys` says which state an event needs, the caller loads it, `check_auth` decides.
 """
 
-from homeserver.core.auth_rules.checks import check_auth, is_allowed
+from homeserver.core.auth_rules.checks import check_auth, is_allowed, owner_of
 from homeserver.core.auth_rules.membership import required_signers
 from homeserver.core.auth_rules.power import (
     CREATE,
@@ -42,6 +42,7 @@ __all__ = [
     "creators",
     "is_allowed",
     "keys_for_check",
+    "owner_of",
     "parse_level",
     "required_signers",
     "third_party_token",

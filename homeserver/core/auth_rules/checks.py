@@ -53,19 +53,22 @@ def check_auth(event: Event, state: Mapping[StateKey, Event]) -> None:
 
 
 def _check_owner(auth: AuthState, state_key: str, power: int) -> None:
-    """Of a state key that begins with `@` and isn't the sender's id. spec: rooms/v12/#authorisation-rules (rule 9)
-
-    MSC3757: the user id ends before the first underscore behind its colon, as no server's name holds one.
-    """
+    """Of a state key that begins with `@` and isn't the sender's id. spec: rooms/v12/#authorisation-rules (rule 9)"""
     event = auth.event
     if event.version.owned_state:
-        localpart, colon, rest = state_key.partition(":")
-        owner = f"{localpart}{colon}{rest.partition('_')[0]}"
+        owner = owner_of(state_key)
         if not is_user_id(owner):
             refuse_state_key(event.version, "a state key that begins with @ is a user id, or one with _ behind it")
         if owner == event.sender or power > auth.levels.user(owner):
             return
     auth.refuse(Rule.STATE_KEY_OF_ANOTHER, f"{event.sender} may not set the state of {state_key}")
+
+
+def owner_of(state_key: str) -> str:
+    """The user whose state this is (MSC3757): the id that it begins with, which ends before the first underscore behind
+    its colon, as no server's name holds one. No valid id where the key doesn't begin with one."""
+    localpart, colon, rest = state_key.partition(":")
+    return f"{localpart}{colon}{rest.partition('_')[0]}"
 
 
 def is_allowed(event: Event, state: Mapping[StateKey, Event]) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from homeserver.core.auth_rules import CREATE, POWER_LEVELS, creators
+from homeserver.core.auth_rules import CREATE, POWER_LEVELS, creators, owner_of
 from homeserver.core.errors import BadJson, Forbidden, InvalidParam, MatrixError, NotFound
 from homeserver.core.events import Event
-from homeserver.core.identifiers import RoomId, UserId, parse_event_id
+from homeserver.core.identifiers import RoomId, UserId, is_user_id, parse_event_id
 from homeserver.core.relations import ANNOTATION, THREAD, Relation, relation_in, relation_of
 from homeserver.rooms.commands.directory import CANONICAL_ALIAS, Aliases
 from homeserver.rooms.commands.membership import check_reason
@@ -19,6 +19,10 @@ from homeserver.storage import events, relations
 from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 
+# Who is in a call, and with which device.
+_CALL_MEMBERS = frozenset(
+    f"{prefix}.member" for prefix in ("m.call", "org.matrix.msc3401.call", "m.rtc", "org.matrix.msc4143.rtc")
+)
 _ONLY_STATE = frozenset({"m.room.create", "m.room.member", "m.room.power_levels"})
 
 
@@ -84,6 +88,8 @@ class Sending:
             await self._aliases.check_canonical(room_id, content)
         if type == "m.room.encryption" and state_key == "":
             _check_stays_encrypted(room, content)
+        if type in _CALL_MEMBERS:
+            _check_own_call(room, sender, state_key)
         draft = self._submission.draft(type, sender, content, state_key, timestamp_ms=timestamp_ms, sticky_ms=sticky_ms)
         return await self._submission.send(room_id, draft)
 
@@ -156,8 +162,18 @@ def _check_names_no_creator(room: Room, content: dict[str, Any]) -> None:
         raise BadJson("users must not name a creator of the room")
 
 
+def _check_own_call(room: Room, sender: UserId, state_key: str) -> None:
+    """Clients write `_` before the user's id, so that they may have a key for each device: the auth rules let that pass,
+    and only MSC3757's room versions have a rule instead."""
+    owner, levels = owner_of(state_key.removeprefix("_")), room.power_levels()
+    if not state_key.startswith("_@") or owner == sender or levels is None or not is_user_id(owner):
+        return
+    if levels.user(sender) <= levels.user(owner):
+        raise Forbidden("whether others are in a call is theirs to say")
+
+
 def _check_stays_encrypted(room: Room, content: dict[str, Any]) -> None:
     """Encryption can't be switched off again. spec: client-server-api/#mroomencryption"""
-    before = room.known_state("m.room.encryption")
-    if before is not None and before.content.get("algorithm") and not content.get("algorithm"):
+    before, algorithm = room.known_state("m.room.encryption"), content.get("algorithm")
+    if before is not None and before.content.get("algorithm") and not (isinstance(algorithm, str) and algorithm):
         raise Forbidden("encryption can't be switched off")
