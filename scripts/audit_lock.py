@@ -1,4 +1,7 @@
-"""Compares the locks with the flaws that are known; `--sbom` prints what is in them (CycloneDX, JSON). Asks nobody."""
+"""Compares the locks, and the images that docker/ names, with the flaws that are known. Asks nobody.
+
+`--sbom` prints what a running server consists of (CycloneDX, JSON).
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,27 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements"
+DOCKER = ROOT / "docker"
 FLAWS = REQUIREMENTS / "known_flaws.toml"
 # What runs on an operator's machine comes first: with it flaws cost most.
-LOCKS = ("runtime", "build", "dev", "peer")
+LOCKS = ("runtime", "build", "dev", "peer", "bridge")
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)")
+_IMAGE = re.compile(r"^\s*(?:image:|FROM)\s+([a-z0-9./_-]+):v?([^\s@]+)", re.MULTILINE)
 _NUMBER = re.compile(r"\d+")
 
 
 def pinned(lock: str) -> list[tuple[str, str]]:
     """Each package of a lock with its version."""
     lines = (REQUIREMENTS / f"{lock}.txt").read_text("utf-8").splitlines()
-    return [(match[1].lower(), match[2]) for line in lines if (match := _PIN.match(line))]
+    return [(re.sub("[-_.]+", "-", match[1]).lower(), match[2]) for line in lines if (match := _PIN.match(line))]
+
+
+def images() -> list[tuple[str, str]]:
+    """Each image that the container files are built from or start, with its version; for some more than once."""
+    texts = [(DOCKER / name).read_text("utf-8") for name in ("Dockerfile", "compose.yaml")]
+    return [(name, tag.partition("-")[0]) for text in texts for name, tag in _IMAGE.findall(text)]
 
 
 def findings(pins: Mapping[str, list[tuple[str, str]]], flaws: Mapping[str, Any]) -> Iterator[str]:
@@ -40,8 +52,15 @@ def _order(version: str) -> tuple[int, ...]:
 
 
 def audit() -> list[str]:
-    """The findings in all locks."""
-    return list(findings({lock: pinned(lock) for lock in LOCKS}, tomllib.loads(FLAWS.read_text("utf-8"))))
+    """The findings in all locks and container files."""
+    flaws = known_flaws()
+    found = list(findings({lock: pinned(lock) for lock in LOCKS}, flaws))
+    return [*found, *findings({"docker": images()}, {"floor": flaws["image"], "never": {}})]
+
+
+def known_flaws() -> dict[str, Any]:
+    """The table of this repository."""
+    return tomllib.loads(FLAWS.read_text("utf-8"))
 
 
 def bill_of_materials() -> dict[str, Any]:
@@ -60,7 +79,7 @@ def main(arguments: list[str]) -> int:
     found = audit()
     for line in found:
         print(line, file=sys.stderr)
-    print(f"{len(found)} packages with known flaws in {', '.join(LOCKS)}", file=sys.stderr)
+    print(f"{len(found)} packages and images with known flaws in {', '.join(LOCKS)}, docker", file=sys.stderr)
     return 1 if found else 0
 
 

@@ -479,8 +479,43 @@ def test_server_and_tests_have_the_same_versions() -> None:
 
 
 def test_dependencies_with_known_flaws_stay_out() -> None:
-    """T-K8, T-O16, T-O23, T-M8, T-M9, T-M10, T-M11, T-P8: the floors known on 2026-11-23, in every lock."""
-    report(audit_lock.audit(), "choose newer versions: `make lock`")
+    """T-K8, T-O16, T-O23, T-M8, T-M9, T-M10, T-M11, T-P8: the floors known on 2026-11-23, in all locks and images."""
+    files = {path.stem for path in (ROOT / "requirements").glob("*.txt")}
+    report(files.symmetric_difference(audit_lock.LOCKS), "name each lock in LOCKS of scripts/audit_lock.py")
+    report(audit_lock.audit(), "choose newer versions: `make lock`, and in docker/ the tags of the images")
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("aiohttp", "3.9.1"),  # T-M8 to T-M11: HTTP, templates and YAML that strangers send
+        ("cryptography", "41.0.5"),  # T-O23: the OpenSSL in its wheel
+        ("jinja2", "3.1.5"),
+        ("pillow", "10.2.0"),  # T-K8
+        ("pynacl", "1.5.0"),
+        ("python-jose", "3.5.0"),
+        ("python-olm", "3.2.16"),  # T-P8
+        ("pycrypto", "2.6.1"),
+        ("pyyaml", "5.3.1"),
+    ],
+)
+def test_what_is_known_to_be_flawed_is_refused(name: str, version: str) -> None:
+    """T-K8, T-O16, T-O23, T-P8: by the table itself, whatever the locks have today."""
+    assert len(list(audit_lock.findings({"runtime": [(name, version)]}, audit_lock.known_flaws()))) == 1
+
+
+def test_each_image_has_a_floor_or_none_is_known() -> None:
+    """T-O16, T-O23: an image under another name isn't looked at without anybody noticing."""
+    own, without = "hansa", {"elasticsearch", "versity/versitygw"}
+    named = {name for name, _ in audit_lock.images()}
+    assert named == {own} | without | audit_lock.known_flaws()["image"].keys()
+
+
+def test_keys_are_used_by_few_libraries() -> None:
+    """T-P8: libsodium, OpenSSL by `cryptography`, and what is made of these; nothing of our own, nothing else."""
+    others = "Crypto Cryptodome ecdsa ed25519 jose jwt olm pyaes rsa vodozemac x25519".split()
+    imported = {name.split(".")[0] for module in product_modules() for _, name in module.imports()}
+    report(sorted(imported & set(others)), "use nacl, cryptography, joserfc or argon2")
 
 
 def test_the_audit_finds_what_is_known() -> None:

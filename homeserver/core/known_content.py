@@ -152,12 +152,17 @@ def check_picture(type: str, content: Mapping[str, Any]) -> None:
 def check_content(type: str, content: Mapping[str, Any]) -> None:
     """Raises BadJson, which names the field, for content that its type can't have.
 
-    Content without any field is that of an event that is to mean nothing any more, and is free.
+    Content without any field is that of an event that is to mean nothing any more, and is free. Of an edit what it puts
+    in another's place is looked at as well.
     """
     kind = _KINDS.get(type)
     if kind is None or not content:
         return
-    try:
-        msgspec.convert(dict(content), kind)
-    except msgspec.ValidationError as error:
-        raise BadJson(f"{type}: {error}") from None
+    parts: dict[str, Any] = {type: dict(content)}
+    if "m.new_content" in content:
+        parts[f"{type}, m.new_content"] = content["m.new_content"]
+    for name, part in parts.items():
+        try:
+            msgspec.convert(part, kind)
+        except msgspec.ValidationError as error:
+            raise BadJson(f"{name}: {error}") from None

@@ -84,8 +84,8 @@ class Redactions:
 
         Their server may redact what its own users said; anything else takes the power. None applies to a create event:
         up to version 10 it would lose the room's version and whether it federates, and this server would judge by other
-        rules than the rest. Nor to that by which a room is encrypted, or who may redact could have newcomers talk in the
-        clear without the power to say so. `known` must have the room's create event and power levels.
+        rules than the rest. Nor to that by which a room is encrypted, or who may redact could have newcomers talk in
+        the clear without the power to say so. `known` must have the room's create event and power levels.
         """
         if target.type == "m.room.create" or (target.type == "m.room.encryption" and target.state_key == ""):
             return False

@@ -125,7 +125,7 @@ async def missing_before(db: Reader, event_nids: Collection[int], limit: int) ->
 
 
 async def gaps_between(db: Reader, room_nid: int, floor: int, place: int, limit: int) -> list[Gap]:
-    """The gaps before events within these places of the timeline, the last first; of more than `limit` the first too."""
+    """The gaps before events within these places, from the last on; of more than `limit` the first as well."""
     rows = await db.fetch(_GAPS_BETWEEN, room_nid, floor, place, limit)
     if len(rows) == limit:
         rows += await db.fetch(_FIRST_GAP, room_nid, floor, place)

@@ -257,7 +257,7 @@ async def test_prototype_names_are_names(server: RunningServer) -> None:
 @pytest.mark.parametrize("key", ["{}", "_{}", "_{}_DEVICE", "_{}_DEVICE_m.call"])
 @pytest.mark.parametrize("kind", ["m.call.member", "org.matrix.msc3401.call.member", "org.matrix.msc4143.rtc.member"])
 async def test_nobody_joins_a_call_for_another(server: RunningServer, kind: str, key: str) -> None:
-    """T-P6: a state key that is a user's id, or as clients write it in calls, is that user's, and of those above them."""
+    """T-P6: a state key that is a user's id, also as clients write it in calls, is theirs, and of those above them."""
     alice, bob, carol = [await server.user(name) for name in ("alice", "bob_the_b", "carol")]
     room = await alice.create_room(preset="public_chat", power_level_content_override={"events": {kind: 0}})
     for user in (bob, carol):

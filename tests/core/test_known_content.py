@@ -10,6 +10,7 @@ from homeserver.core.errors import BadJson
 from homeserver.core.known_content import check_content
 
 GEO = {"m.location": {"uri": "geo:1,2"}, "m.ts": 1}
+TEXT = {"msgtype": "m.text", "body": "x"}
 REFERENCE = {"m.relates_to": {"rel_type": "m.reference", "event_id": "$e"}}
 
 
@@ -21,6 +22,9 @@ REFERENCE = {"m.relates_to": {"rel_type": "m.reference", "event_id": "$e"}}
         ("m.room.message", {"msgtype": "m.text", "body": 7}, "body"),
         ("m.room.message", {"msgtype": "m.image", "body": "x", "url": "javascript:x"}, "url"),
         ("m.room.message", {"msgtype": "m.image", "body": "x", "info": {"w": -1}}, "info.w"),
+        ("m.room.message", {**TEXT, "m.new_content": {"body": 7}}, "m.new_content.*body"),
+        ("m.room.message", {**TEXT, "m.new_content": 7}, "m.new_content"),
+        ("m.room.message", {**TEXT, "m.new_content": TEXT}, None),
         ("m.beacon", {**GEO, **REFERENCE}, None),
         ("m.beacon", {**GEO, "m.relates_to": None}, "m.relates_to"),
         ("m.beacon", {**REFERENCE, "m.location": {"uri": 1}}, "m.location"),

@@ -163,8 +163,8 @@ def _check_names_no_creator(room: Room, content: dict[str, Any]) -> None:
 
 
 def _check_own_call(room: Room, sender: UserId, state_key: str) -> None:
-    """Clients write `_` before the user's id, so that they may have a key for each device: the auth rules let that pass,
-    and only MSC3757's room versions have a rule instead."""
+    """Clients write `_` before the user's id, so that they may have a key for each device: the auth rules let that
+    pass, and only MSC3757's room versions have a rule instead."""
     owner, levels = owner_of(state_key.removeprefix("_")), room.power_levels()
     if not state_key.startswith("_@") or owner == sender or levels is None or not is_user_id(owner):
         return
