@@ -99,6 +99,7 @@ class RoomWriter:
         self._journal = journal
         self._tasks = tasks
         self._waiting: dict[RoomId, list[_Command | _Turn]] = {}
+        self._writing: set[asyncio.Task[object] | None] = set()
         self._recent: OrderedDict[UUID, EventId] = OrderedDict()
 
     async def send(self, room_id: RoomId, draft: Draft, transaction: Transaction | None = None) -> Event:
@@ -188,6 +189,7 @@ class RoomWriter:
         return await done
 
     def _queue(self, room_id: RoomId, command: _Command | _Turn) -> None:
+        assert asyncio.current_task() not in self._writing, "who has a room's turn waits for no turn"
         waiting = self._waiting.get(room_id)
         if waiting is None:
             self._waiting[room_id] = [command]
@@ -200,6 +202,7 @@ class RoomWriter:
     async def _write_room(self, room_id: RoomId) -> None:
         """Batch after batch until nothing waits; then the room has no writer."""
         self._rooms.pin(room_id)
+        self._writing.add(asyncio.current_task())
         try:
             while self._waiting[room_id]:
                 first = self._waiting[room_id][0]
@@ -217,6 +220,7 @@ class RoomWriter:
             for left in self._waiting.pop(room_id):
                 left.refuse(Unavailable("the server is stopping"))
             self._rooms.unpin(room_id)
+            self._writing.discard(asyncio.current_task())
 
     def _take(self, room_id: RoomId) -> list[_Command]:
         waiting = self._waiting[room_id]

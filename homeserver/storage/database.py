@@ -1,6 +1,7 @@
 """Connections and transactions. A function that writes takes `Tx`, one that reads takes `Reader`.
 
-A lost or restarting PostgreSQL shows as `Unavailable` (a clean 503), never as a driver's error.
+A lost or restarting PostgreSQL shows as `Unavailable` (a clean 503), never as a driver's error; so does a transaction
+that it ended because another one and this one waited for each other.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ LOST = (
     asyncpg.exceptions.OperatorInterventionError,  # shutdown, crash, cannot connect now
     asyncpg.exceptions.InsufficientResourcesError,  # disk full, out of memory, too many connections
     asyncpg.exceptions.ReadOnlySQLTransactionError,
+    # Two transactions waited for each other, and this one was taken back: as good as never begun.
+    asyncpg.exceptions.TransactionRollbackError,
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
