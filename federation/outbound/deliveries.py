@@ -21,6 +21,7 @@ from federation.outbound.device_messages import DeviceMessages
 from federation.outbound.device_updates import DeviceUpdates
 from federation.outbound.pacing import Pacing
 from federation.reachability import Reachability
+from federation.storage.unreachable_servers import Outage
 from homeserver.core.identifiers import ServerName, UserId
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.tasks import Tasks
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 TRANSACTION_TIMEOUT_S = 60.0
 LIMITED_WAIT_S = 5.0
 LIMITED_WAIT_S_MAX = 120.0
+# What lasts (receipts) waits in memory for who is down no longer than that; whoever comes back later hears of the next.
+EDUS_KEPT_S = 3_600
 _TICK_S = 0.5
 # Two EDUs each.
 _CHANGES_AT_ONCE = EDUS_PER_TRANSACTION // 2
@@ -105,9 +108,10 @@ class Deliveries:
             self._wake(destination)
 
     def add_edu(self, servers: Iterable[ServerName], key: object, edu: dict[str, Any], *, lasting: bool) -> None:
-        """`key`: an EDU takes the place of an older one with it. Who is down gets none but `lasting` ones."""
+        """`key`: an EDU takes the place of an older one with it. Who is down gets but `lasting` ones, and for an hour."""
         for name in sorted(servers):
-            if not lasting and self._reachability.outage(name) is not None:
+            outage = self._reachability.outage(name)
+            if outage is not None and (not lasting or self._is_long(outage)):
                 continue
             destination = self._destination(name)
             destination.add_edu(key, edu)
@@ -305,7 +309,13 @@ class Deliveries:
         if destination.lags_at is not None and not destination.is_catching_up:
             destination.fall_behind()
         destination.in_flight = None
-        destination.forget_passing()
+        if self._is_long(outage):
+            destination.edus.clear()
+        else:
+            destination.forget_passing()
+
+    def _is_long(self, outage: Outage) -> bool:
+        return self._clock.now_ms() - outage.failing_since_ms > EDUS_KEPT_S * 1000
 
     def _next_id(self) -> str:
         """Never used before for any server: the time, and a count."""

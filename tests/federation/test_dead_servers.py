@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,17 +10,19 @@ from typing import Any
 
 import pytest
 
-from federation.client import ClientSettings, FederationClient
+from federation.client import ClientSettings, FederationClient, Unreachable
 from federation.discovery import Place
 from federation.outbound import pacing
+from federation.outbound.deliveries import Deliveries
 from federation.reachability import Reachability
 from federation.server_access import ServerAccess
 from homeserver.core.identifiers import ServerName
 from homeserver.runtime.ids import SystemRandomness
+from homeserver.runtime.tasks import Tasks
 from homeserver.web.outgoing import Outgoing, OutgoingError, OutgoingStream
 from tests.federation.test_sender import room_with
 from tests.kit.authority import Authority
-from tests.kit.clock import FakeClock, WrongClock
+from tests.kit.clock import FakeClock, WrongClock, passing
 from tests.kit.federation import federated_server, signer_of
 from tests.kit.network import Network
 from tests.kit.peer import Peer, running_peer
@@ -92,6 +95,50 @@ async def test_a_thousand_dead_servers_hold_up_nobody(
 
         await until(is_place_in_the_log_each, within_s=60)
         assert deliveries.waiting() == 1000
+
+
+class _Nobody:
+    """The way to servers of which none answers."""
+
+    server_name = ServerName("here.test")
+
+    def __init__(self, reachability: Reachability) -> None:
+        self._reachability = reachability
+
+    async def put(self, server: ServerName, *_: Any, **__: Any) -> None:
+        self._reachability.failed(server, "nobody is there")
+        raise Unreachable(server, "nobody is there")
+
+
+async def test_receipts_wait_for_nobody_who_is_gone_for_long() -> None:
+    """T-E15: for an hour they do; then nothing in memory waits for the server, whatever else is read."""
+    clock = FakeClock()
+    reachability = Reachability(None, clock, SystemRandomness())  # type: ignore[arg-type]
+    deliveries = Deliveries(_Nobody(reachability), reachability, None, clock, Tasks(clock))  # type: ignore[arg-type]
+
+    def read(number: int) -> None:
+        deliveries.add_edu(dead(20), ("receipt", number), {"edu_type": "m.receipt", "content": {}}, lasting=True)
+
+    async def let_pass() -> None:
+        while True:
+            await deliveries.run()
+
+    async def all_gone() -> bool:
+        read(3)
+        return deliveries.waiting() == 0
+
+    read(1)
+    passing_on = asyncio.create_task(let_pass())
+    async with passing(clock, 60):
+        await until(lambda: seconds_have_passed(clock, 1_800))
+        read(2)
+        assert deliveries.waiting() == 20
+        await until(all_gone)
+    passing_on.cancel()
+
+
+async def seconds_have_passed(clock: FakeClock, seconds: float) -> bool:
+    return clock.monotonic_s() >= seconds
 
 
 async def test_who_is_known_to_be_dead_is_asked_last(here: RunningServer, peer: Peer) -> None:
