@@ -108,7 +108,7 @@ class Deliveries:
             self._wake(destination)
 
     def add_edu(self, servers: Iterable[ServerName], key: object, edu: dict[str, Any], *, lasting: bool) -> None:
-        """`key`: an EDU takes the place of an older one with it. Who is down gets but `lasting` ones, and for an hour."""
+        """`key`: an EDU takes the place of an older one with it. Who is down gets `lasting` ones alone, for an hour."""
         for name in sorted(servers):
             outage = self._reachability.outage(name)
             if outage is not None and (not lasting or self._is_long(outage)):
