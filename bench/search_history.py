@@ -3,8 +3,9 @@
 `python -m bench search_history --messages 1000000 --rooms 1000 --data DIR` is the full size; without an option it takes
 50,000 messages and a few minutes. With `--data` all that there is lies in that folder, and a run that was stopped
 (`--minutes`, or by hand) goes on where it was; `--stage` does a part: `send` (rooms, history, index, the last part by
-HTTP), `archive` (half of it leaves Elasticsearch), `ask` (as often as wished, before and after). Without
-`scripts/bootstrap elasticsearch` there is nothing to measure.
+HTTP), `archive` (half of it leaves the hot index), `ask` (as often as wished, before and after). Without
+`scripts/bootstrap elasticsearch` there is nothing to measure, but for `--engine embedded`: the same on the index in the
+data folder.
 
 Rooms are made, joined and left by HTTP. The history is copied into the database as the events that a server would have
 signed, and the last hundredth (`--sent` says how many) is sent by HTTP on top of that. The server's own indexer,
@@ -20,11 +21,15 @@ import asyncio
 import itertools
 import random
 import re
+import resource
+import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -36,7 +41,9 @@ from bench._history import MONTHS, Looks, Plan, RoomHead, Texts, fill, ids_of, t
 from bench._history_data import Account, HistoryData, Progress, Scene, Sent, say
 from homeserver.journal.journal import BLOCK
 from homeserver.runtime.logging import configure_logging
+from homeserver.storage.database import Database
 from search.archive import jobs
+from search.archive.keeping import DAY_MS
 from search.hot.elastic import Cluster, ElasticIndex
 from tests.kit.elasticsearch import ElasticsearchServer
 from tests.kit.programs import found
@@ -60,6 +67,7 @@ _COUNTS = """
     SELECT to_char(to_timestamp(received_ms / 1000) AT TIME ZONE 'UTC', 'YYYY-MM') AS month, count(*) AS events
     FROM events WHERE ordering IS NOT NULL GROUP BY 1
 """
+_TAKEN = "SELECT begun_ms, ended_ms FROM archive_jobs WHERE job_nid = $1"
 _SENT = """
     SELECT event_id, event_nid, least(origin_server_ts, received_ms) AS said FROM events
     WHERE event_id = ANY($1::text[])
@@ -102,7 +110,10 @@ async def many(work: Callable[[int], Awaitable[None]], numbers: range | list[int
     await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
 
 
-def toml_of(cluster: Cluster) -> str:
+def toml_of(cluster: Cluster | None) -> str:
+    """Of the server, whose index is embedded where there is no cluster."""
+    if cluster is None:
+        return ""
     return f"""
 [search]
 engine = "elasticsearch"
@@ -192,7 +203,7 @@ async def _fill(dsn: str, data: HistoryData) -> None:
         await connection.close()
 
 
-async def _indexed(server: RunningServer, data: HistoryData, cluster: Cluster) -> None:
+async def _indexed(server: RunningServer, data: HistoryData, cluster: Cluster | None) -> None:
     """Waits until the server's own indexer has all of it."""
     scene, indexer, start = data.scene, server.hansa.relations.indexer, time.perf_counter()
     progress, first = Progress("indexed", scene.messages), max(0, indexer._caught_up - scene.first_nid)
@@ -201,12 +212,13 @@ async def _indexed(server: RunningServer, data: HistoryData, cluster: Cluster) -
         progress(max(0, indexer._caught_up - scene.first_nid))
     taken = time.perf_counter() - start
     data.figure("indexed by the server", (scene.messages - first) / taken, "messages/s")
-    index = ElasticIndex(cluster)
-    try:
-        size = await index.size_bytes()
-    finally:
-        await index.close()
-    data.figure("the index, by bytes of the bodies", size / scene.body_bytes, "times")
+    if cluster is not None:
+        index = ElasticIndex(cluster)
+        try:
+            size = await index.size_bytes()
+        finally:
+            await index.close()
+        data.figure("the index, by bytes of the bodies", size / scene.body_bytes, "times")
     assert indexer.dead_letters == 0
 
 
@@ -239,46 +251,51 @@ async def _send(server: RunningServer, data: HistoryData, count: int) -> None:
     data.figure("sent by HTTP", len(left) / (time.perf_counter() - start), "messages/s", len(left))
 
 
-async def _archive(server: RunningServer, data: HistoryData) -> None:
-    """Half of it, month by month, as `hansa archive run --month` does; months that are archived already stay so."""
-    scene = data.scene
-    counts = {row["month"]: row["events"] for row in await server.db.fetch(_COUNTS)}
-    left, moved, start = scene.messages // 2, 0, time.perf_counter()
-    progress = Progress("archived", scene.messages // 2)
-    jobs_of: dict[str, int] = {}
-    for month, events in sorted(counts.items()):
-        if left <= 0:
-            scene.first_hot = month
-            break
-        left -= events
-        if f"archived {month}" not in scene.done:
-            # All at once: who waits for one before asking for the next waits for the server to look as well.
-            jobs_of[month] = await _asked(server, "run", month)
-    for month, job_nid in jobs_of.items():
-        result = await _ended(server, job_nid)
-        assert "error" not in result, result
-        moved += result["messages"]
-        scene.moved += result["messages"]
-        data.keep(f"archived {month}")
-        progress(scene.moved)
-    data.figure("archived by the server", moved / (time.perf_counter() - start), "messages/s", moved)
-    data.figure("files of the archive", _figure(server, "hansa_archive", "files"), "files", scene.moved)
-    kept = _figure(server, "hansa_archive", "bytes") / _figure(server, "hansa_archive", "messages")
-    data.figure("the archive, of a message", kept, "bytes", scene.moved)
+async def _archive(dsn: str, data: HistoryData, toml: str) -> None:
+    """Half of it, as the policy of a server that begins to have one does: the months that are over for so long."""
+    scene, left = data.scene, data.scene.messages // 2
+    database = await Database.connect(dsn, size_min=1, size_max=1)
+    try:
+        counts = {row["month"]: row["events"] for row in await database.fetch(_COUNTS)}
+        for month, events in sorted(counts.items()):
+            if left <= 0:
+                scene.first_hot = month
+                break
+            left -= events
+        first_hot_ms = int(datetime.fromisoformat(f"{scene.first_hot}-01T00:00:00+00:00").timestamp() * 1000)
+        days = (int(time.time() * 1000) - first_hot_ms) // DAY_MS
+        async with database.transaction() as tx:
+            # Before the server is there, which then does it once.
+            job_nid = await jobs.ask(tx, "run", None, 0, is_forced=False)
+        cpu_s = _cpu_s()
+        config = config_for_tests(data.server_folder, f"{toml}[archive]\nafter_days = {days}\n")
+        async with running_server(dsn, config=config) as server:
+            result = await _ended(server, job_nid, Progress("archived", scene.messages // 2))
+            assert "error" not in result, result
+            begun_ms, ended_ms = await server.db.fetchrow(_TAKEN, job_nid) or (0, 1)
+            scene.moved = result["messages"]
+            data.figure("archived by the server", scene.moved / (ended_ms - begun_ms) * 1e3, "messages/s", scene.moved)
+            data.figure("files of the archive", _figure(server, "hansa_archive", "files"), "files", scene.moved)
+            kept = _figure(server, "hansa_archive", "bytes") / _figure(server, "hansa_archive", "messages")
+            data.figure("the archive, of a message", kept, "bytes", scene.moved)
+        data.figure("archiving: the server's processor", (_cpu_s() - cpu_s) / scene.moved * 1e6, "us", scene.moved)
+    finally:
+        await database.close()
 
 
-async def _asked(server: RunningServer, kind: str, month: str) -> int:
-    async with server.db.transaction() as tx:
-        return await jobs.ask(tx, kind, month, 0, is_forced=True)
+def _cpu_s() -> float:
+    """Of this process, and of those that it started and saw end."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-async def _ended(server: RunningServer, job_nid: int) -> Any:
+async def _ended(server: RunningServer, job_nid: int, progress: Progress) -> Any:
     while True:
         found = await jobs.one(server.db, job_nid)
         assert found is not None
         if found.result is not None:
             return found.result
-        await asyncio.sleep(0.02)
+        progress(found.done)
+        await asyncio.sleep(0.05)
 
 
 def _figure(server: RunningServer, name: str, figure: str) -> float:
@@ -424,7 +441,9 @@ async def _ask(server: RunningServer, data: HistoryData) -> None:
             await _cold(server, clients["alice"], data)
 
 
-async def _staged(dsn: str, data: HistoryData, node: ElasticsearchServer, stages: tuple[str, ...], sent: int) -> None:
+async def _staged(
+    dsn: str, data: HistoryData, node: ElasticsearchServer | None, stages: tuple[str, ...], sent: int
+) -> None:
     scene = data.scene
     if "rooms" not in scene.done:
         with data.step("rooms are made"):
@@ -434,9 +453,12 @@ async def _staged(dsn: str, data: HistoryData, node: ElasticsearchServer, stages
     if "history" not in scene.done:
         with data.step("the history is made"):
             await _fill(dsn, data)
+            # An index that has been there already would take it as heard too.
+            shutil.rmtree(data.server_folder / "search", ignore_errors=True)
         data.keep("history")
-    cluster = node.cluster(timeout_s=60.0, prefix="history")
-    async with running_server(dsn, config=config_for_tests(data.server_folder, toml_of(cluster))) as server:
+    cluster = node.cluster(timeout_s=60.0, prefix="history") if node is not None else None
+    toml = toml_of(cluster)
+    async with running_server(dsn, config=config_for_tests(data.server_folder, toml)) as server:
         if "indexed" not in scene.done:
             with data.step("indexed"):
                 await _indexed(server, data, cluster)
@@ -445,17 +467,18 @@ async def _staged(dsn: str, data: HistoryData, node: ElasticsearchServer, stages
             with data.step("the last part is sent"):
                 await _send(server, data, sent)
             data.keep("sent")
-        for stage in stages:
-            if stage == "ask":
+    for stage in stages:
+        if stage == "ask":
+            async with running_server(dsn, config=config_for_tests(data.server_folder, toml)) as server:
                 await _ask(server, data)
-            elif stage == "archive" and "archived" not in scene.done:
-                with data.step("half is archived"):
-                    await _archive(server, data)
-                data.keep("archived")
+        elif stage == "archive" and "archived" not in scene.done:
+            with data.step("half is archived"):
+                await _archive(dsn, data, toml)
+            data.keep("archived")
 
 
-async def _run(data: HistoryData, stages: tuple[str, ...], sent: int, minutes: float) -> None:
-    with data.elasticsearch() as node:
+async def _run(data: HistoryData, engine: str, stages: tuple[str, ...], sent: int, minutes: float) -> None:
+    with data.elasticsearch() if engine == "elasticsearch" else nullcontext() as node:
         async with data.database() as dsn:
             try:
                 async with asyncio.timeout(minutes * 60):
@@ -472,10 +495,11 @@ def run() -> None:
     options.add_argument("--sent", type=int, default=None)
     options.add_argument("--minutes", type=float, default=MINUTES)
     options.add_argument("--data", type=Path, default=None)
+    options.add_argument("--engine", choices=("elasticsearch", "embedded"), default="elasticsearch")
     options.add_argument("--stage", choices=STAGES, default=None)
     chosen, _ = options.parse_known_args()
     configure_logging(level="warning")
-    if found("elasticsearch") is None:
+    if chosen.engine == "elasticsearch" and found("elasticsearch") is None:
         print("history: not here; type `scripts/bootstrap elasticsearch`", flush=True)
         return
     # Also then the node ends, which holds the folder.
@@ -487,7 +511,7 @@ def run() -> None:
         wanted = Scene(messages=chosen.messages, rooms=chosen.rooms, months=chosen.months, end_ms=end_ms)
         data = HistoryData(chosen.data or Path(temporary), wanted)
         sent = chosen.sent if chosen.sent is not None else max(200, chosen.messages // 100)
-        asyncio.run(_run(data, stages, sent, chosen.minutes))
+        asyncio.run(_run(data, chosen.engine, stages, sent, chosen.minutes))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -18,6 +19,7 @@ from search.archive import catalog, source
 from search.archive.bodies import NotHere
 from search.archive.building import Made
 from search.archive.catalog import PARQUET, TERMS, File, Month
+from search.archive.making import Makers
 from search.archive.moving import Mover, NotWhole, Target
 from search.archive.rows import FORMAT_VERSION
 from search.archive.shelf import Shelf, month_span
@@ -29,11 +31,14 @@ DAY_MS = 24 * 3600 * 1000
 # Messages of a month that go into one file, about.
 FILE_ROWS = 200_000
 BUCKETS_MAX = 1024
+# Each in a process of its own, with its terms in memory: some hundred megabytes of a large one.
+FILES_AT_ONCE = 2
 # Another number means that rows are found by more than before (2: by hosts, by formatted text): files are made anew.
 FOUND_BY = 2
 # Of a file's messages, in percent, that may be hidden before it is rewritten; and how long the first may be at most.
 HIDDEN_PERCENT = 1
 HIDDEN_MS = 7 * DAY_MS
+_MONTH = re.compile(r"20\d\d-(0[1-9]|1[0-2])", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +95,57 @@ class Keeper:
         Raises NotWhole, TierFault, Unavailable, OSError.
         """
         async with self._working:
-            counts = await source.counts(self._shelf.db)
+            counts = await source.counts(self._shelf.db, _span(month))
             ages = await catalog.room_ages(self._shelf.db)
-            moved: dict[str, int] = {}
-            for one, events in counts.items():
-                if month not in (None, one) or (one in self._shelf.stays_hot and not is_forced):
-                    continue
-                for target in await self._targets(one, events, ages, is_forced=is_forced, is_named=month is not None):
-                    moved[one] = moved.get(one, 0) + await self._mover.archive(target, progress)
-                if one in moved:
-                    log.info("month_archived", month=one, messages=moved[one])
+            targets = [
+                target
+                for one, events in counts.items()
+                if month in (None, one) and (one not in self._shelf.stays_hot or is_forced)
+                for target in await self._targets(one, events, ages, is_forced=is_forced, is_named=month is not None)
+            ]
+            makers = Makers(sum(counts[one] for one in {target.month for target in targets}))
+            try:
+                moved = await self._archive(targets, makers, progress)
+            finally:
+                await makers.end()
             await self.write_manifests()
             await self._move_bodies(progress, month, is_forced=is_forced)
             return moved
+
+    async def _archive(self, targets: Sequence[Target], makers: Makers, progress: Progress) -> dict[str, int]:
+        """Makes these files; while one is checked and let go, the next is made. Messages by month."""
+        moved: dict[str, int] = {}
+        under_way: dict[asyncio.Future[int], Target] = {}
+
+        def tell(target: Target) -> Progress:
+            # Of two, the one that was begun first.
+            def told(what: str, done: int, total: int) -> None:
+                if target is next(iter(under_way.values()), target):
+                    progress(what, done, total)
+
+            return told
+
+        async def until_left(most: int) -> None:
+            while len(under_way) > most:
+                done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    month = under_way.pop(one).month
+                    moved[month] = moved.get(month, 0) + one.result()
+                    if all(target.month != month for target in under_way.values()):
+                        log.info("month_archived", month=month, messages=moved[month])
+
+        try:
+            for target in targets:
+                await until_left(FILES_AT_ONCE - 1)
+                archiving = self._mover.archive(target, makers, tell(target))
+                under_way[asyncio.ensure_future(archiving)] = target
+            await until_left(0)
+        finally:
+            for one in under_way:
+                one.cancel()
+            if under_way:
+                await asyncio.wait(under_way)
+        return moved
 
     async def tidy(self) -> None:
         """One round of what needs no policy: rewrites, repairs, deletes. Raises NotWhole, TierFault, Unavailable."""
@@ -285,7 +328,11 @@ class Keeper:
             without=rooms if is_all else frozenset(),
             only=None if is_all else rooms,
         )
-        await self._mover.archive(target, progress)
+        makers = Makers(file.built.rows)
+        try:
+            await self._mover.archive(target, makers, progress)
+        finally:
+            await makers.end()
 
     async def _delete(self, name: str) -> None:
         names = [name + PARQUET, name + TERMS]
@@ -347,6 +394,11 @@ def _manifest_name(month: str) -> str:
 
 async def _one_piece(data: bytes) -> AsyncIterator[bytes]:
     yield data
+
+
+def _span(month: str | None) -> tuple[int, int]:
+    """Where events of a month may be; of what is no month, anywhere."""
+    return month_span(month) if month is not None and _MONTH.fullmatch(month) else (-(2**62), 2**62)
 
 
 def _is_due(after_days: int | None, end_ms: int, now_ms: int) -> bool:

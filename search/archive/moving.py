@@ -26,7 +26,7 @@ from search.archive import catalog, source
 from search.archive.bodies import ArchivedBodies, NotHere
 from search.archive.building import PARQUET_NAME, TERMS_NAME, Built, Made, rows_digest
 from search.archive.catalog import PARQUET, TERMS, File
-from search.archive.making import Maker
+from search.archive.making import Makers
 from search.archive.reading import ArchiveFile
 from search.archive.shelf import Shelf, month_span
 from search.archive.source import Choice
@@ -76,7 +76,7 @@ class Target:
 
 
 class Mover:
-    """One file at a time: whoever calls sees to that. `folder` is for files that are being made."""
+    """Never the same file twice at once: whoever calls sees to that. `folder` is for files that are being made."""
 
     def __init__(
         self, shelf: Shelf, hot: HotTiers, journal: Journal, clock: Clock, randomness: Randomness, folder: Path
@@ -89,7 +89,7 @@ class Mover:
         self._randomness = randomness
         self._folder = folder
 
-    async def archive(self, target: Target, progress: Progress) -> int:
+    async def archive(self, target: Target, makers: Makers, progress: Progress) -> int:
         """Makes the file of a month and bucket anew from the database; how many messages it has.
 
         Raises NotWhole, TierFault, Unavailable, OSError. Where bodies of the old file can't be read, that one stays.
@@ -98,7 +98,7 @@ class Mover:
         try:
             if old is not None and old.bodies and old.damage is not None:
                 await self.bodies.bring_back(old)
-            return await self._archive(target, progress)
+            return await self._archive(target, makers, progress)
         except NotHere as lost:
             raise NotWhole(str(lost)) from None
         except Damaged as damage:
@@ -106,13 +106,13 @@ class Mover:
                 await self._shelf.damaged(old, str(damage))
             raise NotWhole(f"{target.month}, bucket {target.bucket}: {damage}") from None
 
-    async def _archive(self, target: Target, progress: Progress) -> int:
+    async def _archive(self, target: Target, makers: Makers, progress: Progress) -> int:
         async with self._shelf.changing:
             # From now on what changes goes to the hot index, whatever the file will say.
             self._shelf.touched[target.key] = BitMap64()
         try:
             upto = self._journal.visible
-            made = await self._make(target, upto, progress)
+            made = await self._make(target, upto, makers, progress)
             if made is None:
                 await self._leave_empty(target)
                 return 0
@@ -173,23 +173,20 @@ class Mover:
 
     # --- making
 
-    async def _make(self, target: Target, upto: int, progress: Progress) -> tuple[str, Built] | None:
+    async def _make(self, target: Target, upto: int, makers: Makers, progress: Progress) -> tuple[str, Built] | None:
         """Writes both objects and reads them back: their name, and what is in them. None where there is nothing."""
         nids = await source.chosen(self._shelf.db, target.choice)
         name = f"{target.month}/{target.bucket:04}-{self._randomness.token(16)}"
         await asyncio.to_thread(self._folder.mkdir, 0o700, True, True)
         with tempfile.TemporaryDirectory(dir=self._folder) as temporary:
             folder = Path(temporary)
-            maker = Maker(folder, upto, len(nids))
-            try:
+            async with makers.maker(folder, upto, len(nids)) as maker:
                 done = 0
                 async for said in source.pages(self._shelf.db, nids):
                     await maker.add(said)
                     done += source.PAGE
                     progress(f"{target.month}: written", min(done, len(nids)), len(nids))
                 built = await maker.finish()
-            finally:
-                await maker.end()
             if not built.rows:
                 return None
             async with self._shelf.db.transaction() as tx:

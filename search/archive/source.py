@@ -31,7 +31,10 @@ _COUNTS = """
         to_timestamp(least(greatest(coalesce(received_ms, origin_server_ts) / 1000, $1), $2)) AT TIME ZONE 'UTC',
         'YYYY-MM'
     ) AS month, count(*) AS events
-    FROM events WHERE ordering IS NOT NULL AND flags = 0 GROUP BY 1 ORDER BY 1
+    FROM events
+    WHERE coalesce(received_ms, origin_server_ts) >= $3 AND coalesce(received_ms, origin_server_ts) < $4
+      AND ordering IS NOT NULL AND flags = 0
+    GROUP BY 1 ORDER BY 1
 """
 _NIDS = """
     SELECT room_nid, array_agg(event_nid ORDER BY ordering) AS nids FROM events
@@ -69,10 +72,11 @@ class Choice:
 Said = tuple[int, int, int, str, int, int, bytes, str, tuple[int, int, str, bytes] | None]
 
 
-async def counts(db: Database) -> dict[str, int]:
-    """How many events of timelines each month has. Goes through all events."""
+async def counts(db: Database, span: tuple[int, int]) -> dict[str, int]:
+    """How many events of timelines each month of a span of milliseconds has. Goes through all events of it."""
     async with db.unhurried() as tx:
-        return {row["month"]: row["events"] for row in await tx.fetch(_COUNTS, *BOUNDS_S)}
+        rows = await tx.fetch(_COUNTS, *BOUNDS_S, *span)
+        return {row["month"]: row["events"] for row in rows}
 
 
 async def chosen(db: Database, choice: Choice) -> list[int]:
