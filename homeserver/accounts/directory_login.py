@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from homeserver.accounts.newcomers import Welcome
 from homeserver.accounts.users import NewUser, Users
-from homeserver.core.errors import Forbidden
+from homeserver.core.errors import Forbidden, UserInUse
 from homeserver.core.identifiers import UserId, localpart_of
 from homeserver.storage import login_tokens
 from homeserver.storage.database import Database
@@ -44,12 +44,17 @@ class DirectoryLogin:
         if entry is None:
             return False
         known = await login_tokens.holder(self._db, PROVIDER, entry.entry_id)
+        if known == user_id:  # made meanwhile, by the same person in another app
+            return True
         if known is not None:
             # Renamed in the directory: their account keeps the name it has, and is entered by that.
             raise Forbidden(f"log in with the name of your account here: {known}")
         user_id = self._users.new_user_id(name)
-        async with self._db.transaction() as tx:
-            await self._users.insert(tx, NewUser(user_id=user_id, display_name=entry.display_name))
-            await login_tokens.link(tx, PROVIDER, entry.entry_id, user_id)
+        try:
+            async with self._db.transaction() as tx:
+                await self._users.insert(tx, NewUser(user_id=user_id, display_name=entry.display_name))
+                await login_tokens.link(tx, PROVIDER, entry.entry_id, user_id)
+        except UserInUse:  # the same person twice at once, or somebody else by that name
+            return await login_tokens.holder(self._db, PROVIDER, entry.entry_id) == user_id
         self._welcome(user_id)
         return True

@@ -82,8 +82,11 @@ class Newcomers:
         if await users.by_id(self._db, user_id) is None:
             if not makes_accounts:
                 raise Forbidden("there is no such user")
-            async with self._db.transaction() as tx:
-                await self._accounts.insert(tx, NewUser(user_id=user_id))
+            try:
+                async with self._db.transaction() as tx:
+                    await self._accounts.insert(tx, NewUser(user_id=user_id))
+            except UserInUse:  # the same person twice at once
+                return user_id
             self._welcome(user_id)
         return user_id
 
