@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ async def test_people_of_the_directory_log_in(
 ) -> None:
     """T-I3: wrong names and wrong passwords are told alike; a bind without a password lets nobody in."""
     async with running_server(database_dsn, toml=settings(directory, authority, searches=searches)) as server:
+        at_once = await asyncio.gather(*(log_in(server, "alice", "alices word") for _ in range(4)))
+        assert {answer.status for answer in at_once} == {200}
         account = (await log_in(server, "alice", "alices word")).ok()
         again = (await log_in(server, "@alice:hansa.test", "alices word")).ok()
         assert account["user_id"] == again["user_id"] == "@alice:hansa.test"

@@ -15,7 +15,7 @@ from tests.api.test_cas import arrive as arrive_at_cas
 from tests.kit.cas_service import cas_server
 from tests.kit.clock import FakeClock
 from tests.kit.oauth import Browser
-from tests.kit.openid_provider import CLIENT_ID, OpenIdService, arrive, openid_service, settings_of
+from tests.kit.openid_provider import CLIENT_ID, OpenIdService, arrive, settings_of
 from tests.kit.server import RunningServer, running_server
 
 BACK = "https://hansa.test/_hansa/login"
@@ -24,15 +24,9 @@ OUT = "/_hansa/logout/all"
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def service(clock: FakeClock) -> AsyncIterator[OpenIdService]:
-    async with openid_service(clock.now_ms() // 1000) as running:
-        running.more = {"end_session_endpoint": f"{running.issuer}/logout?theme=dark"}
-        yield running
+def service(service: OpenIdService) -> OpenIdService:
+    service.more = {"end_session_endpoint": f"{service.issuer}/logout?theme=dark"}
+    return service
 
 
 @pytest.fixture

@@ -19,11 +19,6 @@ ADMIN = "urn:synapse:admin:*"
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 async def mas() -> AsyncIterator[MasServer]:
     async with mas_server() as running:
         yield running

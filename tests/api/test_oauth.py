@@ -15,11 +15,6 @@ from tests.kit.server import Client, RunningServer, running_server
 
 
 @pytest.fixture
-async def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 async def server(database_dsn: str, clock: FakeClock) -> AsyncIterator[RunningServer]:
     async with running_server(database_dsn, clock=clock) as running:
         yield running

@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from tests.kit.clock import FakeClock
 from tests.kit.oauth import FORM, App, Browser, told
-from tests.kit.openid_provider import CLIENT_ID, OpenIdService, arrive, openid_service, settings_of
+from tests.kit.openid_provider import CLIENT_ID, OpenIdService, arrive, settings_of
 from tests.kit.server import Answered, Client, RunningServer, running_server
 
 PATHS = ("/_synapse/client/oidc/backchannel_logout", "/_hansa/sso/backchannel_logout")
@@ -25,17 +25,6 @@ EVENT = "http://schemas.openid.net/event/backchannel-logout"
 APP = "https://app.example.org/?a=b"
 _REDIRECT = "/_matrix/client/v3/login/sso/redirect?" + urlencode({"redirectUrl": APP})
 IDENTITY = {"sub": "4711", "preferred_username": "alice"}
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def service(clock: FakeClock) -> AsyncIterator[OpenIdService]:
-    async with openid_service(clock.now_ms() // 1000) as running:
-        yield running
 
 
 def settings(service: OpenIdService, more: str = "") -> str:

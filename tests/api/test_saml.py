@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -15,61 +15,18 @@ from homeserver.accounts.saml import BadMetadata, read_metadata
 from tests.kit.clock import FakeClock
 from tests.kit.oauth import Browser
 from tests.kit.saml_idp import Answer, Asked, Key, form_of, metadata, real_idp
-from tests.kit.server import Answered, RunningServer, running_server
-
-OURS = "/_hansa/sso/with/campus?next=/_hansa/account"
-PLACE = "/_hansa/sso/saml/campus"
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture(scope="module")
-def key() -> Key:
-    return Key.make()
-
-
-@pytest.fixture(scope="module")
-def strange_key() -> Key:
-    """Of nobody whom we know."""
-    return Key.make()
+from tests.kit.saml_scene import APP, OUR_PAGES, PLACE, answered, asked, come_back, now, settings_of
+from tests.kit.server import RunningServer, running_server
 
 
 @pytest.fixture
 async def server(database_dsn: str, clock: FakeClock, tmp_path: Path, key: Key) -> AsyncIterator[RunningServer]:
-    file = tmp_path / "idp.xml"
-    file.write_text(metadata(key))
-    toml = f'[[saml]]\nid = "campus"\nname = "Campus"\nmetadata_path = "{file}"\n'
-    async with running_server(database_dsn, toml=toml, clock=clock) as running:
+    async with running_server(database_dsn, toml=settings_of(metadata(key), tmp_path), clock=clock) as running:
         yield running
 
 
-async def asked(browser: Browser, path: str = OURS) -> Asked:
-    """Somebody sets out: what their browser carries to the provider."""
-    sent = await browser.open(path)
-    assert sent.status == 303, sent.body
-    assert sent.headers["Location"].startswith("https://idp.example.org/sso?")
-    return Asked.read(sent.headers["Location"])
-
-
-async def post(server: RunningServer, answer: str, state: str, path: str = PLACE) -> Answered:
-    """The provider's form, which comes without our cookie."""
-    data = urlencode({"SAMLResponse": answer, "RelayState": state}).encode()
-    return await server.anonymous().request("POST", path, data=data, headers=FORM, follow=False)
-
-
-async def come_back(server: RunningServer, browser: Browser, answer: str, state: str) -> int:
-    """Posts it, and follows to where it leads; the last page's status."""
-    sent = await post(server, answer, state)
-    assert sent.status == 303 and "Set-Cookie" not in sent.headers
-    return (await browser.open(sent.headers["Location"])).status
-
-
 def right(request: Asked, clock: FakeClock, key: Key, **changes: Any) -> Answer:
-    return Answer(request, datetime.fromtimestamp(clock.now_ms() / 1000, UTC), key, **changes)
+    return Answer(request, now(clock), key, **changes)
 
 
 @pytest.mark.parametrize("signs", ["assertion", "response"])
@@ -104,8 +61,7 @@ async def test_people_sign_in_there(server: RunningServer, clock: FakeClock, key
 async def test_an_app_gets_a_login_token(server: RunningServer, clock: FakeClock, key: Key) -> None:
     """T-I20"""
     browser = Browser(server)
-    path = "/_matrix/client/v3/login/sso/redirect/campus?" + urlencode({"redirectUrl": "https://app.example.org/"})
-    request = await asked(browser, path)
+    request = await asked(browser, APP)
     await come_back(server, browser, right(request, clock, key).encoded(), request.state)
     (token,) = re.findall(r"loginToken=([^\"&]+)", browser.text)
     account = (await server.anonymous().post("/login", body={"type": "m.login.token", "token": token})).ok()
@@ -122,7 +78,7 @@ async def test_an_answer_is_for_the_browser_that_asked(server: RunningServer, cl
     await victim.open("/_hansa/account")
     assert "@alice" not in victim.text
     assert await come_back(server, victim, answer, "x" * 43) == 403
-    assert (await post(server, answer, request.state, "/_hansa/sso/saml/other")).status == 404
+    assert (await answered(server, answer, request.state, "/_hansa/sso/saml/other")).status == 404
 
 
 @pytest.mark.parametrize("state", ["", "https://portal.example.org/", "x" * 42, "\r\nSet-Cookie: a=b"])
@@ -130,7 +86,7 @@ async def test_answers_that_nobody_asked_for(server: RunningServer, clock: FakeC
     """T-I4, T-I22: sign-in that begins there is begun here anew; nobody gets into the account that was sent along."""
     browser = Browser(server)
     request = await asked(Browser(server))
-    sent = await post(server, right(request, clock, key).encoded(), state)
+    sent = await answered(server, right(request, clock, key).encoded(), state)
     assert sent.status == 303 and sent.headers["Location"] == "/_hansa/sso/with/campus"
     assert "Set-Cookie" not in sent.headers
     own = await asked(browser, sent.headers["Location"])
@@ -143,7 +99,7 @@ async def test_answers_that_nobody_asked_for(server: RunningServer, clock: FakeC
 
 
 def late(clock: FakeClock, seconds: int) -> str:
-    return datetime.fromtimestamp(clock.now_ms() / 1000 + seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (now(clock) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +251,7 @@ async def test_a_good_signature_beside_a_bad_one(server: RunningServer, clock: F
     fake = '<d:Signature xmlns:d="http://www.w3.org/2000/09/xmldsig#"/>'
     for place in ("<p:Status>", "</p:Response>"):
         wrote = right(request, clock, key, after=lambda text, place=place: text.replace(place, fake + place, 1))
-        await post(server, wrote.encoded(), request.state)
+        await answered(server, wrote.encoded(), request.state)
     assert (await browser.open("/_hansa/sso/callback?" + urlencode({"state": request.state}))).status == 403
 
 
@@ -332,23 +288,21 @@ def test_metadata_that_cannot_be_used(tmp_path: Path, key: Key, wrong: Callable[
 @pytest.mark.programs("xmlsec1")
 async def test_a_real_identity_provider(database_dsn: str, tmp_path: Path) -> None:
     """pysaml2 reads our metadata and our request, and its signed answer lets people in."""
-    file = tmp_path / "idp.xml"
     async with real_idp(tmp_path) as idp:
-        file.write_text(idp.metadata())
-        toml = f'[[saml]]\nid = "campus"\nname = "Campus"\nmetadata_path = "{file}"\nlocalpart_attribute = "uid"\n'
+        toml = settings_of(idp.metadata(), tmp_path, 'localpart_attribute = "uid"\n')
         async with running_server(database_dsn, toml=toml) as server:
             idp.sp_metadata.write_bytes((await server.anonymous().request("GET", PLACE + "/metadata")).body)
             for who in ("alice", "bob", "alice"):
                 idp.who = who
                 browser = Browser(server)
-                sent = await browser.open(OURS)
+                sent = await browser.open(OUR_PAGES)
                 there = urlsplit(sent.headers["Location"])
                 page = await server.elsewhere(f"{idp.base}{there.path}?{there.query}")
                 action, fields = form_of(page)
                 assert action == "https://hansa.test" + PLACE
                 if who == "bob":  # who chose us in the provider's list
                     chosen = form_of(await server.elsewhere(f"{idp.base}/begin"))[1]
-                    begun = await post(server, chosen["SAMLResponse"], chosen["RelayState"])
+                    begun = await answered(server, chosen["SAMLResponse"], chosen["RelayState"])
                     there = urlsplit((await browser.open(begun.headers["Location"])).headers["Location"])
                     fields = form_of(await server.elsewhere(f"{idp.base}{there.path}?{there.query}"))[1]
                 await come_back(server, browser, fields["SAMLResponse"], fields["RelayState"])

@@ -5,27 +5,20 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
 from homeserver.accounts.saml import BadMetadata, read_opener
 from tests.kit.clock import FakeClock
-from tests.kit.oauth import FORM, Browser
+from tests.kit.oauth import Browser
 from tests.kit.saml_encrypt import CBC, GCM, OAEP, PKCS1, encrypted
-from tests.kit.saml_idp import Answer, Asked, Key, metadata
+from tests.kit.saml_idp import Answer, Key, metadata
+from tests.kit.saml_scene import PLACE, asked, come_back, now, settings_of
 from tests.kit.server import RunningServer, running_server
 
 pytestmark = pytest.mark.programs("xmlsec1")
-PLACE = "/_hansa/sso/saml/campus"
-
-
-@pytest.fixture(scope="module")
-def key() -> Key:
-    return Key.make()
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +27,11 @@ def ours() -> Key:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 async def server(
     database_dsn: str, clock: FakeClock, tmp_path: Path, key: Key, ours: Key
 ) -> AsyncIterator[RunningServer]:
-    (tmp_path / "idp.xml").write_text(metadata(key))
     (tmp_path / "ours.pem").write_bytes(ours.private + ours.certificate)
-    toml = (
-        f'[[saml]]\nid = "campus"\nname = "Campus"\nmetadata_path = "{tmp_path / "idp.xml"}"\n'
-        f'encryption_path = "{tmp_path / "ours.pem"}"\n'
-    )
+    toml = settings_of(metadata(key), tmp_path, f'encryption_path = "{tmp_path / "ours.pem"}"\n')
     async with running_server(database_dsn, toml=toml, clock=clock) as running:
         yield running
 
@@ -57,20 +41,17 @@ class Visit:
 
     def __init__(self, server: RunningServer, clock: FakeClock, key: Key, folder: Path) -> None:
         self.server, self.browser = server, Browser(server)
-        self._now = datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
+        self._now = now(clock)
         self._key, self._folder = key, folder
         self.state = ""
 
     async def answer(self, ours: Key, *, signs: str = "assertion", **how: Any) -> str:
-        sent = await self.browser.open("/_hansa/sso/with/campus?next=/_hansa/account")
-        asked = Asked.read(sent.headers["Location"])
-        self.state = asked.state
-        return encrypted(Answer(asked, self._now, self._key, signs=signs), ours, self._folder, **how)
+        request = await asked(self.browser)
+        self.state = request.state
+        return encrypted(Answer(request, self._now, self._key, signs=signs), ours, self._folder, **how)
 
     async def come_back(self, answer: str) -> int:
-        data = urlencode({"SAMLResponse": answer, "RelayState": self.state}).encode()
-        sent = await self.server.anonymous().request("POST", PLACE, data=data, headers=FORM, follow=False)
-        return (await self.browser.open(sent.headers["Location"])).status
+        return await come_back(self.server, self.browser, answer, self.state)
 
 
 @pytest.fixture
@@ -137,8 +118,6 @@ def test_keys_that_cannot_be_used(tmp_path: Path, ours: Key, key: Key) -> None:
 
 
 async def test_without_a_key(database_dsn: str, clock: FakeClock, tmp_path: Path, key: Key, ours: Key) -> None:
-    (tmp_path / "idp.xml").write_text(metadata(key))
-    toml = f'[[saml]]\nid = "campus"\nname = "Campus"\nmetadata_path = "{tmp_path / "idp.xml"}"\n'
-    async with running_server(database_dsn, toml=toml, clock=clock) as server:
+    async with running_server(database_dsn, toml=settings_of(metadata(key), tmp_path), clock=clock) as server:
         visit = Visit(server, clock, key, tmp_path)
         assert await visit.come_back(await visit.answer(ours)) == 403

@@ -7,52 +7,28 @@ import html
 import re
 import zlib
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
 from tests.kit.clock import FakeClock
 from tests.kit.oauth import FORM, Browser
-from tests.kit.saml_idp import Answer, Asked, Key, form_of, metadata, real_idp
-from tests.kit.saml_logout import PLACE, Done, Order, with_logout
+from tests.kit.saml_idp import Answer, Key, form_of, metadata, real_idp
+from tests.kit.saml_logout import PLACE as THEIRS
+from tests.kit.saml_logout import Done, Order, with_logout
+from tests.kit.saml_scene import APP, PLACE, asked, come_back, now, post, settings_of
 from tests.kit.server import Answered, Client, RunningServer, running_server
 
-OURS = "/_hansa/sso/saml/campus"
-LOGOUT = OURS + "/logout"
-_APP = "/_matrix/client/v3/login/sso/redirect/campus?" + urlencode({"redirectUrl": "https://app.example.org/"})
-TOML = '[[saml]]\nid = "campus"\nname = "Campus"\nmetadata_path = "{}"\n'
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture(scope="module")
-def key() -> Key:
-    return Key.make()
-
-
-@pytest.fixture(scope="module")
-def strange_key() -> Key:
-    """Of nobody whom we know."""
-    return Key.make()
+LOGOUT = PLACE + "/logout"
 
 
 @pytest.fixture
 async def server(database_dsn: str, clock: FakeClock, tmp_path: Path, key: Key) -> AsyncIterator[RunningServer]:
-    file = tmp_path / "idp.xml"
-    file.write_text(with_logout(metadata(key), "SOAP", "HTTP-POST", "HTTP-Redirect"))
-    async with running_server(database_dsn, toml=TOML.format(file), clock=clock) as running:
+    toml = settings_of(with_logout(metadata(key), "SOAP", "HTTP-POST", "HTTP-Redirect"), tmp_path)
+    async with running_server(database_dsn, toml=toml, clock=clock) as running:
         yield running
-
-
-async def post(server: RunningServer, path: str, fields: dict[str, str]) -> Answered:
-    data = urlencode(fields).encode()
-    return await server.anonymous().request("POST", path, data=data, headers=FORM, follow=False)
 
 
 async def carry(server: RunningServer, query: str) -> Answered:
@@ -60,17 +36,12 @@ async def carry(server: RunningServer, query: str) -> Answered:
     return await server.anonymous().request("GET", f"{LOGOUT}?{query}", follow=False)
 
 
-def now(clock: FakeClock) -> datetime:
-    return datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
-
-
 async def device(server: RunningServer, clock: FakeClock, key: Key, session: str = "s1", **values: str) -> Client:
     """An app of somebody who signs in there."""
     browser = Browser(server)
-    asked = Asked.read((await browser.open(_APP)).headers["Location"])
-    answer = Answer(asked, now(clock), key, values=values, before=lambda text: text.replace('"s1"', f'"{session}"'))
-    sent = await post(server, OURS, {"SAMLResponse": answer.encoded(), "RelayState": asked.state})
-    await browser.open(sent.headers["Location"])
+    request = await asked(browser, APP)
+    answer = Answer(request, now(clock), key, values=values, before=lambda text: text.replace('"s1"', f'"{session}"'))
+    await come_back(server, browser, answer.encoded(), request.state)
     return await _log_in(server, browser)
 
 
@@ -97,8 +68,8 @@ async def test_an_order_by_redirect(server: RunningServer, clock: FakeClock, key
     sent = await carry(server, query)
     assert sent.status == 303 and "Set-Cookie" not in sent.headers
     done = Done.from_url(sent.headers["Location"])
-    assert (done.place, done.answers, done.status) == (PLACE + "/done", "_order1", "Success")
-    assert done.relay_state == "there & back" and done.issuer == f"https://hansa.test{OURS}/metadata"
+    assert (done.place, done.answers, done.status) == (THEIRS + "/done", "_order1", "Success")
+    assert done.relay_state == "there & back" and done.issuer == f"https://hansa.test{PLACE}/metadata"
     assert not await is_in(one) and await is_in(other) and await is_in(somebody)
     again = await device(server, clock, key)
     assert (await carry(server, query)).status == 403
@@ -128,19 +99,17 @@ async def test_all_of_a_person(server: RunningServer, clock: FakeClock, key: Key
 
 async def test_our_pages_end_with_it(server: RunningServer, clock: FakeClock, key: Key) -> None:
     browser = Browser(server)
-    asked = Asked.read((await browser.open("/_hansa/sso/with/campus?next=/_hansa/account")).headers["Location"])
-    answer = Answer(asked, now(clock), key).encoded()
-    sent = await post(server, OURS, {"SAMLResponse": answer, "RelayState": asked.state})
-    assert "@alice:hansa.test" in (await browser.open(sent.headers["Location"])).body.decode()
+    request = await asked(browser)
+    await come_back(server, browser, Answer(request, now(clock), key).encoded(), request.state)
+    assert "@alice:hansa.test" in browser.text
     assert (await carry(server, order(clock, key).query())).status == 303
     assert "Sign in to" in (await browser.open("/_hansa/account")).body.decode()
 
 
 async def test_a_provider_that_takes_forms(database_dsn: str, clock: FakeClock, tmp_path: Path, key: Key) -> None:
     """Its answer is a form that posts itself, and works without scripts."""
-    file = tmp_path / "idp.xml"
-    file.write_text(with_logout(metadata(key), "HTTP-POST"))
-    async with running_server(database_dsn, toml=TOML.format(file), clock=clock) as server:
+    toml = settings_of(with_logout(metadata(key), "HTTP-POST"), tmp_path)
+    async with running_server(database_dsn, toml=toml, clock=clock) as server:
         app = await device(server, clock, key)
         page = await carry(server, order(clock, key, relay_state='"><script>').query())
         action, fields = form_of(page.body.decode())
@@ -151,16 +120,15 @@ async def test_a_provider_that_takes_forms(database_dsn: str, clock: FakeClock, 
 
 
 async def test_a_provider_that_takes_no_answer(database_dsn: str, clock: FakeClock, tmp_path: Path, key: Key) -> None:
-    file = tmp_path / "idp.xml"
-    file.write_text(metadata(key))
-    async with running_server(database_dsn, toml=TOML.format(file), clock=clock) as server:
+    toml = settings_of(metadata(key), tmp_path)
+    async with running_server(database_dsn, toml=toml, clock=clock) as server:
         app = await device(server, clock, key)
         page = await carry(server, order(clock, key).query())
         assert page.status == 200 and "Signed out" in page.body.decode()
         assert not await is_in(app)
-    async with running_server(database_dsn, toml=TOML.format(file) + "single_logout = false\n", clock=clock) as server:
+    async with running_server(database_dsn, toml=toml + "single_logout = false\n", clock=clock) as server:
         assert (await carry(server, order(clock, key).query())).status == 404
-        shown = await server.anonymous().request("GET", OURS + "/metadata")
+        shown = await server.anonymous().request("GET", PLACE + "/metadata")
         assert b"SingleLogoutService" not in shown.body
 
 
@@ -286,25 +254,24 @@ async def test_keys_of_others(server: RunningServer, clock: FakeClock, key: Key,
 @pytest.mark.programs("xmlsec1")
 async def test_a_real_identity_provider(database_dsn: str, tmp_path: Path) -> None:
     """pysaml2 orders log-out by both bindings and takes our answers; it takes our own requests, and what we sign."""
-    file, ours = tmp_path / "idp.xml", Key.make()
+    ours = Key.make()
     (tmp_path / "ours.pem").write_bytes(ours.private + ours.certificate)
     (tmp_path / "ours.pem").chmod(0o600)
     async with real_idp(tmp_path) as idp:
-        file.write_text(idp.metadata())
         more = f'localpart_attribute = "uid"\nsigning_path = "{tmp_path / "ours.pem"}"\nlogout_there = true\n'
-        async with running_server(database_dsn, toml=TOML.format(file) + more) as server:
-            idp.sp_metadata.write_bytes((await server.anonymous().request("GET", OURS + "/metadata")).body)
+        async with running_server(database_dsn, toml=settings_of(idp.metadata(), tmp_path, more)) as server:
+            idp.sp_metadata.write_bytes((await server.anonymous().request("GET", PLACE + "/metadata")).body)
 
             async def come(path: str) -> Browser:
                 browser = Browser(server)
                 there = urlsplit((await browser.open(path)).headers["Location"])
                 _, fields = form_of(await server.elsewhere(f"{idp.base}{there.path}?{there.query}"))
-                sent = await post(server, OURS, fields)
+                sent = await post(server, PLACE, fields)
                 await browser.open(sent.headers["Location"])
                 return browser
 
             for binding in ("HTTP-Redirect", "HTTP-POST"):
-                app = await _log_in(server, await come(_APP))
+                app = await _log_in(server, await come(APP))
                 if binding == "HTTP-Redirect":
                     url = idp.order_by_redirect("alice")
                     assert url.startswith("https://hansa.test" + LOGOUT)
@@ -317,7 +284,7 @@ async def test_a_real_identity_provider(database_dsn: str, tmp_path: Path) -> No
                 assert idp.is_done(sent.headers["Location"])
                 assert not await is_in(app)
 
-            app, browser = await _log_in(server, await come(_APP)), await come("/_hansa/sso/with/campus")
+            app, browser = await _log_in(server, await come(APP)), await come("/_hansa/sso/with/campus")
             other = await come("/_hansa/sso/with/campus")
             page = (await browser.submit("/_hansa/logout/all")).body.decode()
             assert not await is_in(app)

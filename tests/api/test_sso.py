@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
 from collections.abc import AsyncIterator
@@ -16,23 +17,12 @@ from joserfc.jwk import ECKey, OctKey
 
 from tests.kit.clock import FakeClock
 from tests.kit.oauth import App, Browser, told
-from tests.kit.openid_provider import OpenIdService, arrive, openid_service, settings_of
+from tests.kit.openid_provider import OpenIdService, arrive, settings_of
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 
 PASSWORD = "correct horse battery"
 APP = "https://app.example.org/?a=b"
 _REDIRECT = "/_matrix/client/v3/login/sso/redirect"
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def service(clock: FakeClock) -> AsyncIterator[OpenIdService]:
-    async with openid_service(clock.now_ms() // 1000) as running:
-        yield running
 
 
 @pytest.fixture
@@ -304,6 +294,9 @@ async def test_log_in_by_jwt(database_dsn: str, clock: FakeClock) -> None:
         assert {"type": "org.matrix.login.jwt"} in (await server.anonymous().get("/login")).ok()["flows"]
         account = (await login(server, type="org.matrix.login.jwt", token=signed())).ok()
         assert account["user_id"] == "@carol:hansa.test"
+        twice = signed(sub="dave")
+        at_once = await asyncio.gather(*(login(server, type="org.matrix.login.jwt", token=twice) for _ in range(4)))
+        assert {answer.ok()["user_id"] for answer in at_once} == {"@dave:hansa.test"}
         unsigned = signed().rpartition(".")[0] + "."
         for bad in (
             signed(iss="https://evil"),

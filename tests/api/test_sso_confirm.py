@@ -12,22 +12,11 @@ import pytest
 
 from tests.kit.clock import FakeClock
 from tests.kit.oauth import Browser
-from tests.kit.openid_provider import OpenIdService, arrive, openid_service, settings_of
+from tests.kit.openid_provider import OpenIdService, arrive, settings_of
 from tests.kit.server import Client, RunningServer, running_server
 
 _REDIRECT = "/_matrix/client/v3/login/sso/redirect"
 _DONE = "You can close this window"
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def service(clock: FakeClock) -> AsyncIterator[OpenIdService]:
-    async with openid_service(clock.now_ms() // 1000) as running:
-        yield running
 
 
 @pytest.fixture
