@@ -12,6 +12,8 @@ from homeserver.storage import login_tokens, upstream_sessions
 from homeserver.storage.database import Database
 
 TOKEN_CHARS_MAX = 255
+# At once: whoever brings in several devices has one for each.
+PER_USER_MAX = 10
 
 
 class LoginTokens:
@@ -28,14 +30,14 @@ class LoginTokens:
         return await upstream_sessions.of_device(self._db, user_id, device_id) if device_id is not None else None
 
     async def give(self, user_id: UserId, upstream: int | None = None) -> tuple[str, int]:
-        """A token, and the milliseconds for which it is good. An earlier one of this user ends.
+        """A token, and the milliseconds for which it is good. The oldest of many of this user ends.
 
         `upstream` is the sign-in elsewhere with which all ends that comes of this token.
         """
         token = f"hsl_{self._randomness.token(32)}"
         now = self._clock.now_ms()
         async with self._db.transaction() as tx:
-            await login_tokens.end(tx, user_id)
+            await login_tokens.trim(tx, user_id, PER_USER_MAX - 1)
             await login_tokens.insert(tx, _digest(token), user_id, now + self._lifetime_s * 1000, upstream, now)
         return token, self._lifetime_s * 1000
 

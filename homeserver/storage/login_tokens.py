@@ -11,6 +11,11 @@ _INSERT = """
     WHERE $4::bigint IS NULL OR EXISTS (SELECT FROM upstream_sessions WHERE upstream_nid = $4 FOR KEY SHARE)
 """
 _END = "DELETE FROM login_tokens WHERE user_id = $1"
+_TRIM = """
+    DELETE FROM login_tokens WHERE user_id = $1 AND digest IN (
+        SELECT digest FROM login_tokens WHERE user_id = $1 ORDER BY expires_ts DESC OFFSET $2
+    )
+"""
 _EXPIRE = "DELETE FROM login_tokens WHERE expires_ts <= $1"
 _TAKE = "DELETE FROM login_tokens WHERE digest = $1 AND expires_ts > $2 RETURNING user_id, upstream_nid"
 _HOLDER = "SELECT user_id FROM external_ids WHERE provider = $1 AND subject = $2"
@@ -28,6 +33,11 @@ async def insert(tx: Tx, digest: bytes, user_id: UserId, expires_ts: int, upstre
 async def end(tx: Tx, user_id: UserId) -> None:
     """Ends those of one user."""
     await tx.execute(_END, user_id)
+
+
+async def trim(tx: Tx, user_id: UserId, keep: int) -> None:
+    """Of one user, all but those that live longest."""
+    await tx.execute(_TRIM, user_id, keep)
 
 
 async def take(tx: Tx, digest: bytes, now_ms: int) -> tuple[UserId, int | None] | None:
