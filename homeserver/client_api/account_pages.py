@@ -68,9 +68,9 @@ class AccountWork:
         await self._sessions.end_all(user_id)
         await self._browser.close_others(user_id, cookie)
 
-    async def deactivate(self, user_id: UserId, password: str, cookie: str) -> None:
+    async def deactivate(self, user_id: UserId, password: str, cookie: str, *, erase: bool) -> None:
         await self.check(user_id, password, cookie)
-        await self._deactivation.deactivate(user_id, erase=False)
+        await self._deactivation.deactivate(user_id, erase=erase)
 
     async def allow_reset(self, user_id: UserId, password: str, cookie: str) -> None:
         await self.check(user_id, password, cookie)
@@ -138,7 +138,8 @@ class AccountPages:
                 await self._work.allow_reset(user_id, fields.get("password", ""), visit.cookie)
                 return self._visits.page(visit, "message", {"message": "reset_allowed"})
             if action == "deactivate":
-                await self._work.deactivate(user_id, fields.get("password", ""), visit.cookie)
+                password = fields.get("password", "")
+                await self._work.deactivate(user_id, password, visit.cookie, erase="erase" in fields)
                 return self._visits.page(visit, "message", {"message": "deactivated"})
         except NotFresh:
             onward = f"{_PATH}?{urlencode({'action': _SHOWN.get(action, 'passkeys')})}"

@@ -290,6 +290,7 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "This can't be undone: you leave all rooms, and nobody can use the name again.",
         "此操作无法撤销：您将离开所有房间，且该名称无法再被使用。",
     ),
+    "deactivate_erase": ("Hide my messages from people who join their rooms later", "对以后加入房间的人隐藏我的消息"),
     "deactivated_title": ("Your account is deactivated", "您的账户已停用"),
     "deactivated_text": ("You can close this page.", "您可以关闭此页面。"),
     "search_title": ("Search messages", "搜索消息"),

@@ -498,6 +498,23 @@ async def test_looking_after_an_account(server: RunningServer) -> None:
     assert "Sign in to" in (await browser.open("/_hansa/account")).body.decode()
 
 
+@pytest.mark.parametrize("erases", [False, True])
+async def test_an_account_that_ends_hides_its_messages_if_so_wished(server: RunningServer, erases: bool) -> None:
+    """T-I24: as `erase` of the older API."""
+    alice, bob, browser = await server.user("alice"), await server.user("bob"), Browser(server)
+    room_id = await bob.create_room(preset="public_chat")
+    await alice.join(room_id)
+    event_id = await alice.send(room_id, "hello")
+    await browser.open("/_hansa/account?action=org.matrix.account_deactivate")
+    await browser.sign_in("alice")
+    wish = {"erase": "on"} if erases else {}
+    await browser.submit("/_hansa/account", action="deactivate", password="correct horse battery", **wish)
+    carol = await server.user("carol")
+    await carol.join(room_id)
+    shown = (await carol.get("/rooms/{}/event/{}", room_id, event_id)).ok()
+    assert shown["content"] == ({} if erases else {"msgtype": "m.text", "body": "hello"})
+
+
 async def test_resetting_keys_on_the_page(server: RunningServer) -> None:
     """T-F7: replaced with proof, once."""
     alice, browser = await server.user("alice"), Browser(server)
