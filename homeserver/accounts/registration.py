@@ -67,8 +67,7 @@ class Registration:
 
     async def register(self, wish: Wish, auth: Mapping[str, Any] | None) -> dict[str, Any]:
         """user_id and, unless inhibited, the session. Raises Challenge while stages are missing; Forbidden; …"""
-        if self._config.mode == "off":
-            raise Forbidden("this server takes no registrations")
+        self.check_open()
         user_id = await self._wanted_id(wish)
         if wish.password is not None:
             self._passwords.check_new(wish.password)
@@ -88,6 +87,11 @@ class Registration:
                 self._suspects.popitem(last=False)
             await self._lead(operation, None, is_suspect=True)
             raise
+
+    def check_open(self) -> None:
+        """Raises Forbidden where nobody may register, by token neither."""
+        if self._config.mode == "off":
+            raise Forbidden("this server takes no registrations")
 
     async def _lead(self, operation: str, auth: Mapping[str, Any] | None, *, is_suspect: bool) -> Mapping[str, str]:
         flows, params = self._flows(), self._params()
@@ -234,11 +238,11 @@ class Registration:
         first += (WORK,) if self.tools.work is not None else ()
         first += (TERMS,) if self._config.terms_version else ()
         first += (TOKEN,) if self._config.mode == "token" else ()
-        plain = first if TOKEN in first else (*first, DUMMY)
-        if self.tools.email is None or self._config.email == "off":
-            return [plain]
+        has_mail = self.tools.email is not None and self._config.email != "off"
+        # Beside a flow with mail: else whoever has sent the token would be done, and their address never asked for.
+        plain = first if TOKEN in first and not has_mail else (*first, DUMMY)
         with_mail = (*first, EMAIL)
-        return [with_mail] if self._config.email == "required" else [plain, with_mail]
+        return [with_mail] if has_mail and self._config.email == "required" else [plain, *([with_mail] * has_mail)]
 
     def _params(self) -> dict[str, Any]:
         params: dict[str, Any] = {}

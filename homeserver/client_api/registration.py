@@ -114,6 +114,7 @@ class RegistrationEndpoints:
     )
     async def token_validity(self, request: Request, query: ValidityQuery) -> Json:
         self._limiter.check("registration_token_check", request.network)
+        self._registration.check_open()
         return {"valid": await self._users.is_registration_token(query.token)}
 
     @endpoint("GET", "/_matrix/client/v3/password_policy", access=Access.NONE, spec="")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from homeserver.runtime.logging import configure_logging
 from tests.kit.authority import Authority
 from tests.kit.clock import FakeClock
 from tests.kit.mail import Arrived, PostOffice, mail_config, post_office
-from tests.kit.server import Client, RunningServer, running_server
+from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 from tests.kit.until import until
 
 PASSWORD = "correct horse battery"
@@ -124,6 +125,24 @@ async def test_registering_with_an_address(server: RunningServer, office: PostOf
     assert [one["address"] for one in (await anonymous.get("/account/3pid")).ok()["threepids"]] == ["carol@mail.test"]
     again = await server.anonymous().post("/register", body={**body, "username": "dora", "auth": by_mail(sid)})
     again.refused(401, "M_THREEPID_AUTH_FAILED")
+
+
+async def test_registering_with_a_token_and_an_address(database_dsn: str, office: PostOffice, tmp_path: Path) -> None:
+    """No flow is a part of another: whoever has sent the token may go on with the mail."""
+    config = config_for_tests(tmp_path, mail_config(office), 'email = "optional"')
+    config = replace(config, registration=replace(config.registration, mode="token"))
+    async with running_server(database_dsn, config=config) as server:
+        asked = await server.anonymous().post("/register", body={"username": "carol", "password": PASSWORD})
+        token, mail = "m.login.registration_token", "m.login.email.identity"
+        assert [flow["stages"] for flow in asked.json["flows"]] == [[token, "m.login.dummy"], [token, mail]]
+
+
+async def test_no_token_is_good_where_nobody_registers(database_dsn: str, tmp_path: Path) -> None:
+    config = config_for_tests(tmp_path)
+    config = replace(config, registration=replace(config.registration, mode="off"))
+    async with running_server(database_dsn, config=config) as server:
+        path = "/_matrix/client/v1/register/m.login.registration_token/validity"
+        (await server.anonymous().get(path, token="x")).refused(403, "M_FORBIDDEN")
 
 
 async def test_a_forgotten_password(server: RunningServer, office: PostOffice) -> None:
