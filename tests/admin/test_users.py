@@ -9,6 +9,7 @@ import pytest
 from admin.audit import verify
 from homeserver.storage.database import Database
 from tests.admin.people import OPERATORS, PASSWORD, Crew
+from tests.kit.oauth import App
 from tests.kit.server import Client, RunningServer
 
 V1, V2, V3 = "/_synapse/admin/v1", "/_synapse/admin/v2/users", "/_synapse/admin/v3/users"
@@ -179,6 +180,18 @@ async def test_logging_in_as_somebody(server: RunningServer, crew: Crew) -> None
     assert (row["action"], row["target"]) == ("user.log_in_as", crew.user.user_id) and token not in str(row)
     (await as_user.post("/logout/all")).ok()
     (await as_user.get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+
+
+async def test_what_somebody_found_is_revoked(server: RunningServer, crew: Crew) -> None:
+    """T-J16: a token of an administrator without a device too, and nothing beside it. spec: #token-revocation"""
+    path, found, other = V1 + "/users/{}/login", server.anonymous(), server.anonymous()
+    for client in (found, other):
+        client.token = (await crew.admin.post(path, crew.user.user_id)).ok()["access_token"]
+    assert found.token is not None
+    (await App(server).post("revoke", token=found.token)).ok()
+    (await found.get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+    for client in (other, crew.user):
+        (await client.get("/account/whoami")).ok()
 
 
 async def test_passwords_are_reset(server: RunningServer, crew: Crew) -> None:

@@ -45,16 +45,22 @@ class OAuthTokens:
         return await self._by_device_code(form, client)
 
     async def revoke(self, token: str) -> None:
-        """Ends the session that this token, of either kind, belongs to. Nothing happens where there is none."""
+        """Ends the session that this token, of either kind, belongs to. Nothing happens where there is none.
+
+        One without a device, which an administrator was given, ends by itself.
+        """
         if not 0 < len(token) <= TOKEN_CHARS_MAX:
             return
         digest = digest_of(token)
         holder = await tokens.holder(self._db, digest)
-        if holder is not None and holder.device_id is not None:
-            await self._sessions.end_devices(holder.user_id, [holder.device_id])
-            return
         owner = await tokens.refresh_owner(self._db, digest)
-        if owner is not None:
+        if holder is not None and holder.device_id is None:
+            async with self._db.transaction() as tx:
+                await tokens.delete_access(tx, holder.token_nid)
+            self._sessions.account_changed(holder.user_id)
+        elif holder is not None and holder.device_id is not None:
+            await self._sessions.end_devices(holder.user_id, [holder.device_id])
+        elif owner is not None:
             await self._sessions.end_devices(owner[0], [owner[1]])
 
     async def devices_deleted(self, tx: Tx, user_id: UserId, device_ids: Sequence[DeviceId]) -> None:
