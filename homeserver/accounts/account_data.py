@@ -110,6 +110,8 @@ class AccountData:
         if not 0 < len(kind.encode()) <= TYPE_BYTES_MAX or "\x00" in kind:
             raise InvalidParam(f"a type must have 1 to {TYPE_BYTES_MAX} bytes")
         async with self._journal.write() as write:
+            # Two of different types at once would pass the limits together.
+            await account_data.lock(write.tx, user_id)
             before = await account_data.locked(write.tx, user_id, room_id or "", kind)
             content = edit(canonical_json.decode(before) if before is not None else {})
             data = orjson.dumps(content)

@@ -78,6 +78,8 @@ class Profiles:
             await self.abuse.check("profile", user_id, content={field: value})
         data = orjson.dumps(value)
         async with self._journal.write() as write:
+            # One change after the other: two at once would pass the limit together.
+            await profiles.lock(write.tx, user_id)
             known = await profiles.of_user(write.tx, user_id)
             size = sum(len(key) + len(kept) for key, kept in {**known, field: data}.items())
             if size > PROFILE_BYTES_MAX:

@@ -23,6 +23,7 @@ _UPSERT = """
 """
 _ONE = "SELECT content FROM account_data WHERE user_id = $1 AND room_id = $2 AND type = $3"
 _SOME = "SELECT type, content FROM account_data WHERE user_id = $1 AND room_id = '' AND type = ANY($2::text[])"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('account_data ' || $1, 0))"
 _LOCKED = "SELECT content FROM account_data WHERE user_id = $1 AND room_id = $2 AND type = $3 FOR UPDATE"
 _CHANGES = """
     SELECT room_id, type, content, position FROM account_data
@@ -56,6 +57,11 @@ async def one(db: Reader, user_id: UserId, room_id: str, kind: str) -> bytes | N
 async def some(db: Reader, user_id: UserId, kinds: Collection[str]) -> dict[str, bytes]:
     """Entries of the account as a whole, by kind; those that aren't there are left out."""
     return {row["type"]: row["content"] for row in await db.fetch(_SOME, user_id, list(kinds))}
+
+
+async def lock(tx: Tx, user_id: UserId) -> None:
+    """Makes others who would add to what this user keeps wait until the transaction ends."""
+    await tx.execute(_LOCK, user_id)
 
 
 async def locked(tx: Tx, user_id: UserId, room_id: str, kind: str) -> bytes | None:

@@ -17,11 +17,17 @@ _UPSERT = """
 """
 _DELETE = "DELETE FROM profiles WHERE user_id = $1 AND field = $2"
 _DELETE_ALL = "DELETE FROM profiles WHERE user_id = $1"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('profiles ' || $1, 0))"
 _CHANGED = """
     INSERT INTO profile_changes (user_id, position) VALUES ($1, $2)
     ON CONFLICT (user_id) DO UPDATE SET position = excluded.position
 """
 _CHANGES = "SELECT user_id FROM profile_changes WHERE position > $1 AND position <= $2"
+
+
+async def lock(tx: Tx, user_id: UserId) -> None:
+    """Makes other changes of this user's profile wait until the transaction ends."""
+    await tx.execute(_LOCK, user_id)
 
 
 async def of_user(db: Reader, user_id: UserId) -> dict[str, bytes]:

@@ -22,8 +22,10 @@ async def test_account_data_of_a_user_has_a_limit_as_a_whole(server: RunningServ
     alice, bob = await server.user("alice"), await server.user("bob")
     path = "/user/{}/account_data/org.example.{}"
     big = {"x": "y" * (MEGABYTE - 100)}
-    for number in range(16):
+    for number in range(14):
         (await alice.put(path, alice.user_id, str(number), body=big)).ok()
+    last = [alice.put(path, alice.user_id, str(number), body=big) for number in range(14, 19)]
+    assert sorted(answer.status for answer in await asyncio.gather(*last)) == [200] * 2 + [413] * 3
     (await alice.put(path, alice.user_id, "more", body=big)).refused(413, "M_TOO_LARGE")
     (await alice.put(path, alice.user_id, "0", body={"x": 1})).ok()
     (await alice.put(path, alice.user_id, "more", body={"x": "y" * 1000})).ok()

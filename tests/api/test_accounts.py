@@ -287,6 +287,11 @@ async def test_profile_fields_are_bounded(server: RunningServer) -> None:
     assert statuses == [200] * 8 + [400] * 2, "many small fields are one large profile"
     (await alice.request("DELETE", f"/profile/{alice.user_id}/org.0")).ok()
     (await alice.put(path, alice.user_id, "org.9", body={"org.9": "a" * 8_000})).ok()
+    bob = await server.user("bob")
+    fields = [f"org.{number}" for number in range(12)]
+    puts = (bob.put(path, bob.user_id, field, body={field: "a" * 8_000}) for field in fields)
+    answers = await asyncio.gather(*puts)
+    assert sorted(answer.status for answer in answers) == [200] * 8 + [400] * 4, "also where they come at once"
 
 
 async def test_account_data_is_ones_own(server: RunningServer) -> None:
