@@ -109,7 +109,7 @@ STAYS: Mapping[str, str] = {
     "events": "their skeletons are the rooms' graph",
     "legal_holds": "acts of operators",
     "media": "deleted with the files",
-    "media_files": "deleted with the last id that names them",
+    "media_files": "deleted with the last id that names them; of one in quarantine its hash stays",
     "media_quarantine_changes": "acts of operators",
     "memberships": "who was in a room is the room's state",
     "operator_roles": "acts of operators",

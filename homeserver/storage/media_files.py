@@ -17,10 +17,14 @@ class ThumbnailRow:
     content_type: str
 
 
-# Takes the row's lock, also where it is there already: whoever would delete it waits.
+# Takes the row's lock, also where it is there already: whoever would delete it waits. One without an object is barred,
+# and its bytes were deleted.
 _ADD = """
     INSERT INTO media_files (digest, object, size_bytes) VALUES ($1, $2, $3)
-    ON CONFLICT (digest) DO UPDATE SET digest = excluded.digest RETURNING object
+    ON CONFLICT (digest) DO UPDATE SET
+        object = CASE WHEN media_files.object = '' THEN excluded.object ELSE media_files.object END,
+        size_bytes = excluded.size_bytes
+    RETURNING object
 """
 _LOCK = "SELECT digest FROM media_files WHERE digest = ANY($1::text[]) ORDER BY digest FOR UPDATE"
 _UNUSED = """
@@ -29,10 +33,13 @@ _UNUSED = """
     AND NOT EXISTS (SELECT FROM remote_media r WHERE r.digest = f.digest)
 """
 _OBJECTS = """
-    SELECT object FROM media_files WHERE digest = ANY($1::text[])
+    SELECT object FROM media_files WHERE digest = ANY($1::text[]) AND object <> ''
     UNION SELECT object FROM media_thumbnails WHERE digest = ANY($1::text[]) AND object IS NOT NULL
 """
-_DELETE = "DELETE FROM media_files WHERE digest = ANY($1::text[])"
+_DELETE = "DELETE FROM media_files WHERE digest = ANY($1::text[]) AND NOT is_quarantined"
+# That a content is barred outlives its bytes: it may come back under another name.
+_EMPTY = "UPDATE media_files SET object = '', size_bytes = 0 WHERE digest = ANY($1::text[])"
+_DELETE_THUMBNAILS = "DELETE FROM media_thumbnails WHERE digest = ANY($1::text[])"
 _QUARANTINE = "UPDATE media_files SET is_quarantined = $2 WHERE digest = $1"
 
 _THUMBNAIL = "SELECT object, size_bytes, content_type FROM media_thumbnails WHERE digest = $1 AND name = $2"
@@ -56,12 +63,17 @@ async def add(tx: Tx, digest: str, object: str, size_bytes: int) -> str:
 
 
 async def delete_unused(tx: Tx, digests: Collection[str]) -> list[str]:
-    """Deletes those of these files that no id names any more; the objects that belong to nothing then."""
+    """Deletes those of these files that no id names any more; the objects that belong to nothing then.
+
+    Of one in quarantine stays what tells its content again.
+    """
     await tx.fetch(_LOCK, list(digests))
     # A statement of its own: it sees what those have written for whom the lock was waited.
     unused = [row["digest"] for row in await tx.fetch(_UNUSED, list(digests))]
     objects = [row["object"] for row in await tx.fetch(_OBJECTS, unused)]
     await tx.execute(_DELETE, unused)
+    await tx.execute(_EMPTY, unused)
+    await tx.execute(_DELETE_THUMBNAILS, unused)
     return objects
 
 

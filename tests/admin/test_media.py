@@ -43,6 +43,21 @@ async def test_quarantine_bars_every_way_to_a_file(server: RunningServer, crew: 
     assert [(one["media_id"], one["quarantined"]) for one in told] == [(first, True), (first, False)]
 
 
+async def test_what_is_barred_stays_so_without_a_name(server: RunningServer, crew: Crew) -> None:
+    """T-K15: its bytes go with the last id that names them; the same content under another one is barred at once."""
+    first = await uploaded(crew.user, PNG)
+    (await crew.moderator.post(ADMIN + "/media/quarantine/hansa.test/{}", first)).ok()
+    for _ in range(2):
+        (await crew.admin.request("DELETE", f"{ADMIN}/media/hansa.test/{first}")).ok()
+        assert [path for path in server.hansa.config.media.store_path.rglob("*") if path.is_file()] == []
+        first = await uploaded(crew.user, PNG)
+        assert await download(crew.user, first) == 404
+    info = (await crew.auditor.get(ADMIN + "/media/hansa.test/{}", first)).ok()["media_info"]
+    assert info["quarantined_by"] == crew.moderator.user_id
+    (await crew.moderator.post(ADMIN + "/media/unquarantine/hansa.test/{}", first)).ok()
+    assert await download(crew.user, first) == 200
+
+
 async def test_protected_files_stay_out_of_quarantine(server: RunningServer, crew: Crew) -> None:
     media_id = await uploaded(crew.user, PNG)
     (await crew.moderator.post(ADMIN + "/media/protect/{}", media_id)).ok()

@@ -66,7 +66,17 @@ async def test_the_same_file_is_kept_once(server: RunningServer) -> None:
     await server.hansa.media.repository.set_quarantined(*first, False)
     await server.hansa.media.repository.delete([first[1], third[1]])
     assert (await download(bob, *second)).body == data
+    thumbnails = (await bob.get(thumbnail, width=32, height=32)).body
+    await server.hansa.media.repository.set_quarantined(*second, True)
     await server.hansa.media.repository.delete([second[1]])
+    assert objects(server) == [] and await count(server, "media_thumbnails") == 0
+    last = await upload(alice, data, "image/png")
+    (await download(alice, *last)).refused(404, "M_NOT_FOUND")
+    await server.hansa.media.repository.set_quarantined(*last, False)
+    assert (await download(alice, *last)).body == data
+    thumbnail = f"/_matrix/client/v1/media/thumbnail/{last[0]}/{last[1]}"
+    assert (await bob.get(thumbnail, width=32, height=32)).body == thumbnails
+    await server.hansa.media.repository.delete([last[1]])
     assert objects(server) == [] and await count(server, "media_files") == 0
 
 
