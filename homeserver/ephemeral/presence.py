@@ -8,13 +8,14 @@ changes together, so however many users come and go, each syncing client is woke
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
 from homeserver.core.errors import Forbidden, InvalidParam
 from homeserver.core.identifiers import ServerName, UserId, domain_of
+from homeserver.ephemeral.presence_places import Places
 from homeserver.ephemeral.presence_turns import Turns
 from homeserver.journal.journal import Entry, Journal
 from homeserver.runtime.clock import Clock
@@ -35,7 +36,7 @@ TICK_S = 1.0
 # What another server says of a user is believed for so long, and said again before that is over: by us too.
 TOLD_LASTS_S = 1_800.0
 SAID_AGAIN_AFTER_S = 1_500.0
-# More users of other servers than this are not shown as online, and of one server no more than its share.
+# More users of other servers than this are not shown as online (see `presence_places`), and of one server so many.
 TOLD_MAX = 50_000
 TOLD_OF_SERVER_MAX = 10_000
 _USERS_AT_ONCE = 2_000
@@ -92,8 +93,8 @@ class Presence:
         self._times = times
         self._users: OrderedDict[UserId, _User] = OrderedDict()
         self._online: dict[UserId, None] = {}  # everyone who isn't offline
-        self._here: dict[UserId, None] = {}  # of those, users of ours; and how many there are of each other server
-        self._elsewhere: Counter[ServerName] = Counter()
+        self._here: dict[UserId, None] = {}  # of those, users of ours; and the others
+        self._elsewhere = Places()
         self._dirty = Turns()
         self._told: OrderedDict[UserId, int] = OrderedDict()  # position of the last change told, the newest last
         # What was told up to here may no longer be in `_told`.
@@ -129,7 +130,7 @@ class Presence:
         for one in said:
             if one.user_id not in shared:
                 continue
-            if one.state != OFFLINE and one.user_id not in self._online and self._is_full(domain_of(one.user_id)):
+            if one.state != OFFLINE and one.user_id not in self._online and not self._make_room(domain_of(one.user_id)):
                 continue
             user = self._users.setdefault(one.user_id, _User())
             self._users.move_to_end(one.user_id)
@@ -142,6 +143,8 @@ class Presence:
             if one.active_ago_ms is not None:
                 user.last_active_ms = max(0, now_ms - one.active_ago_ms)
             self._enter(one.user_id, user, one.state)
+            if one.user_id in self._online:
+                self._elsewhere.told(one.user_id)
 
     async def seen(self, user_id: UserId, state: str, for_s: float = 0.0) -> None:
         """Notes a /sync with this `set_presence`; `for_s` is how long it may go on waiting. `offline` notes nothing."""
@@ -315,17 +318,23 @@ class Presence:
                 online.pop(user_id, None)
             else:
                 online[user_id] = None
-        if user.is_elsewhere:
-            self._elsewhere[domain_of(user_id)] += -1 if state == OFFLINE else 1
-            if not self._elsewhere[domain_of(user_id)]:
-                del self._elsewhere[domain_of(user_id)]
+        if state == OFFLINE:
+            self._elsewhere.gone(user_id)
 
     def _changed(self, user_id: UserId, user: _User) -> None:
         self._dirty.add(user_id, is_elsewhere=user.is_elsewhere)
 
-    def _is_full(self, server: ServerName) -> bool:
-        """Whether no more users of another server are shown as online."""
-        return len(self._online) >= TOLD_MAX or self._elsewhere[server] >= TOLD_OF_SERVER_MAX
+    def _make_room(self, server: ServerName) -> bool:
+        """Whether one more user of another server can be shown as online."""
+        if self._elsewhere.count(server) >= TOLD_OF_SERVER_MAX:
+            return False
+        if self._elsewhere.total < TOLD_MAX:
+            return True
+        loser = self._elsewhere.first_to_go(server)
+        if loser is None:
+            return False
+        self._enter(loser, self._users[loser], OFFLINE)
+        return True
 
     def _content(self, user: _User) -> dict[str, Any]:
         content: dict[str, Any] = {"presence": user.state}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from homeserver.core.identifiers import UserId
+from homeserver.core.identifiers import ServerName, UserId, domain_of
 from homeserver.ephemeral import presence
 from homeserver.ephemeral.presence import SAID_AGAIN_AFTER_S, TOLD_LASTS_S, Told
+from homeserver.ephemeral.presence_places import Places
 from homeserver.ephemeral.presence_turns import ELSEWHERE_MAX, Turns
 from tests.api.live import ALICE, BOB, CAROL, SERVER, Live, running_live
 
@@ -191,6 +193,51 @@ async def test_a_server_takes_its_share_alone(live: Live, monkeypatch: pytest.Mo
     await live.presence.told([Told(user_id=crowd[0], state="offline")], SERVER)
     await live.presence.told([Told(user_id=crowd[5], state="online")], SERVER)
     assert live.presence.events_of([crowd[5]])[0]["content"]["presence"] == "online"
+
+
+async def test_servers_share_the_places(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-E24: a few servers that take all places there are make way for those with fewer users, and for nobody else."""
+    crowds = [[UserId(f"@{number}:loud{server}.test") for number in range(4)] for server in range(2)]
+    quiet = [UserId(f"@{number}:quiet.test") for number in range(4)]
+    await live.room(ALICE, *quiet, *crowds[0], *crowds[1])
+    monkeypatch.setattr(presence, "TOLD_MAX", 6)
+    monkeypatch.setattr(presence, "TOLD_OF_SERVER_MAX", 4)
+
+    async def tell(users: list[UserId], state: str = "online") -> list[int]:
+        """How many of each crowd and of the quiet ones are online then."""
+        await live.presence.told([Told(user_id=user, state=state) for user in users], SERVER)
+        return [
+            sum(event["content"]["presence"] == "online" for event in live.presence.events_of(some))
+            for some in (*crowds, quiet)
+        ]
+
+    assert await tell(crowds[0]) == [4, 0, 0]
+    assert await tell(crowds[1]) == [3, 3, 0]
+    assert live.presence.events_of([crowds[0][0]])[0]["content"]["presence"] == "offline", "the one told first"
+    assert await tell(quiet[:1]) in ([2, 3, 1], [3, 2, 1])
+    assert await tell(quiet) == [2, 2, 2]
+    assert await tell(crowds[0]) == [2, 2, 2]
+    assert await tell(quiet, "offline") == [2, 2, 0]
+    assert await tell(crowds[0]) == [4, 2, 0]
+
+
+def test_places_keep_count() -> None:
+    """As counted anew, whatever comes and goes."""
+    places, there = Places(), dict[UserId, None]()
+    for number in range(3_000):
+        user_id = UserId(f"@{number * 7 % 40}:{number * number % 11}.test")
+        if number % 3:
+            places.told(user_id)
+            there[user_id] = None
+        else:
+            places.gone(user_id)
+            there.pop(user_id, None)
+        counts = Counter(domain_of(user) for user in there)
+        server = ServerName(f"{number % 13}.test")
+        assert (places.total, places.count(server)) == (len(there), counts[server])
+        loser, most = places.first_to_go(server), max(counts.values(), default=0)
+        assert (loser is None) is (most <= counts[server] + 1)
+        assert loser is None or (counts[domain_of(loser)] == most and loser in there)
 
 
 def test_changes_are_told_in_turn() -> None:
