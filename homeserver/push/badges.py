@@ -59,6 +59,9 @@ class Badges:
                     self._mark(receipt.user_id, receipt.room_id)
             elif isinstance(entry.payload, Written):
                 self._written(entry.payload)
+            elif entry.kind == "redacted" and entry.room_id is not None:
+                for user_id in [user_id for user_id, counts in self._known.items() if entry.room_id in counts]:
+                    self._mark(user_id, entry.room_id)
 
     def _written(self, written: Written) -> None:
         event = written.event

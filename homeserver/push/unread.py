@@ -106,6 +106,8 @@ class Unread:
         self._marks: dict[tuple[int, UserId, str], int] = {}
         self._trims: dict[int, int] = {}
         self._late: list[tuple[Asking, RoomTally, list[UserId]]] = []
+        # What was redacted without an event for each: by a ban, say.
+        self._gone: list[tuple[RoomId, Sequence[int]]] = []
         # Messages that may name people whose display names have to be read first, and who was asked already.
         self._unnamed: list[tuple[Asking, RoomTally, set[UserId]]] = []
         # Add those who want to be told before `start`.
@@ -174,6 +176,8 @@ class Unread:
                 elif entry.kind == "receipt" and isinstance(entry.payload, tuple):
                     for receipt in entry.payload:
                         self._receipt(receipt)
+                elif entry.kind == "redacted" and entry.room_id is not None:
+                    self._gone.append((entry.room_id, entry.payload))
                 elif isinstance(entry.payload, FollowChanged):
                     self.threads.hear(entry.payload, entry.position)
             except Exception:
@@ -219,10 +223,21 @@ class Unread:
         has_more = False
         while True:
             await self._ask_late()
+            await self._take_out()
             for follower in self.followers:
                 has_more |= await follower.settle()
-            if not (self._late or self._unnamed):
+            if not (self._late or self._unnamed or self._gone):
                 return has_more
+
+    async def _take_out(self) -> None:
+        """Two queries at most for each batch of what was redacted."""
+        while self._gone:
+            room_id, nids = self._gone[0]
+            room = (await self._rooms.get_many([room_id])).get(room_id)
+            if room is not None:
+                for stored in await events.by_nids(self._db, nids):
+                    self._redact(room, stored)
+            self._gone.pop(0)
 
     # --- counting
 

@@ -194,11 +194,11 @@ class Aggregations:
             elif entry.kind == PAST:
                 for past in entry.payload:
                     self._changed(past.event)
-            elif entry.kind == PURGED:
-                # What is gone may be anybody's child, and nobody remembers whose.
+            elif entry.kind in (PURGED, "redacted"):
+                # What is gone may be anybody's child, and nobody remembers whose. Who had none has none still.
                 self._changes += 1
-                for event_id in list(self._known):
-                    self._forget(event_id)
+                self._known = OrderedDict((event_id, one) for event_id, one in self._known.items() if not one)
+                self._places = 0
 
     def _changed(self, event: Event) -> None:
         """Forgets what relates to that which this event relates to."""

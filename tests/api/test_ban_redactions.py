@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.api.test_relations import bundled, to
 from tests.kit.server import Client, RunningServer, running_server
 from tests.kit.until import until
 
@@ -47,6 +48,42 @@ async def test_a_spammers_messages_go_along(server: RunningServer, how: str) -> 
         await bob.join(room_id)
         await bob.send(room_id, "sorry")
         assert "sorry" in await said(carol, room_id, bob)
+
+
+async def test_nothing_counts_what_went_along(server: RunningServer) -> None:
+    """T-C13, T-G17: neither the thread nor who is referred to, neither unread counts nor notifications."""
+    alice, bob, carol = [await server.user(name) for name in ("alice", "bob", "carol")]
+    room_id = await alice.create_room(preset="public_chat")
+    for user in (bob, carol):
+        await user.join(room_id)
+    root = await alice.send(room_id, "root")
+    reply = await alice.send(room_id, "reply", **to("m.thread", root))
+    (await carol.post("/rooms/{}/receipt/m.read/{}", room_id, reply, body={"thread_id": root})).ok()
+    (await carol.post("/rooms/{}/receipt/m.read/{}", room_id, root, body={"thread_id": "main"})).ok()
+    mention = {"m.mentions": {"user_ids": [carol.user_id]}}
+    await bob.send(room_id, "look here", **mention)
+    await bob.send(room_id, "and here", **mention, **to("m.thread", root))
+    await bob.send(room_id, "see above", **to("m.reference", root))
+    before = await bundled(carol, room_id, root)
+    assert before["m.thread"]["count"] == 2 and len(before["m.reference"]["chunk"]) == 1
+
+    async def unread() -> tuple[int, int]:
+        counts = (await carol.sync())["rooms"]["join"][room_id]["unread_notifications"]
+        listed = (await carol.get("/notifications")).ok()["notifications"]
+        return counts["highlight_count"], sum(one["event"]["sender"] == bob.user_id for one in listed)
+
+    assert await unread() == (2, 3)
+    (await alice.post("/rooms/{}/ban", room_id, body={"user_id": bob.user_id, KEY: True})).ok()
+
+    async def is_gone() -> bool:
+        return await said(carol, room_id, bob) == [None] * 3
+
+    await until(is_gone)
+    after = await bundled(carol, room_id, root)
+    assert after["m.thread"]["count"] == 1 and after["m.thread"]["latest_event"]["event_id"] == reply
+    assert "m.reference" not in after
+    await server.hansa.live.unread.flush()
+    assert await unread() == (0, 0)
 
 
 async def test_only_a_ban_by_who_may_redact(server: RunningServer) -> None:
