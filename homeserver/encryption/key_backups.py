@@ -9,7 +9,7 @@ from homeserver.core import canonical_json
 from homeserver.core.errors import BadJson, InvalidParam, LimitExceeded, MatrixError, NotFound, TooLarge
 from homeserver.core.identifiers import UserId
 from homeserver.storage import key_backups
-from homeserver.storage.database import Database
+from homeserver.storage.database import Database, Reader
 from homeserver.storage.key_backups import BackupRow, SessionRow
 
 AUTH_DATA_BYTES_MAX = 65_536
@@ -43,7 +43,7 @@ class KeyBackups:
 
     async def info(self, user_id: UserId, version: str | None) -> dict[str, Any]:
         """Raises NotFound."""
-        row = await self._backup(user_id, version)
+        row = await _backup(self._db, user_id, version)
         return {
             "algorithm": row.algorithm,
             "auth_data": canonical_json.decode(row.auth_data),
@@ -54,7 +54,7 @@ class KeyBackups:
 
     async def update(self, user_id: UserId, version: str, body: Mapping[str, Any]) -> None:
         """Replaces `auth_data`; the algorithm stays. Raises NotFound, InvalidParam."""
-        row = await self._backup(user_id, version)
+        row = await _backup(self._db, user_id, version)
         if body.get("algorithm") != row.algorithm:
             raise InvalidParam("the algorithm of a backup can't be changed")
         if "version" in body and body["version"] != version:
@@ -66,7 +66,7 @@ class KeyBackups:
             await key_backups.set_auth_data(tx, user_id, row.version, _encode(auth_data, AUTH_DATA_BYTES_MAX))
 
     async def delete(self, user_id: UserId, version: str) -> None:
-        row = await self._backup(user_id, version)
+        row = await _backup(self._db, user_id, version)
         async with self._db.transaction() as tx:
             await key_backups.delete(tx, user_id, row.version)
 
@@ -79,7 +79,7 @@ class KeyBackups:
             if current is None:
                 raise NotFound("there is no backup")
             if str(current) != version:
-                await self._backup(user_id, version)
+                await _backup(tx, user_id, version)
                 raise WrongVersion("only the newest backup takes keys", extra={"current_version": str(current)})
             if rows:
                 await key_backups.put(tx, user_id, current, rows)
@@ -93,7 +93,7 @@ class KeyBackups:
         self, user_id: UserId, version: str, room_id: str | None = None, session_id: str | None = None
     ) -> dict[str, dict[str, Any]]:
         """room → session → key."""
-        row = await self._backup(user_id, version)
+        row = await _backup(self._db, user_id, version)
         found: dict[str, dict[str, Any]] = {}
         for session in await key_backups.sessions(self._db, user_id, row.version, room_id, session_id):
             found.setdefault(session.room_id, {})[session.session_id] = {
@@ -107,22 +107,23 @@ class KeyBackups:
     async def delete_keys(
         self, user_id: UserId, version: str, room_id: str | None = None, session_id: str | None = None
     ) -> dict[str, Any]:
-        row = await self._backup(user_id, version)
+        row = await _backup(self._db, user_id, version)
         async with self._db.transaction() as tx:
             await key_backups.delete_sessions(tx, user_id, row.version, room_id, session_id)
         return await self._state(user_id, version)
 
     async def _state(self, user_id: UserId, version: str) -> dict[str, Any]:
-        row = await self._backup(user_id, version)
+        row = await _backup(self._db, user_id, version)
         return {"count": row.count, "etag": str(row.etag)}
 
-    async def _backup(self, user_id: UserId, version: str | None) -> BackupRow:
-        row = None
-        if version is None or (version.isascii() and version.isdigit() and len(version) < 18):
-            row = await key_backups.get(self._db, user_id, int(version) if version is not None else None)
-        if row is None:
-            raise NotFound("there is no such backup")
-        return row
+
+async def _backup(db: Reader, user_id: UserId, version: str | None) -> BackupRow:
+    row = None
+    if version is None or (version.isascii() and version.isdigit() and len(version) < 18):
+        row = await key_backups.get(db, user_id, int(version) if version is not None else None)
+    if row is None:
+        raise NotFound("there is no such backup")
+    return row
 
 
 def parse_session(room_id: str, session_id: str, value: Any) -> SessionRow:

@@ -388,6 +388,17 @@ async def test_keys_go_into_the_newest_backup_alone(server: RunningServer) -> No
     (await bob.get("/room_keys/version")).refused(404, "M_NOT_FOUND")
 
 
+async def test_many_who_write_to_an_old_backup_hold_nobody_up(server: RunningServer) -> None:
+    """T-E19: each of them is answered on the connection that it has, however many there are."""
+    alice = await server.user("alice")
+    body = {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": {}}
+    old, _ = [(await alice.post("/room_keys/version", body=body)).ok()["version"] for _ in range(2)]
+    path = f"/room_keys/keys/!r:x/s?version={old}"
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(*(alice.request("PUT", path, body=session(1)) for _ in range(30)))
+    assert {answer.status for answer in answers} == {403}
+
+
 async def test_a_dehydrated_device_receives_messages(server: RunningServer) -> None:
     """T-F20: its keys are checked as any device's."""
     alice, bob = await server.user("alice"), await server.user("bob")

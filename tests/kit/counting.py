@@ -20,6 +20,8 @@ class CountingDatabase(Database):
 
     What runs for ever beside them looks by the clock whether there is something to do: that comes or not while a test
     counts, and is in `beside` by the task's name.
+
+    Fails whoever asks for a second connection while they hold one (T-E19).
     """
 
     asked = 0
@@ -27,9 +29,12 @@ class CountingDatabase(Database):
     def __init__(self, pool: Any) -> None:
         super().__init__(pool)
         self.beside: Counter[str] = Counter()
+        self._holding: set[asyncio.Task[Any] | None] = set()
 
     def _count(self) -> None:
         task = asyncio.current_task()
+        # Two of them that wait for each other's: no statement times out, and nobody else gets one.
+        assert task not in self._holding, "who holds a connection asks for no second one: docs/decisions/0003"
         coroutine = task.get_coro() if task is not None else None
         name = task.get_name() if task is not None else ""
         if name in OF_THE_START or getattr(coroutine, "__qualname__", "") == Tasks._again.__qualname__:
@@ -57,4 +62,9 @@ class CountingDatabase(Database):
     async def transaction(self) -> AsyncIterator[Tx]:
         self._count()
         async with super().transaction() as tx:
-            yield tx
+            task = asyncio.current_task()
+            self._holding.add(task)
+            try:
+                yield tx
+            finally:
+                self._holding.discard(task)
