@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from admin.console.acting import reason_of, whole_number
+from admin.console.changes import changes
 from admin.console.desk import Desk, Visit, rule_path
 from admin.console.page import page
 from admin.console.rule_form import ACTION_ROWS, DETAILS, described, form_of, rule_in
@@ -83,7 +84,7 @@ class SpamRulePages:
             "row": self._row(shown, hits.get(rule_id, Hits())),
             "in_force": known is not None,
             "actions": [(action, described(action)) for action in shown.actions],
-            "versions": _told(versions),
+            "versions": _told(versions, visit.language),
             "trials": await rule_reads.trials(self._db, rule_id, _TRIALS_MAX),
             "stages": STAGES,
         }
@@ -186,17 +187,14 @@ class SpamRulePages:
         return self.desk.page(visit, "spam_rule_form", values, status=status)
 
 
-def _told(versions: list[tuple[Rule, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def _told(versions: list[tuple[Rule, Mapping[str, Any]]], language: str) -> list[dict[str, Any]]:
     """Each version with what it changed, the newest first."""
     told: list[dict[str, Any]] = []
     before: Rule | None = None
     for rule, made in versions:
         changed = difference(before, rule) if before is not None else {}
-        parts = [(name, _text(old), _text(new)) for name, (old, new) in changed.items()]
-        told.append({"version": rule.version, "changed": parts, "stage": rule.stage, **made})
+        sides = ({name: values[side] for name, values in changed.items()} for side in (0, 1))
+        old, new = (msgspec.json.encode(side).decode() for side in sides)
+        told.append({"version": rule.version, "changed": changes(old, new, language), "stage": rule.stage, **made})
         before = rule
     return told[::-1]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

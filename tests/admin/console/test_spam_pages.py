@@ -109,11 +109,12 @@ async def test_a_rule_from_its_first_word_to_its_end(server: RunningServer, crew
     late = await visitor.post("/admin/spam/rules", {**change, "title": "Too late"})
     assert late.status == 409 and "version 2 by now" in visitor.text()
     await visitor.get("/admin/spam/rules/followers")
-    assert "<del>Followers for sale</del> <ins>Followers</ins>" in visitor.page
+    assert "<del><bdi>Followers for sale</bdi></del> → <ins><bdi>Followers</bdi></ins>" in visitor.page
     stage = {"stage": "shadow", "version": "2", "percentage": "10", "rooms": room_id, "reason": "to watch it"}
     assert (await visitor.post("/admin/spam/rules/followers/stage", stage)).status == 303
     assert (await crew.user.put("/rooms/{}/send/m.room.message/{}", room_id, "2", body=said_followers())).status == 200
     await visitor.get("/admin/spam/rules/followers")
+    assert "<dt>stage</dt><dd><del><bdi>Enforced</bdi></del> → <ins><bdi>Shadow</bdi></ins></dd>" in visitor.page
     assert (await visitor.post("/admin/spam/rules/followers/rollback", {"version": "1", "reason": "b"})).status == 303
     await visitor.get("/admin/spam/rules/followers")
     assert "Followers for sale</bdi></h1>" in visitor.page
