@@ -11,7 +11,7 @@ from admin.console.changes import target_words
 from admin.console.export import export, limit_of
 from admin.console.sessions import LIFETIME_S, ConsoleSessions, Session
 from admin.console.texts import may_say, rule_title
-from admin.console.trace_words import kept_reason, told
+from admin.console.trace_words import fault, kept_reason, told
 from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission, may
@@ -171,7 +171,7 @@ class Desk:
             return await serve(visit)
         except MatrixError as error:
             back = _own_path(visit.fields.get("back", ""))
-            values = {"message": error.message, "back": back or HOME}
+            values = {"message": fault(error.message, visit.language), "back": back or HOME}
             return self.page(visit, "error", values, status=error.http_status)
 
     def page(self, visit: Visit, name: str, values: Mapping[str, Any] | None = None, *, status: int = 200) -> Answer:
@@ -191,6 +191,7 @@ class Desk:
             "may_say": may_say,
             "rule_title": rule_title,
             "told": told,
+            "fault": fault,
             "kept_reason": kept_reason,
             "target_words": target_words,
             "done": f"done_{done}" if may_say(f"done_{done}") else "",

@@ -6,6 +6,7 @@ import pyotp
 
 from admin.console.desk import CODE_PATH, HOME, LOGIN_PATH, Desk, Visit, own_path
 from admin.console.page import page
+from admin.console.trace_words import fault
 from homeserver.core.errors import MatrixError
 from homeserver.web.endpoint import Answer
 
@@ -70,5 +71,10 @@ class EntryPages:
             return self.desk.page(visit, "no_role", status=403)
         secret = await self.desk.sessions.secret_to_enrol(session.user_id)
         uri = pyotp.TOTP(secret).provisioning_uri(name=session.user_id, issuer_name=self._server_name) if secret else ""
-        values = {"next": onward, "secret": secret, "uri": uri, "error": error.message if error else ""}
+        values = {
+            "next": onward,
+            "secret": secret,
+            "uri": uri,
+            "error": fault(error.message, visit.language) if error else "",
+        }
         return self.desk.page(visit, "code", values, status=error.http_status if error else 200)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from admin.console.texts import may_say, say
+from admin.console.texts_faults import FAULTS
 from admin.console.trace_reasons import KEPT, REASONS
 from homeserver.web.translations import LANGUAGES
 
@@ -62,6 +63,7 @@ def _span(name: str) -> str:
 
 _PATTERNS: Final = tuple((_pattern(english), chinese) for english, chinese in (*_SAYINGS, *REASONS))
 _KEPT: Final = tuple((_pattern(english), chinese) for english, chinese in KEPT)
+_FAULTS: Final = tuple((_pattern(english), chinese) for english, chinese in FAULTS)
 
 
 def told(what: str, language: str) -> str:
@@ -74,6 +76,11 @@ def told(what: str, language: str) -> str:
 def kept_reason(why: str, language: str) -> str:
     """A reason that is kept, in this language where it is the server's own; what people wrote stays as it is."""
     return _translated(why, language, _KEPT)
+
+
+def fault(why: str, language: str) -> str:
+    """Why something wasn't done, in this language where it has words for it."""
+    return _translated(why, language, _FAULTS)
 
 
 def _translated(what: str, language: str, patterns: Sequence[tuple[re.Pattern[str], str]]) -> str:

@@ -14,7 +14,7 @@ from admin.audit_actions import ACTIONS
 from admin.console.texts import TABLES, may_say, rule_title, say
 from admin.console.texts_jobs import PLACES, shown
 from admin.console.texts_packs import PACKS as RULE_TITLES
-from admin.console.trace_words import told
+from admin.console.trace_words import fault, told
 from admin.spam.packs import PACKS
 from homeserver.config.schema import Act
 from homeserver.core import auth_rules
@@ -134,6 +134,40 @@ def test_each_reason_of_the_authorisation_rules_is_said_in_chinese() -> None:
     assert len(reasons) > 40
     assert [one for one in reasons if told(one, "zh") == one] == []
     assert told("rejected: @a:x is banned (rule 5.2)", "zh") == "被拒绝：@a:x 已被封禁（规则 5.2）"
+
+
+_SAID = frozenset({"InvalidParam", "NotFound", "Forbidden", "MatrixError", "Unavailable"})
+_SPAM = ("book.py", "policy_lists.py", "publishing.py", "reviewing.py", "appeals.py")
+
+
+def faults() -> Iterator[str]:
+    """What the console's pages, and the acts behind them, answer where they do nothing."""
+    paths = [*(SOURCES / "console").glob("*.py"), *(SOURCES / "actions").glob("*.py"), SOURCES / "jobs.py"]
+    paths += [SOURCES / "given.py", SOURCES / "room_hand.py", *(SOURCES / "spam" / name for name in _SPAM)]
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _SAID and node.args:
+                text = node.args[0]
+                if isinstance(text, ast.Constant):
+                    yield str(text.value)
+                elif isinstance(text, ast.JoinedStr):
+                    yield "".join(str(one.value) if isinstance(one, ast.Constant) else "7" for one in text.values)
+
+
+def test_each_fault_is_said_in_chinese() -> None:
+    found = set(faults())
+    assert len(found) > 120
+    assert sorted(one for one in found if fault(one, "zh") == one) == []
+    assert fault("there is no such list", "en") == "there is no such list"
+
+
+async def test_what_cannot_be_done_is_said_in_chinese(server: RunningServer, crew: Crew) -> None:
+    visitor = await Visitor(server).log_in("the-moderator")
+    visitor.headers = {"Accept-Language": "zh"}
+    assert (await visitor.get("/admin/spam/lists/none")).status == 404
+    assert "没有该名单" in visitor.page
+    assert (await visitor.get("/admin/audit")).status == 403
+    assert "您的角色（moderator）没有 read_audit 权限" in visitor.page
 
 
 def test_a_rules_verdict_is_said_in_words() -> None:
