@@ -11,7 +11,7 @@ from admin.console.changes import target_words
 from admin.console.export import export, limit_of
 from admin.console.sessions import LIFETIME_S, ConsoleSessions, Session
 from admin.console.texts import may_say, rule_title
-from admin.console.trace_words import fault, kept_reason, told
+from admin.console.trace_words import fault, kept_reason, note_words, told
 from homeserver.core.errors import Forbidden, MatrixError
 from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission, may
@@ -193,6 +193,7 @@ class Desk:
             "told": told,
             "fault": fault,
             "kept_reason": kept_reason,
+            "note_words": note_words,
             "target_words": target_words,
             "done": f"done_{done}" if may_say(f"done_{done}") else "",
             **(values or {}),

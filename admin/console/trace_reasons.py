@@ -101,3 +101,15 @@ KEPT: Final[Sequence[tuple[str, str]]] = (
     ("too_large: the answer is no HTTP, or its headers are too large", "响应不是 HTTP，或其标头过大"),
     ("{server} says by its SRV record that it has no Matrix server", "{server} 的 SRV 记录表明其没有 Matrix 服务器"),
 )
+
+# What came of each act on a case, as its note has it behind the act's name. The same way.
+DONE: Final[Sequence[tuple[str, str]]] = (
+    ("done", "已完成"),
+    ("{done_n} of {all_n} rooms ({why})", "{done_n} / {all_n} 个房间（{why}）"),
+    ("{done_n} of {all_n} rooms", "{done_n} / {all_n} 个房间"),
+    ("{done_n} of {all_n} ({why})", "{done_n} / {all_n}（{why}）"),
+    ("{done_n} of {all_n}", "{done_n} / {all_n}"),
+    ("{done_n} files", "{done_n} 个文件"),
+    ("job {id}", "任务 {id}"),
+    ("not done: {why}", "未完成：{why}"),
+)

@@ -8,7 +8,7 @@ from typing import Final
 
 from admin.console.texts import may_say, say
 from admin.console.texts_faults import FAULTS
-from admin.console.trace_reasons import KEPT, REASONS
+from admin.console.trace_reasons import DONE, KEPT, REASONS
 from homeserver.web.translations import LANGUAGES
 
 # English, Chinese; the first that fits counts. Names in braces stand for what differs.
@@ -58,11 +58,14 @@ def _pattern(english: str) -> re.Pattern[str]:
 
 
 def _span(name: str) -> str:
+    if name.endswith("_n"):
+        return r"\d"
     return r"\S" if name in _ONE_WORD else "."
 
 
 _PATTERNS: Final = tuple((_pattern(english), chinese) for english, chinese in (*_SAYINGS, *REASONS))
 _KEPT: Final = tuple((_pattern(english), chinese) for english, chinese in KEPT)
+_DONE: Final = tuple((_pattern(english), chinese) for english, chinese in DONE)
 _FAULTS: Final = tuple((_pattern(english), chinese) for english, chinese in FAULTS)
 
 
@@ -83,6 +86,17 @@ def fault(why: str, language: str) -> str:
     return _translated(why, language, _FAULTS)
 
 
+def note_words(text: str, language: str) -> str:
+    """A case's note: what came of acts in this language, line by line; what people wrote stays as it is."""
+    return "\n".join(_note_line(line, language) for line in text.split("\n"))
+
+
+def _note_line(line: str, language: str) -> str:
+    act, _, outcome = line.partition(": ")
+    said = _translated(outcome, language, _DONE)
+    return f"{say(f'act_{act}', language, {})}：{said}" if said != outcome and may_say(f"act_{act}") else line
+
+
 def _translated(what: str, language: str, patterns: Sequence[tuple[re.Pattern[str], str]]) -> str:
     if language == LANGUAGES[0]:
         return what
@@ -91,6 +105,8 @@ def _translated(what: str, language: str, patterns: Sequence[tuple[re.Pattern[st
             said = found.groupdict()
             if reason := said.get("reason"):
                 said["reason"] = told(reason, language)
+            if why := said.get("why"):
+                said["why"] = fault(why, language)
             return chinese.format(**said)
     return what
 

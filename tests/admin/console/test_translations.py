@@ -14,7 +14,7 @@ from admin.audit_actions import ACTIONS
 from admin.console.texts import TABLES, may_say, rule_title, say
 from admin.console.texts_jobs import PLACES, shown
 from admin.console.texts_packs import PACKS as RULE_TITLES
-from admin.console.trace_words import fault, told
+from admin.console.trace_words import fault, note_words, told
 from admin.spam.packs import PACKS
 from homeserver.config.schema import Act
 from homeserver.core import auth_rules
@@ -168,6 +168,22 @@ async def test_what_cannot_be_done_is_said_in_chinese(server: RunningServer, cre
     assert "没有该名单" in visitor.page
     assert (await visitor.get("/admin/audit")).status == 403
     assert "您的角色（moderator）没有 read_audit 权限" in visitor.page
+
+
+def test_what_came_of_acts_on_a_case_is_said_in_chinese() -> None:
+    text = "redact: 2 of 3 (a legal hold keeps this)\nban: 3 of 3 rooms\nsuspend: done\nredact_all: job aBc"
+    text += "\nrelease: 4 files"
+    assert note_words(text, "zh").split("\n") == [
+        "撤回被举报的消息：2 / 3（受法律保留）",
+        "在这些房间封禁：3 / 3 个房间",
+        "暂停账户：已完成",
+        "撤回其全部消息：任务 aBc",
+        "解除文件隔离：4 个文件",
+    ]
+    assert note_words("block: not done: this account was deactivated", "zh") == "屏蔽房间：未完成：此账户已停用"
+    for written in ("Look at this: done", "ban: two of us", text.replace("redact", "Redact")[:10]):
+        assert note_words(written, "zh") == written
+    assert note_words(text, "en") == text
 
 
 def test_a_rules_verdict_is_said_in_words() -> None:
