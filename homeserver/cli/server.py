@@ -37,8 +37,10 @@ def run(ctx: click.Context) -> None:
     from homeserver.core.errors import Unavailable
     from homeserver.operator.welcome import welcome
     from homeserver.runtime.logging import configure_logging
+    from homeserver.runtime.memory import keep_little_free
     from homeserver.storage.migrate import WrongDatabase
 
+    keep_little_free()
     config = config_of(ctx)
     configure_logging(format=config.log.format, level=config.log.level, value_chars_max=config.log.value_chars_max)
 
