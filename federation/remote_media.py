@@ -11,7 +11,7 @@ import orjson
 
 from federation.client import FederationClient, FederationError, Unreachable, path_of
 from federation.multipart import NotMultipart, Parts, boundary_of
-from homeserver.core.errors import MatrixError, NotFound, TooLarge
+from homeserver.core.errors import MatrixError, NotFound, RemoteTooLarge
 from homeserver.core.identifiers import ServerName
 from homeserver.ports import RemoteFile
 from homeserver.web.outgoing import Outgoing, OutgoingError, OutgoingStream
@@ -88,13 +88,13 @@ async def _refusal(answer: OutgoingStream) -> MatrixError:
     if code == "M_NOT_YET_UPLOADED":
         return MatrixError("the file hasn't been uploaded yet", errcode=code, status=504)
     if code == "M_TOO_LARGE":
-        return TooLarge("this file of another server is too large")
+        return RemoteTooLarge("this file of another server is too large")
     return NotFound("there is no such file")
 
 
 def _as_matrix_error(error: OutgoingError) -> MatrixError:
     if error.reason == "too_large":
-        return TooLarge("this file of another server is too large")
+        return RemoteTooLarge("this file of another server is too large")
     return MatrixError("the file can't be fetched", status=502)
 
 

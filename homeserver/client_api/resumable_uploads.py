@@ -1,16 +1,18 @@
-"""Resumable uploads: tus 1.0 with creation, termination and expiration. https://tus.io/protocols/resumable-upload"""
+"""Resumable uploads: tus 1.0 with creation, termination, expiration and checksums. https://tus.io/protocols/resumable-upload"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import functools
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from typing import Any
+from typing import Any, ParamSpec
 
 import msgspec
 
-from homeserver.core.errors import InvalidParam, MatrixError
-from homeserver.media.resumable import Progress, ResumableUploads
+from homeserver.core.errors import InvalidParam, LimitExceeded, MatrixError, Unrecognized
+from homeserver.media.resumable import CHECKSUMS, Checksum, Progress, ResumableUploads
 from homeserver.web.endpoint import Access, Answer, Caller, Request, endpoint
 
 PATH = "/_matrix/client/unstable/org.hansa.tus/uploads"
@@ -18,6 +20,25 @@ _SPEC = "client-server-api/#content-repository"
 _VERSION = "1.0.0"
 _TYPE = "application/offset+octet-stream"
 _METADATA_CHARS_MAX = 8_192
+
+
+Given = ParamSpec("Given")
+
+
+def _in_protocol(handler: Callable[Given, Awaitable[Answer]]) -> Callable[Given, Awaitable[Answer]]:
+    """Refusals have the protocol's headers as well."""
+
+    @functools.wraps(handler)
+    async def answered(*args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        try:
+            return await handler(*args, **kwargs)
+        except MatrixError as error:
+            if isinstance(error, LimitExceeded) or error.http_status >= 500:
+                raise
+            told = {"Tus-Version": _VERSION} if error.http_status == 412 else {}
+            return _answer(error.http_status, told, error.body())
+
+    return answered
 
 
 class ResumableUploadEndpoints:
@@ -30,12 +51,14 @@ class ResumableUploadEndpoints:
     async def offer(self) -> Answer:
         offered = {
             "Tus-Version": _VERSION,
-            "Tus-Extension": "creation,termination,expiration",
+            "Tus-Extension": "creation,termination,expiration,checksum",
+            "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
             "Tus-Max-Size": str(self._uploads.bytes_max),
         }
         return _answer(204, offered)
 
     @endpoint("POST", PATH, access=Access.USER, spec=_SPEC, limit="media_create", raw_body=True, while_suspended=False)
+    @_in_protocol
     async def create(self, caller: Caller, request: Request) -> Answer:
         """The file's mxc URI is in the answer: it may be sent at once, who asks for the file waits for it."""
         _check_version(request)
@@ -50,6 +73,7 @@ class ResumableUploadEndpoints:
         return _answer(201, told, {"content_uri": uri, "unused_expires_at": expires_ms})
 
     @endpoint("HEAD", PATH + "/{media_id}", access=Access.USER, spec=_SPEC)
+    @_in_protocol
     async def progress(self, caller: Caller, request: Request, media_id: str) -> Answer:
         _check_version(request)
         progress = await self._uploads.progress(caller.user_id, media_id)
@@ -66,19 +90,56 @@ class ResumableUploadEndpoints:
         timeout_s=None,
         while_suspended=False,
     )
+    @_in_protocol
     async def append(self, caller: Caller, request: Request, media_id: str) -> Answer:
         _check_version(request)
         if request.headers.get("Content-Type", "").strip().lower() != _TYPE:
             raise MatrixError(f"the Content-Type must be {_TYPE}", status=415)
         offset = _number(request, "Upload-Offset")
-        progress = await self._uploads.append(caller.user_id, media_id, offset, request.stream())
+        checksum = _checksum(request.headers["Upload-Checksum"]) if "Upload-Checksum" in request.headers else None
+        progress = await self._uploads.append(caller.user_id, media_id, offset, request.stream(), checksum)
         return _answer(204, _told(progress))
 
     @endpoint("DELETE", PATH + "/{media_id}", access=Access.USER, spec=_SPEC)
+    @_in_protocol
     async def cancel(self, caller: Caller, request: Request, media_id: str) -> Answer:
         _check_version(request)
         await self._uploads.cancel(caller.user_id, media_id)
         return _answer(204, {})
+
+    @endpoint(
+        "POST",
+        PATH + "/{media_id}",
+        access=Access.USER,
+        spec=_SPEC,
+        limit="media_upload",
+        raw_body=True,
+        body_bytes_max=2**40,
+        timeout_s=None,
+        while_suspended=False,
+    )
+    @_in_protocol
+    async def overridden(self, caller: Caller, request: Request, media_id: str) -> Answer:
+        """For those who, or whose way to here, know no other methods."""
+        match request.headers.get("X-HTTP-Method-Override", "").strip().upper():
+            case "PATCH":
+                return await self.append(caller, request, media_id)
+            case "DELETE":
+                return await self.cancel(caller, request, media_id)
+            case "HEAD":
+                return await self.progress(caller, request, media_id)
+        raise Unrecognized("an upload takes HEAD, PATCH and DELETE", status=405)
+
+
+def _checksum(header: str) -> Checksum:
+    algorithm, _, digest = header.strip().partition(" ")
+    try:
+        decoded = base64.b64decode(digest, validate=True)
+    except (binascii.Error, ValueError):
+        decoded = b""
+    if algorithm not in CHECKSUMS or not decoded:
+        raise InvalidParam(f"Upload-Checksum must be one of {', '.join(CHECKSUMS)} and base64")
+    return Checksum(algorithm, decoded)
 
 
 def _check_version(request: Request) -> None:

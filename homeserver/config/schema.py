@@ -131,9 +131,12 @@ class Media:
         (
             ThumbnailSize(width=32, height=32, method="crop"),
             ThumbnailSize(width=96, height=96, method="crop"),
+            ThumbnailSize(width=320, height=320, method="crop"),
+            ThumbnailSize(width=640, height=640, method="crop"),
             ThumbnailSize(width=320, height=240, method="scale"),
             ThumbnailSize(width=640, height=480, method="scale"),
             ThumbnailSize(width=800, height=600, method="scale"),
+            ThumbnailSize(width=1600, height=1200, method="scale"),
         ),
         "Sizes that thumbnails come in; a request gets the next larger one.",
     )

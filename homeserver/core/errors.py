@@ -75,6 +75,12 @@ class TooLarge(MatrixError):
     errcode, status = "M_TOO_LARGE", 413
 
 
+class RemoteTooLarge(MatrixError):
+    """What another server keeps is too large for this one. spec: client-server-api/#content-repository"""
+
+    errcode, status = "M_TOO_LARGE", 502
+
+
 class LimitExceeded(MatrixError):
     errcode, status = "M_LIMIT_EXCEEDED", 429
 

@@ -7,6 +7,7 @@ Whatever comes from a page is text of bounded length: no markup, no number that 
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def oembed_shown(answer: Any, url: str) -> Shown | None:
     if not isinstance(answer, dict) or answer.get("type") not in ("photo", "video", "link", "rich"):
         return None
     author, markup = answer.get("author_name"), answer.get("html")
-    words = text(_TAGS.sub(" ", markup), TEXT_CHARS_MAX) if isinstance(markup, str) else None
+    words = text(html.unescape(_TAGS.sub(" ", markup)), TEXT_CHARS_MAX) if isinstance(markup, str) else None
     properties = {
         "og:title": text(answer.get("title") or author, TITLE_CHARS_MAX),
         "og:description": words if answer["type"] == "rich" and words else text(author, TEXT_CHARS_MAX),

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from homeserver.core.errors import LimitExceeded, NotFound, TooLarge
+from homeserver.core.errors import LimitExceeded, NotFound, RemoteTooLarge
 from homeserver.core.identifiers import ServerName, UserId
 from homeserver.media.allowance import FILE_BYTES_MIN, Allowance
 from homeserver.media.files import Files
@@ -55,7 +55,7 @@ class RemoteFiles:
         self._kept_bytes: int | None = None
 
     async def get(self, server_name: ServerName, media_id: str, timeout_ms: int, requester: str) -> MediaRow:
-        """Raises NotFound, TooLarge, LimitExceeded, and what the other server's refusal comes to.
+        """Raises NotFound, RemoteTooLarge, LimitExceeded, and what the other server's refusal comes to.
 
         `requester`, a user or an address, is whom a fetch is counted for.
         """
@@ -151,5 +151,5 @@ class RemoteFiles:
         async for piece in keep_pace(pieces, self._limits.pace, self._clock, status=504):
             size += len(piece)
             if size > self._limits.file_bytes_max:
-                raise TooLarge("this file of another server is too large")
+                raise RemoteTooLarge("this file of another server is too large")
             yield piece

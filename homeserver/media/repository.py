@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from dataclasses import dataclass
 from typing import Any
 
-from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError, NotFound, TooLarge
+from homeserver.core.errors import Forbidden, LimitExceeded, MatrixError, NotFound, RemoteTooLarge, TooLarge
 from homeserver.core.identifiers import ServerName, UserId, is_server_name
 from homeserver.media.files import Files, Kept
 from homeserver.media.headers import clean_name, clean_type
@@ -192,7 +192,7 @@ class MediaRepository:
         Another server's file only with `fetch_for`, the user or address whom the fetch is counted for.
         """
         row, source = await self._filled(server_name, media_id, timeout_ms, fetch_for=fetch_for)
-        return self._found(source.object, source.size_bytes, clean_type(row.content_type), source.digest, row)
+        return self._found(source.object, source.size_bytes, clean_type(row.content_type), source.digest, row.file_name)
 
     async def thumbnail(
         self,
@@ -208,8 +208,14 @@ class MediaRepository:
     ) -> Found:
         """A smaller picture, made at the first request for its size. Raises NotFound, MatrixError, LimitExceeded."""
         _, source = await self._filled(server_name, media_id, timeout_ms, fetch_for=fetch_for)
-        made, name = await self._thumbnails.get(source, width, height, method, animated=animated)
-        return self._found(name, made.size_bytes, made.content_type, name.rpartition("/")[2], None)
+        try:
+            made, name = await self._thumbnails.get(source, width, height, method, animated=animated)
+        except TooLarge as error:
+            if server_name == self._tools.server_name:
+                raise
+            raise RemoteTooLarge(error.message) from None
+        file_name = "thumbnail." + made.content_type.partition("/")[2]
+        return self._found(name, made.size_bytes, made.content_type, name.rpartition("/")[2], file_name)
 
     async def set_quarantined(self, server_name: str, media_id: str, is_quarantined: bool) -> None:
         """Bars a file, under whatever ids and sizes it is asked for, or lets it out again. Raises NotFound."""
@@ -229,13 +235,13 @@ class MediaRepository:
         """How many downloads wait for this id to be filled."""
         return self._arrivals.count(media_id)
 
-    def _found(self, name: str, size: int, content_type: str, tag: str, row: MediaRow | None) -> Found:
+    def _found(self, name: str, size: int, content_type: str, tag: str, file_name: str | None) -> Found:
         return Found(
             read=lambda start, end: self._files.read(name, start, end),
             object=name,
             size_bytes=size,
             content_type=content_type,
-            file_name=row.file_name if row else None,
+            file_name=file_name,
             etag=f'"{tag}"',
         )
 
@@ -277,7 +283,7 @@ class MediaRepository:
     async def _check_quota(self, db: Database | Tx, user_id: UserId, more: int) -> None:
         most = self.limits.user_bytes_max
         if most is not None and await media.kept_bytes(db, user_id) + more > most:
-            raise Forbidden("you keep as much here as you may", errcode="M_LIMIT_EXCEEDED", status=403)
+            raise Forbidden("you keep as much here as you may")
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"a file may have {self.limits.upload_bytes_max} bytes")

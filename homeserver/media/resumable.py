@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -17,6 +19,8 @@ from homeserver.storage.database import Database
 from homeserver.storage.media_uploads import UploadRow
 
 AT_ONCE = 100
+CHECKSUMS = ("sha1", "sha256")
+_CHECKSUM_MISMATCH = 460
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,14 @@ class Progress:
     offset: int
     length: int
     expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """What the pieces of one request come to, by an algorithm of CHECKSUMS."""
+
+    algorithm: str
+    digest: bytes
 
 
 class ResumableUploads:
@@ -58,6 +70,8 @@ class ResumableUploads:
         )
         async with self._db.transaction() as tx:
             await media_uploads.insert(tx, row)
+        if not length:
+            await self._finish(row)
         return row.media_id, uri, expires_ms
 
     async def progress(self, user_id: UserId, media_id: str) -> Progress:
@@ -71,8 +85,18 @@ class ResumableUploads:
             await self._finish(row)
         return Progress(offset, row.length, row.expires_ts)
 
-    async def append(self, user_id: UserId, media_id: str, offset: int, pieces: AsyncIterator[bytes]) -> Progress:
-        """Adds what comes, and makes the whole a file. Raises as `progress`, MatrixError (409, 423), TooLarge."""
+    async def append(
+        self,
+        user_id: UserId,
+        media_id: str,
+        offset: int,
+        pieces: AsyncIterator[bytes],
+        checksum: Checksum | None = None,
+    ) -> Progress:
+        """Adds what comes, and makes the whole a file. With a checksum all of the request is added or nothing.
+
+        Raises as `progress`, MatrixError (409, 423, 460 for another checksum), TooLarge.
+        """
         row = await self._row(user_id, media_id)
         if media_id in self._busy:
             raise MatrixError("this upload is being written to", status=423)
@@ -80,13 +104,35 @@ class ResumableUploads:
         try:
             if await self._is_filled(row) or offset != await self._spool.size(media_id):
                 raise MatrixError("Upload-Offset must be where the upload has got to", status=409)
-            await self._spool.append(media_id, self._bounded(pieces, row.length - offset))
+            bounded = self._bounded(pieces, row.length - offset)
+            if checksum is None:
+                await self._spool.append(media_id, bounded)
+            else:
+                await self._append_checked(media_id, offset, bounded, checksum)
             offset = await self._spool.size(media_id)
             if offset == row.length:
                 await self._finish(row)
         finally:
             self._busy.discard(media_id)
         return Progress(offset, row.length, row.expires_ts)
+
+    async def _append_checked(
+        self, media_id: str, offset: int, pieces: AsyncIterator[bytes], checksum: Checksum
+    ) -> None:
+        hashed = hashlib.new(checksum.algorithm, usedforsecurity=False)
+
+        async def hashing() -> AsyncIterator[bytes]:
+            async for piece in pieces:
+                hashed.update(piece)
+                yield piece
+
+        try:
+            await self._spool.append(media_id, hashing())
+            if not hmac.compare_digest(hashed.digest(), checksum.digest):
+                raise MatrixError("what has come has another checksum", status=_CHECKSUM_MISMATCH)
+        except BaseException:
+            await self._spool.cut(media_id, offset)
+            raise
 
     async def cancel(self, user_id: UserId, media_id: str) -> None:
         """Deletes an upload that isn't finished. Raises as `progress`, MatrixError (423)."""

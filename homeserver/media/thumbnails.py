@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from homeserver.core.errors import MatrixError, NotFound
+from homeserver.core.errors import MatrixError, NotFound, TooLarge
 from homeserver.media.files import Files
 from homeserver.media.sandbox import Sandbox, SandboxFault
 from homeserver.storage import media_files
@@ -85,7 +85,7 @@ class Thumbnails:
 
     async def _make(self, source: Source, size: Size, name: str, animated: bool) -> ThumbnailRow:
         if source.size_bytes > SOURCE_BYTES_MAX:
-            raise MatrixError("this picture is too large for a thumbnail", status=413, errcode="M_TOO_LARGE")
+            raise TooLarge("this picture is too large for a thumbnail")
         job = {
             "job": "thumbnail",
             "width": size.width,

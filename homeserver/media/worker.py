@@ -27,8 +27,10 @@ _MAGIC = (
     (b"GIF87a", "GIF"),
     (b"GIF89a", "GIF"),
 )
+_AVIF = (b"avif", b"avis")
+_BRANDS_BYTES_MAX = 256
 _BRANDS = {
-    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys(_AVIF, "AVIF"),
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIF"),
 }
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset=[\"' ]*([A-Za-z0-9_-]{1,40})", re.IGNORECASE)
@@ -47,12 +49,16 @@ def sniff(source: bytes) -> str | None:
     if source[:4] == b"RIFF" and source[8:12] == b"WEBP":
         return "WEBP"
     if source[4:8] == b"ftyp":
+        brands = source[16 : min(int.from_bytes(source[:4]), _BRANDS_BYTES_MAX)]
+        # The first brand may say no more than that it is a picture, or several; those that follow say which coding.
+        if source[8:12] in (b"mif1", b"msf1") and any(brands[at : at + 4] in _AVIF for at in range(0, len(brands), 4)):
+            return "AVIF"
         return _BRANDS.get(source[8:12])
     return None
 
 
 def thumbnail(job: dict[str, Any], source: bytes) -> Made:
-    """A smaller picture: `method` is crop (exactly this shape) or scale (at most this large)."""
+    """A smaller picture: `method` is crop (exactly this shape) or scale; at most this large, and never larger."""
     from PIL import Image
 
     kind = sniff(source)
@@ -110,7 +116,9 @@ def _fitted(picture: Any, job: dict[str, Any]) -> Any:
     picture = picture.convert("RGBA" if has_alpha else "RGB")
     size = (job["width"], job["height"])
     if job["method"] == "crop":
-        return ImageOps.fit(picture, size)
+        # The shape that was asked for, but nothing is made larger.
+        factor = min(1, picture.width / size[0], picture.height / size[1])
+        return ImageOps.fit(picture, (max(1, round(size[0] * factor)), max(1, round(size[1] * factor))))
     picture.thumbnail(size, reducing_gap=2.0)
     return picture
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import AsyncIterator
@@ -31,7 +32,12 @@ class Spool:
         finally:
             await to_end(_close, file)
 
+    async def cut(self, name: str, size: int) -> None:
+        """Takes back what was added past a size."""
+        await to_end(_cut, self._path(name), size)
+
     async def read(self, name: str) -> AsyncIterator[bytes]:
+        """Nothing of what hasn't begun."""
         offset = 0
         while piece := await to_end(_read, self._path(name), offset):
             offset += len(piece)
@@ -72,10 +78,18 @@ def _close(file: int) -> None:
         os.close(file)
 
 
+def _cut(path: Path, size: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.truncate(path, size)
+
+
 def _read(path: Path, offset: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(READ_BYTES)
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(READ_BYTES)
+    except FileNotFoundError:
+        return b""
 
 
 def _delete(path: Path) -> None:

@@ -54,11 +54,11 @@ CORS = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
     "Access-Control-Allow-Headers": (
         "X-Requested-With, Content-Type, Authorization, Date, Range, If-Range, If-Match, If-None-Match, "
-        "Tus-Resumable, Upload-Length, Upload-Metadata, Upload-Offset"
+        "Tus-Resumable, Upload-Checksum, Upload-Length, Upload-Metadata, Upload-Offset, X-HTTP-Method-Override"
     ),
     "Access-Control-Expose-Headers": (
         "ETag, Location, Accept-Ranges, Content-Range, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
-        "Upload-Length, Upload-Offset, Upload-Expires"
+        "Tus-Checksum-Algorithm, Upload-Length, Upload-Offset, Upload-Expires"
     ),
 }
 # When a client whom we couldn't serve may come again.

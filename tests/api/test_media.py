@@ -96,11 +96,18 @@ async def test_thumbnails_have_the_size_that_is_configured(server: RunningServer
     alice = await server.user("alice")
     server_name, media_id = await upload(alice, picture(1000, 500), "image/png")
     path = f"/_matrix/client/v1/media/thumbnail/{server_name}/{media_id}"
-    for wanted, method, expected in (((30, 30), "crop", (32, 32)), ((300, 200), "scale", (320, 160))):
+    for wanted, method, expected in (
+        ((30, 30), "crop", (32, 32)),
+        ((300, 200), "scale", (320, 160)),
+        # Avatars on screens with small pixels: never smaller than what was asked for.
+        ((192, 192), "crop", (320, 320)),
+        ((480, 480), "crop", (500, 500)),
+    ):
         found = await alice.get(path, width=wanted[0], height=wanted[1], method=method)
         assert found.status == 200, found.body
         made = Image.open(io.BytesIO(found.body))
         assert (made.size, made.format) == (expected, "PNG")
+        assert found.headers["Content-Disposition"] == "inline; filename=thumbnail.png"
     (await alice.get(path, width=0, height=5)).refused(400, "M_INVALID_PARAM")
 
 

@@ -181,7 +181,8 @@ async def test_a_site_that_is_silent_is_left_alone(database_dsn: str) -> None:
 
 
 async def test_oembed_tells_where_a_page_says_nothing(database_dsn: str) -> None:
-    told = b'{"type": "rich", "title": "A post", "provider_name": "Posts", "html": "<p>What <b>they</b> said</p>"}'
+    markup = b"<p>What <b>they</b> &quot;said&quot; &mdash; &amp;lt;</p>"
+    told = b'{"type": "rich", "title": "A post", "provider_name": "Posts", "html": "%b"}' % markup
     link = '<link rel="alternate" type="application/json+oembed" href="/oembed?x=1">'
     pages = {
         "/": page(link),
@@ -192,7 +193,7 @@ async def test_oembed_tells_where_a_page_says_nothing(database_dsn: str) -> None
     async with running_server(database_dsn, toml=LAB) as server, web(pages) as site:
         alice = await server.user("alice")
         found = (await preview(alice, f"http://127.0.0.1:{site.port}/")).ok()
-        assert (found["og:title"], found["og:description"]) == ("A post", "What they said")
+        assert (found["og:title"], found["og:description"]) == ("A post", 'What they "said" — &lt;')
         assert (await preview(alice, f"http://127.0.0.1:{site.port}/broken")).ok()["og:title"] == "broken"
 
 

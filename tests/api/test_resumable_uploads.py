@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.api.test_media import download
 from tests.api.test_media_kept import count
 from tests.kit.raw_http import wire_to
 from tests.kit.server import Answered, Client, RunningServer, running_server
-from tests.kit.until import until
+from tests.kit.until import a_moment, until
 
 PATH = "/_matrix/client/unstable/org.hansa.tus/uploads"
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -132,3 +133,66 @@ async def test_what_isnt_the_protocol_is_refused(database_dsn: str) -> None:
         plain = {**TUS, "Upload-Offset": "0", "Content-Type": "text/plain"}
         assert (await alice.request("PATCH", path, data=b"x", headers=plain)).status == 415
         assert await count(server, "media") == 1
+        # Every answer is one of the protocol, a refusal too.
+        refused = await alice.request("PATCH", path, data=b"x", headers={"Tus-Resumable": "0.2.2"})
+        assert (refused.status, told(refused, "Tus-Version"), told(refused, "Tus-Resumable")) == (412, "1.0.0", "1.0.0")
+        assert told(await patch(alice, path, 5, b"x"), "Tus-Resumable") == "1.0.0"
+
+
+async def test_an_empty_file_is_there_at_once(server: RunningServer) -> None:
+    """Nobody sends nothing: its upload ends where it begins."""
+    alice = await server.user("alice")
+    path, place = await created(alice, 0, filename="empty.txt", filetype="text/plain")
+    found = await download(alice, *place.split("/"))
+    assert (found.status, found.body, found.headers["Content-Type"]) == (200, b"", "text/plain")
+    assert await offset(alice, path) == 0
+
+
+async def test_pieces_that_were_damaged_on_the_way_are_thrown_away(server: RunningServer) -> None:
+    """https://tus.io/protocols/resumable-upload#checksum"""
+    alice = await server.user("alice")
+    offer = await server.anonymous().request("OPTIONS", PATH)
+    assert "checksum" in told(offer, "Tus-Extension") and told(offer, "Tus-Checksum-Algorithm") == "sha1,sha256"
+    path, place = await created(alice, 8)
+    sums = {name: base64.b64encode(hashlib.new(name, b"good").digest()).decode() for name in ("sha1", "sha256")}
+
+    async def send(at: int, data: bytes, checksum: str) -> Answered:
+        headers = {**TUS, **TYPE, "Upload-Offset": str(at), "Upload-Checksum": checksum}
+        return await alice.request("PATCH", path, data=data, headers=headers)
+
+    for wrong in ("crc32 AAAA", "sha1", "sha1 !", ""):
+        assert (await send(0, b"good", wrong)).status == 400
+    assert (await send(0, b"goox", f"sha1 {sums['sha1']}")).status == 460
+    assert await offset(alice, path) == 0
+    assert (await send(0, b"good", f"sha1 {sums['sha1']}")).status == 204
+    assert (await send(4, b"xood", f"sha256 {sums['sha256']}")).status == 460
+    assert await offset(alice, path) == 4
+    # What can't be checked, as it broke off, is not believed either.
+    async with wire_to(server.base_url) as wire:
+        head = (
+            f"PATCH {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice.token}\r\nUpload-Offset: 4\r\n"
+            f"Tus-Resumable: 1.0.0\r\nContent-Type: {TYPE['Content-Type']}\r\nContent-Length: 4\r\n"
+            f"Upload-Checksum: sha1 {sums['sha1']}\r\n\r\n"
+        )
+        await wire.send(head.encode() + b"go")
+        await a_moment()
+
+    async def is_free() -> bool:
+        return (await send(4, b"good", f"sha256 {sums['sha256']}")).status == 204
+
+    await until(is_free)
+    assert (await download(alice, *place.split("/"))).body == b"goodgood"
+
+
+async def test_who_knows_no_patch_asks_by_post(server: RunningServer) -> None:
+    """https://tus.io/protocols/resumable-upload#x-http-method-override"""
+    alice = await server.user("alice")
+    path, place = await created(alice, 4)
+    headers = {**TUS, **TYPE, "Upload-Offset": "0", "X-HTTP-Method-Override": "PATCH"}
+    answer = await alice.request("POST", path, data=b"good", headers=headers)
+    assert (answer.status, told(answer, "Upload-Offset")) == (204, "4")
+    assert (await download(alice, *place.split("/"))).body == b"good"
+    assert (await alice.request("POST", path, headers=TUS)).status == 405
+    other, _ = await created(alice, 4)
+    assert (await alice.request("POST", other, headers={**TUS, "X-HTTP-Method-Override": "DELETE"})).status == 204
+    assert (await alice.request("HEAD", other, headers=TUS)).status == 404

@@ -203,6 +203,19 @@ async def test_nobody_takes_all_the_fetches(postgres: PostgresForTests, authorit
             found.refused(504, "M_UNKNOWN")
 
 
+async def test_a_file_that_is_too_large_is_the_other_servers_fault(
+    postgres: PostgresForTests, authority: Authority, there: RunningServer
+) -> None:
+    """spec: client-server-api/#content-repo-security-considerations: 502, where one of ours would be 413."""
+    toml = "[media]\nupload_bytes_max = 10000\n"
+    async with postgres.fresh() as dsn, federated_server(dsn, authority, toml=toml) as here:
+        alice, bob = await there.user("alice"), await here.user("bob")
+        place = await upload(alice, b"x" * 11_000, "image/png")
+        (await download(bob, *place)).refused(502, "M_TOO_LARGE")
+        thumbnail = "/_matrix/client/v1/media/thumbnail/{}/{}"
+        (await bob.get(thumbnail, *place, width=32, height=32)).refused(502, "M_TOO_LARGE")
+
+
 @pytest.mark.parametrize(
     ("said", "status"),
     [
@@ -216,6 +229,7 @@ async def test_nobody_takes_all_the_fetches(postgres: PostgresForTests, authorit
         (answer(b"--b\r\n\r\n{}\r\n--b\r\nLocation: file:///etc/passwd\r\n\r\n\r\n--b--", TYPE), 502),
         (answer(b'{"errcode": "M_UNKNOWN_TOKEN"}', status=401), 404),
         (answer(b'{"errcode": "M_NOT_YET_UPLOADED"}', status=504), 504),
+        (answer(b'{"errcode": "M_TOO_LARGE"}', status=413), 502),
         (answer(b"--b\r\n\r\n{}\r\n--b\r\nContent-Type: text/html\r\n\r\nfine\r\n--b--", TYPE), 200),
         (answer(b"--b  \r\n\r\n{}\r\n--b\r\n\r\n\r\n--b--", TYPE), 200),
     ],

@@ -53,6 +53,29 @@ async def test_pictures_are_made_smaller(kind: str) -> None:
         await sandbox.close()
 
 
+@pytest.mark.parametrize(("method", "expected"), [("crop", (10, 10)), ("scale", (20, 10))])
+async def test_nothing_is_made_larger(method: str, expected: tuple[int, int]) -> None:
+    """spec: client-server-api/#thumbnails: servers must not upscale; a crop keeps the shape that was asked for."""
+    sandbox = Sandbox(SandboxLimits(processes=1))
+    try:
+        answer, made = await run(sandbox, picture(20, 10), method=method)
+        assert (answer["width"], answer["height"]) == Image.open(io.BytesIO(made)).size == expected
+    finally:
+        await sandbox.close()
+
+
+async def test_an_avif_whose_first_brand_says_no_more_than_picture() -> None:
+    """As some encoders write them: the brands that follow tell AVIF and HEIC apart."""
+    sandbox = Sandbox(SandboxLimits(processes=1))
+    try:
+        made = picture(400, 200, "AVIF")
+        assert made[4:12] == b"ftypavif"
+        answer, _ = await run(sandbox, made[:8] + b"mif1" + made[12:])
+        assert (answer["width"], answer["height"]) == (32, 16)
+    finally:
+        await sandbox.close()
+
+
 async def test_heic_is_read() -> None:
     """As telephones take pictures."""
     sandbox = Sandbox(SandboxLimits(processes=1))
