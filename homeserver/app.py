@@ -171,7 +171,7 @@ class Hansa:
             *profile_pages(base, accounts, contacts.pages, self.media.repository),
             *contacts.endpoints,
             *command_endpoints(base, rooms, commands),
-            *live.endpoints(rooms.client_events),
+            *live.endpoints(rooms.client_events, contacts.pages),
             *encryption.endpoints(accounts, self.config.base_url),
             *self.media.endpoints(),
             *self.people.endpoints,

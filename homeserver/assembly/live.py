@@ -13,6 +13,7 @@ from homeserver.client_api.pushers import PusherEndpoints
 from homeserver.client_api.read_markers import ReadMarkerEndpoints
 from homeserver.client_api.receipts import ReceiptEndpoints
 from homeserver.client_api.typing import TypingEndpoints
+from homeserver.client_api.unsubscribe import Unsubscribing
 from homeserver.ephemeral.presence import Presence, PresenceTimes
 from homeserver.ephemeral.readable import Readable
 from homeserver.ephemeral.receipts import Receipts
@@ -27,6 +28,7 @@ from homeserver.push.rulesets import PushRulesets
 from homeserver.push.unread import Unread
 from homeserver.rooms.client_events import ClientEvents
 from homeserver.runtime.tasks import Tasks
+from homeserver.web.pages import Pages
 from homeserver.web.smtp import MailQueue
 
 
@@ -44,7 +46,7 @@ class LiveParts:
     outbox: Outbox
     postman: Postman
 
-    def endpoints(self, client_events: ClientEvents) -> list[object]:
+    def endpoints(self, client_events: ClientEvents, pages: Pages) -> list[object]:
         return [
             ReceiptEndpoints(self.receipts),
             ReadMarkerEndpoints(self.receipts),
@@ -52,6 +54,7 @@ class LiveParts:
             PresenceEndpoints(self.presence),
             PushRuleEndpoints(self.rulesets),
             PusherEndpoints(self.pushers),
+            Unsubscribing(self.pushers, pages),
             NotificationEndpoints(self.notified, client_events),
         ]
 
@@ -85,7 +88,8 @@ def build_live(base: Base, parts: RoomParts) -> LiveParts:
     presence = Presence(db, journal, parts.rooms, clock, times)
     rulesets = PushRulesets(db, journal)
     unread = Unread(db, journal, parts.rooms, rulesets, clock, base.server_name)
-    outbox, badges, pushers = Outbox(db, rulesets, clock), Badges(unread, parts.rooms), Pushers(db, journal, clock)
+    outbox, badges = Outbox(db, rulesets, clock), Badges(unread, parts.rooms)
+    pushers = Pushers(db, journal, clock, base.world.randomness)
     unread.followers.append(outbox)
     for listener in (presence.hear, rulesets.hear, unread.hear, outbox.hear, badges.hear):
         journal.listen(listener)

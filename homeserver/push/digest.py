@@ -5,14 +5,16 @@ No word of a message is in them: mail is not private.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from homeserver.core.identifiers import RoomId
 from homeserver.web.smtp import Mail
+from homeserver.web.translations import LANGUAGES, translate
 
 APP_ID = "m.email"
+UNSUBSCRIBE_PATH = "/_hansa/unsubscribe"
 # How long something has to stay unread, and how far mails to one user are apart.
 UNREAD_FOR_MS = 10 * 60_000
 APART_MS = 3_600_000
@@ -45,25 +47,37 @@ class Unread:
     is_highlight: bool
 
 
-def digest(found: Sequence[Unread], to: str, settings: MailSettings) -> Mail:
-    """One mail about all of it, by room, the busiest first."""
+def digest(
+    found: Sequence[Unread], to: str, settings: MailSettings, language: str = "en", unsubscribe: str | None = None
+) -> Mail:
+    """One mail about all of it, by room, the busiest first. `unsubscribe` is the URL that ends such mails."""
     rooms: dict[RoomId, list[Unread]] = {}
     for one in found:
         rooms.setdefault(one.room_id, []).append(one)
     busiest = sorted(rooms.values(), key=len, reverse=True)
-    lines = [_line(of_room) for of_room in busiest[:ROOMS_MAX]]
+    chosen = language if language in LANGUAGES else LANGUAGES[0]
+
+    def t(key: str, **values: object) -> str:
+        return translate(key, chosen, values)
+
+    lines = [_line(of_room, t) for of_room in busiest[:ROOMS_MAX]]
     if len(busiest) > ROOMS_MAX:
-        lines.append(f"- and {len(busiest) - ROOMS_MAX} more rooms")
-    count = f"{len(found)} unread message" + ("s" if len(found) > 1 else "")
-    text = "\n".join([f"You have {count} on {settings.server_name}:", "", *lines, "", settings.base_url, ""])
-    return Mail(to=to, subject=f"{count} on {settings.server_name}", text=text)
+        lines.append("- " + t("mail_unread_more", count=len(busiest) - ROOMS_MAX))
+    several = "" if len(found) == 1 else "_several"
+    told = {"count": len(found), "server": settings.server_name}
+    text = [t("mail_unread_text" + several, **told), "", *lines, "", settings.base_url, ""]
+    if unsubscribe is not None:
+        text += [t("mail_unsubscribe"), unsubscribe, ""]
+    subject = t("mail_unread_subject" + several, **told)
+    return Mail(to=to, subject=subject, text="\n".join(text), unsubscribe=unsubscribe)
 
 
-def _line(of_room: Sequence[Unread]) -> str:
+def _line(of_room: Sequence[Unread], t: Callable[..., str]) -> str:
     senders = list(dict.fromkeys(_plain(one.sender) for one in of_room))
-    who = ", ".join(senders[:3]) + (" and others" if len(senders) > 3 else "")
-    mentioned = ", and you are mentioned" if any(one.is_highlight for one in of_room) else ""
-    return f"- {_plain(of_room[-1].room)}: {len(of_room)} from {who}{mentioned}"
+    who = ", ".join(senders[:3]) + (t("mail_unread_others") if len(senders) > 3 else "")
+    mentioned = t("mail_unread_mentioned") if any(one.is_highlight for one in of_room) else ""
+    room = _plain(of_room[-1].room) or t("mail_unread_a_room")
+    return "- " + t("mail_unread_line", room=room, count=len(of_room), who=who) + mentioned
 
 
 def _plain(name: str) -> str:

@@ -25,6 +25,7 @@ ANSWER_BYTES_MAX = 65_536
 # Longer contents are left out: gateways have little room for them.
 CONTENT_BYTES_MAX = 4_096
 NAME_CHARS_MAX = 1_000
+_NO_COUNTS = ("disable_badge_count", "org.matrix.msc4076.disable_badge_count")
 
 
 class Outcome(Enum):
@@ -51,6 +52,8 @@ class Gateway:
     host: str
     event_id_only: bool
     device: dict[str, Any]
+    # Whether it is told how much is unread: not where the app counts by itself (MSC4076).
+    with_counts: bool = True
 
     @classmethod
     def of(cls, row: PusherRow) -> Gateway:
@@ -58,7 +61,8 @@ class Gateway:
         data = {key: value for key, value in described["data"].items() if key != "url"}
         url = described["data"]["url"]
         device = {"app_id": row.app_id, "pushkey": row.pushkey, "pushkey_ts": row.changed_ts // 1000, "data": data}
-        return cls(url, urlsplit(url).netloc, data.get("format") == "event_id_only", device)
+        with_counts = not any(data.get(key) is True for key in _NO_COUNTS)
+        return cls(url, urlsplit(url).netloc, data.get("format") == "event_id_only", device, with_counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,18 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
+import orjson
 import structlog
 
 from homeserver.core.identifiers import UserId
 from homeserver.core.invite_permission import InviteVerdict
 from homeserver.push.badges import Badges
-from homeserver.push.digest import APART_MS, APP_ID, UNREAD_FOR_MS, MailSettings, Unread, digest
+from homeserver.push.digest import APART_MS, APP_ID, UNREAD_FOR_MS, UNSUBSCRIBE_PATH, MailSettings, Unread, digest
 from homeserver.push.gateway import Gateway, Names, Outcome, Told, badge_notification, event_notification, tell
 from homeserver.push.outbox import REST_MS_MAX, Mailbox, Outbox, Push
-from homeserver.push.pushers import Pushers
+from homeserver.push.pushers import Pushers, mail_token
 from homeserver.push.turns import Turns
 from homeserver.push.unread import Unread as UnreadCounts
 from homeserver.rooms.event_store import EventStore
@@ -120,9 +122,11 @@ class Postman:
             event = stored.get(push.event_nid)
             names = await self._names(row.user_id, event, push) if event and event.redacted_by is None else None
             if event is not None and names is not None:
-                sender, room = names.sender or event.event.sender, names.room or names.alias or "a room"
+                sender, room = names.sender or event.event.sender, names.room or names.alias or ""
                 found.append(Unread(push.room_id, room, sender, push.tweaks.get("highlight") is True))
-        if found and not self.mail.mails.put(digest(found, row.pushkey, self.mail)):
+        language = orjson.loads(row.description)["lang"].partition("-")[0].lower()
+        mail = digest(found, row.pushkey, self.mail, language, self._unsubscribe_url(row)) if found else None
+        if mail is not None and not self.mail.mails.put(mail):
             box.retry_ts = now + BACKOFF.first_ms
             return
         for push in pushes:
@@ -131,6 +135,13 @@ class Postman:
             self._counted.labels("mailed").inc()
             box.retry_ts = now + APART_MS
             await self._set_health(box, row, 0, box.retry_ts)
+
+    def _unsubscribe_url(self, row: PusherRow) -> str | None:
+        token = mail_token(row)
+        if self.mail is None or token is None:
+            return None
+        query = urlencode({"user_id": row.user_id, "address": row.pushkey, "token": token})
+        return f"{self.mail.base_url}{UNSUBSCRIBE_PATH}?{query}"
 
     async def _row(self, box: Mailbox) -> PusherRow | None:
         box.row = await self._pushers.row(box.key)
@@ -145,6 +156,9 @@ class Postman:
         if box.rests(self._clock.now_ms()):
             return False
         push = next(iter(box.waiting.values()), None)
+        if push is None and not gateway.with_counts:
+            box.is_badge_due = False
+            return True
         if push is None:
             unread = await self._reads.badges.total(row.user_id)
             box.is_badge_due = False
@@ -152,7 +166,7 @@ class Postman:
                 return True
             notification: dict[str, Any] | None = badge_notification(gateway, unread)
         else:
-            unread = await self._reads.badges.total(row.user_id, [push.room_id])
+            unread = await self._reads.badges.total(row.user_id, [push.room_id]) if gateway.with_counts else 0
             notification = await self._notification(row, gateway, push, unread)
         if notification is None:
             assert push is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from homeserver.core.identifiers import DeviceId, UserId
 from homeserver.journal.journal import Journal
 from homeserver.push.digest import APP_ID
 from homeserver.runtime.clock import Clock
+from homeserver.runtime.ids import Randomness
 from homeserver.storage import contacts
 from homeserver.storage import pushers as table
 from homeserver.storage.database import Database, Tx
@@ -26,6 +28,8 @@ APP_ID_CHARS_MAX = 64
 TEXT_BYTES_MAX = 512
 DATA_BYTES_MAX = 8_192
 _MSC3881 = "org.matrix.msc3881"
+# Kept beside what the user has given, and never shown: whoever has one of the mails can end them.
+_MAIL_TOKEN = "unsubscribe"
 GATEWAY_PATH = "/_matrix/push/v1/notify"
 
 
@@ -140,10 +144,11 @@ def _check_data(data: dict[str, Any]) -> None:
 class Pushers:
     """A user's pushers."""
 
-    def __init__(self, db: Database, journal: Journal, clock: Clock) -> None:
+    def __init__(self, db: Database, journal: Journal, clock: Clock, randomness: Randomness) -> None:
         self._db = db
         self._journal = journal
         self._clock = clock
+        self._randomness = randomness
         # Set by the assembly where this server sends mail.
         self.sends_mail = False
 
@@ -163,6 +168,8 @@ class Pushers:
             await self._check_address(user_id, pusher.pushkey)
         description = pusher.as_json()
         del description["app_id"], description["pushkey"]
+        if pusher.kind == "email":
+            description[_MAIL_TOKEN] = self._randomness.token(16)
         row = PusherRow(
             user_id=user_id,
             app_id=pusher.app_id,
@@ -203,6 +210,12 @@ class Pushers:
             await table.delete(write.tx, user_id, app_id, pushkey)
             write.publish("pushers", user_ids=[user_id])
 
+    async def holds_mail_token(self, user_id: UserId, address: str, token: str) -> bool:
+        """Whether this token is in mails that go to this address for this user."""
+        rows = await table.of_user(self._db, user_id) if "\x00" not in user_id else []
+        held = [mail_token(row) for row in rows if (row.app_id, row.pushkey) == (APP_ID, address)]
+        return any(one is not None and hmac.compare_digest(one.encode(), token.encode()) for one in held)
+
     async def row(self, key: PusherKey) -> PusherRow | None:
         """One pusher as it is stored now, if it is to be told anything."""
         rows = await table.enabled_of_users(self._db, [key.user_id])
@@ -219,7 +232,14 @@ class Pushers:
         await table.delete_of_devices(tx, user_id, list(device_ids))
 
 
+def mail_token(row: PusherRow) -> str | None:
+    """By which the mails of this pusher are ended; those of earlier versions were given none."""
+    token: str | None = orjson.loads(row.description).get(_MAIL_TOKEN)
+    return token
+
+
 def _pusher(row: PusherRow) -> Pusher:
     described: dict[str, Any] = orjson.loads(row.description)
+    described.pop(_MAIL_TOKEN, None)
     own = {"app_id": row.app_id, "pushkey": row.pushkey, "is_enabled": row.is_enabled, "device_id": row.device_id}
     return Pusher(**{**described, **own})

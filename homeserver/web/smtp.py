@@ -52,11 +52,12 @@ class SmtpServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mail:
-    """A mail to one address, as plain text."""
+    """A mail to one address, as plain text. `unsubscribe` is a URL that ends such mails when it is posted to."""
 
     to: str
     subject: str
     text: str
+    unsubscribe: str | None = None
 
 
 class MailQueue:
@@ -116,6 +117,10 @@ class MailQueue:
         message["Date"] = formatdate(self._clock.now_ms() / 1000)
         message["Message-ID"] = f"<{self._randomness.token(16)}@{server.sender.rpartition('@')[2].strip('> ')}>"
         message["Auto-Submitted"] = "auto-generated"
+        if mail.unsubscribe is not None:
+            # Readers show a button for it. RFC 8058
+            message["List-Unsubscribe"] = f"<{mail.unsubscribe}>"
+            message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         message.set_content(mail.text)
         await aiosmtplib.send(
             message,

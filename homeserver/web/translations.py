@@ -382,6 +382,26 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "有人请求在 {server} 使用此电子邮件地址，但它已属于那里的一个账户。"
         "如果您忘记了密码，请在应用中选择“忘记密码”。",
     ),
+    "mail_unread_subject": ("{count} unread message on {server}", "{server} 上有 {count} 条未读消息"),
+    "mail_unread_subject_several": ("{count} unread messages on {server}", "{server} 上有 {count} 条未读消息"),
+    "mail_unread_text": ("You have {count} unread message on {server}:", "您在 {server} 上有 {count} 条未读消息："),
+    "mail_unread_text_several": (
+        "You have {count} unread messages on {server}:",
+        "您在 {server} 上有 {count} 条未读消息：",
+    ),
+    "mail_unread_line": ("{room}: {count} from {who}", "{room}：来自 {who} 的 {count} 条消息"),
+    "mail_unread_others": (" and others", " 等"),
+    "mail_unread_mentioned": (", and you are mentioned", "，其中提到了您"),
+    "mail_unread_more": ("and {count} more rooms", "以及另外 {count} 个房间"),
+    "mail_unread_a_room": ("a room", "一个房间"),
+    "mail_unsubscribe": ("To get no more such mails, open:", "如不想再收到此类邮件，请打开："),
+    "unsubscribe_title": ("Mails about unread messages", "未读消息邮件"),
+    "unsubscribe_text": (
+        "Mails about unread messages go to {address}. Shall they stop?",
+        "未读消息邮件会发送到 {address}。要停止发送吗？",
+    ),
+    "unsubscribe_button": ("Stop these mails", "停止发送"),
+    "unsubscribed_text": ("No more such mails go to {address}.", "不会再向 {address} 发送此类邮件。"),
     "mail_ignore": (
         "If it was not you, do nothing: without the link nothing happens.",
         "如果不是您本人，请忽略此邮件：不打开链接就不会发生任何事。",

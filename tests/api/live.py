@@ -105,7 +105,7 @@ class Live:
             TypingEndpoints(self.typing, self.presence),
             PresenceEndpoints(self.presence),
             PushRuleEndpoints(self.rulesets),
-            PusherEndpoints(Pushers(db, self.journal, clock)),
+            PusherEndpoints(Pushers(db, self.journal, clock, SystemRandomness())),
             NotificationEndpoints(notified, ClientEvents(ShownWith(reads, NoneErased()), clock, aggregations)),
         )
         self._http: aiohttp.ClientSession | None = None

@@ -27,6 +27,7 @@ class Arrived:
     to: str
     subject: str
     text: str
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def link(self) -> str:
@@ -65,7 +66,9 @@ class PostOffice:
         message: Any = email.message_from_bytes(content, policy=policy.default)
         [recipient] = envelope.rcpt_tos
         assert recipient == message["To"]
-        self.mails.append(Arrived(recipient, message["Subject"], message.get_content().replace("\r\n", "\n")))
+        headers = {str(name): str(value) for name, value in message.items()}
+        text = message.get_content().replace("\r\n", "\n")
+        self.mails.append(Arrived(recipient, message["Subject"], text, headers))
         return "250 kept"
 
     async def next(self, count: int = 1, *, clock: FakeClock | None = None) -> Arrived:

@@ -203,6 +203,22 @@ async def test_reading_takes_the_badge_away(world: World) -> None:
         assert world.gateway.told.empty()
 
 
+@pytest.mark.parametrize("key", ["org.matrix.msc4076.disable_badge_count", "disable_badge_count"])
+async def test_who_counts_by_themselves_are_told_no_counts(world: World, key: str) -> None:
+    """MSC4076: an app that decrypts knows better what is unread, and is woken for no badge."""
+    async with world.running() as server:
+        alice, bob, room_id = await pair(server)
+        await set_pusher(bob, world, **{key: True})
+        event_id = await alice.send(room_id, "ahoy")
+        told = await world.gateway.next()
+        assert (told["event_id"], told["counts"]) == (event_id, {})
+        (await bob.post("/rooms/{}/receipt/m.read/{}", room_id, event_id)).ok()
+        await world.pass_time(5)
+        await alice.send(room_id, "ahoy again")
+        assert (await world.gateway.next())["content"]["body"] == "ahoy again", "no badge came between"
+        await ended(server, "accepted", 2)
+
+
 async def test_a_rejected_key_is_removed(world: World) -> None:
     """T-L11: the key that was asked about, and no other."""
     async with world.running() as server:

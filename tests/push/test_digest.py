@@ -73,6 +73,36 @@ async def test_one_mail_tells_of_all_that_stayed_unread(database_dsn: str, offic
         assert following.subject == "1 unread message on hansa.test"
 
 
+async def test_the_mail_itself_ends_the_mails(database_dsn: str, office: PostOffice) -> None:
+    """By its link or its reader's button (RFC 8058), for whoever has the mail: opening the link alone ends nothing."""
+    clock = FakeClock()
+    async with running_server(database_dsn, clock=clock, toml=mail_config(office)) as server:
+        alice, bob = await server.user("alice"), await server.user("bob")
+        await own_address(server, bob)
+        (await bob.post("/pushers/set", body={**PUSHER, "lang": "zh"})).ok()
+        assert "unsubscribe" not in str((await bob.get("/pushers")).ok())
+        room_id = await alice.create_room(preset="public_chat", name="港口")
+        await bob.join(room_id)
+        await alice.send(room_id)
+        async with passing(clock, 60):
+            mail = await office.next()
+        assert mail.subject == "hansa.test 上有 1 条未读消息"
+        assert "- 港口：来自 alice 的 1 条消息" in mail.text
+        url = mail.headers["List-Unsubscribe"].strip("<>")
+        assert url in mail.text and mail.headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        path, nobody = url[url.index("/_hansa") :], server.anonymous()
+        page = await nobody.request("GET", path, headers={"Accept-Language": "en"})
+        assert page.status == 200 and ADDRESS in page.body.decode() and "<form" in page.body.decode()
+        for wrong in (path[:-1] + "x", path.replace("bob%40mail", "eve%40mail"), path.partition("?")[0]):
+            assert (await nobody.request("GET", wrong)).status == 400
+            assert (await nobody.request("POST", wrong, data=b"")).status == 400
+        assert len((await bob.get("/pushers")).ok()["pushers"]) == 1
+        told = await nobody.request("POST", path, data=b"List-Unsubscribe=One-Click")
+        assert told.status == 200 and "No more" in told.body.decode()
+        assert (await bob.get("/pushers")).ok()["pushers"] == []
+        assert (await nobody.request("POST", path, data=b"")).status == 400
+
+
 async def test_only_own_addresses_get_mail(database_dsn: str, office: PostOffice) -> None:
     """Neither at first nor when it was taken away since."""
     clock = FakeClock()
@@ -106,9 +136,9 @@ def test_names_can_write_no_lines_of_their_own() -> None:
             return True
 
     found = [Unread(RoomId(f"!{number}:a"), "a\r\nBcc: x", "b\n\u2028" + "c" * 500, True) for number in range(30)]
-    mail = digest(found, ADDRESS, MailSettings(Nowhere(), "hansa.test", "https://hansa.test"))
+    mail = digest(found, ADDRESS, MailSettings(Nowhere(), "hansa.test", "https://hansa.test"), "en", "https://u.test")
     lines = mail.text.splitlines()
-    assert len(lines) == 2 + 20 + 1 + 2
+    assert len(lines) == 2 + 20 + 1 + 2 + 3
     assert lines[2].startswith("- a Bcc: x: 1 from b ccc")
     assert lines[2].endswith("and you are mentioned")
     assert "\n" not in mail.subject
