@@ -81,4 +81,17 @@ class Registry:
 
 async def read_all(paths: Iterable[Path], server_name: ServerName) -> list[Registration]:
     """Raises BadRegistration for the first file that can't be used."""
-    return [await asyncio.to_thread(read_registration, path, server_name) for path in paths]
+    files = await asyncio.to_thread(_files, paths)
+    return [await asyncio.to_thread(read_registration, path, server_name) for path in files]
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    """A folder stands for the YAML files in it now. Raises BadRegistration."""
+    found: list[Path] = []
+    for path in paths:
+        try:
+            inside = sorted(path.iterdir()) if path.is_dir() else None
+        except OSError as error:
+            raise BadRegistration(f"{path} can't be read: {type(error).__name__}") from None
+        found += [path] if inside is None else [file for file in inside if file.suffix in (".yaml", ".yml")]
+    return found

@@ -413,7 +413,9 @@ class Federation:
 class Appservices:
     """Bridges and bots that have a registration file."""
 
-    registration_paths: tuple[Path, ...] = option((), "Registration files (YAML), readable by their owner only.")
+    registration_paths: tuple[Path, ...] = option(
+        (), "Registration files (YAML), readable by their owner only, or folders with such files."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -190,6 +190,22 @@ async def test_registrations_are_read_again(world: World) -> None:
         (await bridge_client(server, "another").get("/account/whoami")).ok()
 
 
+async def test_a_bridge_is_added_while_the_server_runs(world: World) -> None:
+    """By a file in a folder of registrations: the list of paths itself is read at the start."""
+    bridges = world.folder / "bridges"
+    bridges.mkdir()
+    world.files = [bridges]
+    (bridges / "notes.txt").write_text("no registration")
+    async with world.running() as server:
+        (await bridge_client(server).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+        world.bridge.register(bridges)
+        await server.hansa.appservices.reload()
+        assert (await bridge_client(server).get("/account/whoami")).ok()["user_id"] == "@_irc_bot:hansa.test"
+        (bridges / "irc.yaml").unlink()
+        await server.hansa.appservices.reload()
+        (await bridge_client(server).get("/account/whoami")).refused(401, "M_UNKNOWN_TOKEN")
+
+
 GOOD: dict[str, object] = {
     "id": "x",
     "url": None,
