@@ -129,14 +129,8 @@ class Media:
     s3: MediaBucket = section(MediaBucket(), "A bucket, where its name is given, in place of `media.store_path`.")
     thumbnail_sizes: tuple[ThumbnailSize, ...] = section(
         (
-            ThumbnailSize(width=32, height=32, method="crop"),
-            ThumbnailSize(width=96, height=96, method="crop"),
-            ThumbnailSize(width=320, height=320, method="crop"),
-            ThumbnailSize(width=640, height=640, method="crop"),
-            ThumbnailSize(width=320, height=240, method="scale"),
-            ThumbnailSize(width=640, height=480, method="scale"),
-            ThumbnailSize(width=800, height=600, method="scale"),
-            ThumbnailSize(width=1600, height=1200, method="scale"),
+            *(ThumbnailSize(width=side, height=side, method="crop") for side in (32, 96, 320, 640)),
+            *(ThumbnailSize(width=4 * n, height=3 * n, method="scale") for n in (80, 160, 200, 400)),
         ),
         "Sizes that thumbnails come in; a request gets the next larger one.",
     )
