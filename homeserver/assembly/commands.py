@@ -123,6 +123,9 @@ async def start_upkeep(base: Base, parts: RoomParts, commands: CommandParts) -> 
     base.tasks.forever(bans.run, name="ban_redactions")
     ties = Ties(parts.rooms, parts.writer, base.world.clock, base.server_name)
     parts.journal.listen(ties.hear)
+    base.metrics.watch(
+        "hansa_room_ends", "Rooms whose graphs end in too many places; the most of one.", "figure", ties.figures
+    )
     base.tasks.forever(ties.run, name="room_ends")
     await commands.delayed.start()
     base.tasks.forever(commands.delayed.run, name="delayed_events")

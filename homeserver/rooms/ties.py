@@ -8,7 +8,7 @@ may, and another, until they are few. Other servers get it like any event; nobod
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -25,6 +25,7 @@ from homeserver.runtime.clock import Clock
 log = structlog.get_logger()
 
 HEADS_MAX = 10
+ROOMS_REMEMBERED_MAX = 10_000
 KNOTS_AT_ONCE = 20
 EVERY_S = 0.25
 
@@ -38,14 +39,27 @@ class Ties:
         self._clock = clock
         self._server_name = server_name
         self._loose: set[RoomId] = set()
+        # How many ends the rooms have that have too many.
+        self._ends: dict[RoomId, int] = {}
         self._is_some = asyncio.Event()
 
     def hear(self, entries: Sequence[Entry]) -> None:
         """A journal listener."""
         for entry in entries:
-            if isinstance(entry.payload, Written) and len(entry.payload.room.head.heads) > HEADS_MAX:
-                self._loose.add(entry.payload.room.room_id)
+            if not isinstance(entry.payload, Written):
+                continue
+            room_id, ends = entry.payload.room.room_id, len(entry.payload.room.head.heads)
+            if ends <= HEADS_MAX:
+                self._ends.pop(room_id, None)
+            elif room_id in self._ends or len(self._ends) < ROOMS_REMEMBERED_MAX:
+                self._ends[room_id] = ends
+            if ends > HEADS_MAX:
+                self._loose.add(room_id)
                 self._is_some.set()
+
+    def figures(self) -> Mapping[str, float]:
+        """In how many rooms the graph ends in too many places, and in how many in the worst of them."""
+        return {"rooms": len(self._ends), "most": max(self._ends.values(), default=0)}
 
     async def run(self) -> None:
         """Waits until some room has too many ends, ties them, and rests for a moment."""

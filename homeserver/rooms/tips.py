@@ -12,6 +12,8 @@ from homeserver.core.room import Head
 from homeserver.storage.events import StoredEvent
 
 _LOOKED_AT_MAX = 100
+# Each batch looks at all of them: where nobody may tie them, the oldest are let go.
+KEPT_MAX = 1_000
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class Accepted:
 
 
 def in_order(tips: Iterable[Tip]) -> list[Tip]:
-    """Oldest first; where they are more than one event may cite, those that are cited come last.
+    """Oldest first, and no more than are kept; where they are more than one event may cite, those cited come last.
 
     These are one of each state, and of those the newest of each server before a second of any: whoever makes more ends
     than others can cite crowds out its own, not theirs.
@@ -56,7 +58,7 @@ def in_order(tips: Iterable[Tip]) -> list[Tip]:
             ranks[tip.head.event_id] = -seen[tip.server]
             seen[tip.server] += 1
     last = -len(ordered)
-    return sorted(ordered, key=lambda tip: ranks.get(tip.head.event_id, last))
+    return sorted(ordered, key=lambda tip: ranks.get(tip.head.event_id, last))[-KEPT_MAX:]
 
 
 def cited_states(tips: Iterable[Tip]) -> set[int]:

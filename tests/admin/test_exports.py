@@ -148,7 +148,7 @@ async def test_what_was_changed_shows(server: RunningServer, crew: Crew, tmp_pat
 
 
 async def test_nasty_strings_stay_strings(server: RunningServer, crew: Crew, tmp_path: Path) -> None:
-    """T-J11: names and messages run nothing on the page, do nothing to a terminal, and lead nowhere in a path."""
+    """T-J13: names and messages run nothing on the page, do nothing to a terminal, and lead nowhere in a path."""
     user = crew.user
     (await user.put("/profile/{}/displayname", user.user_id, body={"displayname": NASTY[1]})).ok()
     room_id = await user.create_room(name=NASTY[0], topic=NASTY[6])

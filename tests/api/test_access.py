@@ -8,15 +8,17 @@ from typing import Any
 
 import argon2
 import pytest
+from nacl.signing import SigningKey
 
 from homeserver.storage.database import Database
 from homeserver.web.endpoint import Access, endpoint
 from tests.admin.console.visitor import Visitor
-from tests.kit.acknowledged import device_keys
+from tests.api.test_keys import cross_key, device_keys, sign, upload
 from tests.kit.clock import FakeClock, JumpingClock
 from tests.kit.oauth import Browser
 from tests.kit.server import Client, RunningServer, running_server
 
+_UNSTABLE = "/_matrix/client/unstable"
 PASSWORD = "correct horse battery"
 # What anybody may ask, by how its path begins: nobody is known there, what is asked is public, or (`/_hansa/`) people
 # sign in on a page; `/admin` is the console, which knows its own sessions (tests/admin/console).
@@ -33,7 +35,9 @@ OPEN = tuple(
     /_matrix/client/v3/account/3pid /_matrix/client/v1/auth_metadata /_matrix/client/v1/rendezvous
     /_matrix/client/unstable/org.matrix.msc2965/ /_matrix/client/unstable/org.matrix.msc4108/
     /_matrix/client/unstable/io.element.msc4388/
-    /_matrix/client/unstable/org.matrix.msc4140/ /_matrix/static/ /_hansa/ /_synapse/client/ /admin
+    /_matrix/client/unstable/org.matrix.msc4140/ /_matrix/static/ /_synapse/client/ /admin /_hansa/account
+    /_hansa/confirm /_hansa/forgotten /_hansa/link /_hansa/login /_hansa/logout /_hansa/oauth/ /_hansa/register
+    /_hansa/search /_hansa/sso/ /_hansa/style.css /_hansa/webhooks/
     """.split()
 )
 
@@ -61,6 +65,25 @@ async def test_every_endpoint_wants_a_token(server: RunningServer) -> None:
         for header in ("Bearer x", "Bearer hsa_" + "A" * 43, "Basic eDp4"):
             answer = await stranger.request(declared.method, path, headers={"Authorization": header})
             assert answer.status == 401, (declared.method, path, header)
+
+
+async def test_the_console_does_nothing_for_strangers(server: RunningServer) -> None:
+    """T-J11: whatever a page or a form is for, who hasn't logged in is sent there, or refused; a code of the log-in's
+    own form, which anybody has, opens no other."""
+    seen = 0
+    for declared in server.hansa.endpoints:
+        if not declared.paths[0].startswith("/admin") or declared.paths[0] in _FOR_ALL:
+            continue
+        path, stranger, seen = re.sub(r"\{[a-z_]+\}", "x", declared.paths[0]), Visitor(server), seen + 1
+        await stranger.get("/admin/login")
+        asked = stranger.get(path) if declared.method == "GET" else stranger.post(path, {"reason": "x"})
+        answer = await asked
+        assert answer.status in (303, 403), (declared.method, path, answer.status)
+        assert answer.status == 403 or answer.headers["Location"].startswith("/admin/login"), path
+    assert seen > 90
+
+
+_FOR_ALL = ("/admin/login", "/admin/static/{name}", "/admin/language", "/admin/code", "/admin/logout")
 
 
 @pytest.mark.parametrize(
@@ -230,17 +253,41 @@ async def _by_mail(server: RunningServer, address: str) -> int:
     return (await server.anonymous().request("POST", "/register/email/requestToken", body=body, headers=headers)).status
 
 
-async def test_new_devices_are_shown_at_once(server: RunningServer) -> None:
-    """T-P1: no device comes silently: whoever shares a room hears of it in the next /sync."""
+@pytest.mark.parametrize("way", ["keys", "other keys", "dehydrated", "cross-signing", "signature", "gone"])
+async def test_new_devices_are_shown_at_once(server: RunningServer, way: str) -> None:
+    """T-P1: no device or key comes or goes silently: whoever shares a room hears of it in the next /sync."""
     alice, bob = await server.user("alice"), await server.user("bob")
     room = await alice.create_room(preset="public_chat")
     await bob.join(room)
+    phone, sleeper = await server.login("alice"), server.anonymous()
+    sleeper.user_id, sleeper.device_id = alice.user_id, "SLEEPER"
+    key, master = SigningKey.generate(), SigningKey.generate()
+    crossed = {"master_key": cross_key(alice, "master", master)}
+    if way != "keys":
+        (await upload(phone, device_keys=device_keys(phone, key))).ok()
+    if way == "signature":
+        (await phone.post("/keys/device_signing/upload", body=crossed)).ok()
     since = (await bob.sync())["next_batch"]
-    phone = await server.login("alice")
-    keys = device_keys(phone.user_id, phone.device_id)
-    assert (await phone.post("/keys/upload", body={"device_keys": keys})).status == 200
+    if way in ("keys", "other keys"):
+        (await upload(phone, device_keys=device_keys(phone, SigningKey.generate()))).ok()
+    elif way == "dehydrated":
+        asleep = {"device_id": "SLEEPER", "device_data": {"algorithm": "x"}}
+        asleep |= {"device_keys": device_keys(sleeper, SigningKey.generate())}
+        (await phone.put(f"{_UNSTABLE}/org.matrix.msc3814.v1/dehydrated_device", body=asleep)).ok()
+    elif way == "cross-signing":
+        (await phone.post("/keys/device_signing/upload", body=crossed)).ok()
+    elif way == "signature":
+        public = crossed["master_key"]["keys"]
+        signed = {alice.user_id: {next(iter(public.values())): sign(crossed["master_key"], *_named(phone), key)}}
+        assert (await phone.post("/keys/signatures/upload", body=signed)).ok() == {"failures": {}}
+    else:
+        (await phone.post("/logout")).ok()
     lists = (await bob.sync(since=since, timeout=0)).get("device_lists", {})
     assert lists.get("changed") == [alice.user_id]
+
+
+def _named(client: Client) -> tuple[str, str]:
+    return str(client.user_id), str(client.device_id)
 
 
 async def test_prototype_names_are_names(server: RunningServer) -> None:
@@ -252,6 +299,16 @@ async def test_prototype_names_are_names(server: RunningServer) -> None:
         assert (await alice.put(path, alice.user_id, kind, body=content)).status == 200
         assert (await alice.get(path, alice.user_id, kind)).ok() == content
     assert (await alice.put(path, alice.user_id, "x" * 1000, body={})).status == 400
+    room = await alice.create_room()
+    of_room = "/user/{}/rooms/{}/account_data/{}"
+    assert (await alice.put(of_room, alice.user_id, room, "__proto__", body={"__proto__": 1})).status == 200
+    assert (await alice.put(of_room, alice.user_id, room, "x" * 256, body={})).status == 400
+    tag = "/user/{}/rooms/{}/tags/{}"
+    assert (await alice.put(tag, alice.user_id, room, "__proto__", body={"order": 0.5})).status == 200
+    assert (await alice.get("/user/{}/rooms/{}/tags", alice.user_id, room)).ok() == {
+        "tags": {"__proto__": {"order": 0.5}}
+    }
+    assert (await alice.put(tag, alice.user_id, room, "x" * 256, body={})).status == 400
 
 
 @pytest.mark.parametrize("key", ["{}", "_{}", "_{}_DEVICE", "_{}_DEVICE_m.call"])

@@ -48,7 +48,7 @@ async def log_in(server: RunningServer, name: str, password: Any) -> Answered:
 async def test_people_of_the_directory_log_in(
     database_dsn: str, directory: Slapd, authority: Authority, searches: bool
 ) -> None:
-    """T-I3: wrong names and wrong passwords are told alike; a bind without a password lets nobody in."""
+    """T-I3, T-J13: wrong names and wrong passwords are told alike; a bind without a password lets nobody in."""
     async with running_server(database_dsn, toml=settings(directory, authority, searches=searches)) as server:
         at_once = await asyncio.gather(*(log_in(server, "alice", "alices word") for _ in range(4)))
         assert {answer.status for answer in at_once} == {200}

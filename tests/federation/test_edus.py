@@ -116,7 +116,7 @@ async def test_keys_and_messages_reach_devices(here: RunningServer, there: Runni
 
 
 async def test_a_server_speaks_for_its_own_users_alone(here: RunningServer, there: RunningServer) -> None:
-    """T-F13: typing, receipts, presence and devices of others' users in a transaction are nobody's word."""
+    """T-F13, T-P1: typing, receipts, presence and devices of others' users in a transaction are nobody's word."""
     alice, _, room_id = await a_room(here, there)
     event_id = await alice.send(room_id, "hello")
     assert there.hansa.federation is not None

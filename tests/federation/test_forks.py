@@ -130,6 +130,31 @@ async def test_what_is_made_on_too_many_ends_is_made_on_what_it_cites(here: Runn
     assert state >= {("x.state", f"{number}") for number in range(65)}
 
 
+async def test_ends_that_nobody_may_tie_are_bounded(
+    here: RunningServer, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-E10: where none of our users may send anything, the newest are kept, and those who run the server see it."""
+    monkeypatch.setattr("homeserver.rooms.tips.KEPT_MAX", 60)
+    alice, room = await joined(here, peer)
+    quiet = room.add("m.room.power_levels", {"users": {room.eve: 100}, "events_default": 100}, "")
+    assert await take(here, room, [quiet]) == [Fate.ACCEPTED]
+    before, figure = list(room.heads), here.hansa.base.metrics.value
+    branches = [room.make("x.state", {"n": number}, f"{number}", prev=before) for number in range(100)]
+    for at in (0, 50):
+        assert await take(here, room, branches[at : at + 50]) == [Fate.ACCEPTED] * 50
+    known = await here.hansa.rooms.rooms.get(RoomId(room.room_id))
+    assert known is not None
+    assert [head.event_id for head in known.head.heads] == [event.event_id for event in branches[40:]]
+    assert (figure("hansa_room_ends", figure="rooms"), figure("hansa_room_ends", figure="most")) == (1, 60)
+    old = room.make("m.room.message", {"body": "on one that was let go"}, prev=[branches[0].event_id])
+    knots = [
+        room.make("m.room.message", {}, prev=[one.event_id for one in branches[at : at + 20]]) for at in (40, 60, 80)
+    ]
+    assert await take(here, room, [old, *knots]) == [Fate.ACCEPTED] * 4
+    assert figure("hansa_room_ends", figure="rooms") == 0
+    assert (await alice.get("/rooms/{}/state/x.state/99", room.room_id)).status == 200
+
+
 async def test_each_end_that_is_not_here_is_asked_for(here: RunningServer, peer: Peer) -> None:
     """T-E10: an event on many ends of which nothing is here has the states of all of them before it."""
     alice, room = await joined(here, peer)

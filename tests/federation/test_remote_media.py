@@ -235,7 +235,7 @@ async def test_a_file_that_is_too_large_is_the_other_servers_fault(
     ],
 )
 async def test_a_server_that_means_harm(here: RunningServer, authority: Authority, said: bytes, status: int) -> None:
-    """T-K12, T-L10: broken, endless and misleading answers harm nobody; nor do they log anybody out."""
+    """T-K4, T-K12, T-L10: broken, endless and misleading answers harm nobody; nor do they log anybody out."""
     bob = await here.user("bob")
 
     def say(head: str) -> bytes:

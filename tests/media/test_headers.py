@@ -31,7 +31,7 @@ def test_the_essence_decides_whatever_its_case(content_type: str, shown: bool) -
 
 @pytest.mark.parametrize("name", ['a"b', "a\r\nSet-Cookie: x", "ä;b", "../x", "a" * 300])
 def test_a_name_stays_in_its_header(name: str) -> None:
-    """No character of a name ends the header or begins another."""
+    """T-J13: no character of a name ends the header or begins another."""
     disposition = headers_for("image/png", name)["Content-Disposition"]
     assert disposition.isascii() and not set('\r\n"') & set(disposition)
     assert disposition.count(";") == 1

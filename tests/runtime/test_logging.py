@@ -69,7 +69,7 @@ def test_no_secret_and_no_message_is_written(format: Literal["json", "console"],
     "value", ["a\r\nINFO forged", "\x1b[2Jgone", "x\u2028y", "\u202eevil", "\ud800", '"}{"', "\x00"]
 )
 def test_nothing_breaks_out_of_its_line(format: Literal["json", "console"], value: str) -> None:
-    """T-O9: line ends, terminal sequences and JSON in a value stay in the value."""
+    """T-O9, T-J13: line ends, terminal sequences and JSON in a value stay in the value."""
     text = written(format, {"name": value, value: 1})
     assert text.count("\n") == 1
     assert not set(text.rstrip("\n")) & set("\r\x1b\x00\u2028\u202e\ud800")

@@ -162,7 +162,7 @@ async def test_followed_redirects_are_bounded_and_carry_no_credentials(client: O
 
 
 async def test_redirects_to_denied_places_are_refused(client: OutgoingClient) -> None:
-    """T-L3, T-L7: each hop is checked as the first was; other schemes are nothing to us."""
+    """T-K4, T-L3, T-L7: each hop is checked as the first was; other schemes are nothing to us."""
     for target in ("http://10.0.0.1/", "file:///etc/passwd", "gopher://127.0.0.1/"):
         async with canned(lambda _, to=target: answer(b"", f"Location: {to}", status=301)) as server:  # type: ignore[misc]
             assert await reason(client, f"http://127.0.0.1:{server.port}/", redirects_max=2) in (
