@@ -39,6 +39,14 @@ class MemberProfiles(Protocol):
         ...
 
 
+class Limits(Protocol):
+    """How often each action may be done. Implemented by web.rate_limits."""
+
+    def check(self, action: str, key: str, *, cost: float = 1.0) -> None:
+        """Counts it for this key. Raises LimitExceeded where that is too often."""
+        ...
+
+
 class PolicyCheck(Protocol):
     """One link of the policy chain: looks at an event that a user of ours is about to send."""
 

@@ -14,8 +14,9 @@ from admin.spam.reviewing import Reviewing
 from homeserver.core.errors import InvalidParam, MatrixError
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.journal.journal import Entry
+from homeserver.ports import Limits
 from homeserver.rooms.building import Written
-from homeserver.rooms.commands.membership import Limits, Membership
+from homeserver.rooms.commands.membership import Membership
 from homeserver.rooms.commands.submission import Submission
 from homeserver.runtime.tasks import Tasks
 

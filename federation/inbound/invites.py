@@ -16,7 +16,7 @@ from homeserver.core.events import Draft, Event, signed_form
 from homeserver.core.identifiers import EventId, RoomId, ServerName, UserId, domain_of, is_user_id
 from homeserver.core.room_versions import ROOM_VERSIONS, RoomVersion
 from homeserver.core.signing import Signer, is_signature_valid
-from homeserver.ports import RemoteScreen
+from homeserver.ports import Limits, RemoteScreen
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.incoming import Incoming
 from homeserver.web.endpoint import Access, Answer, Json, endpoint
@@ -34,12 +34,6 @@ class LocalUsers(Protocol):
     """Implemented by accounts."""
 
     async def existing(self, user_ids: Collection[UserId]) -> set[UserId]: ...
-
-
-class Limits(Protocol):
-    """Implemented by web.rate_limits."""
-
-    def check(self, action: str, key: str, *, cost: float = 1.0) -> None: ...
 
 
 class Invitees:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from homeserver.core.identifiers import UserId
+from homeserver.ports import Limits
 from homeserver.rooms.residents import Room
 
 MEMBERS_PER_COST = 500
 COST_MAX = 100.0
-
-
-class Limits(Protocol):
-    """Implemented by web.rate_limits."""
-
-    def check(self, action: str, key: str, *, cost: float = 1.0) -> None: ...
 
 
 class MemberRations:

@@ -15,7 +15,7 @@ import structlog
 from homeserver.core.errors import Forbidden, NotFound, NotJson
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId, UserId
-from homeserver.rooms.commands.membership import Limits
+from homeserver.ports import Limits
 from homeserver.rooms.commands.submission import Submission
 from homeserver.rooms.residents import Rooms
 from homeserver.rooms.writer import Transaction

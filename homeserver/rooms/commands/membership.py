@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, Unavailable
 from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, ServerName, UserId, domain_of, is_user_id
-from homeserver.ports import MemberProfiles, RemoteRooms
+from homeserver.ports import Limits, MemberProfiles, RemoteRooms
 from homeserver.rooms.ban_redactions import KEY
 from homeserver.rooms.commands.emptied_rooms import former_servers
 from homeserver.rooms.commands.restricted_joins import authorising_user, needs_authorisation
@@ -28,12 +28,6 @@ _SERVERS_OWN = frozenset({"membership", "join_authorised_via_users_server", "thi
 # Steps that have limits of their own, by these names.
 _COUNTED = frozenset({"join", "knock"})
 _WITH_PROFILE = frozenset({"join", "invite", "knock"})
-
-
-class Limits(Protocol):
-    """Implemented by web.rate_limits."""
-
-    def check(self, action: str, key: str, *, cost: float = 1.0) -> None: ...
 
 
 class Membership:
