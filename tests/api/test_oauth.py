@@ -155,6 +155,17 @@ async def test_what_the_token_endpoint_refuses(server: RunningServer) -> None:
         assert (unknown.status, unknown.json["error"]) == (401, "invalid_client")
 
 
+async def test_who_does_not_refresh_stays_signed_in(server: RunningServer, clock: FakeClock) -> None:
+    """An app that registered for codes alone gets a token that lasts, and none that it can't use."""
+    await server.user("alice")
+    app = App(server)
+    await app.register(client_name="Plain", grant_types=["authorization_code"])
+    tokens = await signed_in(server, app)
+    assert "refresh_token" not in tokens and "expires_in" not in tokens
+    clock.advance(86_400)
+    assert (await as_user(server, tokens).get("/account/whoami")).status == 200
+
+
 async def test_the_two_apis_keep_apart(server: RunningServer) -> None:
     """Neither refreshes what the other opened, also where the one takes over a device of the other."""
     await server.user("alice")

@@ -118,7 +118,8 @@ class OAuthTokens:
                 user_id,
                 device_id=allowed.device_id,
                 display_name=name_of(client),
-                refreshable=True,
+                # Who can't refresh would be out after minutes.
+                refreshable=REFRESH_GRANT in client["grant_types"],
                 upstream=allowed.upstream_nid,
             )
         except (LimitExceeded, Forbidden) as error:
@@ -141,10 +142,10 @@ def _needed(form: Mapping[str, str], name: str) -> str:
 
 
 def _shown(issued: Mapping[str, Any], device_id: DeviceId) -> dict[str, Any]:
-    return {
-        "access_token": issued["access_token"],
-        "token_type": "Bearer",
-        "expires_in": issued["expires_in_ms"] // 1000,
-        "refresh_token": issued["refresh_token"],
-        "scope": scope_of(device_id),
-    }
+    """As RFC 6749 section 5.1 has it: what isn't given is left out."""
+    shown = {"access_token": issued["access_token"], "token_type": "Bearer", "scope": scope_of(device_id)}
+    if "expires_in_ms" in issued:
+        shown["expires_in"] = issued["expires_in_ms"] // 1000
+    if "refresh_token" in issued:
+        shown["refresh_token"] = issued["refresh_token"]
+    return shown
