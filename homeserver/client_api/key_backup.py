@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -62,11 +63,7 @@ class KeyBackupEndpoints:
         "PUT", *_paths("/keys"), access=Access.USER, spec=_SPEC, limit="key_backup", body_bytes_max=BODY_BYTES_MAX
     )
     async def put_all(self, caller: Caller, query: VersionQuery, body: Json) -> Json:
-        rows: list[SessionRow] = []
-        for room_id, room in _objects(body, "rooms").items():
-            if not isinstance(room, dict):
-                raise BadJson("rooms must hold objects")
-            rows += _sessions(room_id, room)
+        rows = await asyncio.to_thread(_of_rooms, body)
         return await self._backups.put(caller.user_id, query.version, rows)
 
     @endpoint(
@@ -78,7 +75,8 @@ class KeyBackupEndpoints:
         body_bytes_max=BODY_BYTES_MAX,
     )
     async def put_room(self, caller: Caller, room_id: str, query: VersionQuery, body: Json) -> Json:
-        return await self._backups.put(caller.user_id, query.version, _sessions(room_id, body))
+        rows = await asyncio.to_thread(_sessions, room_id, body)
+        return await self._backups.put(caller.user_id, query.version, rows)
 
     @endpoint("PUT", *_paths("/keys/{room_id}/{session_id}"), access=Access.USER, spec=_SPEC, limit="key_backup")
     async def put_one(self, caller: Caller, room_id: str, session_id: str, query: VersionQuery, body: Json) -> Json:
@@ -120,6 +118,15 @@ def _objects(body: Json, name: str) -> Json:
     if not isinstance(value, dict):
         raise BadJson(f"{name} must be an object")
     return value
+
+
+def _of_rooms(body: Json) -> list[SessionRow]:
+    rows: list[SessionRow] = []
+    for room_id, room in _objects(body, "rooms").items():
+        if not isinstance(room, dict):
+            raise BadJson("rooms must hold objects")
+        rows += _sessions(room_id, room)
+    return rows
 
 
 def _sessions(room_id: str, room: Json) -> list[SessionRow]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from homeserver.core import canonical_json
 from homeserver.core.errors import BadJson, InvalidParam, LimitExceeded, MatrixError, NotFound, TooLarge
@@ -92,17 +95,10 @@ class KeyBackups:
     async def keys(
         self, user_id: UserId, version: str, room_id: str | None = None, session_id: str | None = None
     ) -> dict[str, dict[str, Any]]:
-        """room → session → key."""
+        """room → session → key, to be written as JSON as it is. Put together in a thread."""
         row = await _backup(self._db, user_id, version)
-        found: dict[str, dict[str, Any]] = {}
-        for session in await key_backups.sessions(self._db, user_id, row.version, room_id, session_id):
-            found.setdefault(session.room_id, {})[session.session_id] = {
-                "first_message_index": session.first_message_index,
-                "forwarded_count": session.forwarded_count,
-                "is_verified": session.is_verified,
-                "session_data": canonical_json.decode(session.data),
-            }
-        return found
+        sessions = await key_backups.sessions(self._db, user_id, row.version, room_id, session_id)
+        return await asyncio.to_thread(_by_room, sessions)
 
     async def delete_keys(
         self, user_id: UserId, version: str, room_id: str | None = None, session_id: str | None = None
@@ -115,6 +111,18 @@ class KeyBackups:
     async def _state(self, user_id: UserId, version: str) -> dict[str, Any]:
         row = await _backup(self._db, user_id, version)
         return {"count": row.count, "etag": str(row.etag)}
+
+
+def _by_room(sessions: Sequence[SessionRow]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for session in sessions:
+        found.setdefault(session.room_id, {})[session.session_id] = {
+            "first_message_index": session.first_message_index,
+            "forwarded_count": session.forwarded_count,
+            "is_verified": session.is_verified,
+            "session_data": orjson.Fragment(session.data),
+        }
+    return found
 
 
 async def _backup(db: Reader, user_id: UserId, version: str | None) -> BackupRow:

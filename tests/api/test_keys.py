@@ -388,6 +388,26 @@ async def test_keys_go_into_the_newest_backup_alone(server: RunningServer) -> No
     (await bob.get("/room_keys/version")).refused(404, "M_NOT_FOUND")
 
 
+@pytest.mark.slow
+async def test_large_backups_are_read_and_written_beside_the_loop(server: RunningServer) -> None:
+    """T-H16: as many keys as somebody has, and as many as a request can bring."""
+    alice = await server.user("alice")
+    body = {"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": {}}
+    version = (await alice.post("/room_keys/version", body=body)).ok()["version"]
+    path = f"/room_keys/keys?version={version}"
+    few = {"rooms": {"!r:x": {"sessions": {str(number): session(1) for number in range(20_000)}}}}
+    many = {"rooms": {f"!{room}:x": few["rooms"]["!r:x"] for room in range(4)}}
+    (await alice.request("PUT", path, body=few)).ok()
+    longest: list[float] = []
+    data = canonical_json.encode(many)
+    for _ in range(3):
+        async with loop_watched() as watch:
+            (await alice.request("PUT", path, data=data)).refused(400, "M_INVALID_PARAM")
+        longest.append(watch.longest_s)
+    assert min(longest) < 0.15, longest
+    assert (await alice.request("GET", path)).ok()["rooms"]["!r:x"]["sessions"]["7"] == session(1)
+
+
 async def test_many_who_write_to_an_old_backup_hold_nobody_up(server: RunningServer) -> None:
     """T-E19: each of them is answered on the connection that it has, however many there are."""
     alice = await server.user("alice")

@@ -36,12 +36,15 @@ async def test_ignored_users_notify_nobody(database_dsn: str) -> None:
     async with running_live(database_dsn) as live:
         account_data = AccountData(live.db, live.journal)
         room = await live.room(ALICE, BOB, CAROL)
-        await live.say(ALICE, room)
-        await live.unread.flush()
-        lists: list[object] = [[ALICE], 5, {ALICE: {}}]
+        lists: list[object] = [[ALICE], ALICE, 5, None, {ALICE: {}}]
         for ignored in lists:
             content = {"ignored_users": ignored}
             await account_data.put(BOB, None, "m.ignored_user_list", content)
+            if not isinstance(ignored, dict):
+                assert not live.rulesets.ignores(BOB, ALICE), "what is no list of users ignores nobody"
+            if ignored is None:
+                await live.say(ALICE, room)
+                await live.unread.flush()
         await live.say(ALICE, room, mention=[BOB])
         await live.say(CAROL, room)
         assert (await live.unread_of(BOB, room)).notifications == 2
