@@ -233,10 +233,13 @@ async def test_a_hundred_parked_syncs_are_woken_by_their_rooms_alone(server: Run
         while hub.waiting < len(news) + len(quiet):
             await hub.has_waiting.wait()
             await asyncio.sleep(0)
+        # Who is woken for nothing waits anew, by another future.
+        parked = {future for waiting in hub._waiting.values() for future in waiting}
         await bob.send(room_id, "moin")
         for answer in await asyncio.gather(*news):
             assert rooms(answer)[room_id]["timeline"]["events"][-1]["content"]["body"] == "moin"
     assert hub.waiting == len(quiet) and not any(task.done() for task in quiet)
+    assert {future for waiting in hub._waiting.values() for future in waiting} < parked
     for task in quiet:
         task.cancel()
     await asyncio.gather(*quiet, return_exceptions=True)
