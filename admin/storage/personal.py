@@ -49,7 +49,6 @@ OWN: Mapping[str, str] = {
     "oauth_codes": "FROM oauth_codes WHERE user_id = $1",
     "oauth_device_codes": "FROM oauth_device_codes WHERE user_id = $1",
     "oauth_sessions": "FROM oauth_sessions WHERE user_id = $1",
-    "oauth_spent_tokens": "FROM oauth_spent_tokens WHERE user_id = $1",
     "one_time_keys": "FROM one_time_keys WHERE user_id = $1",
     "openid_tokens": "FROM openid_tokens WHERE user_id = $1",
     "operator_tokens": "FROM operator_tokens WHERE user_id = $1",

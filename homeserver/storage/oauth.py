@@ -1,7 +1,4 @@
-"""The tables `oauth_clients`, `oauth_sessions`, `oauth_codes` and `oauth_device_codes`.
-
-`oauth_spent_tokens` is only emptied: of all sessions `spent_refresh_tokens` knows what was replaced.
-"""
+"""The tables `oauth_clients`, `oauth_sessions`, `oauth_codes` and `oauth_device_codes`."""
 
 from __future__ import annotations
 
@@ -59,7 +56,6 @@ _SET_SESSION = """
 """
 _SESSION = "SELECT client_id FROM oauth_sessions WHERE user_id = $1 AND device_id = $2"
 _DELETE_SESSIONS = "DELETE FROM oauth_sessions WHERE user_id = $1 AND device_id = ANY($2::text[])"
-_DELETE_SPENT = "DELETE FROM oauth_spent_tokens WHERE user_id = $1 AND device_id = ANY($2::text[])"
 # Nothing where the sign-in elsewhere, by which somebody comes, has ended meanwhile.
 _INSERT_CODE = """
     INSERT INTO oauth_codes (digest, client_id, redirect_uri, user_id, device_id, challenge, expires_ts, upstream_nid)
@@ -126,7 +122,6 @@ async def session(db: Reader, user_id: UserId, device_id: DeviceId) -> str | Non
 
 async def delete_sessions(tx: Tx, user_id: UserId, device_ids: list[DeviceId]) -> None:
     await tx.execute(_DELETE_SESSIONS, user_id, device_ids)
-    await tx.execute(_DELETE_SPENT, user_id, device_ids)
 
 
 async def insert_code(tx: Tx, digest: bytes, code: Code, now_ms: int) -> None:

@@ -30,12 +30,11 @@ _DELETE = """
         v AS (DELETE FROM oauth_codes WHERE user_id = $1),
         w AS (DELETE FROM oauth_device_codes WHERE user_id = $1),
         x AS (DELETE FROM oauth_sessions WHERE user_id = $1),
-        y AS (DELETE FROM oauth_spent_tokens WHERE user_id = $1),
-        z AS (DELETE FROM external_ids WHERE user_id = $1),
-        aa AS (DELETE FROM pushes WHERE user_id = $1),
-        ab AS (DELETE FROM contact_validations WHERE user_id = $1),
-        ac AS (DELETE FROM saved_searches WHERE user_id = $1),
-        ad AS (DELETE FROM upstream_sessions WHERE user_id = $1)
+        y AS (DELETE FROM external_ids WHERE user_id = $1),
+        z AS (DELETE FROM pushes WHERE user_id = $1),
+        aa AS (DELETE FROM contact_validations WHERE user_id = $1),
+        ab AS (DELETE FROM saved_searches WHERE user_id = $1),
+        ac AS (DELETE FROM upstream_sessions WHERE user_id = $1)
     SELECT
 """
 
