@@ -206,12 +206,13 @@ class _Parser:
 
     def _fuzzy(self, word: str, start: int) -> Query | None:
         self._hear(word)
-        if phrases_of(word) != [(fold(word),)]:
+        folded = fold(word)
+        if phrases_of(word) != [(folded,)]:
             return self._runs(word, start)
-        if len(word) < FUZZY_CHARS_MIN:
+        if len(folded) < FUZZY_CHARS_MIN:
             raise QueryError(start + 1, f"~ needs {FUZZY_CHARS_MIN} letters before it")
         self._count(start, is_wide=True)
-        return Fuzzy(fold(word), 1 if len(word) < 6 else 2)
+        return Fuzzy(folded, 1 if len(folded) < 6 else 2)
 
     def _runs(self, text: str, start: int) -> Query | None:
         runs = phrases_of(text)

@@ -6,28 +6,32 @@ stored: words come analysed, `_source` is off, and what a hit shows is read from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
+from homeserver.core.folding import is_paired
 from search.analyser import VERSION
 from search.hot.months import month_of
 from search.tiers import Document, hosts_of
 
 # Another number means that the index is built anew.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _NUMBER = {"type": "long"}
 # What only orders, or narrows what a word or a room has found already, needs no index of its own; what only narrows by
 # itself needs no column.
 _COLUMN = {"type": "long", "index": False}
-_POINTS = {"type": "long", "doc_values": False}
 _WORD = {"type": "keyword", "doc_values": False, "norms": False}
 PROPERTIES: dict[str, Any] = {
     "room": _NUMBER,
-    "said": _POINTS,
     "place": _NUMBER,
     **dict.fromkeys(("nid", "time", "check"), _COLUMN),
+    # By its sender's clock, only where that isn't its time: where that clock was ahead of ours.
+    "said": _COLUMN,
     # Only where they aren't those of the event itself: what was edited has them.
     "source": _COLUMN,
     "source_place": _NUMBER,
@@ -35,7 +39,7 @@ PROPERTIES: dict[str, Any] = {
     "old_room": _NUMBER,
     "later": _COLUMN,
     "rank": {"type": "byte", "index": False},
-    **dict.fromkeys(("room_id", "sender", "type", "key", "has", "host", "mention", "thread"), _WORD),
+    **dict.fromkeys(("room_key", "sender", "type", "key", "has", "host", "mention", "thread"), _WORD),
     "tokens": {"type": "text", "analyzer": "whitespace", "norms": False, "index_options": "positions"},
     "extras": {"type": "text", "analyzer": "whitespace", "norms": False, "index_options": "docs"},
 }
@@ -106,22 +110,37 @@ def stored(document: Document) -> dict[str, Any]:
         "source": document.source_nid if is_edited or document.later else None,
         "source_place": document.source_place,
         "later": list(document.later),
-        "said": document.origin_server_ts,
+        "said": document.origin_server_ts if document.origin_server_ts != document.time_ms else None,
         "time": document.time_ms,
         "rank": document.rank,
         "check": document.checksum,
-        "room_id": document.room_id,
+        "room_key": short(document.room_id),
         "sender": document.sender,
         "type": document.type,
         "key": document.key,
         "has": has,
         "host": hosts_of(document.hosts),
         "mention": list(document.mentions),
-        "thread": document.thread_root,
+        "thread": short(document.thread_root) if document.thread_root is not None else None,
         "tokens": " ".join(document.tokens),
-        "extras": " ".join(document.extras),
+        "extras": " ".join(_extras(document)),
     }
     return {name: value for name, value in fields.items() if value not in (None, "", [])}
+
+
+@lru_cache(maxsize=10_000)
+def short(matrix_id: str) -> str:
+    """Twelve letters in the place of an id of any length, which a search only compares. Nobody makes another id with
+    the same ones: that takes 2**71 tries."""
+    return urlsafe_b64encode(blake2b(matrix_id.encode("utf-8", "surrogatepass"), digest_size=9).digest()).decode()
+
+
+def _extras(document: Document) -> Iterator[str]:
+    """Without the characters that a pair among the tokens begins with: the pairs are looked for by their beginning."""
+    heads = {token[0] for token in document.tokens if len(token) == 2}
+    for extra in document.extras:
+        if extra not in heads or not is_paired(extra):
+            yield extra
 
 
 def id_of(event_nid: int, slot: int) -> str:

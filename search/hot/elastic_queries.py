@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from homeserver.core.folding import is_paired
+from search.hot.elastic_mapping import short
 from search.tiers import (
     FIRST_PLACE,
     LAST_PLACE,
@@ -197,7 +199,7 @@ def query(wanted: Query) -> Json:
     """One part of a question."""
     match wanted:
         case Term(token):
-            return _either({"term": {field: token}} for field in ("tokens", "extras"))
+            return any_of([_said(token), {"term": {"extras": token}}])
         case Phrase(tokens):
             if len(tokens) == 1:
                 return {"term": {"tokens": tokens[0]}}
@@ -218,6 +220,13 @@ def query(wanted: Query) -> Json:
             return _has(wanted)
 
 
+def _said(token: str) -> Json:
+    """A single character that is cut into pairs stands alone, or begins a pair; else it is an extra."""
+    if len(token) == 1 and is_paired(token):
+        return {"prefix": {"tokens": {"value": token}}}
+    return {"term": {"tokens": token}}
+
+
 def _has(wanted: Query) -> Json:
     match wanted:
         case Senders(user_ids):
@@ -225,10 +234,11 @@ def _has(wanted: Query) -> Json:
         case Types(types):
             return {"terms": {"type": sorted(types)}}
         case InRooms(room_ids):
-            return {"terms": {"room_id": sorted(room_ids)}}
+            return {"terms": {"room_key": sorted(map(short, room_ids))}}
         case Between(after, before):
-            bounds = {"gte": after, "lt": before}
-            return {"range": {"said": {name: bound for name, bound in bounds.items() if bound is not None}}}
+            bounds = {name: bound for name, bound in (("gte", after), ("lt", before)) if bound is not None}
+            as_received = all_of([{"range": {"time": bounds}}, {"bool": {"must_not": [{"exists": {"field": "said"}}]}}])
+            return any_of([{"range": {"said": bounds}}, as_received])
         case Has(kind):
             return {"term": {"has": kind}}
         case InThread():

@@ -120,6 +120,8 @@ def test_nothing_to_look_for(text: str) -> None:
         ('a "b', 3),
         ("b a*", 3),
         ("ab~", 1),
+        ("\u200d\u200da~", 1),  # letters count as they are looked for
+        ("\u1112\u1161\u11ab\u1100\u1173\u11af~", 1),  # two, written as six
         ("(" * 9 + "a" + ")" * 9, 9),
         ("a " * 65, 129),
         ("a OR " * 70 + "b", 321),
