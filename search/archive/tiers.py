@@ -91,6 +91,10 @@ class HotAndCold:
     async def let_go(self, documents: Sequence[Gone]) -> None:
         await self._hot.let_go(documents)
 
+    async def tidy(self) -> int:
+        """Of the hot tier. Raises TierFault."""
+        return await self._hot.tidy()
+
     async def promote(self) -> None:
         await self._hot.promote()
 

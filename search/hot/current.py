@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from search.indexer import RenewableTier
@@ -36,6 +37,10 @@ class Generational(RenewableTier, Protocol):
         """Bytes that it takes. Raises TierFault."""
         ...
 
+    async def tidy(self) -> int:
+        """Makes it smaller where it isn't written any more, some parts at a time: how many. Raises TierFault."""
+        ...
+
     async def let_go(self, documents: Sequence[Gone]) -> None:
         """Removes these without a trace: the archive has them. They can be written again. Raises TierFault."""
         ...
@@ -54,18 +59,28 @@ class Held:
 
     async def find(self, question: Question) -> Findings:
         """As the tier does."""
-        self._asking += 1
-        self._is_idle.clear()
-        try:
+        with self._asked():
             return await self.tier.find(question)
-        finally:
-            self._asking -= 1
-            if not self._asking:
-                self._is_idle.set()
+
+    async def tidy(self) -> int:
+        """As the tier does. Meanwhile somebody asks it."""
+        with self._asked():
+            return await self.tier.tidy()
 
     async def idle(self) -> None:
         """Returns when nobody asks."""
         await self._is_idle.wait()
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        self._asking += 1
+        self._is_idle.clear()
+        try:
+            yield
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._is_idle.set()
 
 
 class CurrentTier:
@@ -86,6 +101,10 @@ class CurrentTier:
     async def find(self, question: Question) -> Findings:
         """As the tier does."""
         return await self._held.find(question)
+
+    async def tidy(self) -> int:
+        """As the tier does."""
+        return await self._held.tidy()
 
     async def forget_rooms(self, room_nids: Sequence[int]) -> None:
         await self._held.tier.forget_rooms(room_nids)

@@ -23,6 +23,7 @@ from search.hot import elastic_answers as answers_of
 from search.hot import elastic_grid as grids
 from search.hot import elastic_queries as queries
 from search.hot.elastic_mapping import Names, id_of, stored, template, tombstone
+from search.hot.elastic_tidying import Tidying
 from search.tiers import Document, Findings, Gone, Hit, Question, Refused, TierFault, TierLost, merged
 from search.upkeep.counting import Census, Held, Tally
 
@@ -77,6 +78,7 @@ class ElasticIndex:
             serializers={"application/json": serializer, "application/vnd.elasticsearch+json": serializer},
             **trusted,
         )
+        self._tidying = Tidying(self._client, self._names)
         self._months: set[str] | None = None  # names of the indices there are; None until they were looked up
         self._is_refreshed = False
         self._clauses_max = queries.CLAUSES_MAX  # what this cluster has taken so far
@@ -126,6 +128,7 @@ class ElasticIndex:
             wanted = {*map(self._index_of, documents), *(index for index, _ in places.values())}
             for name in sorted(wanted - months):
                 await self._make(name)
+            self._tidying.written |= wanted
             refused: list[Refused] = []
             try:
                 for lines in await asyncio.to_thread(self._lines, documents, gone, places):
@@ -286,9 +289,19 @@ class ElasticIndex:
             ]
             if gone:
                 self._is_refreshed = False
+                self._tidying.written.update(str(one["_index"]) for one in gone)
                 await self._bulk([orjson.dumps({"delete": one}) for one in gone])
                 for index in sorted({str(one["_index"]) for one in gone}):
                     await self._drop_empty(index)
+
+    async def tidy(self) -> int:
+        """Merges some of the months that aren't written any more: how many. Raises TierFault."""
+        async with _faults():
+            async with self._changing:
+                due = await self._tidying.marked(await self._opened())
+            for name in due:
+                await self._tidying.merge(name)
+        return len(due)
 
     async def _drop_empty(self, index: str) -> None:
         """An index costs the cluster something, whatever is in it; one is made again when something comes for it."""
@@ -377,16 +390,6 @@ class ElasticIndex:
     def _timeout_ms(self) -> int:
         """For the cluster, which then tells what it has; a little less than we wait for that."""
         return int(self._cluster.timeout_s * 900)
-
-    async def size_bytes(self) -> int:
-        """On its disks, copies not counted, without what was deleted. Raises TierFault."""
-        async with _faults():
-            await self._client.options(request_timeout=600).indices.forcemerge(
-                index=self._names.pattern, max_num_segments=1, flush=True
-            )
-            await self._client.indices.refresh(index=self._names.pattern)
-            stats = await self._client.indices.stats(index=self._names.pattern, metric="store")
-            return int(stats["_all"]["primaries"]["store"]["size_in_bytes"])
 
     @property
     def _target(self) -> str:

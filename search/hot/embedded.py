@@ -147,6 +147,10 @@ class EmbeddedIndex:
         async with self._writing:
             await _uninterrupted(self._in_thread(self._make))
 
+    async def tidy(self) -> int:
+        """It merges by itself."""
+        return 0
+
     async def promote(self) -> None:
         """Which folder answers is written down elsewhere."""
 

@@ -23,6 +23,7 @@ from search.upkeep.storage import Generation
 log = structlog.get_logger()
 
 LOOK_S = 1.0
+TIDY_EVERY_S = 600.0
 REPAIRS_AT_ONCE = 1_000
 
 
@@ -60,6 +61,23 @@ class LiveIndex:
         await old[0].idle()
         await old[0].tier.close()
         return True
+
+
+class Tidiness:
+    """A background task that keeps the index that answers small."""
+
+    def __init__(self, clock: Clock, live: LiveIndex) -> None:
+        self._clock = clock
+        self._live = live
+
+    async def run(self) -> None:
+        """One round: not while it is filled."""
+        await self._clock.sleep(TIDY_EVERY_S)
+        try:
+            if self._live.indexer.is_level and (months := await self._live.tier.tidy()):
+                log.info("search_index_tidied", months=months)
+        except TierFault as fault:
+            log.warning("search_index_untidy", error=str(fault))
 
 
 class Upkeep:

@@ -150,7 +150,7 @@ class Verification:
                     yield document
 
     async def _said(self, nids: list[int], refused: frozenset[str]) -> list[Document]:
-        said = await read_events(self._db, dict.fromkeys(await concerned_by(self._db, nids)), 0)
+        said = await read_events(self._db, await concerned_by(self._db, nids), 0)
         documents = said.documents
         if self._without_archived is not None:
             documents = await self._without_archived(documents)

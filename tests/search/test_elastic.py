@@ -231,3 +231,26 @@ async def test_a_cluster_that_is_not_there() -> None:
         await index.find(ANY)
     assert not isinstance(raised.value, TierLost)
     await index.close()
+
+
+async def test_months_that_are_not_written_any_more_are_merged(elasticsearch: ElasticsearchServer) -> None:
+    """But the newest, and those that were just written; nothing else is found or counted for that."""
+    received = [1_700_000_000_000 + month * 31 * 86_400_000 for month in range(3)]
+    async with filled(elasticsearch.cluster()) as index:
+        said = [replace(document(nid, 5, "word"), received_ms=received[nid % 3]) for nid in range(1, 25)]
+        for at in range(0, len(said), 3):
+            await index.write(said[at : at + 3], [])
+            await index.find(ANY)  # which makes it a segment of its own
+        there = await index.find(ANY), await index.count(), await index.census()
+        assert await index.tidy() == 0
+        assert await index.tidy() == 2
+        assert await index.tidy() == 0
+        assert (await index.find(ANY), await index.count(), await index.census()) == there
+        segments = await index._tidying._segments()
+        assert [segments[index._names.index(time_ms)] == 1 for time_ms in received] == [True, True, False]
+        for one in said[::3]:
+            await index.write([replace(one, version=6)], [])
+            await index.find(ANY)
+        assert await index.tidy() == 0
+        assert await index.tidy() == 1
+        assert await index.tidy() == 0

@@ -38,6 +38,9 @@ class NoWords:
 
     async def let_go(self, documents: Sequence[Gone]) -> None: ...
 
+    async def tidy(self) -> int:
+        return 0
+
     async def promote(self) -> None: ...
 
     async def destroy(self) -> None: ...
