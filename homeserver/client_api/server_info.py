@@ -11,6 +11,7 @@ from homeserver.core.errors import NotFound, Unavailable
 from homeserver.core.identifiers import UserId
 from homeserver.core.operators import Permission
 from homeserver.core.room_versions import ROOM_VERSIONS
+from homeserver.rooms.commands.delaying import PER_USER_MAX
 from homeserver.web.endpoint import Access, Caller, Json, endpoint
 
 SPEC_VERSIONS = ("r0.5.0", "r0.6.0", "r0.6.1", *(f"v1.{minor}" for minor in range(1, 20)))
@@ -120,6 +121,9 @@ class ServerInfo:
             "m.get_login_token": {"enabled": self.sign_in is None},
             "m.forget_forced_upon_leave": {"enabled": False},
         }
+        if self._config.rooms.event_delay_max_s:
+            delays = {"max_delay_ms": self._config.rooms.event_delay_max_s * 1000, "max_scheduled": PER_USER_MAX}
+            found["org.matrix.msc4140.delayed_events"] = delays
         if caller.holds(Permission.MODERATE_USERS) and not caller.bounds.has_rooms:
             found["m.account_moderation"] = {"suspend": True, "lock": True}
         return {"capabilities": found}

@@ -50,7 +50,7 @@ _ONE = f"SELECT {_COLUMNS} FROM delayed_events WHERE delay_id = $1"
 _OF_USER = f"SELECT {_COLUMNS} FROM delayed_events WHERE user_id = $1 ORDER BY since_ts + delay_ms"
 _STATE_KEYS = "SELECT delay_id, user_id, room_id, type, state_key FROM delayed_events WHERE state_key IS NOT NULL"
 _RESTART = "UPDATE delayed_events SET since_ts = $2 WHERE delay_id = $1 RETURNING delay_ms"
-_DELETE = "DELETE FROM delayed_events WHERE delay_id = $1"
+_DELETE = "DELETE FROM delayed_events WHERE delay_id = $1 RETURNING room_id, type, state_key"
 _SENDER = "SELECT is_deactivated OR is_locked OR is_suspended AS is_silent, is_guest FROM users WHERE user_id = $1"
 
 
@@ -96,9 +96,10 @@ async def restart(db: Database, delay_id: str, now_ms: int) -> int | None:
     return delay_ms
 
 
-async def delete(db: Database, delay_id: str) -> bool:
-    """Whether there was one."""
-    return (await db.execute(_DELETE, delay_id)) != "DELETE 0"
+async def delete(db: Database, delay_id: str) -> tuple[RoomId, str, str | None] | None:
+    """The (room, type, state key) that it was for; None if there was none."""
+    row = await db.fetchrow(_DELETE, delay_id)
+    return (RoomId(row["room_id"]), row["type"], row["state_key"]) if row is not None else None
 
 
 async def sender(db: Reader, user_id: UserId) -> tuple[bool, bool]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.rooms.commands.delaying import DelayedEvents
 from homeserver.storage.database import Database
 from tests.api.test_account_moderation import administrator
 from tests.kit.clock import FakeClock
@@ -62,6 +63,7 @@ async def test_an_event_is_sent_when_its_time_has_come(database_dsn: str) -> Non
         (waiting,) = (await alice.get(PATH)).ok()["delayed_events"]
         assert waiting["delay_id"] == first and waiting["content"]["body"] == "moin" and waiting["delay_ms"] == 10_000
         assert (await alice.get(PATH + "/{}", first)).ok() == waiting
+        assert waiting["scheduled_at"] == waiting["running_since"] <= clock.now_ms()
         await passes(server, clock, 6)
         (await server.anonymous().post(PATH + "/{}/restart", first)).ok()
         await passes(server, clock, 6)
@@ -123,6 +125,32 @@ async def test_who_set_the_state_meanwhile_overtakes(server: RunningServer) -> N
         return not (await alice.get(PATH)).ok()["delayed_events"]
 
     await until(is_gone)
+
+
+async def test_what_was_called_off_takes_no_memory(database_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-H9: a call's client delays state and cancels it as long as the call lasts."""
+    made: list[DelayedEvents] = []
+    start = DelayedEvents.start
+
+    async def started(delayed: DelayedEvents) -> None:
+        made.append(delayed)
+        await start(delayed)
+
+    monkeypatch.setattr(DelayedEvents, "start", started)
+    async with running_server(database_dsn) as server:
+        alice, bob = await server.user("alice"), await server.user("bob")
+        room_id = await alice.create_room(preset="public_chat", power_level_content_override={"events": {LEFT: 0}})
+        await bob.join(room_id)
+        for _ in range(3):
+            (await alice.post(PATH + "/{}/cancel", await state_later(alice, room_id, {}))).ok()
+        await state_later(alice, room_id, {})
+        (await bob.put("/rooms/{}/state/{}/{}", room_id, LEFT, "_k", body={"theirs": True})).ok()
+
+        async def is_gone() -> bool:
+            return not (await alice.get(PATH)).ok()["delayed_events"]
+
+        await until(is_gone)
+        assert [delayed.places for delayed in made] == [0]
 
 
 async def test_what_is_delayed_survives_a_restart(database_dsn: str) -> None:
@@ -191,6 +219,54 @@ async def test_who_is_gone_sends_nothing(database_dsn: str, end: str) -> None:
             (await bob.post("/account/deactivate", body={"auth": auth})).ok()
         (await server.anonymous().post(PATH + "/{}/send", delay_id)).refused(403, "M_FORBIDDEN")
         assert await said(alice, room_id) == []
+
+
+async def test_what_could_not_be_sent_at_once_is_tried_again_when_it_is_due(database_dsn: str) -> None:
+    clock = FakeClock()
+    async with running_server(database_dsn, clock=clock) as server:
+        alice, bob = await server.user("alice"), await server.user("bob")
+        room_id = await alice.create_room(preset="public_chat")
+        await bob.join(room_id)
+        early, late = [(await later(bob, room_id, text, txn=text)).ok()["delay_id"] for text in ("early", "late")]
+        levels = (await alice.get("/rooms/{}/state/m.room.power_levels", room_id)).ok()
+        muted = {**levels, "events_default": 50}
+        (await alice.put("/rooms/{}/state/m.room.power_levels", room_id, body=muted)).ok()
+        (await bob.post(PATH + "/{}/send", early)).refused(403, "M_FORBIDDEN")
+        assert [one["delay_id"] for one in (await bob.get(PATH)).ok()["delayed_events"]] == [early, late]
+        (await alice.put("/rooms/{}/state/m.room.power_levels", room_id, body=levels)).ok()
+        (await bob.post(PATH + "/{}/send", late)).ok()
+
+        async def is_said() -> bool:
+            clock.advance(0.5)
+            return await said(alice, room_id) == ["early", "late"]
+
+        await until(is_said)
+        assert (await bob.get(PATH)).ok() == {"delayed_events": []}
+
+
+async def test_what_cannot_be_sent_when_it_is_due_is_gone(database_dsn: str) -> None:
+    clock = FakeClock()
+    async with running_server(database_dsn, clock=clock) as server:
+        alice, bob = await server.user("alice"), await server.user("bob")
+        room_id = await alice.create_room(preset="public_chat")
+        await bob.join(room_id)
+        (await later(bob, room_id)).ok()
+        (await bob.post("/rooms/{}/leave", room_id)).ok()
+
+        async def is_gone() -> bool:
+            clock.advance(0.5)
+            return (await bob.get(PATH)).ok() == {"delayed_events": []}
+
+        await until(is_gone)
+        assert await said(alice, room_id) == []
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(60, {"max_delay_ms": 60_000, "max_scheduled": 100}), (0, None)])
+async def test_clients_learn_how_long_and_how_many(database_dsn: str, seconds: int, told: object) -> None:
+    async with running_server(database_dsn, toml=f"[rooms]\nevent_delay_max_s = {seconds}\n") as server:
+        alice = await server.user("alice")
+        found = (await alice.get("/capabilities")).ok()["capabilities"]
+        assert found.get("org.matrix.msc4140.delayed_events") == told
 
 
 async def test_who_was_suspended_meanwhile_sends_nothing(server: RunningServer) -> None:

@@ -69,6 +69,11 @@ class DelayedEvents:
         self._places: dict[Place, dict[str, UserId]] = {}
         self._overtaken: list[str] = []
 
+    @property
+    def places(self) -> int:
+        """For how many pieces of state something waits."""
+        return len(self._places)
+
     async def start(self) -> None:
         """Takes up what was delayed before."""
         for delay_id, user_id, place in await delayed_events.state_keys(self._db):
@@ -144,11 +149,11 @@ class DelayedEvents:
 
     async def cancel(self, delay_id: str) -> None:
         """Raises NotFound."""
-        if delay_id in self._leaving or not await delayed_events.delete(self._db, delay_id):
+        if delay_id in self._leaving or not await self._forget(delay_id):
             raise _not_there()
 
     async def send(self, delay_id: str) -> None:
-        """Sends it at once. Raises NotFound, and what sending raises."""
+        """Sends it at once. Raises NotFound, and what sending raises: then it is tried again when it is due."""
         row = await delayed_events.one(self._db, delay_id)
         if row is None or delay_id in self._leaving:
             raise _not_there()
@@ -172,7 +177,7 @@ class DelayedEvents:
             await self._has_next.wait()
         overtaken, self._overtaken = self._overtaken, []
         for delay_id in overtaken:
-            await delayed_events.delete(self._db, delay_id)
+            await self._forget(delay_id)
         if self._next_ts is None:
             return
         left_s = (self._next_ts - self._clock.now_ms()) / 1000
@@ -196,6 +201,7 @@ class DelayedEvents:
         except Unavailable:
             raise
         except MatrixError as error:
+            await self._forget(row.delay_id)
             log.info("delayed_event_refused", room_id=row.room_id, type=row.type, errcode=error.code)
 
     async def _send(self, row: DelayedRow) -> None:
@@ -206,13 +212,7 @@ class DelayedEvents:
             if not may_send:
                 raise Forbidden("this account can't send any more")
             await self._write(row, is_guest=is_guest)
-        except Unavailable:
-            raise
-        except MatrixError:
-            await self._forget(row)
-            raise
-        else:
-            await self._forget(row)
+            await self._forget(row.delay_id)
         finally:
             self._leaving.discard(row.delay_id)
 
@@ -232,13 +232,18 @@ class DelayedEvents:
         else:
             await self._sending.message(row.room_id, row.type, content, transaction, sticky_ms=row.sticky_ms)
 
-    async def _forget(self, row: DelayedRow) -> None:
-        await delayed_events.delete(self._db, row.delay_id)
-        if row.state_key is not None:
-            place = (row.room_id, row.type, row.state_key)
-            self._places.get(place, {}).pop(row.delay_id, None)
-            if not self._places.get(place):
-                self._places.pop(place, None)
+    async def _forget(self, delay_id: str) -> bool:
+        """Whether there was such an event."""
+        found = await delayed_events.delete(self._db, delay_id)
+        if found is None:
+            return False
+        room_id, kind, state_key = found
+        if state_key is not None:
+            waiting = self._places.get((room_id, kind, state_key), {})
+            waiting.pop(delay_id, None)
+            if not waiting:
+                self._places.pop((room_id, kind, state_key), None)
+        return True
 
 
 def _not_there() -> NotFound:
@@ -258,13 +263,14 @@ def _delay_refused(delay_ms_max: int) -> MatrixError:
 
 
 def _shown(row: DelayedRow) -> dict[str, Any]:
-    """In the words of the proposal, and of its earlier form that clients still read."""
+    """In the words of the proposal, and of its earlier forms that clients still read."""
     shown: dict[str, Any] = {
         "delay_id": row.delay_id,
         "room_id": row.room_id,
         "type": row.type,
         "content": orjson.loads(row.content),
         "delay_ms": row.delay_ms,
+        "scheduled_at": row.since_ts,
         "delayed_since_ts": row.since_ts,
         "delay": row.delay_ms,
         "running_since": row.since_ts,
