@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from homeserver.accounts import calls
 from tests.kit.canned import Canned, answer, canned
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
 
@@ -60,14 +61,24 @@ async def test_a_member_gets_into_the_call(database_dsn: str) -> None:
             hashlib.sha256(json.dumps([room_id, "m.call#ROOM"], separators=(",", ":")).encode()).digest()
         )
         assert said["iss"] == "devkey" and said["sub"] == f"{alice.user_id}:{alice.device_id}"
-        assert said["video"]["room"] == alias.decode().rstrip("=") and said["video"]["roomJoin"]
+        assert said["video"].pop("room") == alias.decode().rstrip("=") and not said["video"].pop("roomCreate")
+        assert said["video"] == dict.fromkeys(("roomJoin", "canPublish", "canSubscribe", "canUpdateOwnMetadata"), True)
         assert older["url"] == f"ws://127.0.0.1:{livekit.port}"
         assert livekit.heard[0].startswith("POST /twirp/livekit.RoomService/CreateRoom ")
         member = {"id": "m1", "claimed_user_id": alice.user_id, "claimed_device_id": alice.device_id}
         body = {"room_id": room_id, "slot_id": "m.call#ROOM", "openid_token": await proof(alice), "member": member}
         newer = claims((await stranger.post(SERVICE + "/get_token", body=body)).ok()["jwt"])
-        assert newer["video"]["room"] == said["video"]["room"] and alice.user_id not in newer["sub"]
+        assert newer["video"]["room"] == alias.decode().rstrip("=") and alice.user_id not in newer["sub"]
         assert SECRET not in json.dumps(older)
+
+
+def test_names_in_a_call_are_made_as_the_proposal_says() -> None:
+    """MSC4195's own examples: every service must make them alike, or people of two servers don't meet."""
+    names = {
+        ("!roomid:example.com", "slot1234"): "O8437W3+jmzMVjoIP3tNwbm+XxHQk2iKpOA7aqw3qSc",
+        ("@alice:example.com", "DEVICE123", "memberABC"): "J+T45tGruxc+HrUOqJJlyQSV33m728Cme4+vt8/SWrU",
+    }
+    assert {parts: calls.digest(*parts) for parts in names} == names
 
 
 async def test_who_is_not_let_in(database_dsn: str) -> None:
