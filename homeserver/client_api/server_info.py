@@ -60,6 +60,8 @@ UNSTABLE_FEATURES: Mapping[str, bool | str] = {
     "uk.tcpip.msc4133.stable": True,
     "uk.timedout.msc4323": True,
 }
+# What an operator switches for one user, where clients look for it under another name.
+_SPELT = {"msc3575": "simplified_msc3575"}
 _FEATURES = tuple(UNSTABLE_FEATURES.items())
 # Rooms that clients make by preset, and the settings under which those start encrypted.
 _FORCED = (("public", ("all",)), ("private", ("all", "invite")), ("trusted_private", ("all", "invite")))
@@ -97,7 +99,7 @@ class ServerInfo:
         features = self._features
         if caller is not None and self.features_of is not None:
             own = await self.features_of(caller.user_id)
-            features = {**features, **{f"org.matrix.{name}": is_on for name, is_on in own.items()}}
+            features = {**features, **{f"org.matrix.{_SPELT.get(name, name)}": on for name, on in own.items()}}
         return {"versions": list(SPEC_VERSIONS), "unstable_features": features}
 
     @endpoint(

@@ -293,11 +293,13 @@ async def test_registration_tokens(crew: Crew, database: Database) -> None:
 
 async def test_what_is_tried_with_one_user(crew: Crew) -> None:
     path = V1 + "/experimental_features/{}"
-    (await crew.admin.put(path, crew.user.user_id, body={"features": {"msc3575": True}})).ok()
+    (await crew.admin.put(path, crew.user.user_id, body={"features": {"msc3881": True, "msc3575": False}})).ok()
     told = (await crew.admin.get(path, crew.user.user_id)).ok()["features"]
-    assert told == {"msc3881": False, "msc3575": True, "msc4222": False}
+    assert told == {"msc3881": True, "msc3575": False, "msc4222": False}
     versions = "/_matrix/client/versions"
-    assert (await crew.user.get(versions)).ok()["unstable_features"]["org.matrix.msc3575"] is True
-    assert "org.matrix.msc3575" not in (await crew.admin.get(versions)).ok()["unstable_features"]
+    for client, is_on in ((crew.user, False), (crew.admin, True)):
+        features = (await client.get(versions)).ok()["unstable_features"]
+        assert features["org.matrix.simplified_msc3575"] is is_on and features["org.matrix.msc3881"] is True
+        assert "org.matrix.msc3575" not in features, "that one is another, which nobody serves"
     (await crew.admin.put(path, crew.user.user_id, body={"features": {"mscX": True}})).refused(400, "M_UNKNOWN")
     assert (await crew.auditor.get(V1 + "/server_version")).ok()["server_version"]
