@@ -319,6 +319,39 @@ async def test_a_room_that_was_left_is_told_once(server: RunningServer) -> None:
     assert room_ids[0] not in (await SlidingClient(alice, "b").sync(lists={"main": window()}))["rooms"]
 
 
+async def test_a_room_that_was_left_is_shown_to_who_asks_for_it(server: RunningServer) -> None:
+    """MSC4186, subscriptions: as it was left, and nothing that was said afterwards; not what is forgotten."""
+    alice, bob, eve = [await server.user(name) for name in ("alice", "bob", "eve")]
+    room_id = await alice.create_room(preset="public_chat", name="Hof")
+    await bob.join(room_id)
+    await alice.send(room_id, "before")
+    lists, asked = {"main": window()}, {room_id: window()}
+    there, later = SlidingClient(bob, "there"), SlidingClient(bob, "later")
+    for sliding in (there, later):
+        await sliding.sync(lists=lists, room_subscriptions=asked if sliding is there else {})
+    (await bob.post("/rooms/{}/leave", room_id)).ok()
+    await alice.send(room_id, "behind his back")
+    (await alice.put("/rooms/{}/state/m.room.name", room_id, body={"name": "Keller"})).ok()
+    told = (await there.sync(lists=lists, room_subscriptions=asked))["rooms"][room_id]
+    assert told["membership"] == "leave" and "initial" not in told and types(told["timeline"]) == ["m.room.member"]
+    assert (await later.sync(lists=lists))["rooms"][room_id]["membership"] == "leave"
+    new = SlidingClient(bob, "new")
+    for sliding in (later, new):
+        answer = await sliding.sync(lists=lists, room_subscriptions=asked)
+        room = answer["rooms"][room_id]
+        assert room["initial"] and room["membership"] == "leave" and room["name"] == "Hof"
+        assert bodies(room) == ["before"] and answer["lists"]["main"]["count"] == 0
+    await alice.send(room_id, "and again")
+    for sliding in (there, later, new):
+        assert (await sliding.sync(lists=lists, room_subscriptions=asked))["rooms"] == {}
+    assert (await SlidingClient(eve).sync(room_subscriptions=asked))["rooms"] == {}
+    await bob.join(room_id)
+    assert (await new.sync(lists=lists, room_subscriptions=asked))["rooms"][room_id]["name"] == "Keller"
+    for path in ("/rooms/{}/leave", "/rooms/{}/forget"):
+        (await bob.post(path, room_id)).ok()
+    assert (await SlidingClient(bob, "gone").sync(room_subscriptions=asked))["rooms"] == {}
+
+
 async def test_names_of_a_wrong_type_are_no_names(server: RunningServer) -> None:
     """T-B9: clients get a string or nothing."""
     alice = await server.user("alice")

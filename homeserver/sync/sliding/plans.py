@@ -81,10 +81,10 @@ def make_plan(known: UserLists, relevant: Relevant, state: SentState, news: News
     """Raises UnknownPosition."""
     plan = SlidingPlan(wanted=state.wanted)
     changed = set(news.changed)
-    _leave(plan, known, state, news)
+    _leave(plan, known, relevant, state, news)
     for room_id, asked in _candidates(known, relevant, state, news):
         entry = known.entries.get(room_id)
-        if entry is None or not is_listed(entry):
+        if entry is None or not (is_listed(entry) or _is_asked_after(entry, asked)):
             continue
         found = _room(room_id, entry, asked, state, news, is_changed=room_id in changed or room_id in news.read)
         if found is None:
@@ -155,11 +155,16 @@ def _sent(plan: SlidingPlan, found: RoomPlan, is_direct: bool) -> Sent:
     return Sent(0, limit, wanted, direct, found.entry.membership)
 
 
-def _leave(plan: SlidingPlan, known: UserLists, state: SentState, news: News) -> None:
+def _is_asked_after(entry: UserRoom, asked: Asked | None) -> bool:
+    """Whether a room that the user has left is asked for by its name: then it is shown as they left it."""
+    return asked is not None and asked.is_subscribed and not entry.is_forgotten
+
+
+def _leave(plan: SlidingPlan, known: UserLists, relevant: Relevant, state: SentState, news: News) -> None:
     """Rooms that the user has left by themselves are told of once more, wherever they are in a list."""
     for room_id in news.changed:
         entry = known.entries.get(room_id)
-        if entry is None or is_listed(entry):
+        if entry is None or is_listed(entry) or _is_asked_after(entry, relevant.named.get(room_id)):
             continue
         sent = state.rooms.get(entry.room_nid)
         if sent is None:
