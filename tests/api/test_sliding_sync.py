@@ -11,7 +11,7 @@ import pytest
 
 from tests.api.test_sync import act
 from tests.kit.server import Client, RunningServer, running_server
-from tests.kit.sliding import WHOLE_STATE, SlidingClient, bodies, types, window
+from tests.kit.sliding import PATH, WHOLE_STATE, SlidingClient, bodies, types, window
 from tests.kit.until import SOON_S
 
 
@@ -477,6 +477,20 @@ async def test_hostile_bodies_are_refused(server: RunningServer, body: dict[str,
     alice = await server.user("alice")
     answered = await SlidingClient(alice).ask(**body)
     assert answered.status == 400 and answered.json["errcode"] in ("M_BAD_JSON", "M_INVALID_PARAM"), answered.body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"lists": {str(number): window() for number in range(101)}},
+        {"room_subscriptions": {f"!{number}:b": window() for number in range(1_001)}},
+        {"set_presence": "asleep"},
+    ],
+)
+async def test_what_clients_are_told_of_too_much(server: RunningServer, body: dict[str, Any]) -> None:
+    """MSC4186 names the error."""
+    alice = await server.user("alice")
+    (await alice.post(PATH, body=body)).refused(400, "M_INVALID_PARAM")
 
 
 async def test_the_largest_body_is_answered(server: RunningServer) -> None:

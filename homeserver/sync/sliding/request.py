@@ -128,14 +128,18 @@ class SlidingBody(msgspec.Struct, frozen=True):
     pos: Short | None = None
     timeout: Number | None = None
     set_presence: str | None = None
-    lists: Annotated[dict[Short, ListConfig], Meta(max_length=LISTS_MAX)] | None = None
-    room_subscriptions: Annotated[dict[Short, RoomSubscription], Meta(max_length=SUBSCRIPTIONS_MAX)] | None = None
+    lists: dict[Short, ListConfig] | None = None
+    room_subscriptions: dict[Short, RoomSubscription] | None = None
     extensions: Extensions | None = None
 
     def check(self) -> None:
         """Raises InvalidParam, BadJson for what the types alone don't tell."""
         if "\x00" in (self.conn_id or ""):
             raise InvalidParam("conn_id must not hold NUL")
+        if len(self.lists or ()) > LISTS_MAX:
+            raise InvalidParam(f"one request may have {LISTS_MAX} lists")
+        if len(self.room_subscriptions or ()) > SUBSCRIPTIONS_MAX:
+            raise InvalidParam(f"one request may have {SUBSCRIPTIONS_MAX} subscriptions")
         for name, wanted in (self.lists or {}).items():
             for first, last in wanted.windows() or ():
                 if last < first:
