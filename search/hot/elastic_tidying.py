@@ -42,6 +42,9 @@ class Tidying:
         known = await self._known()
         segments = await self._segments()
         due = [one for one in settled if one not in known or segments.get(one, 0) >= SEGMENTS_MIN][:MONTHS_MAX]
+        if due:
+            # What isn't in a commit yet is kept whatever its age.
+            await self._client.indices.flush(index=due)
         lines: Any = [line for name in due if name not in known for line in _marking(name)]
         if lines:
             await self._client.bulk(operations=lines, filter_path="errors")
