@@ -10,6 +10,7 @@ from admin.actions.destinations import Destinations
 from admin.console.acting import reason_of
 from admin.console.desk import Desk, Visit, server_path
 from admin.console.page import page
+from admin.console.trace_words import finding
 from admin.storage import console_reads, destinations
 from admin.storage.console_reads import Shown
 from homeserver.core.errors import InvalidParam
@@ -60,7 +61,8 @@ class FederationPages:
         name = visit.fields.get("server_name", "").strip()
         if not is_server_name(name):
             raise InvalidParam("that can't be a server's name")
-        return self.desk.page(visit, "server_check", {"name": name, "findings": await self._findings(ServerName(name))})
+        values = {"name": name, "findings": await self._findings(ServerName(name)), "finding": finding}
+        return self.desk.page(visit, "server_check", values)
 
     @page("POST", "/admin/federation/{server_name}/retry", needs=Permission.CHANGE_FEDERATION, reach=Reach.SERVER)
     async def retry(self, visit: Visit, server_name: str) -> Answer:
@@ -72,8 +74,8 @@ class FederationPages:
         try:
             # Closed at once, whatever ends it: it holds connections.
             async with asyncio.timeout(_CHECK_S), aclosing(self._check(name)) as findings:
-                async for finding in findings:
-                    found.append(finding)
+                async for one in findings:
+                    found.append(one)
                     if len(found) == _FINDINGS_MAX:
                         break
         except TimeoutError:

@@ -8,6 +8,7 @@ from typing import Final
 
 from admin.console.texts import may_say, say
 from admin.console.texts_faults import FAULTS
+from admin.console.texts_findings import FINDINGS
 from admin.console.trace_reasons import DONE, KEPT, REASONS
 from homeserver.web.translations import LANGUAGES
 
@@ -68,6 +69,11 @@ _KEPT: Final = tuple((_pattern(english), chinese) for english, chinese in KEPT)
 _DONE: Final = tuple((_pattern(english), chinese) for english, chinese in DONE)
 _FAULTS: Final = tuple((_pattern(english), chinese) for english, chinese in FAULTS)
 
+_FINDINGS: Final = tuple((_pattern(english), chinese) for english, chinese in FINDINGS)
+# Longer findings hold a stranger's words.
+_FINDING_CHARS_MAX: Final = 4_000
+_FINDING_DEPTH_MAX: Final = 4
+
 
 def told(what: str, language: str) -> str:
     """The words of a step in this language; as they are where there are no others."""
@@ -84,6 +90,20 @@ def kept_reason(why: str, language: str) -> str:
 def fault(why: str, language: str) -> str:
     """Why something wasn't done, in this language where it has words for it."""
     return _translated(why, language, _FAULTS)
+
+
+def finding(what: str, language: str, depth: int = 0) -> str:
+    """What a check found, or what to do about it, in this language; findings within it, and joined by `;`, too."""
+    if language == LANGUAGES[0] or depth > _FINDING_DEPTH_MAX or len(what) > _FINDING_CHARS_MAX:
+        return what
+    for pattern, chinese in _FINDINGS:
+        if match := pattern.fullmatch(what):
+            said = match.groupdict()
+            if within := said.get("found"):
+                said["found"] = finding(within, language, depth + 1)
+            return chinese.format(**said)
+    parts = what.split("; ")
+    return "；".join(finding(part, language, depth + 1) for part in parts) if len(parts) > 1 else what
 
 
 def note_words(text: str, language: str) -> str:

@@ -10,11 +10,13 @@ from typing import get_args
 import pytest
 
 import admin
+import federation
+import homeserver
 from admin.audit_actions import ACTIONS
 from admin.console.texts import TABLES, may_say, rule_title, say
 from admin.console.texts_jobs import PLACES, shown
 from admin.console.texts_packs import PACKS as RULE_TITLES
-from admin.console.trace_words import fault, note_words, told
+from admin.console.trace_words import fault, finding, note_words, told
 from admin.spam.packs import PACKS
 from homeserver.config.schema import Act
 from homeserver.core import auth_rules
@@ -159,6 +161,75 @@ def test_each_fault_is_said_in_chinese() -> None:
     assert len(found) > 120
     assert sorted(one for one in found if fault(one, "zh") == one) == []
     assert fault("there is no such list", "en") == "there is no such list"
+
+
+def said_by(node: ast.expr) -> Iterator[str]:
+    """A text of the source; what differs in it is 7."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(str(one.value) if isinstance(one, ast.Constant) else "7" for one in node.values)
+
+
+_FOUND = frozenset({"well", "warning", "failed", "skipped"})
+_WHY = frozenset({"NotFound", "BadKeys", "DnsFault", "NoConnection", "OutgoingError", "ValueError", "_fault"})
+_NAMES = frozenset({".well-known", "SRV"})
+
+
+def findings() -> Iterator[str]:
+    """What a check of federation may find, with why there was no answer."""
+    federation_root, homeserver_root = Path(federation.__file__).parent, Path(homeserver.__file__).parent
+    checks = [federation_root / "check.py", SOURCES / "console" / "federation.py"]
+    reasons = [federation_root / "discovery.py", federation_root / "keys" / "documents.py"]
+    reasons += [homeserver_root / "web" / "dns.py", homeserver_root / "web" / "outgoing.py"]
+    reasons.append(homeserver_root / "runtime" / "tls_probe.py")
+    for path, callees in [*((one, _FOUND) for one in checks), *((one, _WHY) for one in reasons)]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in callees:
+                texts = node.args[1:] if node.func.id == "OutgoingError" else node.args
+            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("hint", "text", "_STEPS"):
+                texts = node.value.values if isinstance(node.value, ast.Dict) else [node.value]
+            else:
+                continue
+            for text in texts:
+                yield from said_by(text)
+
+
+def test_each_finding_of_a_check_is_said_in_chinese() -> None:
+    found = {one for one in findings() if any(letter.isalpha() for letter in one)} - _NAMES
+    assert len(found) > 75
+    assert sorted(one for one in found if finding(one, "zh") == one) == []
+    assert finding("settings", "en") == "settings"
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        ("a.test, port 443 (step 4: by its SRV record)", "a.test，端口 443（步骤 4：按其 SRV 记录）"),
+        ("there is none (the page answers 404); SRV records are next", "没有（页面返回 404）；接下来查询 SRV 记录"),
+        (
+            "::1: no answer in 5 s; 10.0.0.1: certificate has expired",
+            "::1：5 秒内未响应；10.0.0.1：certificate has expired",
+        ),
+        ("ed25519:a, signed by themselves; 2 old; no longer valid", "ed25519:a，由自身签名；2 个旧密钥；已失效"),
+        ("/_matrix/key/v2/server: no answer in time", "/_matrix/key/v2/server：未及时响应"),
+        ("Synapse 1.2", "Synapse 1.2"),
+        ("a: " * 90 + "b", "a：" * 5 + "a: " * 85 + "b"),
+    ],
+)
+def test_findings_within_findings(english: str, chinese: str) -> None:
+    """A stranger's words can't make it go on for long."""
+    assert finding(english, "zh") == chinese
+
+
+async def test_a_servers_check_is_told_in_chinese(server: RunningServer, crew: Crew) -> None:
+    visitor = await Visitor(server).log_in("the-admin")
+    visitor.headers = {"Accept-Language": "zh"}
+    await visitor.get("/admin/federation")
+    assert (await visitor.post("/admin/federation/check", {"server_name": "127.0.0.1:9"})).status == 200
+    said = visitor.text()
+    assert "127.0.0.1，端口 9（步骤 1：名称是地址）" in said and "不允许连接到 127.0.0.1" in said
+    assert "may" not in said and "加入 `federation.allow_ip_ranges`" in said
 
 
 async def test_what_cannot_be_done_is_said_in_chinese(server: RunningServer, crew: Crew) -> None:
