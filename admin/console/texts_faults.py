@@ -213,3 +213,64 @@ FAULTS: Final[Sequence[tuple[str, str]]] = (
     ("{name} must be a time as 2030-12-31T23:59, in UTC", "{name} 须为 UTC 时间，例如 2030-12-31T23:59"),
     ("{name} must be a whole number", "{name} 须为整数"),
 )
+
+# What is wrong with a rule or its condition. Before the others: its sentences begin as some of theirs do.
+RULE_FAULTS: Final[Sequence[tuple[str, str]]] = (
+    (
+        "a condition may have {max_n} characters, this one has {count_n}",
+        "条件最多 {max_n} 个字符，此条件有 {count_n} 个",
+    ),
+    (
+        'write texts as "...": of escapes there are \\\\ \\" \\n \\t \\r',
+        '文本请写作 "..."：可用的转义为 \\\\ \\" \\n \\t \\r',
+    ),
+    ("brackets may be {max_n} deep", "括号最多嵌套 {max_n} 层"),
+    ("a sign may be repeated twice", "符号最多重复两次"),
+    (
+        "a condition may go through {max_n} lists, this one goes through {count_n}",
+        "条件最多遍历 {max_n} 个列表，此条件遍历 {count_n} 个",
+    ),
+    (
+        "going through a list within a list is not allowed: say it in two conditions",
+        "不能在列表中再遍历列表：请分成两个条件",
+    ),
+    ("{id} is used by its fields, such as {field}", "{id} 须通过字段使用，例如 {field}"),
+    ("the condition can't be read: {error}", "无法读取条件：{error}"),
+    (
+        "use event.text.re2(...) instead of matches: it takes linear time",
+        "请使用 event.text.re2(...) 代替 matches：其耗时为线性",
+    ),
+    ("there is no function {name}", "没有函数 {name}"),
+    ("{part} can't be evaluated: {why}", "无法计算 {part}：{why}"),
+    ("{part} must be true or false, it is {value}", "{part} 须为 true 或 false，实际为 {value}"),
+    ("{part} is no pattern of RE2: {error}", "{part} 不是 RE2 模式：{error}"),
+    ("{id} can't be {value}: it is one of {known}", "{id} 不能为 {value}：可选值为 {known}"),
+    ("there is no action {name}: it is one of {known}", "没有操作 {name}：可选值为 {known}"),
+    ("a rule needs when, and actions", "规则须有触发时机和操作"),
+    ("a rule's id has 1 to 64 letters, digits, - and _", "规则 ID 须为 1 至 64 个字母、数字、- 或 _"),
+    ("the rule has no such version", "规则没有该版本"),
+    ("there is no such pack", "没有该规则包"),
+    (
+        "title may have 255 characters, actions 10 entries, rooms 10,000",
+        "标题最多 255 个字符，操作最多 10 项，房间最多 10,000 个",
+    ),
+    (
+        "percentage must be 0 to 100, limits.share_max more than 0 and at most 1",
+        "百分比须为 0 至 100，limits.share_max 须大于 0 且不超过 1",
+    ),
+    (
+        "expire and burn are for event and remote_event: nothing else is a message",
+        "expire 和 burn 仅用于 event 和 remote_event：其他都不是消息",
+    ),
+    ("captcha is for registration alone", "captcha 仅用于注册"),
+    ("until_ms must be after from_ms: this rule would never act", "结束时间须晚于开始时间：否则此规则永远不会执行"),
+    (
+        "rooms takes room ids, which {value} is not: this rule would not act there",
+        "房间须填写房间 ID，而 {value} 不是：此规则不会在该处执行",
+    ),
+    ("limits.per_minute and limits.per_day must be 0 or more", "limits.per_minute 和 limits.per_day 须为 0 或更大"),
+    ("a reason may have 1,000 characters", "原因最多 1,000 个字符"),
+    ("minutes must be 0 to 10,080, seconds 1 to 31,536,000", "分钟须为 0 至 10,080，秒须为 1 至 31,536,000"),
+    ("{id} needs pattern, room_id or url", "{id} 须有 pattern、room_id 或 url"),
+    ("{id} has no {name}: it has {fields}", "{id} 没有 {name}：可用的有 {fields}"),
+)

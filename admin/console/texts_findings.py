@@ -85,7 +85,7 @@ FINDINGS: Final[Sequence[tuple[str, str]]] = (
         "for {host}, by {issuer}, {days} days left, {tls}",
         "用于 {host}，由 {issuer} 签发，剩余 {days} 天，{tls}",
     ),
-
+    ("see to it that it is renewed", "请确保及时续期"),
     # What it answers.
     ("look at the proxy before the server", "请检查服务器前的代理"),
     (

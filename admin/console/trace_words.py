@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from admin.console.texts import may_say, say
-from admin.console.texts_faults import FAULTS
+from admin.console.texts_faults import FAULTS, RULE_FAULTS
 from admin.console.texts_findings import FINDINGS
 from admin.console.trace_reasons import DONE, KEPT, REASONS
 from homeserver.web.translations import LANGUAGES
@@ -67,7 +67,7 @@ def _span(name: str) -> str:
 _PATTERNS: Final = tuple((_pattern(english), chinese) for english, chinese in (*_SAYINGS, *REASONS))
 _KEPT: Final = tuple((_pattern(english), chinese) for english, chinese in KEPT)
 _DONE: Final = tuple((_pattern(english), chinese) for english, chinese in DONE)
-_FAULTS: Final = tuple((_pattern(english), chinese) for english, chinese in FAULTS)
+_FAULTS: Final = tuple((_pattern(english), chinese) for english, chinese in (*RULE_FAULTS, *FAULTS))
 
 _FINDINGS: Final = tuple((_pattern(english), chinese) for english, chinese in FINDINGS)
 # Longer findings hold a stranger's words.
