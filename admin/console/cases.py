@@ -9,6 +9,7 @@ from admin.actions.case_acts import CaseWork, Plan
 from admin.actions.cases import OUTCOMES, shown_notes
 from admin.console.acting import reason_of
 from admin.console.desk import Desk, Visit
+from admin.console.export import REPORT_COLUMNS
 from admin.console.page import page
 from admin.given import case_number, decision_number
 from admin.storage import cases, console_reads
@@ -38,6 +39,17 @@ _COLUMNS = (
     "closed_ts",
     "closed_by",
     "outcome",
+)
+_HIT_COLUMNS = (
+    "decision_id",
+    "decided_ts",
+    "rule_id",
+    "stage",
+    "outcome",
+    "undone_ts",
+    "answered_ts",
+    "appeal",
+    "reply",
 )
 _STATES = ("open", "unassigned", "closed")
 
@@ -69,7 +81,9 @@ class CasePages:
 
     @page("GET", _PATH + "/{case_id}", needs=Permission.READ_REPORTS, reach=Reach.WITHIN)
     async def case(self, visit: Visit, case_id: str) -> Answer:
-        return self.desk.page(visit, "case", await self._values(visit, case_number(case_id)))
+        values = await self._values(visit, case_number(case_id))
+        tables = {"reports": (REPORT_COLUMNS, values["reports"]), "hits": (_HIT_COLUMNS, values["hits"])}
+        return self.desk.tables(visit, "case", values, tables)
 
     @page("POST", _PATH + "/{case_id}/assign", needs=Permission.HANDLE_REPORTS, reach=Reach.WITHIN)
     async def assign(self, visit: Visit, case_id: str) -> Answer:

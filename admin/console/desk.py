@@ -31,6 +31,8 @@ OWN_SITE = {"Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-
 _PATH_CHARS_MAX = 1_000
 _LANGUAGE_COOKIE = "hansa-admin-language"
 Fetch = Callable[[int], Awaitable[Sequence[Mapping[str, Any]]]]
+# Columns, and rows with these and more.
+Table = tuple[Sequence[str], Sequence[Mapping[str, Any]]]
 # Lies under the rules' page, which isn't for those who are bound to rooms.
 _BOUND_ONLY = "/admin/spam/decisions"
 # By group: path, text, what it takes to see it.
@@ -225,6 +227,14 @@ class Desk:
         last = rows[ROWS - 1] if len(rows) > ROWS else None
         shown = {"rows": rows[:ROWS], "last": last, "more": last[more] if last is not None and more else None}
         return self.page(visit, template or name, {**shown, **(values or {})})
+
+    def tables(self, visit: Visit, name: str, values: Mapping[str, Any], tables: Mapping[str, Table]) -> Answer:
+        """A page with tables on it, or with `table` and `format` in the query one of them as a file called so."""
+        table, format = visit.asked("table"), visit.asked("format")
+        if table in tables and format in ("csv", "json"):
+            columns, rows = tables[table]
+            return export(table, columns, rows, format)
+        return self.page(visit, name, values)
 
     def go(self, where: str, *, cookie: str | None = None, ends: bool = False, language: str = "") -> Answer:
         """Sends the browser on; with another cookie where somebody logs in, without one where they log out."""

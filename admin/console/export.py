@@ -11,6 +11,8 @@ from typing import Any
 from homeserver.web.endpoint import Answer
 
 ROWS_MAX = 10_000
+# Of reports, on the page of what they are about.
+REPORT_COLUMNS = ("report_id", "kind", "target", "reporter", "reason", "received_ts")
 # Spreadsheets take a cell that begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "＝", "＋", "－", "＠")
 

@@ -21,6 +21,7 @@ from homeserver.storage.database import Database
 from homeserver.web.endpoint import Answer, Reach
 
 _COLUMNS = ("server_name", "failing_since_ms", "retry_at_ms", "failures", "reason")
+_KEY_COLUMNS = ("key_id", "valid_until_ms", "is_old")
 STATES = ("troubled", "all")
 _ROOMS_SHOWN = 100
 _CHECK_S = 45.0
@@ -87,10 +88,11 @@ class FederationPages:
         name = ServerName(server_name)
         row = await self._actions.one(name)
         rooms, count = await destinations.rooms(self._db, name, backwards=False, limit=_ROOMS_SHOWN, offset=0)
+        keys = await console_reads.server_keys(self._db, server_name)
         values = {
             "server": row,
-            "keys": await console_reads.server_keys(self._db, server_name),
+            "keys": keys,
             "rooms": [room_id for room_id, _ in rooms],
             "count": count,
         }
-        return self.desk.page(visit, "server", values)
+        return self.desk.tables(visit, "server", values, {"keys": (_KEY_COLUMNS, keys)})

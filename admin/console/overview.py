@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from admin.console.desk import HOME, OWN_SITE, Desk, Visit
+from admin.console.desk import HOME, OWN_SITE, Desk, Table, Visit
 from admin.console.page import page
 from admin.storage import console_reads
 from homeserver.core.operators import Permission
@@ -53,7 +54,13 @@ class OverviewPages:
 
     @page("GET", HOME, needs=Permission.READ_SERVER, reach=Reach.SERVER)
     async def overview(self, visit: Visit) -> Answer:
-        return self.desk.page(visit, "overview", await self._values())
+        values = await self._values()
+        tables = {
+            "tiers": _rows(("tier", "what", "messages", "bytes"), values["tiers"]),
+            "space": _rows(("kind", "bytes"), values["space"]),
+            "lags": _rows(("consumer", "behind"), values["lags"].items()),
+        }
+        return self.desk.tables(visit, "overview", values, tables)
 
     @page("GET", "/admin/overview.json", needs=Permission.READ_SERVER, reach=Reach.SERVER)
     async def live(self, visit: Visit) -> Answer:
@@ -61,7 +68,7 @@ class OverviewPages:
         body = json.dumps({"figures": values["figures"], "lags": values["lags"]}, default=str).encode()
         return Answer(body, headers={**OWN_SITE, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"})
 
-    async def _values(self) -> dict[str, object]:
+    async def _values(self) -> dict[str, Any]:
         figures = await console_reads.figures(self._db, self._clock.now_ms())
         free = int(self._gauges.free_bytes())
         lags = {name: int(lag) for name, lag in sorted(self._gauges.lags().items())}
@@ -106,6 +113,10 @@ class OverviewPages:
             ("tier_hot", self._gauges.engine, f"{events:,}" if events is not None else "–", size(held)),
             ("tier_archive", f"{archive['months']:,}", f"{archive['messages']:,}", size(archive["bytes"])),
         ]
+
+
+def _rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    return columns, [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def iso(ms: int) -> str:

@@ -7,6 +7,7 @@ import json
 from admin.actions.reports import Reports
 from admin.console.acting import reason_of
 from admin.console.desk import ROWS, Desk, Visit
+from admin.console.export import REPORT_COLUMNS
 from admin.console.page import page
 from admin.storage import cases, console_reads
 from admin.storage.console_reads import Shown
@@ -52,7 +53,7 @@ class ReportPages:
         text = json.dumps(evidence["source"], ensure_ascii=False, indent=2) if evidence else ""
         case_id = await cases.open_about(self._db, found["sender"] or found["room_id"] or found["target"], visit.rooms)
         values = {"report": found, "same": same, "evidence": evidence, "text": text, "case_id": case_id}
-        return self.desk.page(visit, "report", values)
+        return self.desk.tables(visit, "report", values, {"reports": (REPORT_COLUMNS, same)})
 
     @page("POST", "/admin/reports/{report_id}/delete", needs=Permission.HANDLE_REPORTS, reach=Reach.WITHIN)
     async def delete(self, visit: Visit, report_id: str) -> Answer:

@@ -97,11 +97,12 @@ class RetentionPages:
         largest = found.get("largest", [])
         names = await console_reads.room_names(self._db, [RoomId(one["room_id"]) for one in largest])
         own = await evidence_reads.rooms_that_expire(self._db, 0, wish["room_id"], 1) if wish["room_id"] else []
+        rooms = [{**one, "kept_days": _days(one["lifetime_ms"])} for one in largest]
         as_if = {name: _days(wish[name]) for name in ("default", "least", "most")}
         values = {
             "job": row,
             "found": found,
-            "largest": [{**one, "kept_days": _days(one["lifetime_ms"])} for one in largest],
+            "largest": rooms,
             "names": names,
             "room_id": wish["room_id"],
             "wish_days": _days(wish["wish"]) if wish.get("wish") is not None else None,
@@ -110,7 +111,8 @@ class RetentionPages:
             "in_force": {name: _days(getattr(self._work.preview.in_force, name)) for name in as_if},
             "is_on": self._is_on,
         }
-        return self.desk.page(visit, "retention_preview", values)
+        columns = ("room_id", "kept_days", "events", "bytes", "files")
+        return self.desk.tables(visit, "retention_preview", values, {"largest": (columns, rooms)})
 
     @page("POST", _PATH + "/room", needs=Permission.CHANGE_ROOMS, reach=Reach.SERVER)
     async def set(self, visit: Visit) -> Answer:

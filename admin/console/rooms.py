@@ -9,6 +9,7 @@ from admin.actions.room_deletion import Deletion, RoomDeletion
 from admin.actions.rooms import RoomActions
 from admin.console.acting import proven, reason_of
 from admin.console.desk import Desk, Visit, room_path
+from admin.console.export import REPORT_COLUMNS
 from admin.console.page import page
 from admin.storage import cases, console_reads
 from admin.storage.console_reads import Shown
@@ -69,7 +70,7 @@ class RoomPages:
             "shows_count": len(shows),
             "case_id": await cases.open_about(self._db, room_id, visit.rooms),
         }
-        return self.desk.page(visit, "room", values)
+        return self.desk.tables(visit, "room", values, {"reports": (REPORT_COLUMNS, reports)})
 
     @page("GET", "/admin/rooms/{room_id}/members", needs=Permission.READ_ROOMS, reach=Reach.ROOM)
     async def members(self, visit: Visit, room_id: str) -> Answer:

@@ -44,7 +44,13 @@ class SearchPages:
 
     @page("GET", _PATH, needs=Permission.READ_SERVER, reach=Reach.SERVER)
     async def search(self, visit: Visit) -> Answer:
-        return self.desk.page(visit, "searching", await self._values({}))
+        values = await self._values({})
+        tables = {
+            "tiers": (("consumer", "position"), values["cursors"]),
+            "archive": (("month", "messages", "bytes", "files", "is_cold", "damaged"), values["months"]),
+            "letters": (("event_id", "reason", "noted_ms"), values["letters"]),
+        }
+        return self.desk.tables(visit, "searching", values, tables)
 
     @page("POST", _PATH, needs=Permission.SEARCH_CONTENT, reach=Reach.SERVER)
     async def find(self, visit: Visit) -> Answer:

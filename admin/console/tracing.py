@@ -34,7 +34,8 @@ class TracePages:
         at_ms = _ms(moment)
         rows = await traces.since(self._db, at_ms, about, ROWS, visit.rooms) if at_ms is not None else []
         values = {"q": wanted, "about": about, "at": moment, "rows": rows, "is_asked": at_ms is not None}
-        return self.desk.page(visit, "trace_find", values)
+        columns = ("received_ms", "event_id", "type", "sender", "room_id", "flags")
+        return self.desk.tables(visit, "trace_find", values, {"events": (columns, rows)})
 
     @page("GET", _PATH + "/{event_id}", needs=Permission.READ_ROOMS, reach=Reach.WITHIN)
     async def one(self, visit: Visit, event_id: str) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from admin.actions.access import AccountAccess
 from admin.actions.accounts import Accounts
@@ -10,6 +11,7 @@ from admin.actions.sanctions import Sanctions
 from admin.console.acting import proven, reason_of
 from admin.console.bulk import done, preview, ticked
 from admin.console.desk import Desk, Visit, user_path
+from admin.console.export import REPORT_COLUMNS
 from admin.console.page import page
 from admin.storage import accounts, cases, console_reads
 from admin.storage.console_reads import Shown
@@ -32,6 +34,8 @@ _COLUMNS = (
     "is_locked",
     "is_deactivated",
 )
+_DEVICE_COLUMNS = ("device_id", "display_name", "last_seen_ts", "last_seen_ip", "last_seen_user_agent")
+_ROOM_COLUMNS = ("room_id", "name", "membership")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,19 @@ class UserPages:
         found = await console_reads.user(self._db, user_id)
         if found is None or not await accounts.is_in_rooms(self._db, UserId(user_id), visit.rooms):
             raise NotFound("there is no such account here")
-        values = {
+        values: dict[str, Any] = {
             "user": found,
             "devices": await console_reads.devices(self._db, user_id) if visit.rooms is None else [],
             "rooms": await console_reads.rooms_of(self._db, user_id, visit.rooms),
             "reports": await console_reads.reports_about(self._db, user_id, visit.rooms),
             "case_id": await cases.open_about(self._db, user_id, visit.rooms),
         }
-        return self.desk.page(visit, "user", values)
+        tables = {
+            "devices": (_DEVICE_COLUMNS, values["devices"]),
+            "rooms": (_ROOM_COLUMNS, values["rooms"]),
+            "reports": (REPORT_COLUMNS, values["reports"]),
+        }
+        return self.desk.tables(visit, "user", values, tables)
 
     @page("POST", "/admin/users/act", needs=Permission.MODERATE_USERS, reach=Reach.SERVER)
     async def act(self, visit: Visit) -> Answer:

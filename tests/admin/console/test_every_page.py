@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -78,6 +80,41 @@ async def test_each_page_by_each_role(server: RunningServer, crew: Crew) -> None
             assert (await visitor.get(path)).status == expected, (role, path)
 
 
+# Pages with tables that are no lists: of files that are each to be kept, of settings before and after.
+_NO_LISTS = {"/admin/exports/{export_id}": 1, "/admin/retention/{preview_id}": 1}
+
+
+def exports(page: str, path: str) -> list[str]:
+    """The addresses, or else the buttons, that give what this page lists as a CSV file."""
+    here = path.partition("?")[0]
+    return [one for one in re.findall(r'href="([^"]*format=csv[^"]*)"', page) if one.startswith(here)]
+
+
+async def test_each_table_can_be_kept_as_a_file(server: RunningServer, crew: Crew) -> None:
+    """Each with a link of its own, which gives as many rows as the page shows."""
+    visitor = await Visitor(server).log_in("owner")
+    ids = await furnish(server, crew, "Plain text", visitor)
+    sql = "INSERT INTO server_keys (server_name, key_id, verify_key, valid_until_ms, is_old) VALUES ($1, $2, $3, 1, $4)"
+    await server.db.execute(sql, ids["server_name"], "ed25519:one", bytes(32), False)
+    await server.db.execute("INSERT INTO search_dead_letters VALUES ('search', '$a', 'too long', 1)")
+    tables = 0
+    for declared, path in [*pages_of(server, ids), (None, "/admin/trace?at=2020-01-01T00:00:00")]:
+        if "text/html" not in (await visitor.get(path)).headers["Content-Type"]:
+            continue
+        listed = [found[1] for found in re.finditer(r"<table(?! class=.bars)(.*?)</table>", visitor.page, re.DOTALL)]
+        where = declared.paths[0] if declared is not None else path
+        files = exports(visitor.text(), path)
+        assert len(files) >= len(listed) - _NO_LISTS.get(where, 0), where
+        tables += len(listed)
+        for link in files:
+            for format in ("csv", "json"):
+                file = await visitor.get(link.replace("format=csv", f"format={format}"))
+                assert file.status == 200 and "attachment" in file.headers["Content-Disposition"], link
+                if "table=" in link and format == "json":
+                    assert len(json.loads(file.body)) in {one.count("<tr") - 1 for one in listed}, link
+    assert tables > 25
+
+
 async def test_nothing_that_somebody_named_is_markup(server: RunningServer, crew: Crew) -> None:
     """T-M1, T-M15, T-J13: on no page, and in no file that a spreadsheet opens."""
     visitor = await Visitor(server).log_in("owner")
@@ -88,8 +125,8 @@ async def test_nothing_that_somebody_named_is_markup(server: RunningServer, crew
             continue
         assert not suspicious(visitor.page), path
         assert "default-src 'none'" in page.headers["Content-Security-Policy"], path
-        if "format=csv" in visitor.page:
-            file = await visitor.get(f"{path}?format=csv")
+        for where in exports(visitor.text(), path):
+            file = await visitor.get(where)
             assert file.headers["Content-Type"].startswith("text/csv"), declared.paths[0]
             for row in csv.reader(io.StringIO(file.body.decode())):
                 assert not any(cell.startswith(("=", "+", "-", "@")) for cell in row), path
