@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 RANK_MAX = 64
 HOST_LABELS_MAX = 8
@@ -92,8 +92,7 @@ class Document:
         return zlib.crc32("\x1f".join(parts).encode("utf-8", "surrogatepass"))
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(NamedTuple):
     """An event that isn't found any more, from journal position `version` on.
 
     `received_ms` is None where nothing else is known of it any more: it was purged. `slots` as of a Document.

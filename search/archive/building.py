@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from search.archive.rows import COLUMNS, FORMAT_VERSION, SCHEMA, Row, table_of
+from search.archive.rows import COLUMNS, FORMAT_VERSION, SCHEMA, Row, batch_of
 from search.archive.terms import HAS, HOST, KEY, MENTION, SENDER, TYPE, TermWriter
 from search.archive.words import Words
 from search.tiers import hosts_of, rank_of
@@ -23,7 +23,8 @@ from search.tiers import hosts_of, rank_of
 # A row group is what is read of a column at once: so many rows.
 GROUP_ROWS = 16_384
 PARQUET_NAME, TERMS_NAME = "rows.parquet", "rows.terms"
-_LEVEL = 6
+# What nothing compresses isn't looked at for long.
+_LEVELS = dict.fromkeys(SCHEMA.names, 3) | {"json": 6, "body": 6, "event_id": 1}
 _DICTIONARIES = ["type", "key", "room_id", "sender", "has.list.element", "mentions.list.element"]
 _NUMBERS = [field.name for field in SCHEMA if pa.types.is_integer(field.type)]
 # Pages of texts are as long as may be: what repeats in them is found.
@@ -67,7 +68,7 @@ class Builder:
             SCHEMA.with_metadata({"hansa.format": str(FORMAT_VERSION)}),
             version="2.6",
             compression="zstd",
-            compression_level=_LEVEL,
+            compression_level=_LEVELS,
             use_dictionary=_DICTIONARIES,
             column_encoding=dict.fromkeys(_NUMBERS, "DELTA_BINARY_PACKED"),
             write_page_checksum=True,
@@ -80,8 +81,8 @@ class Builder:
         self._words = Words(self._terms.number)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive-file")
         self._writing: Future[None] | None = None
-        self._waiting: list[Row] = []
-        self._ranks: list[int] = []
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = 0
         self._rows = 0
         self._last = (-1, 0)
         self._nids: tuple[int, int] | None = None
@@ -99,14 +100,14 @@ class Builder:
         self._last = int(rooms[-1]), int(places[-1])
         first, last = self._nids or (2**63, 0)
         self._nids = (min(first, int(nids.min())), max(last, int(nids.max())))
-        self._digest.update(_said([row.event_id for row in rows], [row.source_nid for row in rows]))
-        self._index(rows, columns)
+        self._digest.update(_said(columns[_AT["event_id"]], columns[_AT["source_nid"]]))
+        self._waiting.append(batch_of(columns, self._index(rows, columns)))
         begins = [0, *(np.flatnonzero(np.diff(rooms)) + 1).tolist(), len(rows)]
         for begin, end in pairwise(begins):
             self._terms.room(rows[begin].room_nid, rows[begin].room_id, end - begin)
-        self._waiting += rows
+        self._waiting_rows += len(rows)
         self._rows += len(rows)
-        while len(self._waiting) >= GROUP_ROWS:
+        while self._waiting_rows >= GROUP_ROWS:
             self._write(GROUP_ROWS)
 
     def finish(self) -> Built:
@@ -143,12 +144,11 @@ class Builder:
             terms=_made(self.terms_path, head, head + length, None),
         )
 
-    def _index(self, rows: Sequence[Row], columns: Sequence[Sequence[Any]]) -> None:
-        """What rows are found by, but for place and time."""
+    def _index(self, rows: Sequence[Row], columns: Sequence[Sequence[Any]]) -> list[int]:
+        """What rows are found by, but for place and time; their ranks."""
         number, found = self._terms.number, self._words.of(columns[_AT["body"]])
         tokens = found.tokens.tolist()
         ranks = {count: rank_of(count) for count in set(tokens)}
-        self._ranks += [ranks[count] for count in tokens]
         numbers, of = list[int](), list[int]()
         for place, row in enumerate(rows):
             if row.has or row.mentions or row.hosts or row.thread_root is not None:
@@ -166,11 +166,12 @@ class Builder:
             every.append(np.fromiter(map(known.__getitem__, columns[_AT[name]]), np.int64, len(rows)))
             texts.append(np.arange(len(rows)))
         self._terms.add(np.concatenate(every), np.concatenate(texts), len(rows))
+        return [ranks[count] for count in tokens]
 
     def _write(self, count: int) -> None:
-        rows, self._waiting = self._waiting[:count], self._waiting[count:]
-        ranks, self._ranks = self._ranks[:count], self._ranks[count:]
-        table = table_of(rows, ranks)
+        waiting = pa.Table.from_batches(self._waiting, SCHEMA)
+        table, rest = waiting.slice(0, count).combine_chunks(), waiting.slice(count)
+        self._waiting, self._waiting_rows = rest.to_batches(), rest.num_rows
         self._written()
         self._writing = self._thread.submit(self._writer.write_table, table, row_group_size=GROUP_ROWS)
 

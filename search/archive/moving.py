@@ -137,6 +137,8 @@ class Mover:
                     left -= BitMap64(one.event_nid for one in gone[at : at + STEP])
             progress(f"{file.month}: leaves the hot index", min(at + STEP, total), total)
         async with self._shelf.changing:
+            with self._crossing():
+                await self._hot.drop_if_empty(file.month)
             async with self._shelf.db.transaction() as tx:
                 await catalog.set_cold(tx, file.name)
             self._shelf.put(replace(self._file(file), is_cold=True))

@@ -106,12 +106,23 @@ class Kept:
         return self.origin_server_ts + min(0, self.delay_ms)
 
 
-def table_of(rows: Sequence[Row], ranks: Sequence[int]) -> pa.Table:
-    """Rows as a table of SCHEMA."""
-    columns: list[Sequence[Any]] = list[Sequence[Any]](zip(*rows, strict=True))[: len(SCHEMA) - 1]
+def batch_of(columns: Sequence[Sequence[Any]], ranks: Sequence[int]) -> pa.RecordBatch:
+    """Rows, given as the columns of Row, as a part of a table of SCHEMA."""
+    columns = list(columns[: len(SCHEMA) - 1])
     columns.insert(COLUMNS["rank"], ranks)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    return pa.RecordBatch.from_arrays(
+        [_array(column, field) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
+
+
+def _array(column: Sequence[Any], field: pa.Field) -> pa.Array:
+    """Most messages have no list and are no edit: columns of these take no look at each."""
+    if field.nullable and not any(column):
+        return pa.nulls(len(column), field.type)
+    if pa.types.is_list(field.type) and not any(column):
+        nothing = pa.array([], field.type.value_type)
+        return pa.ListArray.from_arrays(pa.array([0] * (len(column) + 1), pa.int32()), nothing, type=field.type)
+    return pa.array(column, field.type)
 
 
 def kept_of(table: pa.Table) -> list[Kept]:

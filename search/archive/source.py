@@ -150,6 +150,7 @@ _many_events = msgspec.json.Decoder(list[_Event]).decode
 # Of a message that has nothing else: its text is what it is found by.
 _SIMPLE = frozenset(("body", "msgtype", "m.mentions"))
 _NO_KINDS: tuple[frozenset[str], list[str]] = frozenset(), []
+_NOTHING: list[str] = []
 
 
 def rows_of(said: Sequence[Said], version: int) -> list[Row]:
@@ -187,9 +188,11 @@ def _row(said: Said, event: _Event, version: int) -> Row | None:
     key = KEYS.get(kind)
     if key is None or (event.state_key is not msgspec.UNSET) == (key == BODY):
         return None
-    thread, body = None, original.get("body")
+    thread, body, mentions = None, original.get("body"), _NOTHING
     if edit is None and kind == "m.room.message" and original.keys() <= _SIMPLE and isinstance(body, str):
         content, text = original, body[:TEXT_CHARS_MAX]
+        if "m.mentions" in original:
+            mentions = mentions_in(original)
     else:
         relation = relation_in(original) if key == BODY else None
         if relation is not None and relation.rel_type == REPLACE:
@@ -198,17 +201,18 @@ def _row(said: Said, event: _Event, version: int) -> Row | None:
             thread = relation.event_id
         content = original if edit is None else orjson.loads(edit[3])["content"]["m.new_content"]
         text = text_in(content, key, is_quoting=is_reply(original))[:TEXT_CHARS_MAX]
+        mentions = mentions_in(content)
     kinds, hosts = _NO_KINDS
     if key == BODY and not (content.keys() <= _SIMPLE and content.get("msgtype") == "m.text" and _is_plain(text)):
         kinds, hosts = kinds_in(kind, content, text)
     if not kinds and (not text or text.isspace()):
         return None
-    said_ms = max(-_FARTHEST_MS, min(said_ms, _FARTHEST_MS))
+    said_ms, has = max(-_FARTHEST_MS, min(said_ms, _FARTHEST_MS)), sorted(kinds) if kinds else _NOTHING
     source_nid, source_place, edit_id, edit_json = edit or (nid, place, None, None)
     # Positional, since names take as long as all the rest: the order is that of Row.
     return Row(
         nid, source_nid, room_nid, place, source_place, version, said_ms, received_ms - said_ms, kind, key, room_id,
-        event.sender, sorted(kinds), mentions_in(content), thread, text, event_id, json, edit_id, edit_json, hosts,
+        event.sender, has, mentions, thread, text, event_id, json, edit_id, edit_json, hosts,
     )  # fmt: skip
 
 

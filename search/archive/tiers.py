@@ -32,6 +32,11 @@ class HotTiers:
         for tier in self._open:
             await tier.let_go(documents)
 
+    async def drop_if_empty(self, month: str) -> None:
+        """As each of them does. Raises TierFault."""
+        for tier in self._open:
+            await tier.drop_if_empty(month)
+
     async def write(self, documents: Sequence[Document]) -> None:
         """As each of them does. Raises TierFault."""
         for tier in self._open:
@@ -94,6 +99,9 @@ class HotAndCold:
     async def tidy(self) -> int:
         """Of the hot tier. Raises TierFault."""
         return await self._hot.tidy()
+
+    async def drop_if_empty(self, month: str) -> None:
+        await self._hot.drop_if_empty(month)
 
     async def promote(self) -> None:
         await self._hot.promote()

@@ -45,6 +45,10 @@ class Generational(RenewableTier, Protocol):
         """Removes these without a trace: the archive has them. They can be written again. Raises TierFault."""
         ...
 
+    async def drop_if_empty(self, month: str) -> None:
+        """Gives back what a month takes of which nothing is left. Raises TierFault."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -277,7 +277,7 @@ class ElasticIndex:
                     await self._client.indices.refresh(index=self._names.pattern)
 
     async def let_go(self, documents: Sequence[Gone]) -> None:
-        """Removes what these say now without a trace, and a month's index where nothing is left. Raises TierFault."""
+        """Removes what these say now without a trace. Raises TierFault."""
         async with self._changing, _faults():
             months = await self._opened()
             places = await self._places(documents)
@@ -291,8 +291,16 @@ class ElasticIndex:
                 self._is_refreshed = False
                 self._tidying.written.update(str(one["_index"]) for one in gone)
                 await self._bulk([orjson.dumps({"delete": one}) for one in gone])
-                for index in sorted({str(one["_index"]) for one in gone}):
-                    await self._drop_empty(index)
+
+    async def drop_if_empty(self, month: str) -> None:
+        """Its index costs the cluster something, whatever is in it; one is made again when something comes for it.
+
+        Raises TierFault.
+        """
+        index = f"{self._names.stem}-{month}"
+        async with self._changing, _faults():
+            if index in await self._opened():
+                await self._drop_empty(index)
 
     async def tidy(self) -> int:
         """Merges some of the months that aren't written any more: how many. Raises TierFault."""
@@ -304,7 +312,6 @@ class ElasticIndex:
         return len(due)
 
     async def _drop_empty(self, index: str) -> None:
-        """An index costs the cluster something, whatever is in it; one is made again when something comes for it."""
         await self._client.indices.refresh(index=index)
         found = await self._client.search(index=index, body={"size": 0, "terminate_after": 1, "query": _THERE})
         if not found["hits"]["total"]["value"]:

@@ -186,6 +186,9 @@ class EmbeddedIndex:
             async with self._writing:
                 await self._to_the_end(lambda: self._remove(("latest",), [one.event_nid for one in documents]))
 
+    async def drop_if_empty(self, month: str) -> None:
+        """All months are in one."""
+
     async def count(self) -> int:
         """How many events it finds."""
         return await self._in_thread(lambda: _count(self._searcher(), self._latest()))
