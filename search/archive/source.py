@@ -150,7 +150,7 @@ _many_events = msgspec.json.Decoder(list[_Event]).decode
 # Of a message that has nothing else: its text is what it is found by.
 _SIMPLE = frozenset(("body", "msgtype", "m.mentions"))
 _NO_KINDS: tuple[frozenset[str], list[str]] = frozenset(), []
-_NOTHING: list[str] = []
+_NOTHING: tuple[str, ...] = ()
 
 
 def rows_of(said: Sequence[Said], version: int) -> list[Row]:
@@ -188,7 +188,8 @@ def _row(said: Said, event: _Event, version: int) -> Row | None:
     key = KEYS.get(kind)
     if key is None or (event.state_key is not msgspec.UNSET) == (key == BODY):
         return None
-    thread, body, mentions = None, original.get("body"), _NOTHING
+    thread, body = None, original.get("body")
+    mentions: Sequence[str] = _NOTHING
     if edit is None and kind == "m.room.message" and original.keys() <= _SIMPLE and isinstance(body, str):
         content, text = original, body[:TEXT_CHARS_MAX]
         if "m.mentions" in original:

@@ -293,10 +293,7 @@ class ElasticIndex:
                 await self._bulk([orjson.dumps({"delete": one}) for one in gone])
 
     async def drop_if_empty(self, month: str) -> None:
-        """Its index costs the cluster something, whatever is in it; one is made again when something comes for it.
-
-        Raises TierFault.
-        """
+        """Its index costs something, whatever is in it; it is made again when something comes. Raises TierFault."""
         index = f"{self._names.stem}-{month}"
         async with self._changing, _faults():
             if index in await self._opened():

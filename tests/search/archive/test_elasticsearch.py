@@ -133,7 +133,7 @@ async def test_what_left_a_moment_ago_comes_back(place: Place) -> None:
 
         await until(is_replaced, within_s=60)
         async with server.db.transaction() as tx:
-            nid = await server.db.fetchval("SELECT room_nid FROM rooms WHERE room_id = $1", stays)
+            nid = await tx.fetchval("SELECT room_nid FROM rooms WHERE room_id = $1", stays)
             await catalog.set_room_age(tx, nid, None)
         (month,) = (await job(server, "run"))["months"]
         assert await place.hot() == {month: 1}
