@@ -57,7 +57,7 @@ class SpamTrialPages:
         marks, bodies = await self._marks.of(shown), await self._marks.bodies(shown)
         days = [(_day(int(day)), hits) for day, hits in found.get("by_day", {}).items()][-_DAYS_SHOWN:]
         rooms = list(found.get("by_room", {}).items())[:_GROUPS_SHOWN]
-        values = {
+        values: dict[str, Any] = {
             "rule_id": rule_id,
             "job": row,
             "found": found,
@@ -75,7 +75,11 @@ class SpamTrialPages:
             "marked": len(marks),
             "right": sum(marks.values()),
         }
-        return self.desk.page(visit, "spam_trial", values)
+        tables = {
+            name: ((key, "hits"), [{key: one, "hits": hits} for one, hits in values[name]])
+            for name, key in (("days", "day"), ("rooms", "room_id"), ("senders", "sender"), ("overlap", "rule_id"))
+        }
+        return self.desk.tables(visit, "spam_trial", values, tables)
 
     @page("POST", _PATH + "/{job_id}/mark", needs=Permission.CHANGE_RULES, reach=Reach.SERVER)
     async def mark(self, visit: Visit, rule_id: str, job_id: str) -> Answer:
