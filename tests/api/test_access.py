@@ -37,7 +37,7 @@ OPEN = tuple(
     /_matrix/client/unstable/io.element.msc4388/
     /_matrix/client/unstable/org.matrix.msc4140/ /_matrix/static/ /_synapse/client/ /admin /_hansa/account
     /_hansa/confirm /_hansa/forgotten /_hansa/link /_hansa/login /_hansa/logout /_hansa/oauth/ /_hansa/register
-    /_hansa/search /_hansa/sso/ /_hansa/style.css /_hansa/webhooks/
+    /_hansa/search /_hansa/sso/ /_hansa/style.css /_hansa/unsubscribe /_hansa/webhooks/
     """.split()
 )
 
