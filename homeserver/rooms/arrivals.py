@@ -121,7 +121,7 @@ class Arrivals:
         return Intake(await work.built(), fates)
 
     def failed(self, room: Room) -> None:
-        """Told when what was taken could not be written."""
+        """Told when what was taken was not written: what states became when they met isn't there either."""
         self._reads.forks.forget(room.nid)
 
     @property

@@ -38,7 +38,7 @@ from homeserver.storage.memberships import MembershipRow
 from homeserver.storage.partial_rooms import row_of_entry
 from homeserver.storage.relations import row_of
 from homeserver.storage.rooms import RoomRow
-from homeserver.storage.states import first_line
+from homeserver.storage.states import StateRow, first_line
 
 CHUNK = 500
 ACL = ("m.room.server_acl", "")
@@ -160,18 +160,17 @@ class Incoming:
         try:
             intake = await self._parts.arrivals.take(room, arrivals, first)
             entries = await self._commit(room, intake.built)
+        except BaseException:
+            self._parts.arrivals.failed(room)
+            self._rooms.drop(room.room_id)
+            raise
         finally:
             journal.close(first, entries)
         watch_power(room, intake.built.room, self.power_lost)
         return intake.fates
 
     async def _commit(self, room: Room, built: Built) -> list[Entry]:
-        try:
-            await self._parts.committer.commit(built.batch)
-        except BaseException:
-            self._parts.arrivals.failed(room)
-            self._rooms.drop(room.room_id)
-            raise
+        await self._parts.committer.commit(built.batch)
         self._parts.writer.committed(built)
         entries = [
             Entry(written.stored.ordering or written.stored.nid, "event", built.room.room_id, (), written)
@@ -286,7 +285,7 @@ class Incoming:
         numbers = await self._numbers.give([event.key for event in new if event.is_state])
         batch = Batch(arrived=Arrived(room_nid=room.nid))
         first = await self._unpublished(max(len(new), 1))
-        placed = 0
+        placed, kept_first = 0, list[NewEvent]()
         for nid, event, place in zip(range(first, first + len(new)), new, range(top - len(new), top), strict=True):
             refusal = judged.refused.get(event.event_id)
             existing = known.get(event.event_id)
@@ -302,6 +301,9 @@ class Incoming:
             )
             placed += refusal is None or existing is None
             self._put_back(batch, row, existing, refusal)
+            if existing is not None and row.ordering is not None and existing.state_after != existing.nid:
+                kept_first.append(row)
+        batch.states = await self._states_after(room, at, kept_first)
         # What didn't fit, and what is kept outside of the timeline, is still to be fetched.
         here = {event.event_id for event in new} | {one.event.event_id for one in known.values() if one.has_place}
         open_gaps = await fork_tables.gaps_among(self._parts.db, room.nid, passed_over) if passed_over else set()
@@ -346,6 +348,15 @@ class Incoming:
                 elif earlier not in here:
                     batch.arrived.gaps.append(Gap(edge.room_nid, earlier, edge.event_nid))
         batch.arrived.filled.extend(seen)
+
+    async def _states_after(self, room: Room, edge: StoredEvent, rows: Sequence[NewEvent]) -> list[StateRow]:
+        """Those after state events that were kept before they came to their place, which is later than their number:
+        as for all that is fetched, what is known of the state is that at the edge."""
+        wanted = [row.nid for row in rows if row.key_nid is not None and (row.ordering or 0) >= row.nid]
+        if not wanted or edge.state_nid is None:
+            return []
+        line = (await self._rooms.lines([edge.state_nid], [room.line]))[edge.state_nid]
+        return [line.next(nid, {}).rows[0] for nid in wanted]
 
     def _put_back(self, batch: Batch, row: NewEvent, existing: StoredEvent | None, refusal: str | None) -> None:
         assert batch.arrived is not None

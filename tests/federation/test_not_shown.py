@@ -10,7 +10,7 @@ import pytest
 
 from homeserver.core.events import Event
 from homeserver.core.identifiers import EventId, RoomId
-from homeserver.rooms.arrivals import Arrival, Fate
+from homeserver.rooms.arrivals import Arrival, Fate, Work
 from homeserver.rooms.missing_past import INHERITED_MAX
 from homeserver.runtime.clock import SystemClock
 from tests.federation.test_hostile_peers import joined, name_of, texts
@@ -167,3 +167,46 @@ async def test_hidden_events_pass_on_a_bounded_number_of_gaps(here: RunningServe
     assert shown is not None
     gaps = await here.db.fetch("SELECT missing_id FROM backward_extremities WHERE event_nid = $1", shown.nid)
     assert len(gaps) == INHERITED_MAX
+
+
+async def test_state_that_was_cited_first_is_gone_on_from(here: RunningServer, peer: Peer) -> None:
+    """T-C18: what was kept beside the timeline, and found its place there when somebody read back, may be followed by
+    more: the state after it is known."""
+    alice, room = await joined(here, peer)
+    incoming, room_id = here.hansa.rooms.incoming, RoomId(room.room_id)
+    topic = room.add("m.room.topic", {"topic": "kept"}, "")
+    await incoming.keep(room_id, [topic])
+    known = await here.hansa.rooms.rooms.get(room_id)
+    assert known is not None
+    whole = await here.hansa.rooms.rooms.state_map(known)
+    late = room.text("late")
+    assert await _take(here, room, Arrival(event=late, states_before=[whole])) == [Fate.ACCEPTED]
+    assert await incoming.extend_back(room_id, late.event_id, [topic]) == 1
+    for again in range(2):
+        fork = room.text(f"fork {again}", prev=[topic.event_id])
+        assert await _take(here, room, Arrival(event=fork)) == [Fate.ACCEPTED]
+    assert await texts(alice, room.room_id) == ["late", "fork 0", "fork 1"]
+
+
+async def test_what_came_of_a_meeting_is_forgotten_where_it_is_not_written(
+    here: RunningServer, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-O7: a batch that fails after states met leaves no number of a state that is nowhere."""
+    _, room = await joined(here, peer)
+    [head] = room.heads
+    forks = [room.make(kind, {}, "", prev=[head]) for kind in ("m.one", "m.two", "m.three")]
+    assert set(await _take(here, room, *(Arrival(event=fork) for fork in forks))) <= {Fate.ACCEPTED, Fate.SOFT_FAILED}
+    met = [fork.event_id for fork in forks[:2]]
+
+    async def fails(work: Work) -> None:
+        raise RuntimeError("full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Work, "built", fails)
+        with pytest.raises(RuntimeError, match="full"):
+            await _take(here, room, Arrival(event=room.make("m.x", {}, prev=met)))
+    after = room.make("m.x", {"again": 1}, prev=met)
+    await _take(here, room, Arrival(event=after))
+    stored = await here.hansa.rooms.store.by_id(after.event_id)
+    assert stored is not None and stored.state_nid is not None
+    assert await here.hansa.rooms.rooms.lines([stored.state_nid])
