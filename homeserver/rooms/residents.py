@@ -201,7 +201,11 @@ class Rooms:
         self._evict()
 
     def drop(self, room_id: RoomId) -> None:
-        """Forgets what is in memory of a room, when it isn't known whether that is still true."""
+        """Forgets what is in memory of a room, when it isn't known whether that is still true.
+
+        What is just being read of it may be older than that: only who has asked before gets it.
+        """
+        self._loading.pop(room_id, None)
         room = self._rooms.pop(room_id, None)
         if room is not None:
             self._members_held -= len(room.members)
@@ -411,14 +415,15 @@ class Rooms:
         try:
             loaded = await self._load(room_ids)
             for room_id, room in loaded.items():
-                if room_id not in self._rooms:
+                if room_id not in self._rooms and self._loading.get(room_id) is done:
                     self._rooms[room_id] = room
                     self._members_held += len(room.members)
             self._evict(keep=set(loaded))
             return {room_id: self._rooms.get(room_id, room) for room_id, room in loaded.items()}
         finally:
             for room_id in room_ids:
-                del self._loading[room_id]
+                if self._loading.get(room_id) is done:
+                    del self._loading[room_id]
             done.set_result(loaded)
 
     async def _load(self, room_ids: list[RoomId]) -> dict[RoomId, Room]:

@@ -78,3 +78,29 @@ async def test_a_load_given_up_makes_no_room_unknown(server: RunningServer) -> N
     assert (await beside).keys() == {room_id}
     with pytest.raises(asyncio.CancelledError):
         await given_up
+
+
+async def test_what_was_read_before_a_room_was_dropped_is_not_kept(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks after it gets the room as it is now: one that others looked for as it began was unknown to all."""
+    alice = await server.user("alice")
+    room_id = RoomId(await alice.create_room())
+    rooms = server.hansa.rooms.rooms
+    rooms.drop(room_id)
+    may_end = asyncio.Event()
+
+    async def loads_early(room_ids: list[RoomId]) -> dict[RoomId, Room]:
+        await may_end.wait()
+        return {}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rooms, "_load", loads_early)
+        early = asyncio.create_task(rooms.get(room_id))
+        await asyncio.sleep(0)
+    rooms.drop(room_id)
+    async with asyncio.timeout(10):
+        late = await rooms.get(room_id)
+    may_end.set()
+    assert late is not None and await early is None
+    assert await rooms.get(room_id) is late
