@@ -23,6 +23,16 @@ _METADATA_CHARS_MAX = 8_192
 
 
 Given = ParamSpec("Given")
+_takes_pieces = functools.partial(
+    endpoint,
+    access=Access.USER,
+    spec=_SPEC,
+    limit="media_upload",
+    raw_body=True,
+    body_bytes_max=2**40,
+    timeout_s=None,
+    while_suspended=False,
+)
 
 
 def _in_protocol(handler: Callable[Given, Awaitable[Answer]]) -> Callable[Given, Awaitable[Answer]]:
@@ -79,17 +89,7 @@ class ResumableUploadEndpoints:
         progress = await self._uploads.progress(caller.user_id, media_id)
         return _answer(200, {**_told(progress), "Upload-Length": str(progress.length)})
 
-    @endpoint(
-        "PATCH",
-        PATH + "/{media_id}",
-        access=Access.USER,
-        spec=_SPEC,
-        limit="media_upload",
-        raw_body=True,
-        body_bytes_max=2**40,
-        timeout_s=None,
-        while_suspended=False,
-    )
+    @_takes_pieces("PATCH", PATH + "/{media_id}")
     @_in_protocol
     async def append(self, caller: Caller, request: Request, media_id: str) -> Answer:
         _check_version(request)
@@ -107,17 +107,7 @@ class ResumableUploadEndpoints:
         await self._uploads.cancel(caller.user_id, media_id)
         return _answer(204, {})
 
-    @endpoint(
-        "POST",
-        PATH + "/{media_id}",
-        access=Access.USER,
-        spec=_SPEC,
-        limit="media_upload",
-        raw_body=True,
-        body_bytes_max=2**40,
-        timeout_s=None,
-        while_suspended=False,
-    )
+    @_takes_pieces("POST", PATH + "/{media_id}")
     @_in_protocol
     async def overridden(self, caller: Caller, request: Request, media_id: str) -> Answer:
         """For those who, or whose way to here, know no other methods."""

@@ -27,7 +27,6 @@ from homeserver.storage.events import StoredEvent
 
 KEY = "org.matrix.msc4293.redact_events"
 STABLE_KEY = "redact_events"
-MEMBER = "m.room.member"
 REDACTED_AT_ONCE = 1_000
 CATCH_UP_EVENTS = 1_000
 # The cursor moves on so often while nothing is to be done.
@@ -135,7 +134,7 @@ class BanRedactions:
 
 def asks_for_redaction(event: Event) -> bool:
     """Whether this is a ban or a kick that shall take along what the user said."""
-    if event.type != MEMBER or event.state_key == event.sender or event.membership not in ("ban", "leave"):
+    if event.type != "m.room.member" or event.state_key == event.sender or event.membership not in ("ban", "leave"):
         return False
     return event.content.get(KEY) is True or event.content.get(STABLE_KEY) is True
 

@@ -285,7 +285,7 @@ class Incoming:
         numbers = await self._numbers.give([event.key for event in new if event.is_state])
         batch = Batch(arrived=Arrived(room_nid=room.nid))
         first = await self._unpublished(max(len(new), 1))
-        placed, kept_first = 0, list[NewEvent]()
+        placed = 0
         for nid, event, place in zip(range(first, first + len(new)), new, range(top - len(new), top), strict=True):
             refusal = judged.refused.get(event.event_id)
             existing = known.get(event.event_id)
@@ -301,9 +301,7 @@ class Incoming:
             )
             placed += refusal is None or existing is None
             self._put_back(batch, row, existing, refusal)
-            if existing is not None and row.ordering is not None and existing.state_after != existing.nid:
-                kept_first.append(row)
-        batch.states = await self._states_after(room, at, kept_first)
+        batch.states = await self._states_after(room, at, batch.arrived.promoted if batch.arrived else (), known)
         # What didn't fit, and what is kept outside of the timeline, is still to be fetched.
         here = {event.event_id for event in new} | {one.event.event_id for one in known.values() if one.has_place}
         open_gaps = await fork_tables.gaps_among(self._parts.db, room.nid, passed_over) if passed_over else set()
@@ -349,10 +347,19 @@ class Incoming:
                     batch.arrived.gaps.append(Gap(edge.room_nid, earlier, edge.event_nid))
         batch.arrived.filled.extend(seen)
 
-    async def _states_after(self, room: Room, edge: StoredEvent, rows: Sequence[NewEvent]) -> list[StateRow]:
+    async def _states_after(
+        self, room: Room, edge: StoredEvent, rows: Sequence[NewEvent], known: Mapping[EventId, StoredEvent]
+    ) -> list[StateRow]:
         """Those after state events that were kept before they came to their place, which is later than their number:
         as for all that is fetched, what is known of the state is that at the edge."""
-        wanted = [row.nid for row in rows if row.key_nid is not None and (row.ordering or 0) >= row.nid]
+        wanted = [
+            row.nid
+            for row in rows
+            if row.key_nid is not None
+            and row.ordering is not None
+            and row.ordering >= row.nid
+            and known[row.event.event_id].state_after != row.nid
+        ]
         if not wanted or edge.state_nid is None:
             return []
         line = (await self._rooms.lines([edge.state_nid], [room.line]))[edge.state_nid]

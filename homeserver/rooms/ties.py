@@ -51,11 +51,11 @@ class Ties:
             room_id, ends = entry.payload.room.room_id, len(entry.payload.room.head.heads)
             if ends <= HEADS_MAX:
                 self._ends.pop(room_id, None)
-            elif room_id in self._ends or len(self._ends) < ROOMS_REMEMBERED_MAX:
+                continue
+            if room_id in self._ends or len(self._ends) < ROOMS_REMEMBERED_MAX:
                 self._ends[room_id] = ends
-            if ends > HEADS_MAX:
-                self._loose.add(room_id)
-                self._is_some.set()
+            self._loose.add(room_id)
+            self._is_some.set()
 
     def figures(self) -> Mapping[str, float]:
         """In how many rooms the graph ends in too many places, and in how many in the worst of them."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from homeserver.core.identifiers import UserId
 from homeserver.core.invite_permission import KINDS, InvitePermissions, InviteVerdict
+from homeserver.storage.events import SOFT_FAILED, StoredEvent
 from homeserver.sync.hub import SyncHub
 from homeserver.sync.sources import AccountDataSource
 
@@ -63,6 +64,12 @@ class KeptOut:
         if len(self._known) > USERS_MAX:
             self._known.popitem(last=False)
         return unwanted
+
+
+def is_kept_back(member: StoredEvent, inviters: Container[object]) -> bool:
+    """Whether an invite isn't shown: its sender is one of these, or it was soft-failed; also once what cites it has
+    brought it into the room's state."""
+    return bool(member.flags & SOFT_FAILED) or member.event.sender in inviters
 
 
 def heard(ignored: Unwanted, passes: Callable[[str], bool] | None = None) -> Callable[[str], bool] | None:

@@ -22,10 +22,10 @@ from homeserver.rooms.client_events import Viewer, stripped
 from homeserver.rooms.places import place_token
 from homeserver.rooms.residents import Room
 from homeserver.storage import events, forks
-from homeserver.storage.events import SOFT_FAILED, StoredEvent
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
-from homeserver.sync.kept_out import Unwanted, heard, receipts_of
+from homeserver.sync.kept_out import Unwanted, heard, is_kept_back, receipts_of
 from homeserver.sync.lazy_members import loads_lazily
 from homeserver.sync.plans import Plans, Told, make_plans, memberships_at
 from homeserver.sync.sources import Datum, Sources
@@ -274,17 +274,14 @@ class RoomSections:
     async def _stripped(
         self, key: str, waiting: Sequence[tuple[Room | None, int]], ignored: Container[object]
     ) -> dict[RoomId, dict[str, Any]]:
-        """Rooms that the viewer is invited to, or knocks at, as far as they may be known from outside.
-
-        An invite that was kept back stays so, also once what cites it has brought it into the room's state.
-        """
+        """Rooms that the viewer is invited to, or knocks at, as far as they may be known from outside."""
         nids = [nid for _, nid in waiting]
         stored = await self._reads.store.by_nids(nids)
         told = await forks.stripped(self._reads.db, [nid for nid in nids if nid in stored and not stored[nid].is_shown])
         found: dict[RoomId, dict[str, Any]] = {}
         for room, nid in waiting:
             member = stored.get(nid)
-            if member is None or member.flags & SOFT_FAILED or member.event.sender in ignored:
+            if member is None or is_kept_back(member, ignored):
                 continue
             if nid in told or room is None:
                 shown: list[Any] = [*told.get(nid, ()), stripped(member.event)]

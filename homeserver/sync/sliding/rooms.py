@@ -13,9 +13,10 @@ from homeserver.rooms.history import FIRST_PLACE
 from homeserver.rooms.places import place_token
 from homeserver.rooms.residents import Room
 from homeserver.storage import events, forks
-from homeserver.storage.events import SOFT_FAILED, StoredEvent
+from homeserver.storage.events import StoredEvent
 from homeserver.storage.memberships import UserRoom
 from homeserver.sync.hub import SyncHub
+from homeserver.sync.kept_out import is_kept_back
 from homeserver.sync.room_sections import STRIPPED_TYPES
 from homeserver.sync.sliding.members_told import MembersTold, Place
 from homeserver.sync.sliding.request import MEMBER, RoomConfig, WantedState
@@ -116,8 +117,7 @@ class SlidingRooms:
     ) -> dict[RoomId, dict[str, Any]]:
         """Rooms that the viewer is invited to or knocks at, as far as they may be known from outside.
 
-        Of a room on other servers, what was told with the invite. One that was kept back stays so, also once what cites
-        it has brought it into the room's state.
+        Of a room on other servers, what was told with the invite.
         """
         stored = await self._reads.store.by_nids([entry.event_nid for _, entry in waiting])
         foreign = [nid for nid, member in stored.items() if not member.is_shown]
@@ -125,7 +125,7 @@ class SlidingRooms:
         found: dict[RoomId, dict[str, Any]] = {}
         for room, entry in waiting:
             member = stored.get(entry.event_nid)
-            if member is None or member.flags & SOFT_FAILED or member.event.sender in ignored:
+            if member is None or is_kept_back(member, ignored):
                 continue
             if room is None or entry.event_nid in told:
                 shown: list[Any] = [*told.get(entry.event_nid, ()), stripped(member.event)]
