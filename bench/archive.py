@@ -26,9 +26,10 @@ from homeserver.core import canonical_json
 from homeserver.core.identifiers import UserId
 from homeserver.storage.database import Database
 from search.analyser import analyse
-from search.archive.building import Builder, Built
+from search.archive.building import Builder
 from search.archive.erasing import ArchiveEraser
 from search.archive.evaluating import evaluate
+from search.archive.files import Built
 from search.archive.reading import ArchiveFile, Contents, read_contents
 from search.archive.rows import Row
 from search.archive.source import PAGE, Said, rows_of

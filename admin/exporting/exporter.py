@@ -15,7 +15,6 @@ import orjson
 from admin.audit_actions import Action
 from admin.exporting.forms import Form, JsonLines, Line, Page, PlainText
 from admin.exporting.merkle import MerkleTree
-from admin.exporting.parquet import Parquet
 from admin.storage import exports, personal, user_erasures
 from admin.storage.exports import Exported
 from homeserver.core import canonical_json
@@ -34,7 +33,16 @@ _ROWS_AT_ONCE = 20_000
 _FILES_AT_ONCE = 50
 _FIRST = -(2**62)
 PART = ".part"
-FORMS: dict[str, Callable[[], Form]] = {"jsonl": JsonLines, "html": Page, "text": PlainText, "parquet": Parquet}
+
+
+def _parquet() -> Form:
+    # Hardly any server has such an export in its life: pyarrow, some 30 MiB, comes with the first.
+    from admin.exporting.parquet import Parquet
+
+    return Parquet()
+
+
+FORMS: dict[str, Callable[[], Form]] = {"jsonl": JsonLines, "html": Page, "text": PlainText, "parquet": _parquet}
 
 Report = Callable[[int, int], Awaitable[None]]
 
@@ -65,7 +73,7 @@ class _Under:
     """An export that is being written."""
 
     folder: Path
-    forms: list[Form]
+    forms: list[Form] = field(default_factory=list)
     tree: MerkleTree = field(default_factory=MerkleTree)
     servers: set[str] = field(default_factory=set)
     rooms: dict[str, str] = field(default_factory=dict)
@@ -105,9 +113,9 @@ class Exporter:
         part = folder.with_name(folder.name + PART)
         await to_end(_anew, part)
         wanted = {"jsonl", *wish.formats}
-        under = _Under(part, [FORMS[name]() for name in sorted(wanted)])
+        under = _Under(part)
         try:
-            await to_end(_open, under, f"{wish.target}, taken out of {self._signer.server_name}")
+            await to_end(_open, under, wanted, f"{wish.target}, taken out of {self._signer.server_name}")
             lines = self._of_room(wish, report) if wish.kind == "room" else self._of_user(wish, report)
             async for rows in lines:
                 await to_end(_take, under, rows, wish.as_sent)
@@ -229,7 +237,8 @@ def _anew(part: Path) -> None:
     part.mkdir(mode=0o700, parents=True)
 
 
-def _open(under: _Under, title: str) -> None:
+def _open(under: _Under, wanted: set[str], title: str) -> None:
+    under.forms += [FORMS[name]() for name in sorted(wanted)]
     for form in under.forms:
         form.open(under.folder, title)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 
 from homeserver.assembly.base import Base
 from homeserver.assembly.object_stores import bucket_of, store_transport
@@ -67,6 +68,10 @@ async def open_archive(base: Base) -> None:
     transport = store_transport(_CONNECTIONS_MAX)
     shelf = Shelf(world.db, store_of(base.config.archive, world.clock, world.randomness, transport))
     await shelf.load()
+    if shelf.files or base.config.archive.after_days is not None:
+        # It will be needed (see `search.archive.files`), and to load it holds up all threads for some 40 ms: now nobody
+        # waits yet.
+        import_module("search.archive.reading")
     world.db.elsewhere = ArchivedBodies(shelf)
 
     async def close() -> None:

@@ -11,10 +11,8 @@ import hashlib
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pyroaring import BitMap64
 
 from homeserver.core import canonical_json
@@ -26,10 +24,14 @@ from homeserver.runtime.progress import Progress
 from homeserver.storage.bodies import put_back
 from search.archive import catalog
 from search.archive.catalog import PARQUET, File
-from search.archive.reading import ArchiveFile
 from search.archive.shelf import Shelf, month_span, read_part
 from search.archive.terms import Damaged
 from search.tiers import TierFault
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from search.archive.reading import ArchiveFile
 
 # Row groups' bodies in memory.
 CACHE_BYTES_MAX = 64 * 1024 * 1024
@@ -233,6 +235,9 @@ def _columns(file: ArchiveFile, group: int) -> tuple[list[int], list[bytes]]:
 
 def _from_bytes(data: bytes, digest: str, wanted: Sequence[Moved]) -> dict[EventId, bytes]:
     """Raises Damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if hashlib.sha256(data).hexdigest() != digest:
         raise Damaged("the file isn't what was written")
     found: dict[EventId, bytes] = {}

@@ -6,7 +6,6 @@ import hashlib
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from search.archive.rows import COLUMNS, FORMAT_VERSION, SCHEMA, Row, batch_of
+from search.archive.columns import COLUMNS, SCHEMA, batch_of
+from search.archive.files import PARQUET_NAME, TERMS_NAME, Built, Made
+from search.archive.rows import FORMAT_VERSION, Row
 from search.archive.terms import HAS, HOST, KEY, MENTION, SENDER, TYPE, TermWriter
 from search.archive.words import Words
 from search.tiers import hosts_of, rank_of
 
 # A row group is what is read of a column at once: so many rows.
 GROUP_ROWS = 16_384
-PARQUET_NAME, TERMS_NAME = "rows.parquet", "rows.terms"
 # What nothing compresses isn't looked at for long.
 _LEVELS = dict.fromkeys(SCHEMA.names, 3) | {"json": 6, "body": 6, "event_id": 1}
 _DICTIONARIES = ["type", "key", "room_id", "sender", "has.list.element", "mentions.list.element"]
@@ -31,30 +31,6 @@ _NUMBERS = [field.name for field in SCHEMA if pa.types.is_integer(field.type)]
 _PAGE_BYTES = 8 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _AT = {name: at for at, name in enumerate(Row._fields)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A file that was written: how long it is, and its SHA-256. `index_start` is where its own table of contents begins
-    (Parquet's footer, the head of the index of words), `index_crc` that part's CRC-32."""
-
-    size_bytes: int
-    digest: str
-    index_start: int
-    index_end: int
-    index_crc: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """Both files, and what is in them. `digest` is over the rows' events, in order (see `rows_digest`)."""
-
-    rows: int
-    first_nid: int
-    last_nid: int
-    digest: str
-    parquet: Made
-    terms: Made
 
 
 class Builder:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyroaring import BitMap64
 
 from homeserver.storage.database import Reader, Row, Tx
-from search.archive.building import Built, Made
+from search.archive.files import Built, Made
 
 PARQUET, TERMS = ".parquet", ".terms"
 

@@ -6,13 +6,13 @@ import heapq
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from pyroaring import BitMap, BitMap64
 
 from search.analyser import analyse
-from search.archive.reading import ArchiveFile
 from search.archive.terms import HAS, HOST, KEY, MENTION, SENDER, TYPE
 from search.documents import KEYS
 from search.tiers import (
@@ -37,6 +37,9 @@ from search.tiers import (
     Term,
     Types,
 )
+
+if TYPE_CHECKING:
+    from search.archive.reading import ArchiveFile
 
 _HIT_COLUMNS = ("event_nid", "source_nid", "room_nid", "time_ms", "rank")
 # Those that there are: nobody fills the memory by naming others.

@@ -17,8 +17,8 @@ from homeserver.runtime.clock import Clock
 from homeserver.runtime.progress import Progress, unseen
 from search.archive import catalog, source
 from search.archive.bodies import NotHere
-from search.archive.building import Made
 from search.archive.catalog import PARQUET, TERMS, File, Month
+from search.archive.files import Made
 from search.archive.making import Makers
 from search.archive.moving import Mover, NotWhole, Target
 from search.archive.rows import FORMAT_VERSION

@@ -15,9 +15,13 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from search.archive.building import Builder, Built
+from search.archive.files import Built
 from search.archive.source import Said, rows_of
+
+if TYPE_CHECKING:
+    from search.archive.building import Builder
 
 # Events from which on a process is worth its start.
 PROCESS_FROM = 20_000
@@ -109,6 +113,8 @@ def _be_alone() -> None:
 
 
 def _begin(folder: Path, version: int) -> None:
+    from search.archive.building import Builder
+
     _here.builder, _here.version = Builder(folder), version
 
 

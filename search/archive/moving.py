@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from pyroaring import BitMap64
@@ -24,16 +25,18 @@ from homeserver.runtime.ids import Randomness
 from homeserver.runtime.progress import Progress
 from search.archive import catalog, source
 from search.archive.bodies import ArchivedBodies, NotHere
-from search.archive.building import PARQUET_NAME, TERMS_NAME, Built, Made, rows_digest
 from search.archive.catalog import PARQUET, TERMS, File
+from search.archive.files import PARQUET_NAME, TERMS_NAME, Built, Made
 from search.archive.making import Makers
-from search.archive.reading import ArchiveFile
 from search.archive.shelf import Shelf, month_span
 from search.archive.source import Choice
 from search.archive.terms import Damaged
 from search.archive.tiers import HotTiers
 from search.reading import read_events
 from search.tiers import Gone
+
+if TYPE_CHECKING:
+    from search.archive.reading import ArchiveFile
 
 log = structlog.get_logger()
 
@@ -198,7 +201,7 @@ class Mover:
             await self._put(name + TERMS, folder / TERMS_NAME, built.terms)
             await self._read_back(name + TERMS, folder / "again", built.terms)
             await self._read_back(name + PARQUET, folder / "again", built.parquet)
-            if await asyncio.to_thread(rows_digest, folder / "again") != built.digest:
+            if await asyncio.to_thread(_rows_digest, folder / "again") != built.digest:
                 raise NotWhole("what was read back has other rows")
         return name, built
 
@@ -286,6 +289,12 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
     with await asyncio.to_thread(path.open, "rb") as file:
         while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
             yield piece
+
+
+def _rows_digest(path: Path) -> str:
+    from search.archive.building import rows_digest
+
+    return rows_digest(path)
 
 
 def _as_gone(file: ArchiveFile, wanted: BitMap64, version: int) -> Sequence[Gone]:

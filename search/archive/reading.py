@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyroaring import BitMap
 
-from search.archive.building import Built, chunk_span
-from search.archive.rows import COLUMNS, SCHEMA, Kept, kept_of
+from search.archive.building import chunk_span
+from search.archive.columns import COLUMNS, SCHEMA, kept_of
+from search.archive.files import Built
+from search.archive.rows import Kept
 from search.archive.terms import Damaged, Head, Room, TermReader, read_head
 
 # Columns that aren't in the file, from two that are.

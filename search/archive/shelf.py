@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from pyroaring import BitMap64
@@ -19,10 +19,12 @@ from homeserver.objects.store import NoSuchObject, ObjectStore
 from homeserver.storage.database import Database
 from search.archive import catalog
 from search.archive.catalog import PARQUET, TERMS, File
-from search.archive.reading import ArchiveFile, Contents, read_contents
 from search.archive.terms import Damaged
 from search.hot.months import month_of
 from search.tiers import TierFault
+
+if TYPE_CHECKING:
+    from search.archive.reading import ArchiveFile, Contents
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -240,6 +242,8 @@ class Shelf:
         kept = self._contents.get(file.name)
 
         def look() -> tuple[Contents, T]:
+            from search.archive.reading import ArchiveFile, read_contents
+
             contents = kept or read_contents(parts, file.built)
             return contents, work(ArchiveFile(contents, parts))
 

@@ -7,6 +7,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pyroaring import BitMap64
 
@@ -14,10 +15,12 @@ from homeserver.core.errors import Unavailable
 from homeserver.runtime.clock import Clock
 from search.archive.catalog import File
 from search.archive.evaluating import Asked, Found, evaluate
-from search.archive.reading import ArchiveFile
 from search.archive.shelf import Shelf
 from search.archive.terms import Damaged
 from search.tiers import Document, Findings, Gone, Hit, Question, TierFault
+
+if TYPE_CHECKING:
+    from search.archive.reading import ArchiveFile
 
 # An answer that takes longer is partial.
 SEARCH_S = 20.0

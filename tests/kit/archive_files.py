@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from search.analyser import analyse
-from search.archive.building import Builder, Built
+from search.archive.building import Builder
+from search.archive.files import Built
 from search.archive.reading import ArchiveFile, read_contents
 from search.archive.rows import Row
 from search.tiers import Document

@@ -18,9 +18,9 @@ from pyroaring import BitMap64
 from search.analyser import analyse
 from search.archive import building
 from search.archive import words as words_module
+from search.archive.columns import COLUMNS
 from search.archive.evaluating import Asked, evaluate
 from search.archive.postings import Packer, unpacked, unpacked_lists
-from search.archive.rows import COLUMNS
 from search.archive.spelling import Spelling
 from search.archive.terms import Damaged
 from search.archive.words import Words
