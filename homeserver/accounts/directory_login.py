@@ -6,13 +6,17 @@ get the account. Accounts that have a password here are none of the directory's 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from homeserver.accounts.newcomers import Welcome
 from homeserver.accounts.users import NewUser, Users
 from homeserver.core.errors import Forbidden, UserInUse
 from homeserver.core.identifiers import UserId, localpart_of
 from homeserver.storage import login_tokens
 from homeserver.storage.database import Database
-from homeserver.web.ldap import LdapDirectory
+
+if TYPE_CHECKING:
+    from homeserver.web.ldap import LdapDirectory
 
 PROVIDER = "ldap"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from homeserver.accounts.cas import CasProvider
 from homeserver.accounts.deactivation import Deactivation
@@ -21,7 +22,6 @@ from homeserver.accounts.openid_provider import OpenIdProvider
 from homeserver.accounts.passkeys import Passkeys
 from homeserver.accounts.password_change import PasswordChange
 from homeserver.accounts.registration import Registration
-from homeserver.accounts.saml import BadMetadata, OurKeys, SamlProvider, read_metadata, read_opener
 from homeserver.accounts.sso import SignInService, SingleSignOn
 from homeserver.accounts.upstream_sessions import UpstreamSessions
 from homeserver.assembly.accounts import AccountParts
@@ -33,17 +33,16 @@ from homeserver.client_api.consent_pages import ConsentPages
 from homeserver.client_api.forgotten_pages import ForgottenPages
 from homeserver.client_api.oauth import OAuthEndpoints
 from homeserver.client_api.profile_pages import ProfilePages, ProfileWork
-from homeserver.client_api.saml_pages import SamlEndpoints
 from homeserver.client_api.sign_in_pages import SignInForms, SignInPages
-from homeserver.client_api.sign_out import CasSignOut, OpenIdSignOut, SamlSignOut, SignOutEverywhere
+from homeserver.client_api.sign_out import CasSignOut, OpenIdSignOut, SignOutEverywhere
 from homeserver.client_api.sso_pages import SsoPages
 from homeserver.client_api.sso_stage import SsoStagePages
 from homeserver.client_api.visits import Visits
-from homeserver.config import ConfigError, Problem
-from homeserver.config.sign_in import SamlService
 from homeserver.media.repository import MediaRepository
-from homeserver.runtime.clock import Clock
 from homeserver.web.pages import Pages
+
+if TYPE_CHECKING:
+    from homeserver.accounts.saml import SamlProvider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +83,7 @@ def build_ways(base: Base, accounts: AccountParts, tokens: LoginTokens, welcome:
     db, clock, randomness, config = base.world.db, base.world.clock, base.world.randomness, base.config
     newcomers = Newcomers(db, accounts.users, welcome, config.registration.reserved_localparts)
     has_jwt = config.jwt.secret is not None or config.jwt.public_key_path is not None
-    saml = {one.id: _saml(one, clock, config.base_url) for one in config.saml}
+    saml = _saml(base) if config.saml else {}
     openid = [OpenIdProvider(one, base.outgoing, clock, base_url=config.base_url) for one in config.sso]
     cas = [CasProvider(one, base.outgoing, base_url=config.base_url) for one in config.cas]
     providers: list[SignInService] = [
@@ -102,24 +101,17 @@ def build_ways(base: Base, accounts: AccountParts, tokens: LoginTokens, welcome:
     )
 
 
-def _saml(config: SamlService, clock: Clock, base_url: str) -> SamlProvider:
-    """Raises ConfigError where the provider's metadata can't be used."""
-    assert config.metadata_path is not None
-    try:
-        provider = read_metadata(config.metadata_path)
-        opener, signer = (
-            read_opener(path) if path is not None else None for path in (config.encryption_path, config.signing_path)
-        )
-    except BadMetadata as error:
-        raise ConfigError(
-            [
-                Problem(
-                    str(error),
-                    "put the file there anew: the identity provider's metadata, or our key for what it encrypts",
-                )
-            ]
-        ) from None
-    return SamlProvider(config, provider, clock, base_url=base_url, keys=OurKeys(opener=opener, signer=signer))
+def _saml(base: Base) -> Mapping[str, SamlProvider]:
+    # Most servers have no such service: they start without its libraries for XML, 40 ms earlier.
+    from homeserver.assembly.saml import saml_providers
+
+    return saml_providers(base)
+
+
+def _saml_endpoints(base: Base, tools: SignInTools, upstream: UpstreamSessions) -> list[object]:
+    from homeserver.assembly.saml import saml_endpoints
+
+    return saml_endpoints(base, tools.ways.saml, tools.ways.sso, upstream, tools.pages)
 
 
 def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tools: SignInTools) -> list[object]:
@@ -154,7 +146,7 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
         SsoStagePages(visits, tools.ways.sso, accounts.uia),
         *_sign_out(base, tools, upstream),
         SignOutEverywhere(visits, browser, accounts.sessions, upstream, _way_out(base, tools.ways)),
-        *([SamlEndpoints(tools.ways.saml, tools.ways.sso)] if tools.ways.saml else []),
+        *(_saml_endpoints(base, tools, upstream) if tools.ways.saml else []),
         ConsentPages(visits, grants, base.limiter),
         AccountPages(visits, devices, work, tools.passkeys, base.limiter),
     ]
@@ -176,8 +168,6 @@ def _sign_out(base: Base, tools: SignInTools, upstream: UpstreamSessions) -> lis
         found.append(OpenIdSignOut(OpenIdLogout(ways.openid, upstream, base.world.clock)))
     if cas := [one for one in ways.cas if one.config.single_logout]:
         found.append(CasSignOut(cas, upstream))
-    if any(one.config.single_logout for one in ways.saml.values()):
-        found.append(SamlSignOut(ways.saml, upstream, tools.pages, base.world.randomness))
     return found
 
 

@@ -30,6 +30,10 @@ def completion(shell: str) -> None:
 @click.pass_context
 def run(ctx: click.Context) -> None:
     """Run the server until Ctrl-C or SIGTERM."""
+    from homeserver.runtime.memory import hold_circles, keep_little_free, let_circles_go
+
+    hold_circles()
+
     import uvloop
 
     from homeserver import app
@@ -37,7 +41,6 @@ def run(ctx: click.Context) -> None:
     from homeserver.core.errors import Unavailable
     from homeserver.operator.welcome import welcome
     from homeserver.runtime.logging import configure_logging
-    from homeserver.runtime.memory import keep_little_free
     from homeserver.storage.migrate import WrongDatabase
 
     keep_little_free()
@@ -45,6 +48,7 @@ def run(ctx: click.Context) -> None:
     configure_logging(format=config.log.format, level=config.log.level, value_chars_max=config.log.value_chars_max)
 
     def ready(first_start: bool) -> None:
+        let_circles_go()
         click.echo(welcome(config, first_start=first_start, command=typed_again(ctx)), err=True)
 
     try:

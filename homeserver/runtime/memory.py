@@ -1,8 +1,9 @@
-"""How the C library keeps memory for this process."""
+"""How memory is kept for this process, by the C library and by Python."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 from collections.abc import Mapping
 
@@ -31,3 +32,18 @@ def keep_little_free(environment: Mapping[str, str] = os.environ) -> int:
     if mallopt is None:
         return 0
     return sum(mallopt(number, value) for number, value, name in _SETTINGS if name not in environment)
+
+
+def hold_circles() -> None:
+    """Until `let_circles_go` nothing looks for objects that hold only each other.
+
+    What a start makes stays for good, nearly all of it: to look through it again and again, as there is more and more,
+    is a seventh of the start. Memory that this leaves unfound: 1 MiB.
+    """
+    gc.disable()
+
+
+def let_circles_go() -> None:
+    """The start has ended: such objects are looked for again, among those made from now on."""
+    gc.freeze()
+    gc.enable()

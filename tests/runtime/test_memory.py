@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 # Sixteen threads that each need 16 MiB for a while, one after the other, and keep a little of it.
 _MUCH_ONCE = """
@@ -40,3 +41,23 @@ def resident_bytes(how: str) -> int:
 
 def test_what_threads_needed_once_is_given_back() -> None:
     assert resident_bytes("little") < resident_bytes("much") / 2
+
+
+# A server whose start is no more than a look at the collector: before it answers, and from then on.
+_START = """
+import gc, sys
+from homeserver import app
+from homeserver.cli import main
+async def run(config, ready, progress):
+    before = gc.isenabled()
+    ready(False)
+    print(before, gc.isenabled(), gc.get_freeze_count() > 100_000)
+app.run = run
+sys.argv = ["hansa", "run"]
+main()
+"""
+
+
+def test_objects_are_looked_through_again_once_the_server_answers(tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert ran.stdout.split() == ["False", "True", "True"]
