@@ -14,7 +14,7 @@ from homeserver.core.errors import Forbidden, InvalidParam, NotFound
 from homeserver.core.identifiers import RoomId, ServerName
 from homeserver.rooms.public_rooms import PublicRooms, Wanted, parse_room_types, parse_term
 from homeserver.rooms.residents import Room, Rooms, is_in
-from homeserver.rooms.space_tree import SpaceTree, is_open, rooms_let_in, summary
+from homeserver.rooms.space_tree import SpaceTree, is_open, is_suggested, rooms_let_in, summary
 from homeserver.runtime.tasks import others_turn
 from homeserver.web.endpoint import Access, Json, endpoint
 
@@ -101,11 +101,10 @@ class FederatedDirectory:
         if not await self._known_to([room], origin):
             raise NotFound("there is no such room, or your server may not know of it")
         entry = await self._tree.entry_for_servers(room)
-        wanted = [
-            RoomId(child["state_key"])
-            for child in entry["children_state"]
-            if query.suggested_only != "true" or child["content"].get("suggested") is True
-        ][:CHILDREN_MAX]
+        if query.suggested_only == "true":
+            # Servers that ask so walk on along these events as they come.
+            entry = {**entry, "children_state": [one for one in entry["children_state"] if is_suggested(one)]}
+        wanted = [RoomId(child["state_key"]) for child in entry["children_state"]][:CHILDREN_MAX]
         opened, shut = await self._access.open_rooms(wanted, origin)
         known = await self._known_to(opened, origin)
         children = {child.room_id: summary(child) for child in opened if child.room_id in known}

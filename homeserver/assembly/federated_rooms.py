@@ -30,6 +30,7 @@ from homeserver.assembly.federation import FederationParts
 from homeserver.assembly.live import LiveParts
 from homeserver.assembly.rooms import RoomParts
 from homeserver.rooms.commands.remote_members import RemoteMembers
+from homeserver.rooms.remote_trees import RemoteTrees
 from homeserver.rooms.space_tree import SpaceTree
 
 
@@ -112,7 +113,7 @@ def federated_room_endpoints(
             access,
             parts.rooms,
             commands.public_rooms,
-            SpaceTree(parts.rooms, commands.remote, base.server_name),
+            SpaceTree(parts.rooms, RemoteTrees(commands.remote, base.world.clock), base.server_name),
             shows_list=base.config.rooms.public_list_over_federation,
         ),
         FederatedInvites(checks, invitees, parts.submission, parts.incoming, base.signer),

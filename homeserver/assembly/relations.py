@@ -25,6 +25,7 @@ from homeserver.rooms.commands.finding import RoomFinder
 from homeserver.rooms.families import RoomFamilies
 from homeserver.rooms.found_messages import FoundMessages
 from homeserver.rooms.related import Related
+from homeserver.rooms.remote_trees import RemoteTrees
 from homeserver.rooms.search_everywhere import EverywhereSearch
 from homeserver.rooms.searching import Searching
 from homeserver.rooms.space_tree import SpaceTree
@@ -68,7 +69,7 @@ async def build_relations(
     sync: SyncSide,
 ) -> RelationParts:
     db, reads = base.world.db, parts.relation_reads
-    spaces = SpaceTree(parts.rooms, commands.remote, base.server_name)
+    spaces = SpaceTree(parts.rooms, RemoteTrees(commands.remote, base.world.clock), base.server_name)
     families = RoomFamilies(parts.rooms, spaces)
     search = await build_search(base, parts, families)
     searching = Searching(reads, parts.numbers, search.search, parts.ignore_lists, families)

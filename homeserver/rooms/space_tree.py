@@ -7,30 +7,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from homeserver.core.errors import Forbidden, InvalidParam, MatrixError, NotFound
+from homeserver.core.errors import Forbidden, InvalidParam, NotFound
 from homeserver.core.events import Event
 from homeserver.core.identifiers import RoomId, ServerName, UserId, is_room_id, is_server_name
-from homeserver.ports import RemoteRooms
 from homeserver.rooms.commands.restricted_joins import allowed_rooms
 from homeserver.rooms.public_rooms import directory_entry
+from homeserver.rooms.remote_trees import CHILD, CHILDREN_MAX, ENCRYPTION, SPACE, RemoteTrees, Told, is_child, may_see
 from homeserver.rooms.residents import Room, Rooms, is_in
 
-CHILD = "m.space.child"
-SPACE = "m.space"
 DEPTH_MAX = 10
 PAGE_MAX = 50
-# A walk visits so many rooms at most, whatever is asked for; so many of one space are its children.
+# A walk visits so many rooms at most, whatever is asked for.
 VISITED_MAX = 1_000
-CHILDREN_MAX = 500
-# So many rooms of a page are asked of other servers.
+# Of so many rooms other servers are asked for one page, which ends there: the next one goes on with what was told.
 ASKED_MAX = 20
 SERVERS_MAX = 5
 _ORDER = re.compile(r"[\x20-\x7e]{1,50}")
 _TOKEN = re.compile(r"(\d{1,5})_([01])_(\d{1,3})", re.ASCII)
-_ENCRYPTION = "m.megolm.v1.aes-sha2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +59,31 @@ class _Step:
     via: tuple[ServerName, ...] = ()
 
 
+@dataclass(slots=True)
+class _Walk:
+    """What a walk through a tree has learnt from other servers, and for whom it is."""
+
+    viewer: UserId
+    joined: Collection[RoomId]
+    asked: int = 0
+    told: dict[RoomId, Mapping[str, Any]] = field(default_factory=dict)
+    shut: set[str] = field(default_factory=set)
+
+    def note(self, told: Told) -> None:
+        """What a space's server says of the rooms in it: of these nobody is asked again."""
+        self.told.update(told.children or {})
+        self.shut.update(told.shut)
+
+
 class SpaceTree:
     """Walks spaces for a viewer, and says what rooms are.
 
     Of a room that no user of this server is in any more, others are asked: what is known of it here is of long ago.
     """
 
-    def __init__(self, rooms: Rooms, remote: RemoteRooms, server_name: ServerName) -> None:
+    def __init__(self, rooms: Rooms, others: RemoteTrees, server_name: ServerName) -> None:
         self._rooms = rooms
-        self._remote = remote
+        self._others = others
         self._server_name = server_name
 
     async def page(self, viewer: UserId, room_id: RoomId, wish: TreeWish) -> tuple[list[dict[str, Any]], int | None]:
@@ -79,8 +91,8 @@ class SpaceTree:
         joined = await self._rooms.joined_rooms(viewer)
         found: list[dict[str, Any]] = []
         seen: set[RoomId] = set()
-        waiting = [_Step(room_id, 0)]
-        shown, asked = 0, 0
+        waiting, walk = [_Step(room_id, 0)], _Walk(viewer, joined)
+        shown = 0
         while waiting and len(seen) < VISITED_MAX:
             step = waiting.pop()
             if step.room_id in seen:
@@ -89,11 +101,10 @@ class SpaceTree:
             room = await self._rooms.get(step.room_id)
             if room is not None and is_in(room, self._server_name):
                 entry = await self.entry_for_servers(room) if is_accessible(room, viewer, joined) else None
-            elif step.via and asked < ASKED_MAX:
-                asked += 1
-                entry = await self._from_others(step, joined)
+            elif walk.asked == ASKED_MAX and self._is_unheard(step, walk):
+                return found, wish.start + len(found) if shown >= wish.start else None
             else:
-                entry = None
+                entry = await self._from_others(step, walk)
             if entry is None:
                 if step.depth == 0:
                     raise Forbidden("you can't see this room")
@@ -101,7 +112,7 @@ class SpaceTree:
             if len(found) == wish.limit:
                 return found, wish.start + len(found)
             if wish.suggested_only:
-                entry = {**entry, "children_state": [one for one in entry["children_state"] if _is_suggested(one)]}
+                entry = {**entry, "children_state": [one for one in entry["children_state"] if is_suggested(one)]}
             if shown >= wish.start:
                 found.append(entry)
             shown += 1
@@ -150,19 +161,41 @@ class SpaceTree:
             return known
         if viewer is None or not via:
             raise NotFound("there is no such room, or you may not see it")
-        answer = await self._from_others(_Step(room_id, 0, tuple(via)), frozenset())
-        if answer is None:
+        told = await self._others.ask(room_id, via)
+        joined = await self._rooms.joined_rooms(viewer)
+        membership = await self._membership(viewer, room_id)
+        if told.room is None or not (membership == "invite" or may_see(told.room, joined)):
             raise NotFound("there is no such room, or you may not see it")
-        return {key: value for key, value in answer.items() if key != "children_state"} | {"membership": "leave"}
+        entry = {key: value for key, value in told.room.items() if key != "children_state"}
+        return entry | {"membership": membership}
 
-    async def _from_others(self, step: _Step, joined: Collection[RoomId]) -> dict[str, Any] | None:
+    async def _membership(self, viewer: UserId, room_id: RoomId) -> str:
+        """A user's, of whose room this server may only have heard. One query."""
+        member = await self._rooms.outside_member(room_id, viewer)
+        return (member.event.membership if member is not None else None) or "leave"
+
+    def _is_unheard(self, step: _Step, walk: _Walk) -> bool:
+        """Whether nothing is known of a room without a question to another server."""
+        if not step.via or step.room_id in walk.shut or step.room_id in walk.told:
+            return False
+        return self._others.kept(step.room_id, step.via) is None
+
+    async def _from_others(self, step: _Step, walk: _Walk) -> dict[str, Any] | None:
         """What another server says of a room, where the viewer may know it by what it says."""
-        try:
-            answer = await self._remote.hierarchy(step.room_id, step.via)
-        except MatrixError:
+        if step.room_id in walk.shut or not (step.via or step.room_id in walk.told):
             return None
-        entry = remote_entry(step.room_id, answer)
-        return entry if entry is not None and _may_see_remote(entry, joined) else None
+        entry = walk.told.get(step.room_id)
+        if entry is None:
+            told = self._others.kept(step.room_id, step.via)
+            if told is None:
+                walk.asked += 1
+                told = await self._others.ask(step.room_id, step.via)
+            walk.note(told)
+            entry = told.room
+        if entry is None:
+            return None
+        is_seen = may_see(entry, walk.joined) or await self._membership(walk.viewer, step.room_id) == "invite"
+        return dict(entry) if is_seen else None
 
     async def _children(self, room: Room) -> list[dict[str, Any]]:
         """The m.space.child events of a space, those that count, in order. No query for what is no space."""
@@ -171,7 +204,7 @@ class SpaceTree:
         named = (await self._rooms.keys_of_types(room, {CHILD}))[:CHILDREN_MAX]
         known = await self._rooms.with_known(room, named)
         events = [event for key in named if (event := known.head.known.get(key)) is not None]
-        return [_stripped(event) for event in sorted(events, key=_place) if _is_child(event.state_key, event.content)]
+        return [_stripped(event) for event in sorted(events, key=_place) if is_child(event.state_key, event.content)]
 
 
 def is_accessible(room: Room, viewer: UserId | None, joined: Collection[RoomId]) -> bool:
@@ -212,73 +245,10 @@ def summary(room: Room) -> dict[str, Any]:
     if allowed and entry["join_rule"] in ("restricted", "knock_restricted"):
         entry["allowed_room_ids"] = sorted(room_id for room_id in allowed if is_room_id(room_id))
     encryption = room.known_text("m.room.encryption", "algorithm")
-    if encryption == _ENCRYPTION:
+    if encryption == ENCRYPTION:
         entry["encryption"] = entry["im.nheko.summary.encryption"] = encryption
     entry["im.nheko.summary.room_version"] = room.version.id
     return entry
-
-
-_TYPES: Mapping[str, type] = {
-    "num_joined_members": int,
-    "world_readable": bool,
-    "guest_can_join": bool,
-    "join_rule": str,
-    "name": str,
-    "topic": str,
-    "canonical_alias": str,
-    "avatar_url": str,
-    "room_type": str,
-    "room_version": str,
-    "encryption": str,
-}
-
-
-def remote_entry(room_id: RoomId, answer: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A room of a tree as another server describes it; what isn't of the right form is left out."""
-    said = answer.get("room")
-    if not isinstance(said, dict) or said.get("room_id") != room_id:
-        return None
-    entry: dict[str, Any] = {
-        key: said[key] for key, kind in _TYPES.items() if type(said.get(key)) is kind and said[key] is not None
-    }
-    entry = {"num_joined_members": 0, "world_readable": False, "guest_can_join": False, **entry, "room_id": room_id}
-    if entry.get("encryption") != _ENCRYPTION:
-        entry.pop("encryption", None)
-    allowed = said.get("allowed_room_ids")
-    if isinstance(allowed, list):
-        entry["allowed_room_ids"] = [name for name in allowed[:CHILDREN_MAX] if is_room_id(name)]
-    children = said.get("children_state")
-    entry["children_state"] = [
-        {key: child[key] for key in ("type", "state_key", "content", "sender", "origin_server_ts")}
-        for child in (children[:CHILDREN_MAX] if isinstance(children, list) else ())
-        if _is_remote_child(child)
-    ]
-    return entry
-
-
-def _may_see_remote(entry: Mapping[str, Any], joined: Collection[RoomId]) -> bool:
-    """The same rules as for rooms of ours, by what the other server says: it knows who may see, but not who asks."""
-    if entry.get("world_readable") or entry.get("join_rule") in ("public", "knock", "knock_restricted"):
-        return True
-    if entry.get("join_rule") == "restricted":
-        return not set(joined).isdisjoint(entry.get("allowed_room_ids", ()))
-    return False
-
-
-def _is_remote_child(child: object) -> bool:
-    return (
-        isinstance(child, dict)
-        and child.get("type") == CHILD
-        and isinstance(child.get("content"), dict)
-        and isinstance(child.get("sender"), str)
-        and type(child.get("origin_server_ts")) is int
-        and _is_child(child.get("state_key"), child["content"])
-    )
-
-
-def _is_child(state_key: object, content: Mapping[str, Any]) -> bool:
-    via = content.get("via")
-    return is_room_id(state_key) and isinstance(via, list) and any(isinstance(server, str) for server in via)
 
 
 def _stripped(event: Event) -> dict[str, Any]:
@@ -301,7 +271,8 @@ def _place(event: Event) -> tuple[bool, str, int, str]:
     return (not valid, str(order) if valid else "", event.origin_server_ts, event.state_key or "")
 
 
-def _is_suggested(child: Mapping[str, Any]) -> bool:
+def is_suggested(child: Mapping[str, Any]) -> bool:
+    """Whether a space suggests this room of its."""
     return child["content"].get("suggested") is True
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from homeserver.rooms.remote_trees import KEPT_S
+from homeserver.rooms.space_tree import ASKED_MAX
+from homeserver.runtime.clock import SystemClock
 from tests.federation.test_rooms import join, members, name_of
 from tests.kit.authority import Authority
 from tests.kit.federation import federated_server
@@ -15,6 +18,8 @@ from tests.kit.peer_room import V1, PeerRoom
 from tests.kit.postgres import PostgresForTests
 from tests.kit.server import Client, RunningServer
 from tests.kit.until import until
+
+HIERARCHY = "/_matrix/client/v1/rooms/{}/hierarchy"
 
 
 @pytest.fixture
@@ -51,6 +56,67 @@ async def test_a_space_on_another_server_is_walked(here: RunningServer, there: R
     (await alice.post(f"/join/{{}}?via={name_of(there)}", space)).ok()
     found = (await alice.get("/_matrix/client/v1/rooms/{}/hierarchy", space)).ok()
     assert [room.get("name") for room in found["rooms"]] == ["Quarter", "Shop"]
+
+
+async def test_a_large_space_on_another_server(here: RunningServer, there: RunningServer) -> None:
+    """T-C28: what its server says of the rooms in it is enough for the first page. Who is in the space asks of each, of
+    some for a page: none is left out for it."""
+    alice, bob = await here.user("alice"), await there.user("bob")
+    rooms = [await bob.create_room(preset="public_chat") for _ in range(ASKED_MAX + 5)]
+    space = await space_of(bob, there, {room_id: room_id for room_id in rooms})
+    outer = await alice.create_room(creation_content={"type": "m.space"})
+    (await alice.put("/rooms/{}/state/m.space.child/{}", outer, space, body={"via": [name_of(there)]})).ok()
+    page = (await alice.get(HIERARCHY, outer)).ok()
+    assert "next_batch" not in page
+    assert {one["room_id"] for one in page["rooms"]} == {outer, space, *rooms}
+    await join(alice, space, there)
+    page = (await alice.get(HIERARCHY, space)).ok()
+    found = [one["room_id"] for one in page["rooms"]]
+    assert len(found) == 1 + ASKED_MAX
+    page = (await alice.get(HIERARCHY, space, **{"from": page["next_batch"]})).ok()
+    found += [one["room_id"] for one in page["rooms"]]
+    assert "next_batch" not in page and len(found) == len(set(found)) and set(found) == {space, *rooms}
+
+
+async def test_summaries_of_rooms_on_another_server(here: RunningServer, there: RunningServer) -> None:
+    """T-D10: for who is invited, or in a room whose members may come in, and for nobody else."""
+    alice, bob, carol = await here.user("alice"), await there.user("bob"), await here.user("carol")
+    club = await bob.create_room(preset="public_chat")
+    await join(alice, club, there)
+    rule = {"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": club}]}
+    rules = {"type": "m.room.join_rules", "state_key": "", "content": rule}
+    restricted = await bob.create_room(preset="private_chat", initial_state=[rules])
+    private, public = await bob.create_room(preset="private_chat"), await bob.create_room(preset="public_chat")
+    for room_id in (private, public):
+        (await bob.post("/rooms/{}/invite", room_id, body={"user_id": alice.user_id})).ok()
+
+    async def membership(client: Client, room_id: str) -> str | None:
+        path = f"/_matrix/client/v1/room_summary/{{}}?via={name_of(there)}"
+        answer = await client.get(path, room_id)
+        return str(answer.ok()["membership"]) if answer.status == 200 else None
+
+    rooms = (restricted, private, public)
+    assert [await membership(alice, room_id) for room_id in rooms] == ["leave", "invite", "invite"]
+    assert [await membership(carol, room_id) for room_id in rooms] == [None, None, "leave"]
+    space = await space_of(alice, there, {room_id: room_id for room_id in rooms})
+    for client, seen in ((alice, set(rooms)), (carol, {public})):
+        found = (await client.get(HIERARCHY, space)).ok()["rooms"]
+        assert {one["room_id"] for one in found} == {space, *seen}
+
+
+async def test_what_another_server_is_told_of_suggested_rooms(here: RunningServer, authority: Authority) -> None:
+    """Servers walk on along the events that they are told of."""
+    alice = await here.user("alice")
+    rooms = [await alice.create_room(preset="public_chat") for _ in range(2)]
+    space = await space_of(alice, here, {room_id: room_id for room_id in rooms})
+    body = {"via": [name_of(here)], "suggested": True}
+    (await alice.put("/rooms/{}/state/m.space.child/{}", space, rooms[1], body=body)).ok()
+    async with running_peer(authority) as peer:
+        path = f"{V1}/hierarchy/{space}"
+        for query, told in (("", rooms), ("?suggested_only=false", rooms), ("?suggested_only=true", rooms[1:])):
+            found = await peer.ask_json("GET", name_of(here), path + query)
+            assert [child["room_id"] for child in found["children"]] == told
+            assert [child["state_key"] for child in found["room"]["children_state"]] == told
 
 
 async def space_of(alice: Client, here: RunningServer, children: dict[str, str]) -> str:
@@ -102,8 +168,25 @@ async def test_what_another_server_is_told_of_children(here: RunningServer, auth
         assert {names[child["room_id"]] for child in found["children"]} == {"open", "knock"}
 
 
-async def test_children_that_were_left_are_asked_for(here: RunningServer, there: RunningServer) -> None:
-    """T-D13: what a room was when the last of ours left it isn't what it is."""
+class LaterClock(SystemClock):
+    """Of a machine that went on for so long."""
+
+    later_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.later_s
+
+
+async def test_children_that_were_left_are_asked_for(
+    postgres: PostgresForTests, authority: Authority, there: RunningServer
+) -> None:
+    """T-D13: what a room was when the last of ours left it isn't what it is. What was told is kept for a minute."""
+    clock = LaterClock()
+    async with postgres.fresh() as dsn, federated_server(dsn, authority, clock=clock) as here:
+        await children_that_were_left_are_asked_for(here, there, clock)
+
+
+async def children_that_were_left_are_asked_for(here: RunningServer, there: RunningServer, clock: LaterClock) -> None:
     alice, bob = await here.user("alice"), await there.user("bob")
     child = await bob.create_room(preset="public_chat", name="Shop")
     space = await bob.create_room(preset="public_chat", creation_content={"type": "m.space"}, name="Quarter")
@@ -126,4 +209,5 @@ async def test_children_that_were_left_are_asked_for(here: RunningServer, there:
     via = f"/_matrix/client/v1/room_summary/{{}}?via={name_of(there)}"
     assert (await alice.get(via, child)).ok()["name"] == "Bakery"
     (await bob.put("/rooms/{}/state/m.room.join_rules", child, body={"join_rule": "invite"})).ok()
+    clock.later_s += KEPT_S
     assert await seen() == ["Quarter"]
