@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from homeserver.core.identifiers import RoomId, is_room_id
 from homeserver.journal.journal import Entry, Journal
 from homeserver.rooms.building import Written
+from homeserver.rooms.remote_trees import CHILD, SPACE
 from homeserver.rooms.residents import Room, Rooms
-from homeserver.rooms.space_tree import CHILD, SPACE
 from homeserver.rooms.state_numbers import StateNumbers
 
 PARENT = "m.space.parent"

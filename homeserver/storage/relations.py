@@ -39,6 +39,8 @@ _SEEN_5 = """($5::bigint[] IS NULL OR EXISTS (
         SELECT FROM unnest($5::bigint[], $6::bigint[]) AS v(low, high)
         WHERE e.ordering >= v.low AND e.ordering <= v.high
     )) AND e.sender <> ALL($7::text[])"""
+# The same of `l`.
+_SHOWN_L, _SEEN_5_L = _SHOWN.replace("e.", "l."), _SEEN_5.replace("e.", "l.")
 _SEEN_8 = _SEEN_5.replace("$7", "$10").replace("$6", "$9").replace("$5", "$8")
 
 _CHILDREN = f"""
@@ -101,22 +103,35 @@ _TREE_PAGE = f"""
         AND {_SHOWN} AND e.ordering >= $5 AND e.ordering < $6 AND e.event_id <> $1 AND {_SEEN_8}
 """
 
-# A reply that no later one of its thread follows stands for the thread: so the newest of the index are the answer.
+# What no later reply follows stands for the thread: so the newest of the index are the answer.
 # Of replies that the viewer doesn't see nothing may depend, neither which threads there are nor their order.
+_PARTICIPATED = f"""($3::text IS NULL OR EXISTS (
+        SELECT FROM event_relations own JOIN events e ON e.event_nid = own.event_nid
+        WHERE own.relates_to = r.relates_to AND own.rel_type = 'm.thread' AND own.sender = $3
+            AND own.room_nid = $1 AND {_SHOWN} AND {_SEEN_5}
+    ) OR EXISTS (SELECT FROM events root WHERE root.event_id = r.relates_to AND root.sender = $3))"""
 _THREADS = f"""
-    SELECT r.relates_to, r.event_nid FROM event_relations r JOIN events e USING (event_nid)
-    WHERE r.room_nid = $1 AND r.rel_type = 'm.thread' AND r.event_nid < $2 AND {_SHOWN} AND {_SEEN_5}
+    SELECT r.relates_to, r.event_nid AS place FROM event_relations r JOIN events e USING (event_nid)
+    WHERE r.room_nid = $1 AND r.rel_type = 'm.thread' AND r.event_nid < $2 AND e.ordering > 0 AND {_SHOWN} AND {_SEEN_5}
         AND NOT EXISTS (
             SELECT FROM event_relations later JOIN events e ON e.event_nid = later.event_nid
             WHERE later.relates_to = r.relates_to AND later.rel_type = 'm.thread' AND later.room_nid = $1
-                AND later.event_nid > r.event_nid AND {_SHOWN} AND {_SEEN_5}
+                AND later.event_nid > r.event_nid AND e.ordering > 0 AND {_SHOWN} AND {_SEEN_5}
         )
-        AND ($3::text IS NULL OR EXISTS (
-            SELECT FROM event_relations own JOIN events e ON e.event_nid = own.event_nid
-            WHERE own.relates_to = r.relates_to AND own.rel_type = 'm.thread' AND own.sender = $3
-                AND own.room_nid = $1 AND {_SHOWN} AND {_SEEN_5}
-        ) OR EXISTS (SELECT FROM events root WHERE root.event_id = r.relates_to AND root.sender = $3))
+        AND {_PARTICIPATED}
     ORDER BY r.event_nid DESC LIMIT $4
+"""
+# Those whose replies all came in later than what they lie before: from their places below 0, whatever their numbers.
+_PAST_THREADS = f"""
+    SELECT r.relates_to, e.ordering AS place FROM events e JOIN event_relations r USING (event_nid)
+    WHERE e.room_nid = $1 AND r.room_nid = $1 AND r.rel_type = 'm.thread' AND e.ordering < $2 AND {_SHOWN} AND {_SEEN_5}
+        AND NOT EXISTS (
+            SELECT FROM event_relations later JOIN events l ON l.event_nid = later.event_nid
+            WHERE later.relates_to = r.relates_to AND later.rel_type = 'm.thread' AND later.room_nid = $1
+                AND l.ordering > e.ordering AND {_SHOWN_L} AND {_SEEN_5_L}
+        )
+        AND {_PARTICIPATED}
+    ORDER BY e.ordering DESC LIMIT $4
 """
 
 # That the viewer sees `e` and it is in the parent's room: the spans are of $2 to $4.
@@ -247,12 +262,15 @@ async def page(db: Reader, asked: Asked, limit: int) -> list[int]:
 async def threads(
     db: Reader, room_nid: int, before: int, participant: str | None, limit: int, seen: Seen
 ) -> list[tuple[EventId, int]]:
-    """(root, number of its newest reply that is seen) of a room's threads, the one with the newest reply first.
+    """(root, place of its newest reply that is seen) of a room's threads, the one with the newest reply first.
 
-    `before` is the number of the newest reply of the last thread that is known already.
+    `before` is such a place: of the last thread that is known already. Two queries at most.
     """
-    rows = await db.fetch(_THREADS, room_nid, before, participant, limit, *seen.arguments())
-    return [(EventId(row["relates_to"]), row["event_nid"]) for row in rows]
+    rows = await db.fetch(_THREADS, room_nid, before, participant, limit, *seen.arguments()) if before > 0 else []
+    if len(rows) < limit:
+        left = limit - len(rows)
+        rows += await db.fetch(_PAST_THREADS, room_nid, min(before, 0), participant, left, *seen.arguments())
+    return [(EventId(row["relates_to"]), row["place"]) for row in rows]
 
 
 async def are_related(

@@ -241,3 +241,37 @@ async def test_a_day_before_one_came_is_found(here: RunningServer, there: Runnin
     assert answer == {"event_id": first, "origin_server_ts": found["origin_server_ts"]}
     around = (await bob.get("/rooms/{}/context/{}", room_id, first)).ok()
     assert around["event"]["event_id"] == first
+
+
+async def test_threads_that_were_fetched_later_are_older(here: RunningServer, there: RunningServer) -> None:
+    """Threads are in the order of their newest replies in the room, not in that in which these came here."""
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await bob.create_room(preset="public_chat")
+
+    async def thread(user: Client, name: str) -> str:
+        root = await user.send(room_id, name)
+        await user.send(room_id, f"of {name}", **{"m.relates_to": {"rel_type": "m.thread", "event_id": root}})
+        return root
+
+    old = [await thread(bob, name) for name in ("oldest", "older", "old")]
+    await join(alice, room_id, there)
+    new = [await thread(alice, name) for name in ("new", "newer")]
+    assert "of oldest" in await bodies(alice, room_id)
+
+    async def listed(**query: str) -> list[str]:
+        found: list[str] = []
+        while True:
+            page = (await alice.get("/_matrix/client/v1/rooms/{}/threads", room_id, **query)).ok()
+            found += [event["event_id"] for event in page["chunk"]]
+            if "next_batch" not in page:
+                return found
+            query["from"] = page["next_batch"]
+
+    assert await listed() == [*new[::-1], *old[::-1]]
+    assert await listed(limit="1") == await listed(limit="2") == await listed()
+    assert await listed(include="participated") == new[::-1]
+    for root in (new[0], old[1]):
+        relation = {"m.relates_to": {"rel_type": "m.thread", "event_id": root}}
+        await alice.send(room_id, "and more", **relation)
+    assert await listed() == [old[1], new[0], new[1], old[2], old[0]]
+    assert await listed(limit="2", include="participated") == [old[1], new[0], new[1]]
