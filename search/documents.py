@@ -29,6 +29,7 @@ KEYS = {
 LINKS_MAX = 50
 MENTIONS_MAX = 50
 ANSWERS_MAX = 50
+TOPIC_FORMS_MAX = 20
 
 _FILES = {"m.file": "file", "m.image": "image", "m.video": "video", "m.audio": "audio"}
 _POLLS = ("m.poll", "m.poll.start", "org.matrix.msc3381.poll.start")
@@ -114,6 +115,8 @@ def searched_text(one: StoredEvent, edit: StoredEvent | None) -> str:
 def text_in(content: Mapping[str, Any], key: str, *, is_quoting: bool = False) -> str:
     """The words of a content: body (and its formatted form without tags, if that says more), file name, a poll's
     question and answers."""
+    if key == TOPIC:
+        return "\n".join(_topic_texts(content))
     if key != BODY:
         return _string(content.get(key.removeprefix("content.")))
     body = _string(content.get("body"))
@@ -149,6 +152,18 @@ def _without_tags(formatted: str) -> str:
     if 0 <= begin < end:
         formatted = formatted[:begin] + formatted[end + len("</mx-reply>") :]
     return html.unescape(_TAG.sub("", _BREAKS.sub(" ", formatted)))
+
+
+def _topic_texts(content: Mapping[str, Any]) -> Iterator[str]:
+    """A topic, and where it has a plain form that says something else, that. spec: client-server-api/#mroomtopic"""
+    topic, block = _string(content.get("topic")), content.get("m.topic")
+    yield topic
+    texts = block.get("m.text") if isinstance(block, dict) else None
+    for one in texts[:TOPIC_FORMS_MAX] if isinstance(texts, list) else []:
+        if isinstance(one, dict) and one.get("mimetype", "text/plain") == "text/plain":
+            if (plain := _string(one.get("body"))) != topic:
+                yield plain
+            return
 
 
 def _poll_texts(content: Mapping[str, Any]) -> Iterator[str]:

@@ -31,6 +31,8 @@ MESSAGES_MAX = 100
 # Of this deprecated call; /sync tells of all.
 INVITES_MAX = 20
 TIMEOUT_MS_MAX = 60_000
+# What a sync calls the state after the timeline: here it is the current one.
+_STATE = "state_after"
 
 
 class InitialQuery(msgspec.Struct, frozen=True):
@@ -110,7 +112,7 @@ class EventStream:
         told = await self._told(caller, None, 0, {"room": room})
         sections = told.get("rooms", {})
         rooms = [
-            _initial_room(room_id, membership, section)
+            _initial_room(room_id, membership, section, told["next_batch"])
             for membership in ("join", "leave")
             for room_id, section in sections.get(membership, {}).items()
         ]
@@ -138,14 +140,18 @@ class EventStream:
         timeout_ms = min(query.timeout, TIMEOUT_MS_MAX)
         if query.room_id is not None:
             return await self._peek(caller, parse_room_id(query.room_id), query.from_, timeout_ms)
-        told = await self._told(caller, query.from_ or None, timeout_ms, {})
+        start = query.from_ or f"s{self._watch.position}"
+        told = await self._told(caller, start, timeout_ms, {"room": {"timeline": {"limit": MESSAGES_MAX}}})
+        sections = told.get("rooms", {})
         # Events of rooms alone, as the specification has it: presence and typing are for /sync.
         chunk = [
             {**event, "room_id": room_id}
-            for room_id, section in told.get("rooms", {}).get("join", {}).items()
+            for membership in ("join", "leave")
+            for room_id, section in sections.get(membership, {}).items()
             for event in section["timeline"]["events"]
         ]
-        return Answer(orjson.dumps({"chunk": chunk, "start": query.from_ or "s0", "end": told["next_batch"]}))
+        chunk += [one["invite"] for one in await self._invites(caller, list(sections.get("invite", {}))[:INVITES_MAX])]
+        return Answer(orjson.dumps({"chunk": chunk, "start": start, "end": told["next_batch"]}))
 
     @endpoint(
         "GET",
@@ -195,7 +201,8 @@ class EventStream:
         return page, room.newest
 
     async def _told(self, caller: Caller, since: str | None, timeout_ms: int, wanted: Json) -> Json:
-        wish = SyncWish(since=since, filter=orjson.dumps(wanted).decode(), timeout_ms=timeout_ms)
+        asked = orjson.dumps(wanted).decode()
+        wish = SyncWish(since=since, filter=asked, timeout_ms=timeout_ms, state_after=_STATE)
         told: Json = orjson.loads(await self._sync.sync(caller.user_id, caller.device_id, wish))
         return told
 
@@ -206,7 +213,7 @@ def _messages(limit: int) -> int:
     return max(1, min(limit, MESSAGES_MAX))
 
 
-def _initial_room(room_id: str, membership: str, section: Json) -> Json:
+def _initial_room(room_id: str, membership: str, section: Json, end: str) -> Json:
     timeline = section["timeline"]
     return {
         "room_id": room_id,
@@ -214,8 +221,8 @@ def _initial_room(room_id: str, membership: str, section: Json) -> Json:
         "messages": {
             "chunk": [{**event, "room_id": room_id} for event in timeline["events"]],
             "start": timeline["prev_batch"],
-            "end": timeline["prev_batch"],
+            "end": end,
         },
-        "state": [{**event, "room_id": room_id} for event in section["state"]["events"]],
+        "state": [{**event, "room_id": room_id} for event in section[_STATE]["events"]],
         "account_data": section.get("account_data", {}).get("events", []),
     }

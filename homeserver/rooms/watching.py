@@ -19,7 +19,13 @@ class RoomWatch:
     def __init__(self, journal: Journal) -> None:
         self._waiting: dict[RoomId, set[asyncio.Event]] = {}
         self._count = 0
+        self._journal = journal
         journal.listen(self._hear)
+
+    @property
+    def position(self) -> int:
+        """Up to where all that happened can be read now."""
+        return self._journal.visible
 
     @contextlib.contextmanager
     def watching(self, room_id: RoomId) -> Iterator[asyncio.Event]:

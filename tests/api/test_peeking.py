@@ -93,3 +93,30 @@ async def test_the_older_way_to_follow_rooms(server: RunningServer) -> None:
     assert (await alice.get("/events/{}", second)).ok()["event_id"] == second
     (await bob.get("/events/{}", second)).refused(404, "M_NOT_FOUND")
     (await alice.get("/events/{}", "$nothing")).refused(404, "M_NOT_FOUND")
+
+
+async def test_the_older_ways_tell_how_a_room_is_and_what_is_new(server: RunningServer) -> None:
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await alice.create_room(preset="public_chat", name="Quay")
+    other = await alice.create_room()
+    await bob.join(room)
+    for name in ("Harbour", "Pier"):
+        (await alice.put("/rooms/{}/state/m.room.name", room, body={"name": name})).ok()
+    first = (await bob.get("/initialSync", limit=50)).ok()
+    state = {(event["type"], event["state_key"]): event for event in first["rooms"][0]["state"]}
+    assert state["m.room.name", ""]["content"] == {"name": "Pier"} and ("m.room.create", "") in state
+    messages = first["rooms"][0]["messages"]
+    (await alice.put("/rooms/{}/state/m.room.name", room, body={"name": "Mole"})).ok()
+    page = (await bob.get("/rooms/{}/messages", room, dir="f", **{"from": messages["end"]})).ok()
+    assert [event["content"] for event in page["chunk"]] == [{"name": "Mole"}]
+
+    now = (await bob.get("/events")).ok()
+    assert now["chunk"] == []
+    sent = [await alice.send(room, str(n)) for n in range(15)]
+    (await alice.post("/rooms/{}/invite", other, body={"user_id": bob.user_id})).ok()
+    news = (await bob.get("/events", **{"from": now["end"]})).ok()
+    assert ids(news["chunk"])[:-1] == sent and news["start"] == now["end"]
+    assert (news["chunk"][-1]["room_id"], news["chunk"][-1]["state_key"]) == (other, bob.user_id)
+    (await alice.post("/rooms/{}/kick", room, body={"user_id": bob.user_id})).ok()
+    (left,) = (await bob.get("/events", **{"from": news["end"]})).ok()["chunk"]
+    assert (left["room_id"], left["content"]["membership"]) == (room, "leave")

@@ -216,3 +216,20 @@ async def test_operators(server: RunningServer) -> None:
         body = {"search_categories": {"room_events": {"search_term": wrong}}}
         refusal = (await alice.post("/search", body=body)).refused(400, "M_INVALID_PARAM")
         assert f"character {place}:" in refusal["error"]
+
+
+async def test_a_topic_is_found_by_its_plain_text(server: RunningServer) -> None:
+    """In whichever of its two places, and by no other form of it."""
+    alice = await server.user("alice")
+    room = await alice.create_room()
+    forms = [{"mimetype": "text/html", "body": "<b>barges</b>"}, {"body": "lighters"}, {"body": "ferries"}]
+    body = {"topic": "Where ships lie", "m.topic": {"m.text": forms}}
+    topic = (await alice.put("/rooms/{}/state/m.room.topic", room, body=body)).ok()["event_id"]
+    for term in ("ships", "lighters"):
+        assert await ids(alice, term, keys=["content.topic"]) == [topic]
+    for term in ("barges", "ferries"):
+        assert await ids(alice, term) == []
+    odd_ones: list[Any] = [{"m.text": {}}, {"m.text": [1, {"mimetype": 1, "body": "lighters"}, {"body": 1}]}, []]
+    for odd in odd_ones:
+        (await alice.put("/rooms/{}/state/m.room.topic", room, body={"topic": "odd", "m.topic": odd})).ok()
+    assert await ids(alice, "lighters") == [topic]
