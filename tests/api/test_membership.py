@@ -203,6 +203,12 @@ async def test_guests(server: RunningServer) -> None:
 
     await until(is_out)
     (await guest.post("/createRoom", body={})).refused(403, "M_GUEST_ACCESS_FORBIDDEN")
+    body = {"guest_access": "can_join"}
+    said = (await alice.put("/rooms/{}/state/m.room.guest_access", room, body=body)).ok()["event_id"]
+    assert await guest.join(room) == room
+    (await alice.put("/rooms/{}/redact/{}/{}", room, said, "r1", body={})).ok()
+    await until(is_out)
+    (await guest.post("/join/{}", room)).refused(403, "M_GUEST_ACCESS_FORBIDDEN")
 
 
 async def test_invites_can_be_refused_as_a_whole(server: RunningServer) -> None:

@@ -15,6 +15,7 @@ from homeserver.storage import memberships
 from homeserver.storage.database import Database
 
 BATCH = 100
+GUEST_ACCESS = "m.room.guest_access"
 
 
 class GuestDoor:
@@ -28,17 +29,13 @@ class GuestDoor:
 
     def hear(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            written = entry.payload
-            if not isinstance(written, Written) or written.event.type != "m.room.guest_access":
-                continue
-            # A room that had none let nobody in as a guest.
-            if written.replaced is not None and written.event.content.get("guest_access") != "can_join":
-                self._tasks.start(self._see_out(written.room), name="guests_leave")
+            if isinstance(entry.payload, Written) and _takes_no_more(entry.payload):
+                self._tasks.start(self._see_out(entry.payload.room), name="guests_leave")
 
     async def resume(self) -> None:
         """Sees out whom a crash has left behind: goes at every start."""
         for room_id in await memberships.rooms_with_guests(self._db):
-            access = await self._rooms.state_event(room_id, "m.room.guest_access")
+            access = await self._rooms.state_event(room_id, GUEST_ACCESS)
             room = await self._rooms.get(room_id)
             if room is not None and (access is None or access.content.get("guest_access") != "can_join"):
                 await self._see_out(room)
@@ -57,3 +54,15 @@ class GuestDoor:
             for draft in drafts[start : start + BATCH]:
                 with contextlib.suppress(MatrixError):
                     await self._submission.send(room.room_id, draft)
+
+
+def _takes_no_more(written: Written) -> bool:
+    """Whether an event stops a room from taking guests: says so, or redacts what said that it takes them."""
+    event, redacted = written.event, written.redacts.event if written.redacts is not None else None
+    if event.type == GUEST_ACCESS:
+        # A room that had none let nobody in as a guest.
+        return written.replaced is not None and event.content.get("guest_access") != "can_join"
+    if redacted is None or redacted.type != GUEST_ACCESS:
+        return False
+    current = written.room.known_state(GUEST_ACCESS)
+    return current is not None and current.event_id == redacted.event_id
