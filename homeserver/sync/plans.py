@@ -26,6 +26,8 @@ class Plan:
     is_steady: bool
     # Joined after `since` of the sync that asks.
     is_newly_joined: bool = False
+    # And had to do with the room before: clients have an older timeline of it, which this one doesn't continue.
+    is_back: bool = False
 
 
 @dataclass(slots=True)
@@ -112,6 +114,7 @@ def make_plans(
                     is_full=is_new or full_state,
                     is_steady=not is_new and not has_changed,
                     is_newly_joined=is_new and since > 0,
+                    is_back=is_new and since > 0 and was is not None,
                 )
             )
         elif entry.membership in OUT:

@@ -138,8 +138,7 @@ class Timelines:
         visible = seen if passes is None else [stored for stored in seen if passes(stored)]
         shown = visible[len(visible) - limit :] if len(visible) > limit else visible
         is_limited = len(visible) > limit or (is_read and len(found) >= most)
-        # Whoever comes back has an old timeline of the room, which this one doesn't continue.
-        is_limited |= plan.is_newly_joined and len(visible) < len(seen)
+        is_limited |= plan.is_back or (plan.is_newly_joined and len(visible) < len(seen))
         if shown:
             start = shown[0].ordering or 0
         elif found and is_limited:

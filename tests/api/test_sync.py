@@ -79,6 +79,22 @@ async def test_a_gap_is_marked_and_its_state_is_told(server: RunningServer) -> N
     assert [e["content"].get("body", e["type"]) for e in older["chunk"]] == ["4", "3", "2", "1", "0", "m.room.topic"]
 
 
+async def test_who_comes_back_has_a_timeline_that_doesnt_continue_the_older(server: RunningServer) -> None:
+    """It begins anew: a client that put it behind what it has would show messages twice."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    all_of_it = json.dumps({"room": {"timeline": {"limit": 100}}})
+    since = (await bob.sync(filter=all_of_it))["next_batch"]
+    await bob.join(room_id)
+    first = await bob.sync(filter=all_of_it, since=since)
+    assert not rooms(first)[room_id]["timeline"]["limited"]
+    (await bob.post("/rooms/{}/leave", room_id)).ok()
+    left = await bob.sync(filter=all_of_it, since=first["next_batch"])
+    await bob.join(room_id)
+    again = rooms(await bob.sync(filter=all_of_it, since=left["next_batch"]))[room_id]["timeline"]
+    assert again["limited"] and again["events"][0]["type"] == "m.room.create"
+
+
 async def test_lazy_members_come_when_they_speak_and_once(server: RunningServer) -> None:
     alice = await server.user("alice")
     others = [await server.user(name) for name in ("bob", "carol", "dave")]

@@ -118,3 +118,33 @@ async def test_a_room_that_is_empty_everywhere_is_entered_here(scene: Scene) -> 
     assert await members(scene.alice, scene.room_id) == {scene.alice.user_id}
     (await scene.dave.post(f"/join/{{}}?via={name_of(scene.here)}", scene.room_id)).ok()
     await until(partial(has, scene.dave, scene.room_id, {"alone"}), within_s=60)
+
+
+async def test_who_left_at_the_same_time_find_each_other_again(
+    postgres: PostgresForTests, authority: Authority
+) -> None:
+    """Each side believes the other to be in, and each says that it isn't: whoever comes first goes on with the room."""
+    network, clock = Network(1), FastClock(60)
+    async with AsyncExitStack() as stack:
+        servers = []
+        for _ in range(2):
+            dsn = await stack.enter_async_context(postgres.fresh())
+            server = federated_server(dsn, authority, clock=clock, network=network)
+            servers.append(await stack.enter_async_context(server))
+        here, there = servers
+        alice, bob = await here.user("alice"), await there.user("bob")
+        room_id = await alice.create_room(preset="public_chat")
+        await join(bob, room_id, here)
+        network.parted.add(frozenset((name_of(here), name_of(there))))
+        for user in (alice, bob):
+            (await user.post("/rooms/{}/leave", room_id)).ok()
+        # Nobody can say that the other side has left: it may go on.
+        (await alice.post(f"/join/{{}}?via={name_of(there)}", room_id)).refused(502, "M_UNKNOWN")
+        network.heal()
+
+        async def is_in() -> bool:
+            return (await alice.post(f"/join/{{}}?via={name_of(there)}", room_id)).status == 200
+
+        await until(is_in, within_s=60)
+        (await bob.post(f"/join/{{}}?via={name_of(here)}", room_id)).ok()
+        await _are_together(Scene(here, there, alice, bob, room_id))

@@ -1,4 +1,4 @@
-"""One world from its seed: `python -m tests.simulation SEED [VERSION] [ACTS] [--lies] [--shrink] [--trace]`.
+"""One world from its seed: `python -m tests.simulation SEED [VERSION] [ACTS] [--lies] [--moves] [--shrink] [--trace]`.
 
 Without a version it is the short world of this seed; with `--postgres` it is played on PostgreSQL and not on the twin.
 """
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("version", nargs="?")
     parser.add_argument("acts", nargs="?", type=int, default=40)
     parser.add_argument("--servers", type=int, default=2)
-    for name in ("lies", "shrink", "trace", "log", "postgres"):
+    for name in ("lies", "moves", "shrink", "trace", "log", "postgres"):
         parser.add_argument(f"--{name}", action="store_true")
     given = parser.parse_args()
     level = logging.INFO if given.log else logging.CRITICAL
@@ -47,7 +47,8 @@ def main() -> None:
     if given.version is None:
         world = short(given.seed)
     else:
-        world = plan(given.seed, given.version, acts=given.acts, servers=given.servers, lies=given.lies)
+        kinds = {"lies": given.lies, "moves": given.moves}
+        world = plan(given.seed, given.version, acts=given.acts, servers=given.servers, **kinds)
     with stage_of(is_postgres=given.postgres) as stage:
 
         def fails(smaller: Plan) -> bool:

@@ -11,7 +11,7 @@ import itertools
 import random
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,11 @@ from tests.simulation.virtual_servers import OpenDatabase, VirtualServer
 
 # What two servers need who have lost each other shortly, and what the longest of waits needs.
 ROUNDS_S = (2.0, 10.0, *(40.0 for _ in range(11)))
+# After so many of them whoever is still alone leaves and comes back.
+ROUNDS_ALONE = 5
 ACT_S = 60.0
 DOWN_S = 5.0
 STARTING_S = 1.0
-
 
 SHORT_ACTS = 15
 VERSIONS = ("6", "9", "10", "11", "12", "2", "12")
@@ -61,6 +62,7 @@ class Plan:
     servers: int
     lies: bool
     acts: tuple[Act, ...]
+    moves: bool = False  # people leave and come again
 
 
 @dataclass(slots=True)
@@ -76,24 +78,31 @@ class Outcome:
     trace: list[str] = field(default_factory=list)
 
 
-def plan(seed: int, version: str, *, acts: int, servers: int = 2, lies: bool = False) -> Plan:
+def plan(
+    seed: int, version: str, *, acts: int, servers: int = 2, lies: bool = False, moves: bool = False
+) -> Plan:
     """The world of a seed."""
     chance = random.Random(f"plan {seed} {version}")
-    made = [_act(chance, servers, number, lies=lies) for number in range(acts)]
-    return Plan(seed, version, servers, lies, tuple(made))
+    made = [_act(chance, servers, number, lies=lies, moves=moves) for number in range(acts)]
+    return Plan(seed, version, servers, lies, tuple(made), moves)
 
 
 def short(seed: int) -> Plan:
-    """A world of a second: two servers or three, a few acts, each third without liars, all room versions in turn."""
+    """A world of a second: two servers or three, a few acts, all room versions in turn.
+
+    Each third is without liars; in each fourth people leave and come again.
+    """
     version = VERSIONS[seed % len(VERSIONS)]
-    return plan(seed, version, acts=SHORT_ACTS, servers=3 if seed % 5 == 0 else 2, lies=seed % 3 > 0)
+    servers = 3 if seed % 5 == 0 else 2
+    return plan(seed, version, acts=SHORT_ACTS, servers=servers, lies=seed % 3 > 0, moves=seed % 4 == 0)
 
 
-def _act(chance: random.Random, servers: int, number: int, *, lies: bool) -> Act:
+def _act(chance: random.Random, servers: int, number: int, *, lies: bool, moves: bool) -> Act:
     who, beside = chance.randrange(servers), chance.random() < 0.5
     kinds: dict[str, float] = {
         "say": 6, "topic": 2, "name": 1, "moderate": 1.5, "power": 0.7, "sync": 3, "wait": 1.5,
         "weather": 2, "calm": 1, "crash": 0.8, "clock": 0.4, "full": 0.3, "lie": 2.0 if lies else 0.0,
+        "leave": 2.0 if moves else 0.0, "join": 2.0 if moves else 0.0,
     }  # fmt: skip
     what = chance.choices(list(kinds), list(kinds.values()))[0]
     rest: tuple[Any, ...] = (number,)
@@ -241,6 +250,18 @@ class Play:
     async def _full(self, act: Act) -> None:
         self.servers[act.who].db.is_full = act.rest[0]
 
+    async def _leave(self, act: Act) -> None:
+        answer = await self.users[act.who].post("/rooms/{}/leave", self.room_id)
+        if answer.status == 200:
+            # What whoever leaves couldn't tell before stays with them: coming back elsewhere, they go on from there.
+            self.said = {event_id: who for event_id, who in self.said.items() if who != act.who}
+
+    async def _join(self, act: Act) -> None:
+        """Through whichever of the others can be had; where nobody is in any more, the own server goes on."""
+        others = [server.name for number, server in enumerate(self.servers) if number != act.who]
+        via = "&".join(f"via={name}" for name in others)
+        await self.users[act.who].post(f"/join/{{}}?{via}", self.room_id)
+
     async def _lie(self, act: Act) -> None:
         if self.liar is not None:
             await self.liar.lie(act.rest[0], [server.name for server in self.servers])
@@ -262,6 +283,8 @@ class Play:
         if timeline.get("limited"):
             # As clients do: what lies in the gap is read when somebody scrolls there, which is in the end.
             self.gaps[who] += 1
+            if self.plan.moves:
+                self.seen[who].clear()  # who comes back is told from the start
         self.seen[who] += [event["event_id"] for event in timeline.get("events", [])]
 
     async def timeline(self, who: int) -> list[dict[str, Any]]:
@@ -277,7 +300,10 @@ class Play:
                 return found[::-1]
 
     async def state(self, who: int) -> dict[tuple[str, str], str]:
-        found = (await self.users[who].get("/rooms/{}/state", self.room_id)).ok()
+        answer = await self.users[who].get("/rooms/{}/state", self.room_id)
+        if answer.status == 503:
+            return {}  # who came back has yet to be told of the members
+        found = answer.ok()
         return {(event["type"], event["state_key"]): event["event_id"] for event in found}
 
     # --- the end
@@ -298,7 +324,11 @@ class Play:
         why = ""
         for number, round_s in enumerate(ROUNDS_S):
             await asyncio.sleep(round_s)
+            if self.plan.moves and number == ROUNDS_ALONE:
+                await self._come_anew()
             for who in range(len(self.users)):
+                if self.plan.moves:
+                    await self._join(Act("join", who))
                 await self._say(Act("say", who, (f"last{number}.{who}",)))
             await asyncio.sleep(round_s)
             why = await self._difference()
@@ -306,8 +336,16 @@ class Play:
                 return
         raise Broken(why)
 
+    async def _come_anew(self) -> None:
+        """What people do to whom nobody answers: a leave that came late may count more than the join after it."""
+        for who in range(len(self.users)):
+            await self._leave(Act("leave", who))
+            await self._join(Act("join", who))
+
     async def _difference(self) -> str:
         states = [await self.state(who) for who in range(len(self.users))]
+        if not all(states):
+            return "a server still asks for the members"
         for who, state in enumerate(states[1:], 1):
             if state != states[0]:
                 keys = sorted(key for key in {*state, *states[0]} if state.get(key) != states[0].get(key))
@@ -408,7 +446,7 @@ def shrunk(plan: Plan, fails: Callable[[Plan], bool], *, tries: int = 60) -> Pla
         at = 0
         while at < len(plan.acts) and tries > 0:
             acts = plan.acts[:at] + plan.acts[at + size :]
-            smaller = Plan(plan.seed, plan.version, plan.servers, plan.lies, acts)
+            smaller = replace(plan, acts=acts)
             tries -= 1
             if fails(smaller):
                 plan = smaller

@@ -68,8 +68,10 @@ class Membership:
         if room is not None and room.partial is not None:
             room, via = await self._almost_whole(room, user_id, via)
         # While members are missing nobody here knows whether the user may come in.
-        if room is None or room.partial is not None or not self._is_here(room):
+        if room is None or room.partial is not None:
             await self._join_elsewhere(room_id, user_id, own, via)
+            return
+        if not self._is_here(room) and await self._is_joined_elsewhere(room, user_id, own, via):
             return
         if room.joined == 0 and await self._goes_on_elsewhere(
             room, user_id, via, lambda servers: self._join_elsewhere(room_id, user_id, own, servers)
@@ -287,6 +289,23 @@ class Membership:
         content = {**(await self._contents("join", [user_id], None))[user_id], **own}
         await self._submission.judge(room_id, self._submission.draft("m.room.member", user_id, content, user_id))
         await self._remote.join(user_id, room_id, via, content)
+
+    async def _is_joined_elsewhere(
+        self, room: Room, user_id: UserId, own: Mapping[str, Any], via: Sequence[ServerName]
+    ) -> bool:
+        """Comes in through a server that is in the room. False: neither those that the user named nor those that were in
+        it when ours left are, for their users left at the same time and neither side heard of it.
+
+        Raises MatrixError.
+        """
+        for servers in [via, ()] if via else [()]:
+            try:
+                await self._join_elsewhere(room.room_id, user_id, own, servers)
+                return True
+            except MatrixError as error:
+                if error.http_status != 404:
+                    raise
+        return False
 
     async def _goes_on_elsewhere(
         self,
