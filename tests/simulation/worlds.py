@@ -78,9 +78,7 @@ class Outcome:
     trace: list[str] = field(default_factory=list)
 
 
-def plan(
-    seed: int, version: str, *, acts: int, servers: int = 2, lies: bool = False, moves: bool = False
-) -> Plan:
+def plan(seed: int, version: str, *, acts: int, servers: int = 2, lies: bool = False, moves: bool = False) -> Plan:
     """The world of a seed."""
     chance = random.Random(f"plan {seed} {version}")
     made = [_act(chance, servers, number, lies=lies, moves=moves) for number in range(acts)]

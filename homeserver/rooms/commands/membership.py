@@ -293,8 +293,8 @@ class Membership:
     async def _is_joined_elsewhere(
         self, room: Room, user_id: UserId, own: Mapping[str, Any], via: Sequence[ServerName]
     ) -> bool:
-        """Comes in through a server that is in the room. False: neither those that the user named nor those that were in
-        it when ours left are, for their users left at the same time and neither side heard of it.
+        """Comes in through a server that is in the room. False: neither those that the user named nor those that were
+        in it when ours left are, for their users left at the same time and neither side heard of it.
 
         Raises MatrixError.
         """
