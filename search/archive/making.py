@@ -42,7 +42,7 @@ class Makers:
         executor = self._idle.pop() if self._idle else self._begun(max(self._events, events))
         try:
             maker = Maker(executor)
-            await maker.begin(folder, version)
+            await maker.begin(folder, version, events)
             yield maker
         except BaseException:
             # With what is under way; whoever owns the folder deletes the files.
@@ -67,10 +67,10 @@ class Maker:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    async def begin(self, folder: Path, version: int) -> None:
+    async def begin(self, folder: Path, version: int, events: int) -> None:
         """Raises OSError."""
         try:
-            await asyncio.get_running_loop().run_in_executor(self._executor, _begin, folder, version)
+            await asyncio.get_running_loop().run_in_executor(self._executor, _begin, folder, version, events)
         except BrokenProcessPool:
             raise OSError(_DIED) from None
 
@@ -112,10 +112,10 @@ def _be_alone() -> None:
     os.nice(_NICE)
 
 
-def _begin(folder: Path, version: int) -> None:
+def _begin(folder: Path, version: int, events: int) -> None:
     from search.archive.building import Builder
 
-    _here.builder, _here.version = Builder(folder), version
+    _here.builder, _here.version = Builder(folder, events), version
 
 
 def _add(said: Sequence[Said]) -> None:

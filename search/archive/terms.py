@@ -35,7 +35,7 @@ TAIL_BYTES = 24
 KEY, SENDER, TYPE, HAS, MENTION, HOST = "\x01k", "\x01s", "\x01t", "\x01h", "\x01m", "\x01o"
 _WORDS = "\x02"
 _MAGIC = b"HNSATRM1"
-_LEVEL = 3
+_LEVEL = 12
 _SHARED_MAX = 255
 _NONE = np.empty(0, np.uint32)
 # How the bitmap of a term is written: as Roaring has it, or as the distances between the rows, compressed.

@@ -62,8 +62,9 @@ def row(document: Document) -> Row:
 
 
 def build(folder: Path, documents: Iterable[Document]) -> Built:
-    builder = Builder(folder)
-    builder.add([row(one) for one in sorted(documents, key=lambda one: (one.room_nid, one.place))])
+    rows = [row(one) for one in sorted(documents, key=lambda one: (one.room_nid, one.place))]
+    builder = Builder(folder, len(rows))
+    builder.add(rows)
     return builder.finish()
 
 

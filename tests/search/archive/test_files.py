@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 
 import duckdb
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap64
 
+from bench.archive import messages, vocabulary
 from search.analyser import analyse
 from search.archive import building
 from search.archive import words as words_module
@@ -28,6 +30,23 @@ from search.tiers import Document, Findings, Question, Term
 from tests.kit import search_oracle as oracle
 from tests.kit.archive_files import build, opened
 from tests.search.test_embedded import ANY
+
+
+@pytest.mark.slow
+def test_a_message_of_a_small_file_takes_300_bytes(tmp_path: Path) -> None:
+    """Parquet and the index of words of 14,000 messages as they are signed; a file of many isn't looked at as hard."""
+    chance = random.Random(6)
+    rows = list(islice(messages(0, chance, vocabulary(chance)), 14_000))
+
+    def bytes_of(events: int) -> float:
+        builder = building.Builder(tmp_path, events)
+        builder.add(rows)
+        built = builder.finish()
+        return (built.parquet.size_bytes + built.terms.size_bytes) / len(rows)
+
+    small = bytes_of(len(rows))
+    assert small <= 300
+    assert small < bytes_of(building.FEW_ROWS + 1) - 3
 
 
 @pytest.mark.slow
