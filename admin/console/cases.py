@@ -40,6 +40,7 @@ _COLUMNS = (
     "closed_by",
     "outcome",
 )
+_REFUSAL_COLUMNS = ("refused_ts", "event_id", "room_id", "why")
 _HIT_COLUMNS = (
     "decision_id",
     "decided_ts",
@@ -82,7 +83,11 @@ class CasePages:
     @page("GET", _PATH + "/{case_id}", needs=Permission.READ_REPORTS, reach=Reach.WITHIN)
     async def case(self, visit: Visit, case_id: str) -> Answer:
         values = await self._values(visit, case_number(case_id))
-        tables = {"reports": (REPORT_COLUMNS, values["reports"]), "hits": (_HIT_COLUMNS, values["hits"])}
+        tables = {
+            "reports": (REPORT_COLUMNS, values["reports"]),
+            "hits": (_HIT_COLUMNS, values["hits"]),
+            "refusals": (_REFUSAL_COLUMNS, values["refusals"]),
+        }
         return self.desk.tables(visit, "case", values, tables)
 
     @page("POST", _PATH + "/{case_id}/assign", needs=Permission.HANDLE_REPORTS, reach=Reach.WITHIN)

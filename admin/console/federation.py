@@ -9,6 +9,7 @@ from contextlib import aclosing
 from admin.actions.destinations import Destinations
 from admin.console.acting import reason_of
 from admin.console.desk import Desk, Visit, server_path
+from admin.console.export import limit_of
 from admin.console.page import page
 from admin.console.trace_words import finding
 from admin.storage import console_reads, destinations
@@ -87,7 +88,8 @@ class FederationPages:
     async def _page(self, visit: Visit, server_name: str) -> Answer:
         name = ServerName(server_name)
         row = await self._actions.one(name)
-        rooms, count = await destinations.rooms(self._db, name, backwards=False, limit=_ROOMS_SHOWN, offset=0)
+        limit = limit_of(visit.asked("format"), _ROOMS_SHOWN)
+        rooms, count = await destinations.rooms(self._db, name, backwards=False, limit=limit, offset=0)
         keys = await console_reads.server_keys(self._db, server_name)
         values = {
             "server": row,
@@ -95,4 +97,6 @@ class FederationPages:
             "rooms": [room_id for room_id, _ in rooms],
             "count": count,
         }
-        return self.desk.tables(visit, "server", values, {"keys": (_KEY_COLUMNS, keys)})
+        listed = [{"room_id": room_id} for room_id, _ in rooms]
+        tables = {"keys": (_KEY_COLUMNS, keys), "rooms": (("room_id",), listed)}
+        return self.desk.tables(visit, "server", values, tables)

@@ -23,6 +23,7 @@ _NEWEST = 2**63 - 1
 _COLUMNS = ("room_id", "name", "members", "version", "creator", "is_published", "is_encrypted", "room_type")
 _SHOWN_MAX = 60
 _MEMBERSHIPS = ("join", "invite", "knock", "ban", "leave")
+_SERVER_COLUMNS, _FILE_COLUMNS = ("server", "members"), ("server", "media_id")
 _SAID = ("ordering", "event_id", "sender", "origin_server_ts", "type", "body", "redacted_by")
 STATES = ("all", "published", "encrypted", "spaces", "blocked")
 
@@ -58,7 +59,7 @@ class RoomPages:
         members = await console_reads.members(self._db, room_id, "join", "", 20)
         reports = await console_reads.reports(self._db, _NEWEST, "", room_id, 20)
         shows = await self._media.of_room(parse_room_id(room_id)) if visit.may(Permission.READ_MEDIA) else []
-        values = {
+        values: Shown = {
             "room": found,
             "state": state,
             "members": members,
@@ -70,7 +71,12 @@ class RoomPages:
             "shows_count": len(shows),
             "case_id": await cases.open_about(self._db, room_id, visit.rooms),
         }
-        return self.desk.tables(visit, "room", values, {"reports": (REPORT_COLUMNS, reports)})
+        tables = {
+            "reports": (REPORT_COLUMNS, reports),
+            "servers": (_SERVER_COLUMNS, values["servers"]),
+            "files": (_FILE_COLUMNS, [dict(zip(_FILE_COLUMNS, one, strict=True)) for one in shows]),
+        }
+        return self.desk.tables(visit, "room", values, tables)
 
     @page("GET", "/admin/rooms/{room_id}/members", needs=Permission.READ_ROOMS, reach=Reach.ROOM)
     async def members(self, visit: Visit, room_id: str) -> Answer:

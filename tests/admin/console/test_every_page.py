@@ -97,11 +97,16 @@ async def test_each_table_can_be_kept_as_a_file(server: RunningServer, crew: Cre
     sql = "INSERT INTO server_keys (server_name, key_id, verify_key, valid_until_ms, is_old) VALUES ($1, $2, $3, 1, $4)"
     await server.db.execute(sql, ids["server_name"], "ed25519:one", bytes(32), False)
     await server.db.execute("INSERT INTO search_dead_letters VALUES ('search', '$a', 'too long', 1)")
-    tables = 0
+    tables, kept = 0, set[tuple[str, str]]()
+    joined = (
+        "SELECT room_nid, '@erik:elsewhere.test', 'join', event_nid FROM memberships WHERE membership = 'join' LIMIT 1"
+    )
+    await server.db.execute("INSERT INTO memberships (room_nid, user_id, membership, event_nid) " + joined)
     for declared, path in [*pages_of(server, ids), (None, "/admin/trace?at=2020-01-01T00:00:00")]:
         if "text/html" not in (await visitor.get(path)).headers["Content-Type"]:
             continue
-        listed = [found[1] for found in re.finditer(r"<table(.*?)</table>", visitor.page, re.DOTALL)]
+        visitor_page = visitor.page
+        listed = [found[1] for found in re.finditer(r"<table(.*?)</table>", visitor_page, re.DOTALL)]
         where = declared.paths[0] if declared is not None else path
         files = exports(visitor.text(), path)
         assert len(files) >= len(listed) - _NO_LISTS.get(where, 0), where
@@ -111,8 +116,13 @@ async def test_each_table_can_be_kept_as_a_file(server: RunningServer, crew: Cre
                 file = await visitor.get(link.replace("format=csv", f"format={format}"))
                 assert file.status == 200 and "attachment" in file.headers["Content-Disposition"], link
                 if "table=" in link and format == "json":
-                    assert len(json.loads(file.body)) in {one.count("<tr") - 1 for one in listed}, link
+                    plain = re.findall(r"<ul(.*?)</ul>", visitor_page, re.DOTALL)
+                    shown = {one.count("<tr") - 1 for one in listed} | {one.count("<li") for one in plain}
+                    assert len(json.loads(file.body)) in shown, link
+                    kept.add((where, re.findall(r"table=(\w+)", link)[0]))
     assert tables > 25
+    # Lists that aren't tables, too.
+    assert {("/admin/rooms/{room_id}", "servers"), ("/admin/federation/{server_name}", "rooms")} <= kept
 
 
 async def test_nothing_that_somebody_named_is_markup(server: RunningServer, crew: Crew) -> None:
