@@ -31,7 +31,7 @@ from homeserver.client_api.account_pages import AccountPages, AccountWork
 from homeserver.client_api.address_proofs import AddressProofs
 from homeserver.client_api.consent_pages import ConsentPages
 from homeserver.client_api.forgotten_pages import ForgottenPages
-from homeserver.client_api.oauth import OAuthEndpoints
+from homeserver.client_api.oauth import OAuthEndpoints, issuer_of
 from homeserver.client_api.profile_pages import ProfilePages, ProfileWork
 from homeserver.client_api.sign_in_pages import SignInForms, SignInPages
 from homeserver.client_api.sign_out import CasSignOut, OpenIdSignOut, SignOutEverywhere
@@ -147,7 +147,7 @@ def sign_in_endpoints(base: Base, accounts: AccountParts, parts: RoomParts, tool
         *_sign_out(base, tools, upstream),
         SignOutEverywhere(visits, browser, accounts.sessions, upstream, _way_out(base, tools.ways)),
         *(_saml_endpoints(base, tools, upstream) if tools.ways.saml else []),
-        ConsentPages(visits, grants, base.limiter),
+        ConsentPages(visits, grants, base.limiter, issuer_of(base.config.base_url)),
         AccountPages(visits, devices, work, tools.passkeys, base.limiter),
     ]
 

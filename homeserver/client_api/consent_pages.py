@@ -18,12 +18,13 @@ _CARRIED = "client_id redirect_uri response_type response_mode scope state code_
 
 
 class ConsentPages:
-    """/_hansa/oauth/authorize for browsers, /_hansa/link for devices without one."""
+    """/_hansa/oauth/authorize for browsers, /_hansa/link for devices without one. `issuer` is as the metadata say."""
 
-    def __init__(self, visits: Visits, grants: Grants, limiter: RateLimiter) -> None:
+    def __init__(self, visits: Visits, grants: Grants, limiter: RateLimiter, issuer: str) -> None:
         self._visits = visits
         self._grants = grants
         self._limiter = limiter
+        self._issuer = issuer
 
     @endpoint("GET", _AUTHORIZE, access=Access.NONE, limit="page", spec="")
     async def authorize(self, request: Request) -> Answer:
@@ -55,7 +56,7 @@ class ConsentPages:
         except (BadRedirect, Refused) as error:
             return self._refused(visit, error)
         code = await self._grants.allow(asked, visit.user_id, visit.upstream)
-        return self._visits.go(_back(*back, {"code": code}))
+        return self._visits.go(self._back(*back, {"code": code}))
 
     @endpoint("GET", _LINK, access=Access.NONE, limit="page", spec="")
     async def link(self, request: Request) -> Answer:
@@ -116,12 +117,13 @@ class ConsentPages:
     def _refused(self, visit: Visit, error: BadRedirect | Refused) -> Answer:
         if isinstance(error, Refused):
             told = {"error": error.error, "error_description": error.message}
-            return self._visits.go(_back(error.redirect_uri, error.response_mode, error.state, told))
+            return self._visits.go(self._back(error.redirect_uri, error.response_mode, error.state, told))
         return self._visits.page(visit, "message", {"message": "bad_client"}, status=400)
 
-
-def _back(redirect_uri: str, mode: str, state: str, told: Mapping[str, str]) -> str:
-    query = urlencode({**told, **({"state": state} if state else {})})
-    if mode == "fragment":
-        return f"{redirect_uri}#{query}"
-    return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{query}"
+    def _back(self, redirect_uri: str, mode: str, state: str, told: Mapping[str, str]) -> str:
+        """Where the client hears this; who says so as well, so that no other server's answer is taken for ours."""
+        # https://www.rfc-editor.org/rfc/rfc9207#section-2
+        query = urlencode({**told, **({"state": state} if state else {}), "iss": self._issuer})
+        if mode == "fragment":
+            return f"{redirect_uri}#{query}"
+        return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{query}"

@@ -25,6 +25,11 @@ ACTIONS = (
 )
 
 
+def issuer_of(base_url: str) -> str:
+    """What this server is called as an authorisation server."""
+    return f"{base_url}/"
+
+
 class OAuthEndpoints:
     """Metadata, registration of clients, tokens, revocation, waiting devices."""
 
@@ -47,7 +52,8 @@ class OAuthEndpoints:
     async def metadata(self) -> Json:
         base = self._base_url
         return {
-            "issuer": f"{base}/",
+            "issuer": issuer_of(base),
+            "authorization_response_iss_parameter_supported": True,
             "authorization_endpoint": f"{base}{PATH}/authorize",
             "token_endpoint": f"{base}{PATH}/token",
             "revocation_endpoint": f"{base}{PATH}/revoke",
@@ -65,7 +71,7 @@ class OAuthEndpoints:
 
     @endpoint("GET", "/_matrix/client/unstable/org.matrix.msc2965/auth_issuer", access=Access.NONE, spec="")
     async def issuer(self) -> Json:
-        return {"issuer": f"{self._base_url}/"}
+        return {"issuer": issuer_of(self._base_url)}
 
     @endpoint("POST", PATH + "/register", access=Access.NONE, limit="oauth_client", spec="")
     async def register(self, body: Json) -> Answer:

@@ -61,10 +61,26 @@ async def test_a_code_for_an_account(server: RunningServer) -> None:
 async def test_metadata(server: RunningServer) -> None:
     told_of = (await server.anonymous().get("/_matrix/client/v1/auth_metadata")).ok()
     assert told_of["issuer"] == "https://hansa.test/"
+    assert told_of["authorization_response_iss_parameter_supported"] is True
     assert told_of["code_challenge_methods_supported"] == ["S256"]
     assert told_of["prompt_values_supported"] == ["create"]
     older = "/_matrix/client/unstable/org.matrix.msc2965/auth_metadata"
     assert (await server.anonymous().get(older)).ok() == told_of
+
+
+@pytest.mark.parametrize("mode", ["fragment", "query"])
+async def test_who_answers_says_so(server: RunningServer, mode: str) -> None:
+    """T-I19: with a code and with a refusal (RFC 9207), so that a client takes no other server's answer for ours."""
+    await server.user("alice")
+    app, browser = App(server), Browser(server)
+    await app.register()
+    await browser.open(app.request(response_mode=mode))
+    await browser.sign_in("alice")
+    back = told(await browser.submit("/_hansa/oauth/authorize", decision="allow"))
+    assert "code" in back and back["iss"] == "https://hansa.test/"
+    await browser.open(app.request(response_mode=mode))
+    back = told(await browser.submit("/_hansa/oauth/authorize", decision="deny"))
+    assert (back["error"], back["iss"]) == ("access_denied", "https://hansa.test/")
 
 
 async def test_a_code_counts_once(server: RunningServer, clock: FakeClock) -> None:
