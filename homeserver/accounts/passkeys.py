@@ -184,6 +184,12 @@ class Passkeys:
             except (WebAuthnException, ValueError, TypeError, KeyError) as error:
                 log.info("passkey_refused", error=type(error).__name__)
                 raise Forbidden("this passkey isn't known here") from None
+            # Who wasn't known before is named by the authenticator as well: it must be the account of this passkey.
+            # W3C Web Authentication, level 3, section 7.2, step 6.
+            handle = await passkeys.handle(tx, row.user_id, self._randomness.bytes(32))
+            if _named(parsed) not in ({handle} if asked.user_id is None else {handle, b""}):
+                log.info("passkey_refused", error="user_handle")
+                raise Forbidden("this passkey isn't known here")
             await passkeys.mark_used(tx, row.credential_id, proved.new_sign_count, self._clock.now_ms())
         return row.user_id
 
@@ -197,6 +203,16 @@ class Passkeys:
         if asked is None:
             raise Forbidden("that took too long: load the page again")
         return asked
+
+
+def _named(parsed: dict[str, object]) -> bytes:
+    """The handle of the account that the authenticator has the passkey for; empty where it doesn't say."""
+    response = parsed.get("response")
+    named = response.get("userHandle") if isinstance(response, dict) else None
+    try:
+        return webauthn.base64url_to_bytes(named) if isinstance(named, str) else b""
+    except ValueError:
+        return b"\x00"
 
 
 def _parsed(response: str) -> dict[str, object]:

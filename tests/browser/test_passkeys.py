@@ -145,6 +145,27 @@ async def test_another_ones_passkey_is_no_second_factor(server: RunningServer) -
         await expect(page.get_by_label("User name")).to_be_visible()
 
 
+@pytest.mark.parametrize("named", ['"bm90IGFsaWNl"', "null"])
+async def test_a_passkey_alone_is_for_the_account_that_it_names(server: RunningServer, named: str) -> None:
+    """W3C Web Authentication, section 7.2, step 6: nobody else's handle, and not none."""
+    async with signed_in(server) as (_, page):
+        await sign_out(page)
+        await page.evaluate(
+            """named => {
+                const form = document.querySelector("form[data-passkey]");
+                form.addEventListener("submit", () => {
+                    if (!form.elements.response.value) return;
+                    const credential = JSON.parse(form.elements.response.value);
+                    credential.response.userHandle = JSON.parse(named);
+                    form.elements.response.value = JSON.stringify(credential);
+                });
+            }""",
+            named,
+        )
+        await page.get_by_role("button", name="Sign in with a passkey").click()
+        await expect(page.get_by_role("alert").filter(visible=True)).to_contain_text("did not work")
+
+
 async def test_a_passkey_is_added_with_the_password_alone(server: RunningServer) -> None:
     """Whoever finds a browser open makes no way in for later."""
     await server.user("alice")
