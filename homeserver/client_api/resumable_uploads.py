@@ -1,4 +1,4 @@
-"""Resumable uploads: tus 1.0 with creation, termination, expiration and checksums. https://tus.io/protocols/resumable-upload"""
+"""Resumable uploads: tus 1.0 with creation (with data too), termination, expiration and checksums. https://tus.io/protocols/resumable-upload"""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, ParamSpec
 import msgspec
 
 from homeserver.core.errors import InvalidParam, LimitExceeded, MatrixError, Unrecognized
+from homeserver.core.identifiers import UserId
 from homeserver.media.resumable import CHECKSUMS, Checksum, Progress, ResumableUploads
 from homeserver.web.endpoint import Access, Answer, Caller, Request, endpoint
 
@@ -27,7 +28,6 @@ _takes_pieces = functools.partial(
     endpoint,
     access=Access.USER,
     spec=_SPEC,
-    limit="media_upload",
     raw_body=True,
     body_bytes_max=2**40,
     timeout_s=None,
@@ -61,17 +61,22 @@ class ResumableUploadEndpoints:
     async def offer(self) -> Answer:
         offered = {
             "Tus-Version": _VERSION,
-            "Tus-Extension": "creation,termination,expiration,checksum",
+            "Tus-Extension": "creation,creation-with-upload,termination,expiration,checksum",
             "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
             "Tus-Max-Size": str(self._uploads.bytes_max),
         }
         return _answer(204, offered)
 
-    @endpoint("POST", PATH, access=Access.USER, spec=_SPEC, limit="media_create", raw_body=True, while_suspended=False)
+    @_takes_pieces("POST", PATH, limit="media_create")
     @_in_protocol
     async def create(self, caller: Caller, request: Request) -> Answer:
-        """The file's mxc URI is in the answer: it may be sent at once, who asks for the file waits for it."""
+        """The file's mxc URI is in the answer: it may be sent at once, who asks for the file waits for it.
+
+        The first piece may come along; where it is refused or breaks off, nothing was created.
+        """
         _check_version(request)
+        comes_along = request.headers.get("Content-Type", "").strip().lower() == _TYPE
+        checksum = _checked_by(request) if comes_along else None
         metadata = _metadata(request.headers.get("Upload-Metadata", ""))
         media_id, uri, expires_ms = await self._uploads.create(
             caller.user_id,
@@ -80,7 +85,19 @@ class ResumableUploadEndpoints:
             metadata.get("filename"),
         )
         told = {"Location": f"{PATH}/{media_id}", "Upload-Expires": _date(expires_ms)}
+        if comes_along:
+            told["Upload-Offset"] = str(await self._begin(caller.user_id, media_id, request, checksum))
         return _answer(201, told, {"content_uri": uri, "unused_expires_at": expires_ms})
+
+    async def _begin(self, user_id: UserId, media_id: str, request: Request, checksum: Checksum | None) -> int:
+        if not _number(request, "Upload-Length"):
+            return 0  # an empty file is there already
+        try:
+            return (await self._uploads.append(user_id, media_id, 0, request.stream(), checksum)).offset
+        except BaseException:
+            # Whoever isn't told where it is can't go on with it.
+            await self._uploads.cancel(user_id, media_id)
+            raise
 
     @endpoint("HEAD", PATH + "/{media_id}", access=Access.USER, spec=_SPEC)
     @_in_protocol
@@ -89,15 +106,14 @@ class ResumableUploadEndpoints:
         progress = await self._uploads.progress(caller.user_id, media_id)
         return _answer(200, {**_told(progress), "Upload-Length": str(progress.length)})
 
-    @_takes_pieces("PATCH", PATH + "/{media_id}")
+    @_takes_pieces("PATCH", PATH + "/{media_id}", limit="media_upload")
     @_in_protocol
     async def append(self, caller: Caller, request: Request, media_id: str) -> Answer:
         _check_version(request)
         if request.headers.get("Content-Type", "").strip().lower() != _TYPE:
             raise MatrixError(f"the Content-Type must be {_TYPE}", status=415)
         offset = _number(request, "Upload-Offset")
-        checksum = _checksum(request.headers["Upload-Checksum"]) if "Upload-Checksum" in request.headers else None
-        progress = await self._uploads.append(caller.user_id, media_id, offset, request.stream(), checksum)
+        progress = await self._uploads.append(caller.user_id, media_id, offset, request.stream(), _checked_by(request))
         return _answer(204, _told(progress))
 
     @endpoint("DELETE", PATH + "/{media_id}", access=Access.USER, spec=_SPEC)
@@ -107,7 +123,7 @@ class ResumableUploadEndpoints:
         await self._uploads.cancel(caller.user_id, media_id)
         return _answer(204, {})
 
-    @_takes_pieces("POST", PATH + "/{media_id}")
+    @_takes_pieces("POST", PATH + "/{media_id}", limit="media_upload")
     @_in_protocol
     async def overridden(self, caller: Caller, request: Request, media_id: str) -> Answer:
         """For those who, or whose way to here, know no other methods."""
@@ -119,6 +135,10 @@ class ResumableUploadEndpoints:
             case "HEAD":
                 return await self.progress(caller, request, media_id)
         raise Unrecognized("an upload takes HEAD, PATCH and DELETE", status=405)
+
+
+def _checked_by(request: Request) -> Checksum | None:
+    return _checksum(request.headers["Upload-Checksum"]) if "Upload-Checksum" in request.headers else None
 
 
 def _checksum(header: str) -> Checksum:

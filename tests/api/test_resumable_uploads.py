@@ -196,3 +196,30 @@ async def test_who_knows_no_patch_asks_by_post(server: RunningServer) -> None:
     other, _ = await created(alice, 4)
     assert (await alice.request("POST", other, headers={**TUS, "X-HTTP-Method-Override": "DELETE"})).status == 204
     assert (await alice.request("HEAD", other, headers=TUS)).status == 404
+
+
+async def test_the_first_piece_comes_with_the_creation(server: RunningServer) -> None:
+    """T-K14: https://tus.io/protocols/resumable-upload#creation-with-upload; what is refused leaves nothing."""
+    alice = await server.user("alice")
+    assert "creation-with-upload" in told(await server.anonymous().request("OPTIONS", PATH), "Tus-Extension")
+
+    async def create(data: bytes, length: int, checksum: str | None = None) -> Answered:
+        headers = {**TUS, **TYPE, "Upload-Length": str(length)} | ({"Upload-Checksum": checksum} if checksum else {})
+        return await alice.request("POST", PATH, data=data, headers=headers)
+
+    begun = await create(b"good", 8)
+    assert (begun.status, told(begun, "Upload-Offset")) == (201, "4")
+    assert (await patch(alice, told(begun, "Location"), 4, b"file")).status == 204
+    place = begun.json["content_uri"].removeprefix("mxc://").split("/")
+    assert (await download(alice, *place)).body == b"goodfile"
+    whole = await create(b"all", 3)
+    assert (whole.status, told(whole, "Upload-Offset")) == (201, "3")
+    assert (await download(alice, *whole.json["content_uri"].removeprefix("mxc://").split("/"))).body == b"all"
+    assert told(await create(b"", 0), "Upload-Offset") == "0"
+    there = await count(server, "media")
+    wrong = base64.b64encode(hashlib.sha1(b"other", usedforsecurity=False).digest()).decode()
+    for _ in range(4):
+        (await create(b"too much", 3)).refused(413, "M_TOO_LARGE")
+        assert (await create(b"all", 3, checksum=f"sha1 {wrong}")).status == 460
+    assert (await create(b"all", 3, checksum="crc32 AAAA")).status == 400
+    assert spooled(server) == [] and await count(server, "media") == there
