@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import quote
@@ -168,6 +170,29 @@ async def test_a_page_without_end_or_bottom_is_shown_as_far_as_it_is_read(databa
             assert (await preview(alice, base + "/radio")).ok() == {"og:url": base + "/radio"}
             assert (await preview(alice, base + "/archive")).ok() == {"og:url": base + "/archive"}
             (await preview(alice, base + "/packed")).refused(404, "M_NOT_FOUND")
+
+
+async def test_what_comes_packed_unasked_is_unpacked_within_bounds(database_dsn: str) -> None:
+    """T-K16: some sites pack whatever was asked; of a bomb no more is unpacked than of any page is read."""
+    packed = "Content-Encoding: gzip"
+    bomb = gzip.compress(b"<title>bomb</title>" + b" " * 100_000_000)
+    pages = {
+        "/packed": answer(gzip.compress(b"<title>packed</title>"), HTML, packed),
+        "/bomb": answer(bomb, HTML, packed),
+        "/short": answer(gzip.compress(b"<title>short</title>")[:-9], HTML, packed),
+        "/none": answer(b"<title>none</title>", HTML, packed),
+        "/other": answer(b"<title>other</title>", HTML, "Content-Encoding: br"),
+    }
+    async with running_server(database_dsn, toml=LAB) as server, web(pages) as site:
+        alice = await server.user("alice")
+        base = f"http://127.0.0.1:{site.port}"
+        assert (await preview(alice, base + "/packed")).ok()["og:title"] == "packed"
+        tracemalloc.start()
+        assert (await preview(alice, base + "/bomb")).ok()["og:title"] == "bomb"
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+        tracemalloc.stop()
+        for path in ("/short", "/none", "/other"):
+            (await preview(alice, base + path)).refused(404, "M_NOT_FOUND")
 
 
 async def test_a_site_that_is_silent_is_left_alone(database_dsn: str) -> None:
