@@ -33,8 +33,11 @@ def webhook_group() -> None:
 @click.option("--source", type=click.Choice([one.value for one in Source]), required=True, help="What delivers.")
 @click.option("--name", required=True, help="What people see over its messages.")
 @click.option("--secret-stdin", is_flag=True, help="Take the secret that it signs with from standard input.")
+@click.option("--in-the-clear", is_flag=True, help="Let it speak unencrypted in a room that is encrypted.")
 @click.pass_context
-def webhook_create(ctx: click.Context, room_id: str, owner: str, source: str, name: str, secret_stdin: bool) -> None:
+def webhook_create(
+    ctx: click.Context, room_id: str, owner: str, source: str, name: str, secret_stdin: bool, in_the_clear: bool
+) -> None:
     """Make a webhook for ROOM_ID and print the URL at which its source delivers."""
     from homeserver.core.identifiers import RoomId, UserId, is_room_id, is_user_id
     from homeserver.operator.webhooks import make
@@ -45,7 +48,7 @@ def webhook_create(ctx: click.Context, room_id: str, owner: str, source: str, na
     if not is_room_id(room_id) or not is_user_id(owner):
         raise Failed(f"{room_id} is no room id, or {owner} no user id", "quote the room id: '!…'")
     secret = sys.stdin.readline().rstrip("\n") if secret_stdin else None
-    wish = Wish(source=Source(source), name=name, signing_secret=secret)
+    wish = Wish(source=Source(source), name=name, signing_secret=secret, in_the_clear=in_the_clear)
     config = config_of(ctx)
     click.echo(wait(make(config, SystemClock(), SystemRandomness(), RoomId(room_id), UserId(owner), wish)))
 

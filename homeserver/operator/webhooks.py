@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from admin.audit import AuditEntry, AuditLog
 from homeserver.config import Config
-from homeserver.core.errors import NotFound
+from homeserver.core.errors import InvalidParam, NotFound
 from homeserver.core.identifiers import RoomId, UserId
 from homeserver.operator.database import connected
 from homeserver.runtime.clock import Clock
 from homeserver.runtime.ids import Randomness
-from homeserver.storage import event_webhooks, events, rooms, webhooks
+from homeserver.storage import event_webhooks, events, room_facts, rooms, webhooks
 from homeserver.storage.event_webhooks import EventWebhookRow
 from homeserver.storage.migrate import migrate
 from homeserver.storage.webhooks import WebhookRow
@@ -24,11 +24,14 @@ LISTED_MAX = 10_000
 async def make(config: Config, clock: Clock, randomness: Randomness, room_id: RoomId, owner: UserId, wish: Wish) -> str:
     """The URL at which the source delivers. Its first delivery brings the account into the room, as `owner` could.
 
-    Raises InvalidParam, LimitExceeded.
+    Raises InvalidParam, also for an encrypted room where the wish isn't to speak in the clear, LimitExceeded.
     """
     row, token = inbound(room_id, wish, owner, clock, randomness)
     async with connected(config, clock) as db:
         await migrate(db)
+        known = await rooms.by_ids(db, [room_id])
+        if not wish.in_the_clear and await room_facts.count_encrypted(db, [room.nid for room in known]):
+            raise InvalidParam("this room is encrypted, and a webhook isn't: allow it with --in-the-clear")
         async with db.transaction() as tx:
             check_made(await webhooks.insert(tx, row, PER_ROOM_MAX))
             after = {"source": row.source, "name": row.name, "owner": owner, "room_id": room_id}

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from click.testing import CliRunner
 
+from homeserver.cli.command import Failed
 from tests.admin.people import owner_of
 from tests.kit.clock import FakeClock
 from tests.kit.server import Client, RunningServer, config_for_tests, running_server
@@ -409,6 +410,18 @@ def test_the_operator_makes_one(database_dsn: str, tmp_path: Path, monkeypatch: 
             assert listed["room_id"] == room_id and listed["direction"] == "in"
             await asyncio.to_thread(_output, [*arguments, "remove", listed["webhook_id"]])
             (await deliver(server, url[url.index("/_hansa") :], {"text": "moin"})).refused(404, "M_NOT_FOUND")
+            state = {"algorithm": "m.megolm.v1.aes-sha2"}
+            secret = await alice.create_room(initial_state=[{"type": "m.room.encryption", "content": state}])
+            asked = "SELECT is_encrypted FROM room_facts JOIN rooms USING (room_nid) WHERE room_id = $1"
+
+            async def is_known() -> bool:
+                return bool(await server.db.fetchval(asked, secret))
+
+            await until(is_known)
+            words = ["create", secret, "--owner", alice.user_id, "--source", "json", "--name", "x"]
+            with pytest.raises(Failed, match="encrypted"):
+                await asyncio.to_thread(_output, [*arguments, *words])
+            assert "/_hansa" in await asyncio.to_thread(_output, [*arguments, *words, "--in-the-clear"])
             words = ["tell", room_id, "https://x.test/hook", "--owner", alice.user_id, "--name", "y", "--type", "m.a"]
             assert len((await asyncio.to_thread(_output, [*arguments, *words])).strip()) == 43
             (made,) = (await alice.get(HOOKS, room_id)).ok()["outbound"]
@@ -418,7 +431,7 @@ def test_the_operator_makes_one(database_dsn: str, tmp_path: Path, monkeypatch: 
                 "SELECT ordering = position FROM events, event_webhooks WHERE event_id = $1", newest
             ), "it tells what happens from now on"
             await server.db.execute("UPDATE event_webhooks SET is_enabled = false")
-            (listed,) = json.loads(await asyncio.to_thread(_output, [*arguments, "list", "--json"]))
+            (_, listed) = json.loads(await asyncio.to_thread(_output, [*arguments, "list", "--json"]))
             assert (listed["direction"], listed["is_enabled"]) == ("out", False)
             await asyncio.to_thread(_output, [*arguments, "resume", listed["webhook_id"]])
             assert (await alice.get(HOOKS, room_id)).ok()["outbound"][0]["is_enabled"]
