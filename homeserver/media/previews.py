@@ -249,7 +249,7 @@ class Previews:
                 case "identity" | "":
                     pass
                 case "gzip" | "x-gzip":
-                    pieces = _unpacked(pieces)
+                    pieces = _unpacked(pieces, self._clock)
                 case _:
                     return None  # none was asked for
             read = await _beginning(pieces, bytes_max) if _is_wanted(kind, accept) else b""
@@ -258,7 +258,7 @@ class Previews:
             return _Fetched(answer.url, kind, _charset(parameters), read[:bytes_max])
 
 
-async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _unpacked(pieces: AsyncIterator[bytes], clock: Clock) -> AsyncIterator[bytes]:
     """What some sites pack though nobody asked: small pieces, so that of a bomb no more is unpacked than is read.
 
     Raises OutgoingError.
@@ -272,7 +272,7 @@ async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 raise OutgoingError("unreachable", "the answer is no gzip") from None
             packed = unpacking.unconsumed_tail
             yield piece
-            await asyncio.sleep(0)
+            await clock.sleep(0)
     if not unpacking.eof:
         raise OutgoingError("unreachable", "the answer breaks off")
 
