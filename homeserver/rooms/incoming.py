@@ -23,6 +23,7 @@ from homeserver.rooms.building import PAST, Built, Past, Written
 from homeserver.rooms.committer import Arrived, Batch, Committer
 from homeserver.rooms.event_store import EventStore
 from homeserver.rooms.judging import create_ids, in_auth_order, judge, judge_and_encode
+from homeserver.rooms.missing_past import by_edges
 from homeserver.rooms.power_loss import watch_power
 from homeserver.rooms.redactions import Redactions
 from homeserver.rooms.residents import Room, Rooms, is_in
@@ -126,12 +127,13 @@ class Incoming:
         await self._parts.writer.exclusively(room_id, lambda: self._note(room_id, version, event, stripped))
 
     async def extend_back(self, room_id: RoomId, edge: EventId, events: Sequence[Event]) -> int:
-        """Puts events into the timeline before the one at the edge of a gap; how many weren't known before.
+        """Puts events into the timeline before the one at the edge of a gap, or of an earlier one that they lie before;
+        how many weren't known before.
 
         They reach nobody's /sync and change no state. Those that break the rules are kept as rejected; those whose auth
         events aren't all known are passed over, so that nobody's reading ends at them.
         """
-        return await self._parts.writer.exclusively(room_id, lambda: self._extend_back(room_id, edge, events))
+        return await self._parts.writer.exclusively(room_id, lambda: self._extend_all_back(room_id, edge, events))
 
     async def receive_invite(
         self, room_id: RoomId, version: RoomVersion, event: Event, stripped: Sequence[Mapping[str, Any]]
@@ -263,10 +265,24 @@ class Incoming:
 
     # --- before it
 
-    async def _extend_back(self, room_id: RoomId, edge: EventId, events: Sequence[Event]) -> int:
+    async def _extend_all_back(self, room_id: RoomId, edge: EventId, events: Sequence[Event]) -> int:
         room = await self._rooms.get(room_id)
         at = (await self._events.by_id(edge)) if room is not None else None
         if room is None or at is None or at.ordering is None or at.room_nid != room.nid:
+            return 0
+        ids = [event.event_id for event in events]
+        gaps = await fork_tables.gaps_earlier(self._parts.db, room.nid, ids, at.ordering)
+        edges = await self._events.by_nids([gap.event_nid for gap in gaps])
+        gaps.sort(key=lambda gap: edges[gap.event_nid].ordering or 0)
+        named = [(edges[gap.event_nid].event.event_id, gap.missing_id) for gap in gaps]
+        parts = by_edges(events, named, edge)
+        # The earliest first: what is placed later cites it.
+        return sum([await self._extend_back(room_id, name, part) for name, part in parts])
+
+    async def _extend_back(self, room_id: RoomId, edge: EventId, events: Sequence[Event]) -> int:
+        room = await self._rooms.get(room_id)
+        at = (await self._events.by_id(edge)) if room is not None else None
+        if room is None or at is None or at.ordering is None:
             return 0
         ids = {event.event_id for event in events}
         wanted = {*ids, *(name for event in events for name in (*event.auth_event_ids, *event.prev_event_ids))}

@@ -36,3 +36,26 @@ async def missing_before(
         inherited |= dict.fromkeys(await forks.missing_before(db, hidden, INHERITED_MAX))
         missing += [name for name in list(inherited)[:INHERITED_MAX] if name not in missing]
     return missing
+
+
+def by_edges(
+    events: Sequence[Event], gaps: Sequence[tuple[EventId, EventId]], edge: EventId
+) -> list[tuple[EventId, list[Event]]]:
+    """Which of these go before which event: the past that one answer tells reaches over what came in before.
+
+    `gaps` are the edges of earlier gaps and what is missing before each, the first place first; what lies before none
+    of them goes before `edge`, and comes last.
+    """
+    left = {event.event_id: event for event in events}
+    parts: list[tuple[EventId, list[Event]]] = []
+    for earlier, missing in gaps:
+        part: list[Event] = []
+        waiting = [missing]
+        while waiting:
+            event = left.pop(waiting.pop(), None)
+            if event is not None:
+                part.append(event)
+                waiting.extend(event.prev_event_ids)
+        if part:
+            parts.append((earlier, part))
+    return [*parts, (edge, list(left.values()))]

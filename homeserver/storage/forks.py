@@ -49,6 +49,12 @@ _FILL_GAPS = "DELETE FROM backward_extremities WHERE room_nid = $1 AND missing_i
 _GAPS_AMONG = """
     SELECT DISTINCT missing_id FROM backward_extremities WHERE room_nid = $1 AND missing_id = ANY($2::text[])
 """
+_GAPS_EARLIER = """
+    SELECT DISTINCT ON (g.missing_id) g.room_nid, g.missing_id, g.event_nid
+    FROM backward_extremities g JOIN events e USING (event_nid)
+    WHERE g.room_nid = $1 AND g.missing_id = ANY($2::text[]) AND e.ordering < $3
+    ORDER BY g.missing_id, e.ordering
+"""
 _MISSING_BEFORE = """
     SELECT missing_id FROM backward_extremities WHERE event_nid = ANY($1::bigint[])
     ORDER BY event_nid DESC, missing_id LIMIT $2
@@ -117,6 +123,12 @@ async def fill_gaps(tx: Tx, room_nid: int, event_ids: Collection[EventId]) -> No
 async def gaps_among(db: Reader, room_nid: int, event_ids: Collection[EventId]) -> set[EventId]:
     """Those of these events that others cite and that were missing."""
     return {EventId(row["missing_id"]) for row in await db.fetch(_GAPS_AMONG, room_nid, list(event_ids))}
+
+
+async def gaps_earlier(db: Reader, room_nid: int, event_ids: Collection[EventId], place: int) -> list[Gap]:
+    """For each of these events that is missing before one that lies before the place: the first such gap."""
+    rows = await db.fetch(_GAPS_EARLIER, room_nid, list(event_ids), place)
+    return [Gap(row["room_nid"], EventId(row["missing_id"]), row["event_nid"]) for row in rows]
 
 
 async def missing_before(db: Reader, event_nids: Collection[int], limit: int) -> list[EventId]:

@@ -199,6 +199,27 @@ async def test_what_happened_while_away_lies_between(here: RunningServer, there:
     assert await bodies(bob, room_id) == ["first", "away 0", "away 1", "away 2", "back"]
 
 
+async def test_what_was_before_the_first_stay_lies_before_it(here: RunningServer, there: RunningServer) -> None:
+    """One answer tells the time away and all before it: that goes before what came in when it happened."""
+    alice, bob = await here.user("alice"), await there.user("bob")
+    room_id = await alice.create_room(preset="public_chat")
+    await alice.send(room_id, "before")
+    await join(bob, room_id, here)
+    await bob.send(room_id, "first")
+    (await bob.post("/rooms/{}/leave", room_id)).ok()
+    await until(lambda: are(alice, room_id, {alice.user_id}))
+    await alice.send(room_id, "away")
+    await join(bob, room_id, here)
+    await bob.send(room_id, "back")
+    assert await bodies(bob, room_id) == ["before", "first", "away", "back"]
+    assert await _all_of(bob, room_id) == await _all_of(alice, room_id)
+
+
+async def _all_of(user: Client, room_id: str) -> list[str]:
+    page = (await user.get("/rooms/{}/messages", room_id, dir="b", limit="50")).ok()
+    return [event["event_id"] for event in page["chunk"]]
+
+
 async def test_a_timeline_begins_after_a_gap(here: RunningServer, there: RunningServer) -> None:
     """T-G5: nothing is shown as following on what it doesn't; pages fill what lies between."""
     alice, bob = await here.user("alice"), await there.user("bob")
