@@ -65,6 +65,8 @@ class _Walk:
 
     viewer: UserId
     joined: Collection[RoomId]
+    # Not one that goes on where a page before ended.
+    is_new: bool
     asked: int = 0
     told: dict[RoomId, Mapping[str, Any]] = field(default_factory=dict)
     shut: set[str] = field(default_factory=set)
@@ -91,7 +93,7 @@ class SpaceTree:
         joined = await self._rooms.joined_rooms(viewer)
         found: list[dict[str, Any]] = []
         seen: set[RoomId] = set()
-        waiting, walk = [_Step(room_id, 0)], _Walk(viewer, joined)
+        waiting, walk = [_Step(room_id, 0)], _Walk(viewer, joined, wish.start == 0)
         shown = 0
         while waiting and len(seen) < VISITED_MAX:
             step = waiting.pop()
@@ -178,7 +180,12 @@ class SpaceTree:
         """Whether nothing is known of a room without a question to another server."""
         if not step.via or step.room_id in walk.shut or step.room_id in walk.told:
             return False
-        return self._others.kept(step.room_id, step.via) is None
+        return self._kept(step, walk) is None
+
+    def _kept(self, step: _Step, walk: _Walk) -> Told | None:
+        """What was told lately. Who begins anew asks again for what was refused: somebody may be let in by now."""
+        told = self._others.kept(step.room_id, step.via)
+        return None if told is not None and told.room is None and walk.is_new else told
 
     async def _from_others(self, step: _Step, walk: _Walk) -> dict[str, Any] | None:
         """What another server says of a room, where the viewer may know it by what it says."""
@@ -186,7 +193,7 @@ class SpaceTree:
             return None
         entry = walk.told.get(step.room_id)
         if entry is None:
-            told = self._others.kept(step.room_id, step.via)
+            told = self._kept(step, walk)
             if told is None:
                 walk.asked += 1
                 told = await self._others.ask(step.room_id, step.via)

@@ -211,3 +211,6 @@ async def children_that_were_left_are_asked_for(here: RunningServer, there: Runn
     (await bob.put("/rooms/{}/state/m.room.join_rules", child, body={"join_rule": "invite"})).ok()
     clock.later_s += KEPT_S
     assert await seen() == ["Quarter"]
+    # A refusal isn't kept for who begins anew.
+    (await bob.put("/rooms/{}/state/m.room.join_rules", child, body={"join_rule": "public"})).ok()
+    assert await seen() == ["Quarter", "Bakery"]
