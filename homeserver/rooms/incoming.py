@@ -274,15 +274,13 @@ class Incoming:
         gaps = await fork_tables.gaps_earlier(self._parts.db, room.nid, ids, at.ordering)
         edges = await self._events.by_nids([gap.event_nid for gap in gaps])
         gaps.sort(key=lambda gap: edges[gap.event_nid].ordering or 0)
-        named = [(edges[gap.event_nid].event.event_id, gap.missing_id) for gap in gaps]
-        parts = by_edges(events, named, edge)
+        parts = by_edges(events, [(edges[gap.event_nid], gap.missing_id) for gap in gaps], at)
         # The earliest first: what is placed later cites it.
-        return sum([await self._extend_back(room_id, name, part) for name, part in parts])
+        return sum([await self._extend_back(room_id, before, part) for before, part in parts])
 
-    async def _extend_back(self, room_id: RoomId, edge: EventId, events: Sequence[Event]) -> int:
+    async def _extend_back(self, room_id: RoomId, at: StoredEvent, events: Sequence[Event]) -> int:
         room = await self._rooms.get(room_id)
-        at = (await self._events.by_id(edge)) if room is not None else None
-        if room is None or at is None or at.ordering is None:
+        if room is None or at.ordering is None:
             return 0
         ids = {event.event_id for event in events}
         wanted = {*ids, *(name for event in events for name in (*event.auth_event_ids, *event.prev_event_ids))}
@@ -321,7 +319,7 @@ class Incoming:
         # What didn't fit, and what is kept outside of the timeline, is still to be fetched.
         here = {event.event_id for event in new} | {one.event.event_id for one in known.values() if one.has_place}
         open_gaps = await fork_tables.gaps_among(self._parts.db, room.nid, passed_over) if passed_over else set()
-        self._pass_over(batch, Gap(room.nid, edge, at.nid), passed_over, open_gaps, here)
+        self._pass_over(batch, Gap(room.nid, at.event.event_id, at.nid), passed_over, open_gaps, here)
         redacted = await self._redact_past(room, batch, known)
         await self._write_back(room, at.nid, batch, here, redacted)
         return placed + len(open_gaps)

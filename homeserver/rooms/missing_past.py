@@ -39,15 +39,15 @@ async def missing_before(
 
 
 def by_edges(
-    events: Sequence[Event], gaps: Sequence[tuple[EventId, EventId]], edge: EventId
-) -> list[tuple[EventId, list[Event]]]:
+    events: Sequence[Event], gaps: Sequence[tuple[StoredEvent, EventId]], edge: StoredEvent
+) -> list[tuple[StoredEvent, list[Event]]]:
     """Which of these go before which event: the past that one answer tells reaches over what came in before.
 
     `gaps` are the edges of earlier gaps and what is missing before each, the first place first; what lies before none
     of them goes before `edge`, and comes last.
     """
     left = {event.event_id: event for event in events}
-    parts: list[tuple[EventId, list[Event]]] = []
+    parts: list[tuple[StoredEvent, list[Event]]] = []
     for earlier, missing in gaps:
         part: list[Event] = []
         waiting = [missing]

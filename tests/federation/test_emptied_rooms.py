@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,16 +35,25 @@ class Scene:
     room_id: str
 
 
+@asynccontextmanager
+async def servers_on(
+    network: Network, postgres: PostgresForTests, authority: Authority
+) -> AsyncIterator[tuple[RunningServer, RunningServer]]:
+    """Two servers that hear of each other by this network alone."""
+    clock = FastClock(60)
+    async with (
+        postgres.fresh() as one,
+        postgres.fresh() as other,
+        federated_server(one, authority, clock=clock, network=network) as here,
+        federated_server(other, authority, clock=clock, network=network) as there,
+    ):
+        yield here, there
+
+
 @pytest.fixture
 async def scene(postgres: PostgresForTests, authority: Authority) -> AsyncIterator[Scene]:
-    network, clock = Network(1), FastClock(60)
-    async with AsyncExitStack() as stack:
-        servers = []
-        for _ in range(2):
-            dsn = await stack.enter_async_context(postgres.fresh())
-            server = federated_server(dsn, authority, clock=clock, network=network)
-            servers.append(await stack.enter_async_context(server))
-        here, there = servers
+    network = Network(1)
+    async with servers_on(network, postgres, authority) as (here, there):
         alice, bob, dave = await here.user("alice"), await there.user("bob"), await there.user("dave")
         room_id = await alice.create_room(preset="public_chat", power_level_content_override={"invite": 0})
         await join(bob, room_id, here)
@@ -124,14 +133,8 @@ async def test_who_left_at_the_same_time_find_each_other_again(
     postgres: PostgresForTests, authority: Authority
 ) -> None:
     """Each side believes the other to be in, and each says that it isn't: whoever comes first goes on with the room."""
-    network, clock = Network(1), FastClock(60)
-    async with AsyncExitStack() as stack:
-        servers = []
-        for _ in range(2):
-            dsn = await stack.enter_async_context(postgres.fresh())
-            server = federated_server(dsn, authority, clock=clock, network=network)
-            servers.append(await stack.enter_async_context(server))
-        here, there = servers
+    network = Network(1)
+    async with servers_on(network, postgres, authority) as (here, there):
         alice, bob = await here.user("alice"), await there.user("bob")
         room_id = await alice.create_room(preset="public_chat")
         await join(bob, room_id, here)
